@@ -1,0 +1,63 @@
+# Two commands on a fresh machine with Python (3.11 or newer), make and git: `make train` and `make test`.
+SHELL   := /bin/bash
+PYTHON  ?= python3
+VENV    ?= .venv
+BIN     := $(VENV)/bin
+UV      := $(shell command -v uv 2>/dev/null)
+ARGS    ?=
+SOURCES := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test heavy lint types gpu wheel clean
+
+help: ## explain the targets
+	@echo "visionattn: make TARGET [ARGS='...']"
+	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "visionattn needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; run make PYTHON=/path/to/python3.11")'
+ifdef UV
+	uv venv --quiet --python $(PYTHON) $(VENV)
+else
+	$(PYTHON) -m venv $(VENV)
+endif
+
+ifdef UV
+PIP = uv pip install --quiet --python $(BIN)/python
+else
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
+
+$(VENV)/.ready: $(SOURCES) | $(BIN)/python
+	@echo "installing visionattn into $(VENV) (the first time this downloads PyTorch and takes some minutes)"
+	@$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.ready-dev: $(SOURCES) | $(BIN)/python
+	@echo "installing visionattn with its development tools into $(VENV) (the first time this downloads PyTorch and takes some minutes)"
+	@$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.ready
+
+install: $(VENV)/.ready ## make .venv and install visionattn into it
+
+train: $(VENV)/.ready ## train the default model on scikit-learn's digits; ARGS='...' are passed on
+	@$(BIN)/visionattn train $(ARGS)
+
+test: $(VENV)/.ready-dev ## run the test suite; ARGS='...' are passed to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+heavy: $(VENV)/.ready-dev ## run the long sweeps that the usual suite leaves out
+	@$(BIN)/python -m pytest -m heavy $(ARGS)
+
+lint: $(VENV)/.ready-dev ## ruff: style and formatting
+	@$(BIN)/ruff check visionattn tests scripts
+	@$(BIN)/ruff format --check visionattn tests scripts
+
+types: $(VENV)/.ready-dev ## mypy: static types
+	@$(BIN)/mypy
+
+wheel: $(VENV)/.ready-dev ## build the wheel into dist/
+	@$(BIN)/python -m build --wheel --outdir dist .
+
+clean: ## remove build products and caches (outputs and .venv stay)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info

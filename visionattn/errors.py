@@ -1,0 +1,28 @@
+"""The errors a person is meant to read: one sentence that says what is wrong and what to do.
+
+The command line prints them without a traceback. Everything else that goes wrong is a bug and keeps its traceback.
+"""
+
+
+class VisionAttnError(Exception):
+    """Something the user can mend: a path, an option, a file."""
+
+
+class ConfigError(VisionAttnError):
+    """A configuration that cannot be composed, is not allowed, or does not build."""
+
+
+class DataError(VisionAttnError):
+    """Data that are missing, in another layout than expected, or inconsistent."""
+
+
+class UnreadableImagesError(DataError):
+    """More images were unreadable than the budget allows."""
+
+
+class NonFiniteLossError(VisionAttnError):
+    """The loss became infinite or NaN; raised on every process before the weights change."""
+
+
+class CheckpointError(VisionAttnError):
+    """A checkpoint that is missing, unsafe to read, or made for another model."""
