@@ -1,0 +1,96 @@
+"""What a source gives once it is read: named, labelled pictures, by index or as a stream."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, overload
+
+import numpy as np
+from PIL import Image
+
+from visionattn.errors import DataError
+
+
+class PackedStrings(Sequence[str]):
+    """Many strings in two arrays.
+
+    A Python list of a million strings is copied, page by page, into every worker process, because reading a string
+    writes its reference count; arrays stay shared.
+    """
+
+    def __init__(self, strings: Iterable[str]) -> None:
+        encoded = [text.encode() for text in strings]
+        self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+        self._bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = range(len(self))[index]
+        start = int(self._ends[position - 1]) if position else 0
+        return self._bytes[start : int(self._ends[position])].tobytes().decode()
+
+
+class Records(Protocol):
+    """One split, by index."""
+
+    ids: Sequence[str]
+    """Stable sample ids, the same on every machine (relative paths, mostly)."""
+    labels: np.ndarray
+    """int64 (num_samples,)."""
+    class_names: list[str]
+
+    def load(self, index: int) -> Image.Image:
+        """The picture, RGB. Raises UnreadableImage."""
+        ...
+
+    def content_digest(self) -> bytes:
+        """Bytes that stand for the pixels where that is cheap, else empty; part of the fingerprint."""
+        ...
+
+
+class StreamRecords(Protocol):
+    """One split that can only be read in order, its shards divided among processes and workers."""
+
+    class_names: list[str]
+    num_samples: int
+    training: bool
+
+    def prepare(self, *, rank: int, world_size: int, num_workers: int, batch_size: int) -> None: ...
+    def set_epoch(self, epoch: int) -> None: ...
+    def read(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yields (id, label, file content) of this worker's part."""
+        ...
+
+    def batches_per_rank(self, rank: int) -> int: ...
+
+
+class Source(Protocol):
+    """Where pictures come from. Building one reads nothing; `open` reads."""
+
+    splits: Sequence[str]
+
+    def open(self, split: str) -> Records | StreamRecords: ...
+
+
+def fingerprint(records: Records) -> str:
+    """sha256 (hexadecimal) over the ordered sample ids and labels, and over the pixels where the source gives them."""
+    digest = hashlib.sha256()
+    for sample_id, label in zip(records.ids, records.labels.tolist(), strict=True):
+        digest.update(f"{sample_id}\t{label}\n".encode())
+    digest.update(records.content_digest())
+    return digest.hexdigest()
+
+
+def check_labels(labels: np.ndarray, num_classes: int, where: str) -> None:
+    """Raises DataError where a label lies outside 0..num_classes-1."""
+    if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
+        raise DataError(
+            f"{where}: labels run from {int(labels.min())} to {int(labels.max())}, expected 0..{num_classes - 1}"
+        )

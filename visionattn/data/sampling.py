@@ -1,0 +1,91 @@
+"""Which samples form which batch: a pure function of seed, epoch and batch number, whatever the number of processes."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from visionattn.data.seeding import stable_seed
+from visionattn.errors import DataError
+
+SampleKey = tuple[int, int]
+"""(epoch, index): enough for a worker to draw the sample's augmentation without any state."""
+
+
+def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
+    """The permutation of 0..num_samples-1 for one epoch, int64 (num_samples,).
+
+    numpy's legacy RandomState is used because its stream is frozen for all versions of numpy.
+    """
+    return np.random.RandomState(stable_seed(seed, epoch, bits=32)).permutation(num_samples)
+
+
+class GlobalBatches(Sampler[list[SampleKey]]):
+    """Batches of (epoch, index) keys for one of `world_size` processes.
+
+    The global batch t holds samples [t*g, (t+1)*g) of the epoch's order, g = batch_size * world_size, so it is the
+    same set for any split of g over processes; rank r takes its contiguous slice of it.
+
+        order   | global batch 0            | global batch 1            | rest
+        ranks   | r0: batch_size | r1: ...  | r0: batch_size | r1: ...  | shared as evenly as it goes, perhaps empty
+
+    Nothing is padded or repeated: without `drop_last` every index comes exactly once over all ranks, and the last
+    batches of the ranks differ by one sample at most. Every rank gets the same number of batches (a collective call
+    per batch cannot hang), so with more ranks than remaining samples some last batches are empty lists.
+
+    Differs from torch's DistributedSampler, which repeats samples to make the ranks equal.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        shuffle: bool = False,
+        drop_last: bool = False,
+    ) -> None:
+        if num_samples < 1 or batch_size < 1:
+            raise DataError(f"a sampler needs at least one sample and a batch of one, got {num_samples}, {batch_size}")
+        if not 0 <= rank < world_size:
+            raise DataError(f"rank must lie in 0..world_size-1, got rank {rank} of {world_size}")
+        if drop_last and num_samples < batch_size * world_size:
+            raise DataError(
+                f"{num_samples} training samples do not fill one batch of {batch_size} on {world_size} process(es); "
+                f"lower batch_size to at most {num_samples // world_size}"
+            )
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> "GlobalBatches":
+        """Lightning looks for `set_epoch` on `dataloader.batch_sampler.sampler`; it finds it here."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        group = self.batch_size * self.world_size
+        return self.num_samples // group if self.drop_last else -(-self.num_samples // group)
+
+    def global_batch(self, batch: int) -> tuple[int, int]:
+        """Where global batch number `batch` starts and ends in the epoch's order."""
+        group = self.batch_size * self.world_size
+        return batch * group, min((batch + 1) * group, self.num_samples)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        epoch = self.epoch
+        order = epoch_order(self.num_samples, self.seed, epoch) if self.shuffle else np.arange(self.num_samples)
+        for batch in range(len(self)):
+            start, stop = self.global_batch(batch)
+            size = stop - start
+            first, last = size * self.rank // self.world_size, size * (self.rank + 1) // self.world_size
+            yield [(epoch, int(index)) for index in order[start + first : start + last]]

@@ -1,0 +1,43 @@
+"""Random state per sample: what is drawn for a picture depends on (seed, epoch, sample) and on nothing else.
+
+Not on the worker that decodes it, not on the number of workers or processes, not on what was drawn before it.
+timm's augmentations draw from `random`, from `numpy.random` and from torch's CPU generator; all three are covered.
+"""
+
+import hashlib
+import random
+from types import TracebackType
+
+import numpy as np
+import torch
+
+
+def stable_seed(*parts: int | str, bits: int = 64) -> int:
+    """A seed of `bits` bits computed from integers and strings, the same on every machine and Python."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[: bits // 8], "little")
+
+
+class SampleRandomState:
+    """Within the `with` block the three CPU generators start from `parts`; afterwards they are as they were.
+
+    CUDA generators are not touched.
+    """
+
+    def __init__(self, *parts: int | str) -> None:
+        self.seed = stable_seed(*parts)
+
+    def __enter__(self) -> None:
+        self._python = random.getstate()
+        self._numpy = np.random.get_state()
+        self._torch = torch.default_generator.get_state()
+        random.seed(self.seed)
+        np.random.seed(self.seed & 0xFFFFFFFF)
+        torch.default_generator.manual_seed(self.seed & 0x7FFFFFFFFFFFFFFF)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)
+        torch.default_generator.set_state(self._torch)

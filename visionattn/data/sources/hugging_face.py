@@ -1,0 +1,71 @@
+"""Hugging Face data sets (the `datasets` package), through timm's reader."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from timm.data.readers import create_reader
+
+from visionattn.data.decode import decode_rgb
+from visionattn.data.records import PackedStrings
+from visionattn.data.unreadable import UnreadableImage
+from visionattn.errors import DataError
+
+
+class HuggingFace:
+    """A data set of the hub or of the disk, by its name there, e.g. "ILSVRC/imagenet-1k".
+
+    split_names: the data set's own split for each of train, val, test, e.g. {train: train, val: validation}.
+    Code that comes with a data set is never run.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split_names: Mapping[str, str],
+        root: str | None = None,
+        image_key: str = "image",
+        label_key: str = "label",
+    ) -> None:
+        self.name = name
+        self.split_names = dict(split_names)
+        self.splits: Sequence[str] = tuple(self.split_names)
+        self.root = root
+        self.image_key = image_key
+        self.label_key = label_key
+
+    def open(self, split: str) -> "ReaderRecords":
+        if split not in self.split_names:
+            raise DataError(f"split_names of {self.name} has no {split!r}, only {', '.join(self.splits)}")
+        own = self.split_names[split]
+        try:
+            reader = create_reader(
+                f"hfds/{self.name}", root=self.root, split=own, input_key=self.image_key, target_key=self.label_key
+            )
+        except ImportError:
+            raise DataError("Hugging Face data sets need the package 'datasets': pip install datasets") from None
+        return ReaderRecords(reader, prefix=f"{self.name}/{own}")
+
+
+class ReaderRecords:
+    """A timm reader with random access. Ids are the split's name and the position in it."""
+
+    def __init__(self, reader: Any, prefix: str) -> None:
+        self._reader = reader
+        self.ids = PackedStrings(f"{prefix}/{index:08d}" for index in range(len(reader)))
+        self.labels = np.fromiter(reader.iter_targets(), dtype=np.int64, count=len(reader))
+        names = {label: name for name, label in reader.class_to_idx.items()}
+        self.class_names = [str(names.get(label, label)) for label in range(max(names, default=-1) + 1)]
+
+    def load(self, index: int) -> Image.Image:
+        try:
+            file, _ = self._reader[index]
+            with file:
+                data = file.read()
+        except OSError as error:
+            raise UnreadableImage(f"cannot be opened: {error}") from None
+        return decode_rgb(data)
+
+    def content_digest(self) -> bytes:
+        return b""

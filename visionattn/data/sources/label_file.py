@@ -1,0 +1,97 @@
+"""Labels of ImageNet's flat validation folder, whose images carry no class in their path."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from visionattn.errors import DataError
+
+USUAL_NAMES = (
+    "val_labels.txt",
+    "LOC_val_solution.csv",
+    "ILSVRC2012_validation_ground_truth.txt",
+)
+
+
+def read_flat_labels(
+    root: Path, folder: Path, names: Sequence[str], label_file: str | None, synsets: str | None
+) -> dict[str, str]:
+    """Class name of every image file in `names` (in natural order).
+
+    Three formats are known: lines `filename class`; Kaggle's CSV (`ImageId,PredictionString`, whose first word is
+    the class); and the devkit's bare integers, one per image in the order of the names, which mean nothing without
+    `synsets`, the file that lists the class of each integer (its line k, first word, integer k).
+    Raises DataError where no file is found, a line does not parse, or an image has no label.
+    """
+    path = _find(root, folder, label_file)
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"the label file {path} is empty")
+    if all(line.isdigit() for line in lines):
+        return _from_integers(path, lines, names, root, synsets)
+    found = _from_csv(path, lines) if path.suffix.lower() == ".csv" else _from_pairs(path, lines)
+    of_stem = {Path(name).stem: label for name, label in found.items()}
+    missing = [name for name in names if Path(name).stem not in of_stem]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(names)} images in {folder} have no label in {path}, e.g. {missing[0]}")
+    return {name: of_stem[Path(name).stem] for name in names}
+
+
+def _find(root: Path, folder: Path, label_file: str | None) -> Path:
+    if label_file is not None:
+        path = root / label_file
+        if not path.is_file():
+            raise DataError(f"no such label file: {path}")
+        return path
+    for base in (root, folder, root / "devkit" / "data", root / "ILSVRC2012_devkit_t12" / "data"):
+        for name in USUAL_NAMES:
+            if (base / name).is_file():
+                return base / name
+    raise DataError(
+        f"{folder} is a flat folder of images without class folders, so it needs a label file: "
+        f"{' or '.join(USUAL_NAMES)} in {root}, or val_labels=<path>"
+    )
+
+
+def _from_pairs(path: Path, lines: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) != 2:
+            raise DataError(f"{path} line {number}: expected 'filename class', got {line[:80]!r}")
+        found[Path(words[0]).name] = words[1]
+    return found
+
+
+def _from_csv(path: Path, lines: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for number, line in enumerate(lines, 1):
+        name, _, prediction = line.partition(",")
+        if number == 1 and name == "ImageId":
+            continue
+        words = prediction.split()
+        if not words:
+            raise DataError(f"{path} line {number}: expected 'image,class ...', got {line[:80]!r}")
+        found[name] = words[0]
+    return found
+
+
+def _from_integers(
+    path: Path, lines: Sequence[str], names: Sequence[str], root: Path, synsets: str | None
+) -> dict[str, str]:
+    if synsets is None:
+        raise DataError(
+            f"{path} holds bare integers, whose meaning depends on the devkit's own class order: give the list that "
+            "names the class of each integer with synsets=<path> (line 1 is integer 1)"
+        )
+    synset_path = root / synsets
+    if not synset_path.is_file():
+        raise DataError(f"no such synset list: {synset_path}")
+    classes = [line.split()[0] for line in synset_path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if len(lines) != len(names):
+        raise DataError(f"{path} has {len(lines)} labels for {len(names)} images")
+    numbers = [int(line) for line in lines]
+    if min(numbers) < 1 or max(numbers) > len(classes):
+        raise DataError(
+            f"{path} has labels {min(numbers)}..{max(numbers)}, but {synset_path} lists {len(classes)} classes (1-based)"
+        )
+    return {name: classes[number - 1] for name, number in zip(names, numbers, strict=True)}
