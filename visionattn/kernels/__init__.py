@@ -1,0 +1,13 @@
+"""One fused attention engine for windows, strips, grids and (dilated) neighborhoods, with a trainable position bias.
+
+    window_attention(q, k, v, window=(7, 7), shift=(3, 3), bias=table)
+    neighborhood_attention(q, k, v, kernel_size=7, dilation=2, bias=table)
+    neighborhood_attention.explain(q, k, v, kernel_size=7)      # why each backend would refuse
+
+Files: `geometry` (which keys a query sees), `op` (dispatch), `reference` (the truth), `backends` (the ordered lists), one file or folder per backend.
+"""
+
+from visionattn.kernels.neighborhood import neighborhood_attention
+from visionattn.kernels.window import window_attention
+
+__all__ = ["neighborhood_attention", "window_attention"]

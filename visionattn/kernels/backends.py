@@ -1,0 +1,9 @@
+"""The ordered lists: "auto" takes the first backend that does not refuse. One line per backend and op."""
+
+from __future__ import annotations
+
+from visionattn.kernels import reference
+from visionattn.kernels.op import Backend
+
+WINDOW: tuple[Backend, ...] = (reference.WINDOW,)
+NEIGHBORHOOD: tuple[Backend, ...] = (reference.NEIGHBORHOOD,)

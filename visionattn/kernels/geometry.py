@@ -1,0 +1,146 @@
+"""Which keys a query sees: the one statement of it, used by every backend.
+
+Both ops are separable. On each axis a query sees a run of consecutive keys of its own dilation group, and on the map it sees
+the product of the two runs. `AxisRule.spans` computes the runs; nothing else in the kernel layer knows the rules.
+
+    position p on an axis of length L, dilation d:   group g = p mod d,  coordinate c = p // d,  group length n = ceil((L - g) / d)
+    visible keys of p:                               positions g + d * j  for  start <= j < start + count
+
+Window partition, as in Swin (Liu et al., 2021, arXiv 2103.14030) and, dilated, MaxViT's grid (Tu et al., 2022, arXiv 2204.01697):
+lines stand at `shift`, `shift + size`, ... and windows are cut by the border of the group, so the first one covers [0, shift) when
+`shift > 0`. On a map that the window divides this is what rolling the map by `-shift`, partitioning and masking computes.
+
+Neighborhood, as in Generalized Neighborhood Attention (Hassani et al., 2025, arXiv 2504.16922): always exactly `size` keys; the run
+is centred on the leader of the query's stride group and moves inward at the border. An even size has one more key on the left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Pair = int | Sequence[int]
+AXES = ("rows", "columns")
+
+
+class Spans(NamedTuple):
+    """Per position of an axis, int64 tensors of shape (L,): its dilation group, its coordinate there, and its run of keys."""
+
+    group: Tensor
+    coordinate: Tensor
+    start: Tensor
+    count: Tensor
+
+
+@dataclass(frozen=True)
+class AxisRule:
+    """The rule of one axis. `stride == 0` means a window partition with lines at `shift`; otherwise a neighborhood."""
+
+    size: int
+    dilation: int = 1
+    shift: int = 0
+    stride: int = 0
+
+    @property
+    def is_window(self) -> bool:
+        return self.stride == 0
+
+    def encode(self) -> list[int]:
+        """The four numbers, in field order, as registered ops take them."""
+        return [self.size, self.dilation, self.shift, self.stride]
+
+    def spans(self, length: int, device: torch.device | None = None) -> Spans:
+        """The run of visible keys of each of the `length` positions."""
+        position = torch.arange(length, device=device)
+        group = position % self.dilation
+        coordinate = position // self.dilation
+        group_length = (length - 1 - group) // self.dilation + 1
+        bounds = self._window(coordinate, group_length) if self.is_window else self._neighborhood(coordinate, group_length)
+        return Spans(group, coordinate, *bounds)
+
+    def _window(self, coordinate: Tensor, group_length: Tensor) -> tuple[Tensor, Tensor]:
+        # floor division: coordinates left of the first line belong to the window that the border cuts
+        line = torch.div(coordinate - self.shift, self.size, rounding_mode="floor") * self.size + self.shift
+        start = line.clamp(min=0)
+        return start, torch.minimum(line + self.size, group_length) - start
+
+    def _neighborhood(self, coordinate: Tensor, group_length: Tensor) -> tuple[Tensor, Tensor]:
+        left = self.size // 2
+        leader = torch.minimum(coordinate // self.stride * self.stride + self.stride // 2, group_length - 1)
+        start = torch.minimum((leader - left).clamp(min=0), group_length - self.size)
+        return start, torch.full_like(start, self.size)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The rules of the two axes of a map. A query sees the product of its run of rows and its run of columns."""
+
+    rows: AxisRule
+    cols: AxisRule
+
+    @property
+    def is_window(self) -> bool:
+        return self.rows.is_window
+
+    @property
+    def table_shape(self) -> tuple[int, int]:
+        """Shape of one head's bias table: every key-minus-query offset, per axis."""
+        return 2 * self.rows.size - 1, 2 * self.cols.size - 1
+
+    def pairs(self, height: int, width: int) -> int:
+        """Number of (query, key) pairs on an H x W map: the real work, before any padding of tiles."""
+        return int(self.rows.spans(height).count.sum()) * int(self.cols.spans(width).count.sum())
+
+
+def decode(rows: Sequence[int], cols: Sequence[int]) -> Geometry:
+    """The geometry whose axes encode to `rows` and `cols`."""
+    return Geometry(AxisRule(*rows), AxisRule(*cols))
+
+
+def window_geometry(height: int, width: int, window: Pair, shift: Pair, dilation: Pair) -> Geometry:
+    """A checked window partition of an H x W map. Raises ValueError or TypeError naming the numbers."""
+    sizes, shifts, dilations = _pair("window", window), _pair("shift", shift), _pair("dilation", dilation)
+    for axis, size, line, step in zip(AXES, sizes, shifts, dilations, strict=True):
+        _at_least("window", axis, size, 1)
+        _at_least("dilation", axis, step, 1)
+        if not 0 <= line < size:
+            raise ValueError(f"shift must lie in 0..window-1 on the {axis}, got shift {line} with window {size}")
+    _at_least("map", "rows", height, 1)
+    _at_least("map", "columns", width, 1)
+    rows, cols = (AxisRule(s, d, shift=o) for s, d, o in zip(sizes, dilations, shifts, strict=True))
+    return Geometry(rows, cols)
+
+
+def neighborhood_geometry(height: int, width: int, kernel_size: Pair, dilation: Pair, stride: Pair) -> Geometry:
+    """A checked neighborhood on an H x W map. Raises ValueError or TypeError naming the numbers."""
+    sizes, dilations, strides = _pair("kernel_size", kernel_size), _pair("dilation", dilation), _pair("stride", stride)
+    for axis, length, size, step, stride_ in zip(AXES, (height, width), sizes, dilations, strides, strict=True):
+        _at_least("kernel_size", axis, size, 2)
+        _at_least("dilation", axis, step, 1)
+        if not 1 <= stride_ <= size:
+            raise ValueError(f"stride must lie in 1..kernel_size on the {axis}, got stride {stride_} with kernel_size {size}")
+        if size * step > length:
+            raise ValueError(
+                f"kernel_size * dilation must not exceed the map: on the {axis} {size} * {step} = {size * step} > {length}"
+            )
+    rows, cols = (AxisRule(s, d, stride=t) for s, d, t in zip(sizes, dilations, strides, strict=True))
+    return Geometry(rows, cols)
+
+
+def _pair(name: str, value: Pair) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be an integer or a pair (rows, columns), got {len(pair)} values: {value}")
+    for number in pair:
+        if isinstance(number, bool) or not isinstance(number, (int, torch.SymInt)):
+            raise TypeError(f"{name} must hold integers, got {number!r} of type {type(number).__name__}")
+    return pair[0], pair[1]
+
+
+def _at_least(name: str, axis: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least} on the {axis}, got {value}")

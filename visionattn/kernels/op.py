@@ -1,0 +1,114 @@
+"""Dispatch: an op is an ordered list of backends, each of which runs or says in a sentence why it refuses.
+
+Legend: B batch, H W map, N heads, D head width of queries and keys, E head width of values.
+
+Adding a backend: one file that defines a `Backend` per op, one line per op in `backends.py`. A backend's functions take
+`(q, k, v, bias, geometry, scale)`, already checked: q, k `(B, H, W, N, D)` and v `(B, H, W, N, E)` of one floating type on one device,
+any strides; bias `(N, 2 * rows.size - 1, 2 * cols.size - 1)` or None, of any floating type on the same device; `geometry` as in `geometry.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from visionattn.kernels.geometry import Geometry
+
+AttentionFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], Tensor]
+RefusalFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], str]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of an op. `refuses` returns the reason why it cannot run this call, or "" when it can."""
+
+    name: str
+    fn: AttentionFn
+    refuses: RefusalFn
+
+
+@dataclass(frozen=True)
+class Call:
+    """A checked call: what every backend receives, in order."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    bias: Tensor | None
+    geometry: Geometry
+    scale: float
+
+    def reason(self, backend: Backend) -> str:
+        return backend.refuses(self.q, self.k, self.v, self.bias, self.geometry, self.scale)
+
+    def run(self, backend: Backend) -> Tensor:
+        return backend.fn(self.q, self.k, self.v, self.bias, self.geometry, self.scale)
+
+
+class Op:
+    """An attention op over an ordered list of backends; the last one must never refuse."""
+
+    def __init__(self, name: str, backends: Sequence[Backend]) -> None:
+        self.name = name
+        self.backends = tuple(backends)
+
+    def dispatch(self, call: Call, backend: str) -> Tensor:
+        """Run `backend`, or for "auto" the first one that does not refuse. Raises ValueError with the reason otherwise."""
+        if backend == "auto":
+            for candidate in self.backends:
+                if not call.reason(candidate):
+                    return call.run(candidate)
+        for candidate in self.backends:
+            if candidate.name == backend:
+                reason = call.reason(candidate)
+                if reason:
+                    raise ValueError(f"{self.name}: backend '{backend}' refuses: {reason}")
+                return call.run(candidate)
+        names = ", ".join(["auto", *(candidate.name for candidate in self.backends)])
+        raise ValueError(f"{self.name}: no backend '{backend}' can run; choose one of {names}")
+
+    def reasons(self, call: Call) -> dict[str, str]:
+        """Each backend's reason for refusing this call, in the order in which "auto" asks; "" where it would run."""
+        return {candidate.name: call.reason(candidate) for candidate in self.backends}
+
+
+def check_tensors(name: str, q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Raise ValueError or TypeError unless q, k, v are maps that fit together."""
+    for letter, tensor in (("q", q), ("k", k), ("v", v)):
+        if tensor.dim() != 5:
+            raise ValueError(f"{name}: {letter} must have 5 dimensions (B, H, W, heads, D), got shape {tuple(tensor.shape)}")
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name}: {letter} must be floating point, got {tensor.dtype}")
+    if q.shape != k.shape:
+        raise ValueError(f"{name}: q and k must have the same shape, got {tuple(q.shape)} and {tuple(k.shape)}")
+    if v.shape[:4] != q.shape[:4]:
+        raise ValueError(f"{name}: v must agree with q in (B, H, W, heads), got {tuple(v.shape)} and {tuple(q.shape)}")
+    if q.shape[-1] < 1 or v.shape[-1] < 1:
+        raise ValueError(f"{name}: head widths must be at least 1, got {q.shape[-1]} and {v.shape[-1]}")
+    if not q.dtype == k.dtype == v.dtype:
+        raise TypeError(f"{name}: q, k and v must have one type, got {q.dtype}, {k.dtype}, {v.dtype}")
+    if not q.device == k.device == v.device:
+        raise ValueError(f"{name}: q, k and v must be on one device, got {q.device}, {k.device}, {v.device}")
+
+
+def check_bias(name: str, q: Tensor, bias: Tensor, geometry: Geometry) -> None:
+    """Raise ValueError or TypeError unless `bias` is the relative-position table of this geometry."""
+    expected = (q.shape[3], *geometry.table_shape)
+    if tuple(bias.shape) != expected:
+        raise ValueError(f"{name}: bias must be (heads, 2*rows-1, 2*columns-1) = {expected}, got {tuple(bias.shape)}")
+    if not bias.is_floating_point():
+        raise TypeError(f"{name}: bias must be floating point, got {bias.dtype}")
+    if bias.device != q.device:
+        raise ValueError(f"{name}: bias must be on the device of q, got {bias.device} and {q.device}")
+
+
+def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Under autocast, float32 maps in the autocast type, as torch does for its own attention; otherwise unchanged."""
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return tensors
+    target = torch.get_autocast_dtype(kind)
+    return tuple(t.to(target) if t.dtype in (torch.float32, torch.float16, torch.bfloat16) else t for t in tensors)
