@@ -1,17 +1,21 @@
 """Which keys a query sees: the one statement of it, used by every backend.
 
-Both ops are separable. On each axis a query sees a run of consecutive keys of its own dilation group, and on the map it sees
-the product of the two runs. `AxisRule.spans` computes the runs; nothing else in the kernel layer knows the rules.
+Both ops are separable. On each axis a query sees a run of consecutive keys of its own dilation group, and on the map
+it sees the product of the two runs. `AxisRule.spans` computes the runs; nothing else in the kernel layer knows the
+rules.
 
-    position p on an axis of length L, dilation d:   group g = p mod d,  coordinate c = p // d,  group length n = ceil((L - g) / d)
-    visible keys of p:                               positions g + d * j  for  start <= j < start + count
+    position p on an axis of length L, dilation d:   group g = p mod d,  coordinate c = p // d,  group length n =
+                                                     ceil((L - g) / d)
+    visible keys of p:                               positions g + d * j  for  start <= j < start + extent
 
-Window partition, as in Swin (Liu et al., 2021, arXiv 2103.14030) and, dilated, MaxViT's grid (Tu et al., 2022, arXiv 2204.01697):
-lines stand at `shift`, `shift + size`, ... and windows are cut by the border of the group, so the first one covers [0, shift) when
-`shift > 0`. On a map that the window divides this is what rolling the map by `-shift`, partitioning and masking computes.
+Window partition, as in Swin (Liu et al., 2021, arXiv 2103.14030) and, dilated, MaxViT's grid (Tu et al., 2022, arXiv
+2204.01697): lines stand at `shift`, `shift + size`, ... and windows are cut by the border of the group, so the first
+one covers [0, shift) when `shift > 0`. On a map that the window divides this is what rolling the map by `-shift`,
+partitioning and masking computes.
 
-Neighborhood, as in Generalized Neighborhood Attention (Hassani et al., 2025, arXiv 2504.16922): always exactly `size` keys; the run
-is centred on the leader of the query's stride group and moves inward at the border. An even size has one more key on the left.
+Neighborhood, as in Generalized Neighborhood Attention (Hassani et al., 2025, arXiv 2504.16922): always exactly `size`
+keys; the run is centred on the leader of the query's stride group and moves inward at the border. An even size has
+one more key on the left.
 """
 
 from __future__ import annotations
@@ -28,12 +32,12 @@ AXES = ("rows", "columns")
 
 
 class Spans(NamedTuple):
-    """Per position of an axis, int64 tensors of shape (L,): its dilation group, its coordinate there, and its run of keys."""
+    """Per position of an axis, int64 tensors of shape (L,): its group, coordinate there, and run of keys."""
 
     group: Tensor
     coordinate: Tensor
     start: Tensor
-    count: Tensor
+    extent: Tensor
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class AxisRule:
         group = position % self.dilation
         coordinate = position // self.dilation
         group_length = (length - 1 - group) // self.dilation + 1
-        bounds = self._window(coordinate, group_length) if self.is_window else self._neighborhood(coordinate, group_length)
+        bounds = (
+            self._window(coordinate, group_length) if self.is_window else self._neighborhood(coordinate, group_length)
+        )
         return Spans(group, coordinate, *bounds)
 
     def _window(self, coordinate: Tensor, group_length: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +99,7 @@ class Geometry:
 
     def pairs(self, height: int, width: int) -> int:
         """Number of (query, key) pairs on an H x W map: the real work, before any padding of tiles."""
-        return int(self.rows.spans(height).count.sum()) * int(self.cols.spans(width).count.sum())
+        return int(self.rows.spans(height).extent.sum()) * int(self.cols.spans(width).extent.sum())
 
 
 def decode(rows: Sequence[int], cols: Sequence[int]) -> Geometry:
@@ -122,10 +128,12 @@ def neighborhood_geometry(height: int, width: int, kernel_size: Pair, dilation: 
         _at_least("kernel_size", axis, size, 2)
         _at_least("dilation", axis, step, 1)
         if not 1 <= stride_ <= size:
-            raise ValueError(f"stride must lie in 1..kernel_size on the {axis}, got stride {stride_} with kernel_size {size}")
+            raise ValueError(
+                f"stride must lie in 1..kernel_size on the {axis}, got stride {stride_} with kernel_size {size}"
+            )
         if size * step > length:
             raise ValueError(
-                f"kernel_size * dilation must not exceed the map: on the {axis} {size} * {step} = {size * step} > {length}"
+                f"kernel_size * dilation must not exceed the map: {axis}, {size} * {step} = {size * step} > {length}"
             )
     rows, cols = (AxisRule(s, d, stride=t) for s, d, t in zip(sizes, dilations, strides, strict=True))
     return Geometry(rows, cols)

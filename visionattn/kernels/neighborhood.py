@@ -10,18 +10,23 @@ from visionattn.kernels.op import Call, Op, autocast, check_bias, check_tensors
 
 
 class NeighborhoodAttention(Op):
-    """Every query attends to its kernel_size nearest keys: NAT (Hassani et al., 2022, arXiv 2204.07143), DiNAT (Hassani and Shi, 2022,
-    arXiv 2209.15001), Generalized Neighborhood Attention (Hassani et al., 2025, arXiv 2504.16922), not causal.
+    """Every query attends to its kernel_size nearest keys: NAT (Hassani et al., 2022, arXiv 2204.07143), DiNAT
+    (Hassani and Shi, 2022, arXiv 2209.15001), Generalized Neighborhood Attention (Hassani et al., 2025, arXiv
+    2504.16922), not causal.
 
-    q, k `(B, H, W, N, D)`, v `(B, H, W, N, E)`, result `(B, H, W, N, E)`; B batch, H W map, N heads, D and E head widths.
-    kernel_size  rows and columns, at least 2, odd or even (an even one has one more key on the left), kernel_size * dilation <= map.
-                 Every query has exactly rows * columns keys: at the border the neighborhood moves inward.
-    dilation     keys are taken from the query's dilation group (positions equal modulo the dilation); it need not divide the map.
-    stride       queries share the neighborhood of the leader of each run of `stride` queries; the output keeps its size. 1 <= stride <= kernel_size;
-                 stride == kernel_size is a partition into blocks.
-    bias         relative-position table `(N, 2 * rows - 1, 2 * columns - 1)`, added to the logits at the index key minus query plus kernel_size
-                 minus 1, in coordinates inside the dilation group; defined for every stride. NATTEN dropped it in 0.20; here it trains.
-                 May have its own floating type; its gradient is exact and deterministic.
+    q, k `(B, H, W, N, D)`, v `(B, H, W, N, E)`, result `(B, H, W, N, E)`; B batch, H W map, N heads, D and E head
+    widths.
+    kernel_size  rows and columns, at least 2, odd or even (an even one has one more key on the left), kernel_size *
+                 dilation <= map. Every query has exactly rows * columns keys: at the border the neighborhood moves
+                 inward.
+    dilation     keys are taken from the query's dilation group (positions equal modulo the dilation); it need not
+                 divide the map.
+    stride       queries share the neighborhood of the leader of each run of `stride` queries; the output keeps its
+                 size. 1 <= stride <= kernel_size; stride == kernel_size is a partition into blocks.
+    bias         relative-position table `(N, 2 * rows - 1, 2 * columns - 1)`, added to the logits at the index key
+                 minus query plus kernel_size minus 1, in coordinates inside the dilation group; defined for every
+                 stride. NATTEN dropped it in 0.20; here it trains. May have its own floating type; its gradient is
+                 exact and deterministic.
     scale        of the logits before the bias, D ** -0.5 if None.
     backend      "auto", or a name: it runs or raises its reason. `explain` lists the reasons.
 

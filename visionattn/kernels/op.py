@@ -3,8 +3,9 @@
 Legend: B batch, H W map, N heads, D head width of queries and keys, E head width of values.
 
 Adding a backend: one file that defines a `Backend` per op, one line per op in `backends.py`. A backend's functions take
-`(q, k, v, bias, geometry, scale)`, already checked: q, k `(B, H, W, N, D)` and v `(B, H, W, N, E)` of one floating type on one device,
-any strides; bias `(N, 2 * rows.size - 1, 2 * cols.size - 1)` or None, of any floating type on the same device; `geometry` as in `geometry.py`.
+`(q, k, v, bias, geometry, scale)`, already checked: q, k `(B, H, W, N, D)` and v `(B, H, W, N, E)` of one floating
+type on one device, any strides; bias `(N, 2 * rows.size - 1, 2 * cols.size - 1)` or None, of any floating type on the
+same device; `geometry` as in `geometry.py`.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Op:
         self.backends = tuple(backends)
 
     def dispatch(self, call: Call, backend: str) -> Tensor:
-        """Run `backend`, or for "auto" the first one that does not refuse. Raises ValueError with the reason otherwise."""
+        """Run `backend`, or for "auto" the first that does not refuse. Raises ValueError with the reason otherwise."""
         if backend == "auto":
             for candidate in self.backends:
                 if not call.reason(candidate):
@@ -79,7 +80,9 @@ def check_tensors(name: str, q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise ValueError or TypeError unless q, k, v are maps that fit together."""
     for letter, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dim() != 5:
-            raise ValueError(f"{name}: {letter} must have 5 dimensions (B, H, W, heads, D), got shape {tuple(tensor.shape)}")
+            raise ValueError(
+                f"{name}: {letter} must have 5 dimensions (B, H, W, heads, D), got shape {tuple(tensor.shape)}"
+            )
         if not tensor.is_floating_point():
             raise TypeError(f"{name}: {letter} must be floating point, got {tensor.dtype}")
     if q.shape != k.shape:

@@ -1,7 +1,7 @@
 """The truth: dense masked attention over the whole map, straight from the per-axis rules, in any floating type.
 
-Cost: B * N * (H * W)^2 * (D + E) multiply-adds and B * N * (H * W)^2 numbers of memory, whatever the window. For tests and for export:
-it is plain differentiable torch code, traced and exported operator by operator.
+Cost: B * N * (H * W)^2 * (D + E) multiply-adds and B * N * (H * W)^2 numbers of memory, whatever the window. For
+tests and for export: it is plain differentiable torch code, traced and exported operator by operator.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from visionattn.kernels.op import Backend
 
 def visible(rule: AxisRule, length: int, device: torch.device | None = None) -> Tensor:
     """Boolean (L, L): whether the query (row) sees the key (column) along this axis."""
-    group, coordinate, start, count = rule.spans(length, device)
+    group, coordinate, start, extent = rule.spans(length, device)
     same_group = group[:, None] == group[None, :]
     offset = coordinate[None, :] - start[:, None]
-    return same_group & (offset >= 0) & (offset < count[:, None])
+    return same_group & (offset >= 0) & (offset < extent[:, None])
 
 
 def table_index(rule: AxisRule, length: int, device: torch.device | None = None) -> Tensor:
-    """Int64 (L, L): the bias table's index of each query (row) and key (column), in range also where the key is not visible."""
+    """Int64 (L, L): the bias table index of each query (row) and key (column), in range for invisible keys too."""
     coordinate = rule.spans(length, device).coordinate
     relative = coordinate[None, :] - coordinate[:, None] + rule.size - 1
     return relative.clamp(0, 2 * rule.size - 2)

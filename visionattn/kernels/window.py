@@ -10,18 +10,22 @@ from visionattn.kernels.op import Call, Op, autocast, check_bias, check_tensors
 
 
 class WindowAttention(Op):
-    """Attention inside the windows of a partition: Swin (Liu et al., 2021, arXiv 2103.14030), CSWin's strips (Dong et al., 2021,
-    arXiv 2107.00652), MaxViT's blocks and grids (Tu et al., 2022, arXiv 2204.01697).
+    """Attention inside the windows of a partition: Swin (Liu et al., 2021, arXiv 2103.14030), CSWin's strips (Dong et
+    al., 2021, arXiv 2107.00652), MaxViT's blocks and grids (Tu et al., 2022, arXiv 2204.01697).
 
-    q, k `(B, H, W, N, D)`, v `(B, H, W, N, E)`, result `(B, H, W, N, E)`; B batch, H W map, N heads, D and E head widths; any H and W.
-    window    rows and columns of a window, in tokens. `(H, s)` or `(s, W)` are strips. It may exceed the map, which then cuts it.
-    shift     where the partition's first line stands, 0 <= shift < window. Swin's cyclic shift by 3 with its mask is `shift=3`: the first
-              window has the rows 0..2, the next 3..9. Windows are cut at the border, so no token sees across it and nothing is padded
-              (timm and the official detection code pad instead, and let the padding be seen).
-    dilation  the partition happens inside each dilation group (positions equal modulo the dilation). `(H // g, W // g)` is MaxViT's
-              g x g grid where g divides the map.
-    bias      relative-position table `(N, 2 * rows - 1, 2 * columns - 1)`, added to the logits at the index key minus query plus window
-              minus 1, in coordinates inside the dilation group. May have its own floating type; its gradient is exact and deterministic.
+    q, k `(B, H, W, N, D)`, v `(B, H, W, N, E)`, result `(B, H, W, N, E)`; B batch, H W map, N heads, D and E head
+    widths; any H and W.
+    window    rows and columns of a window, in tokens. `(H, s)` or `(s, W)` are strips. It may exceed the map, which
+              then cuts it.
+    shift     where the partition's first line stands, 0 <= shift < window. Swin's cyclic shift by 3 with its mask is
+              `shift=3`: the first window has the rows 0..2, the next 3..9. Windows are cut at the border, so no token
+              sees across it and nothing is padded (timm and the official detection code pad instead, and let the
+              padding be seen).
+    dilation  the partition happens inside each dilation group (positions equal modulo the dilation). `(H // g, W //
+              g)` is MaxViT's g x g grid where g divides the map.
+    bias      relative-position table `(N, 2 * rows - 1, 2 * columns - 1)`, added to the logits at the index key minus
+              query plus window minus 1, in coordinates inside the dilation group. May have its own floating type; its
+              gradient is exact and deterministic.
     scale     of the logits before the bias, D ** -0.5 if None.
     backend   "auto", or a name: it runs or raises its reason. `explain` lists the reasons.
 
