@@ -1,0 +1,89 @@
+"""The registered ops: shapes for the compiler, gradients for autograd, and the refusals of the Triton backend."""
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from visionattn.kernels.geometry import Geometry
+from visionattn.kernels.triton import launch
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+WIDEST_HEAD = 128
+INTERPRETED = not isinstance(launch.forward_kernel, triton.runtime.jit.JITFunction)
+
+
+@torch.library.custom_op("visionattn::triton_forward", mutates_args=())
+def triton_forward(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: list[int], cols: list[int], scale: float
+) -> tuple[Tensor, Tensor]:
+    """Output (B, H, W, N, E) and log-sum-exp (B, N, H, W); `rows` and `cols` are encoded axis rules."""
+    return launch.forward(launch.problem(q, k, v, bias, rows, cols, scale))
+
+
+@triton_forward.register_fake
+def _(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: list[int], cols: list[int], scale: float
+) -> tuple[Tensor, Tensor]:
+    batch, height, width, heads, _ = q.shape
+    lse = q.new_empty((batch, heads, height, width), dtype=torch.float32)
+    return q.new_empty((batch, height, width, heads, v.shape[-1])), lse
+
+
+@torch.library.custom_op("visionattn::triton_backward", mutates_args=())
+def triton_backward(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor, grad: Tensor,
+    rows: list[int], cols: list[int], scale: float, maps: bool, table: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of q, k, v if `maps`, of the bias table (fp32) if `table`; empty tensors for what is not asked for."""
+    return launch.backward(launch.problem(q, k, v, bias, rows, cols, scale), out, lse, grad, maps, table)
+
+
+@triton_backward.register_fake
+def _(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor, grad: Tensor,
+    rows: list[int], cols: list[int], scale: float, maps: bool, table: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    dq, dk, dv = (q.new_empty(t.shape if maps else (0,)) for t in (q, k, v))
+    if not table or bias is None:
+        return dq, dk, dv, q.new_empty(0)
+    return dq, dk, dv, q.new_empty(bias.shape, dtype=torch.float32)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, bias, ctx.rows, ctx.cols, ctx.scale = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(q, k, v, bias, *output)
+
+
+def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    q, k, v, bias, out, lse = ctx.saved_tensors
+    maps, table = any(ctx.needs_input_grad[:3]), bias is not None and ctx.needs_input_grad[3]
+    dq, dk, dv, dtable = triton_backward(
+        q, k, v, bias, out, lse, grad, ctx.rows, ctx.cols, ctx.scale, maps, table
+    )
+    found = [dq, dk, dv] if maps else [None, None, None]
+    return *found, dtable.to(bias.dtype) if table else None, None, None, None
+
+
+triton_forward.register_autograd(_differentiate, setup_context=_save)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
+    """Fused attention of either op; see `visionattn.kernels.op` for the arguments."""
+    out: Tensor = triton_forward(q, k, v, bias, geometry.rows.encode(), geometry.cols.encode(), scale)[0]
+    return out
+
+
+def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
+    """Why the kernels cannot run this call, or ""."""
+    if q.device.type != "cuda" and not (INTERPRETED and q.device.type == "cpu"):
+        return f"its kernels run on CUDA devices, and the tensors are on {q.device}"
+    if q.dtype not in DTYPES:
+        return f"it computes in float32, bfloat16 or float16, and the tensors are {q.dtype}"
+    if max(q.shape[-1], v.shape[-1]) > WIDEST_HEAD:
+        return f"it holds heads of at most {WIDEST_HEAD} channels, and these have {q.shape[-1]} and {v.shape[-1]}"
+    if max(t.stride(1) * t.shape[1] for t in (q, k, v)) >= 2**31:
+        return f"it addresses one image with 32 bits, and an image of {q.shape[1]} x {q.shape[2]} points needs more"
+    return ""
