@@ -1,0 +1,17 @@
+"""Composing, checking and building configurations.
+
+    cfg = compose("train", ["backbone=swin_tiny"])     # also inside a running Hydra application
+    check_targets(cfg)                                 # refuses what a configuration must not name, importing nothing
+    model = instantiate(cfg.backbone)                  # checks again, then builds; errors name the key
+
+A configuration is data: it may come from a stranger. What it may build is listed in `targets`; what it may do to Hydra itself in
+`hydra_nodes`. Neither list can be widened by a file, only by `allow=[my_package]` on the command line.
+"""
+
+from visionattn.config.building import instantiate
+from visionattn.config.composing import compose
+from visionattn.config.hydra_nodes import check_hydra
+from visionattn.config.messages import check_complete
+from visionattn.config.targets import check_allow, check_targets
+
+__all__ = ["check_allow", "check_complete", "check_hydra", "check_targets", "compose", "instantiate"]

@@ -1,0 +1,141 @@
+"""Building objects from a checked configuration.
+
+The keys are Hydra's: `_target_`, `_args_`, `_partial_`, `_recursive_`. Two things differ from `hydra.utils.instantiate`. The node is
+resolved once into plain containers, checked, and built from those very containers, so nothing can change between check and use; and
+containers always arrive as dict and list (Hydra's `_convert_: all`). Keyword arguments replace the node's own and are passed as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from visionattn.config.messages import key_of, nearest, plain
+from visionattn.config.targets import locate, refusal, reject, walk_targets
+from visionattn.errors import ConfigError, VisionAttnError
+
+_OWN_KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
+_CONFIGURABLE = (TypeError, ValueError, LookupError, AttributeError, ImportError, OSError)
+
+
+class Partial(functools.partial):  # type: ignore[type-arg]
+    """A functools.partial that remembers the config key it came from, so that a later failure can name it."""
+
+    config_key: str
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except Exception as error:
+            _mark(error, self.config_key)
+            raise
+
+
+def instantiate(node: Any, *, allow: Sequence[str] = (), **kwargs: Any) -> Any:
+    """Builds what a config node describes, after checking every `_target_` in it.
+
+    `node`: DictConfig, ListConfig, dict, list or None (gives None). `kwargs` go to the top target, over the node's own values.
+    Raises ConfigError that names the config key and the reason; errors that are no configuration mistake keep their type and gain a note.
+    """
+    values, key = plain(node), key_of(node)
+    for where, target in walk_targets(values, key):
+        reject(where, target, refusal(target, allow))
+    return _build(values, key, tuple(allow), kwargs)
+
+
+def _build(values: Any, key: str, allow: tuple[str, ...], extra: dict[str, Any] | None = None) -> Any:
+    if isinstance(values, (list, tuple)):
+        return [_build(value, f"{key}[{index}]", allow) for index, value in enumerate(values)]
+    if not isinstance(values, dict):
+        return values
+    if "_target_" not in values:
+        if extra:
+            raise ConfigError(f"{key or 'the configuration'} has no _target_, so it cannot take {', '.join(extra)}")
+        return {name: _build(value, f"{key}.{name}" if key else str(name), allow) for name, value in values.items()}
+    target, partial = values["_target_"], _flag(values, "_partial_", False, key)
+    arguments = _arguments(values, key, allow, partial, extra or {})
+    function = locate(target, allow, key)
+    positional = _positional(values, key, allow)
+    _check_signature(function, target, key, positional, arguments, partial)
+    if partial:
+        held = Partial(function, *positional, **arguments)
+        held.config_key = key
+        return held
+    return _call(function, target, key, positional, arguments)
+
+
+def _flag(values: dict[str, Any], name: str, default: bool, key: str) -> bool:
+    flag = values.get(name, default)
+    if not isinstance(flag, bool):
+        raise ConfigError(f"{key}.{name} is {flag!r}; it is true or false")
+    return flag
+
+
+def _positional(values: dict[str, Any], key: str, allow: tuple[str, ...]) -> list[Any]:
+    given = values.get("_args_", [])
+    if not isinstance(given, list):
+        raise ConfigError(f"{key}._args_ is a {type(given).__name__}; it is a list")
+    return [_build(value, f"{key}._args_[{index}]", allow) for index, value in enumerate(given)]
+
+
+def _arguments(
+    values: dict[str, Any], key: str, allow: tuple[str, ...], partial: bool, extra: dict[str, Any]
+) -> dict[str, Any]:
+    recursive = _flag(values, "_recursive_", True, key)
+    arguments = {}
+    for name, value in values.items():
+        if name in _OWN_KEYS or name in extra:
+            continue
+        path = f"{key}.{name}" if key else str(name)
+        if not isinstance(name, str):
+            raise ConfigError(f"{path}: an argument's name is a string, not a {type(name).__name__}")
+        if isinstance(value, str) and value == "???":
+            if not partial:
+                raise ConfigError(f"{path} has no value; give it as {path}=VALUE")
+            continue
+        arguments[name] = _build(value, path, allow) if recursive else value
+    return arguments | extra
+
+
+def _check_signature(
+    function: Callable[..., Any], target: str, key: str, args: list[Any], kwargs: dict[str, Any], partial: bool
+) -> None:
+    """ConfigError for an argument the target does not take or lacks, before it is called."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins do not tell; the call itself will
+        return
+    names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        for name in kwargs:
+            if name not in names:
+                own = ", ".join(name for name in names if name not in ("self", "cls")) or "no arguments"
+                hint = nearest(name, names)
+                raise ConfigError(f"{key}.{name}: {target} takes no argument {name}{hint} (it takes {own})")
+    try:
+        (signature.bind_partial if partial else signature.bind)(*args, **kwargs)
+    except TypeError as error:
+        raise ConfigError(f"{key}: {target}: {error}") from error
+
+
+def _call(function: Callable[..., Any], target: str, key: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except VisionAttnError as error:
+        _mark(error, key)
+        raise
+    except _CONFIGURABLE as error:
+        where = getattr(error, "config_key", key) or "the configuration"
+        raise ConfigError(f"{where}: {target} could not be built: {type(error).__name__}: {error}") from error
+    except Exception as error:
+        _mark(error, key)
+        raise
+
+
+def _mark(error: BaseException, key: str) -> None:
+    """Remembers the innermost config key on an error, and shows it under the traceback."""
+    if not hasattr(error, "config_key"):
+        error.config_key = key  # type: ignore[attr-defined]
+        error.add_note(f"while building the config key {key}")

@@ -1,0 +1,133 @@
+"""Hydra's composition errors, said as: what does not exist, what was probably meant, what there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from visionattn.config.messages import flat_keys, nearest, one_line, unresolved_plain
+from visionattn.errors import ConfigError
+
+_KEY = re.compile(r"Could not (?:override|delete) '([^'=]+)|Could not delete from config\. '([^']+)' does not exist")
+_GROUP = re.compile(r"config group '([^']+)' does not exist")
+
+
+def explain(error: Exception, hydra: Any, config_name: str, overrides: list[str]) -> ConfigError:
+    """The ConfigError that stands for one of Hydra's errors."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"cannot read the override {error.override!r}: {one_line(error)}")
+    if isinstance(error, MissingConfigException):
+        return _missing(error, hydra, config_name)
+    message = str(error)
+    if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", message):
+        key, _, value = ambiguous[1].partition("=")
+        return ConfigError(f"{ambiguous[1]} is a choice of several: add -m to try each, or write a list as '{key}=[{value}]'")
+    if requires := re.search(r"Sweep parameters '(.+)' requires --multirun", message):
+        return ConfigError(f"{requires[1]} is a choice of several: add -m to try each")
+    if group := _GROUP.search(message):
+        return ConfigError(f"unknown group {group[1]}{nearest(group[1], _groups(hydra))}")
+    if (found := _KEY.search(message)) and not _wrong_value(error):
+        return _unknown_key(found[1] or found[2], hydra, config_name, overrides)
+    return ConfigError(_plain_text(error))
+
+
+def _wrong_value(error: Exception) -> bool:
+    from omegaconf.errors import ValidationError
+
+    return isinstance(error.__cause__, ValidationError)
+
+
+def _plain_text(error: BaseException) -> str:
+    """Hydra's own sentence and the reason behind it, each on one line."""
+    texts = [one_line(error)] if str(error).strip() else []
+    if error.__cause__ is not None and one_line(error.__cause__) not in texts:
+        texts.append(_plain_text(error.__cause__))
+    return ": ".join(texts) or type(error).__name__
+
+
+def _missing(error: Any, hydra: Any, config_name: str) -> ConfigError:
+    path = str(error.missing_cfg_file or config_name)
+    group, _, name = path.rpartition("/")
+    options = [option for option in error.options or () if not option.startswith("_") and option != "base"]
+    if not group:
+        return ConfigError(f"there is no configuration {path}.yaml")
+    if not options:
+        return ConfigError(f"there is no configuration {path}, nor a group {group}{nearest(group, _groups(hydra))}")
+    return ConfigError(f"there is no {group} called {name}{_ended(nearest(name, options))} Choices: {', '.join(sorted(options))}")
+
+
+def _ended(hint: str) -> str:
+    return hint or "."
+
+
+def _groups(hydra: Any) -> list[str]:
+    return [group for group in hydra.list_all_config_groups() if not group.startswith("hydra")]
+
+
+def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str]) -> ConfigError:
+    """The nearest key, and, where the key lies under something that exists, what that something holds."""
+    base = _without_values(hydra, config_name, overrides)
+    if base is None:
+        return ConfigError(f"unknown key {key}")
+    selected = {str(name): value for name, value in base.hydra.runtime.choices.items() if not str(name).startswith("hydra/")}
+    values = unresolved_plain(base)
+    if key.split(".")[0] != "hydra":
+        del values["hydra"]
+    parent = key.rpartition(".")[0]
+    while parent and _at(values, parent) is None:
+        parent = parent.rpartition(".")[0]
+    candidates = [*flat_keys(values), *selected, *_groups(hydra)]
+    if parent and _chosen(parent, selected):  # a neighbour's key would not help after a swap
+        candidates = [name for name in candidates if name.startswith(parent + ".")]
+    text = f"unknown key {key}{nearest(key, [name for name in candidates if not key.startswith(name)])}"
+    if "@" in key:
+        group = key.split("@")[0]
+        places = [name for name in selected if name.split("@")[0] == group]
+        return ConfigError(f"{text} ({group} can be chosen at: {', '.join(places)})" if places else text)
+    return ConfigError(f"{text} ({_holds(parent, values, selected)})" if parent else text)
+
+
+def _without_values(hydra: Any, config_name: str, overrides: Sequence[str]) -> Any:
+    """The composition with only the overrides that choose files; without any when one of those is the mistake."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    from visionattn.config.composing import load
+
+    known = set(_groups(hydra))
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    choosing = [item.input_line for item in parsed if item.key_or_group in known]
+    for kept in (choosing, []):
+        try:
+            return load(hydra, config_name, kept, sweep=True)
+        except HydraException:
+            continue
+    return None
+
+
+def _at(values: Any, key: str) -> dict[str, Any] | None:
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return None
+        values = values[part]
+    return values if isinstance(values, dict) else None
+
+
+def _chosen(parent: str, selected: dict[str, Any]) -> str:
+    """'mixer neighborhood' when the node `parent` was filled by choosing mixer/neighborhood.yaml."""
+    for name, choice in selected.items():
+        group, _, package = name.partition("@")
+        if (package or group) == parent and choice:
+            return f"{group} {choice}"
+    return ""
+
+
+def _holds(parent: str, values: dict[str, Any], selected: dict[str, Any]) -> str:
+    """What stands under an existing node, and which file filled it."""
+    own = [str(name) for name in _at(values, parent) or {} if not str(name).startswith("_")]
+    listed = ", ".join(own[:12]) + (", ..." if len(own) > 12 else "") if own else "no keys"
+    chosen = _chosen(parent, selected)
+    return f"{parent} is the {chosen}, whose own keys are: {listed}" if chosen else f"{parent} holds: {listed}"

@@ -1,0 +1,100 @@
+"""Errors that say what to type instead, and the plain forms of config nodes they need."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from visionattn.errors import ConfigError
+
+EXAMPLES = {
+    "ckpt": "ckpt=outputs/classification/dinat_pico/2026-01-31_12-00-00/checkpoints/best.ckpt",
+    "make": "make=shapes",
+    "layout": "layout=imagenet",
+    "dir": "dir=data/shapes",
+    "format": "format=timm",
+    "data.dir": "data.dir=/path/to/imagenet",
+    "data.root": "data.root=/path/to/imagenet",
+}
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """'; did you mean x?' or ''. Compares whole words and, for dotted keys, their last parts."""
+    choices = list(dict.fromkeys(choices))
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if not close and "." not in word:
+        tails = {choice.rsplit(".", 1)[-1]: choice for choice in reversed(choices)}
+        close = [tails[tail] for tail in difflib.get_close_matches(word, tails, n=1, cutoff=0.8)]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def one_line(error: BaseException) -> str:
+    """The first telling line of an error's message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def key_of(node: Any) -> str:
+    """A config node's key path ('' for a root and for plain containers)."""
+    return str(node._get_full_key(None) or "") if OmegaConf.is_config(node) else ""
+
+
+def plain(node: Any) -> Any:
+    """A resolved copy in dicts, lists and values; '???' stays. ConfigError when an interpolation does not resolve."""
+    if not OmegaConf.is_config(node):
+        if not isinstance(node, (dict, list, tuple)):
+            return node
+        node = OmegaConf.create(node if isinstance(node, dict) else list(node), flags={"allow_objects": True})
+    try:
+        return OmegaConf.to_container(node, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(unresolved(error)) from error
+    except RecursionError as error:
+        raise ConfigError(f"{key_of(node) or 'the configuration'} refers to itself in a circle") from error
+
+
+def unresolved(error: OmegaConfBaseException) -> str:
+    """A sentence for a reference that leads nowhere."""
+    where = f"{error.full_key}: " if error.full_key else ""
+    return f"{where}{one_line(error)}"
+
+
+def flat_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a plain container, inner nodes too."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            key = f"{prefix}.{name}" if prefix else str(name)
+            yield key
+            yield from flat_keys(value, key)
+
+
+def unresolved_plain(cfg: Any) -> Any:
+    """The config in dicts and lists with its interpolations as they stand."""
+    return OmegaConf.to_container(cfg, resolve=False) if OmegaConf.is_config(cfg) else cfg
+
+
+def missing_keys(node: Any, key: str = "") -> Iterator[str]:
+    """Keys whose value is still '???'. What a `_partial_` leaves open is its caller's affair."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            path = f"{key}.{name}" if key else str(name)
+            if not (value == "???" and node.get("_partial_")):
+                yield from missing_keys(value, path)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from missing_keys(value, f"{key}[{index}]")
+    elif isinstance(node, str) and node == "???":
+        yield key
+
+
+def check_complete(cfg: Any, command: str = "train") -> None:
+    """ConfigError that names every mandatory value left out, with an example of how to give it."""
+    missing = [key for key in missing_keys(unresolved_plain(cfg)) if not key.startswith("hydra.")]
+    if missing:
+        example = " ".join(EXAMPLES.get(key, f"{key}=VALUE") for key in missing)
+        plural = "s" if len(missing) > 1 else ""
+        raise ConfigError(f"{command} needs the value{plural} of {', '.join(missing)}; for example: visionattn {command} {example}")
