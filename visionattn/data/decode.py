@@ -10,27 +10,27 @@ from PIL import Image
 
 from visionattn.data.unreadable import UnreadableImage
 
-# Raster formats only: Pillow would hand EPS files to an external interpreter.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+# Raster formats only: Pillow would hand EPS files to an external interpreter. A build of Pillow may lack some.
+Image.init()
+FORMATS = tuple(
+    name for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
+)
 EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2"}
+    {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif"}
 )
 
-# What Pillow's decoders are seen to raise on damaged files.
+# What Pillow's decoders raise on damaged files (found by flipping and cutting bytes of each format).
 _DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
+    RuntimeError,
     TypeError,
     LookupError,
     ArithmeticError,
-    AttributeError,
-    EOFError,
     MemoryError,
-    NotImplementedError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 
 

@@ -1,6 +1,7 @@
 """What a source gives once it is read: named, labelled pictures, by index or as a stream."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, overload
 
@@ -40,7 +41,7 @@ class PackedStrings(Sequence[str]):
 class Records(Protocol):
     """One split, by index."""
 
-    ids: Sequence[str]
+    ids: PackedStrings
     """Stable sample ids, the same on every machine (relative paths, mostly)."""
     labels: np.ndarray
     """int64 (num_samples,)."""
@@ -55,20 +56,36 @@ class Records(Protocol):
         ...
 
 
-class StreamRecords(Protocol):
+class StreamRecords(ABC):
     """One split that can only be read in order, its shards divided among processes and workers."""
 
     class_names: list[str]
     num_samples: int
     training: bool
 
-    def prepare(self, *, rank: int, world_size: int, num_workers: int, batch_size: int) -> None: ...
-    def set_epoch(self, epoch: int) -> None: ...
+    @abstractmethod
+    def prepare(self, *, rank: int, world_size: int, num_workers: int, batch_size: int) -> None:
+        """Says how the reading will be divided; called before each loader is made."""
+
+    @abstractmethod
+    def set_epoch(self, epoch: int) -> None:
+        """Called when an epoch starts, before `read`."""
+
+    @abstractmethod
     def read(self) -> Iterator[tuple[str, int, bytes]]:
         """Yields (id, label, file content) of this worker's part."""
-        ...
 
-    def batches_per_rank(self, rank: int) -> int: ...
+    @abstractmethod
+    def batches_per_rank(self, rank: int) -> int:
+        """Evaluation batches that process `rank` will make, 0 where that is unknown."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Training samples of this process in one epoch."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """sha256 that stands for the split, hexadecimal."""
 
 
 class Source(Protocol):

@@ -92,6 +92,6 @@ def _from_integers(
     numbers = [int(line) for line in lines]
     if min(numbers) < 1 or max(numbers) > len(classes):
         raise DataError(
-            f"{path} has labels {min(numbers)}..{max(numbers)}, but {synset_path} lists {len(classes)} classes (1-based)"
+            f"{path} has labels {min(numbers)}..{max(numbers)}, but {synset_path} lists {len(classes)} classes, from 1"
         )
     return {name: classes[number - 1] for name, number in zip(names, numbers, strict=True)}

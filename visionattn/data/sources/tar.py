@@ -25,11 +25,13 @@ class TarRecords:
         except ValueError as error:  # timm unpacks an empty list of samples
             raise DataError(f"no images in {path}: {error}") from None
         self._pid = os.getpid()
-        places = (f"{prefix}/{tar}/{member.name}" if tar else f"{prefix}/{member.name}" for member, tar, _ in
-                  self._reader.samples)
-        self.ids = PackedStrings(places)
+        self.ids = PackedStrings(
+            f"{prefix}/{tar}/{member.name}" if tar else f"{prefix}/{member.name}"
+            for member, tar, _ in self._reader.samples
+        )
         self.labels = np.asarray(self._reader.targets, dtype=np.int64)
-        self.class_names = [self._reader.class_idx_to_name[label] for label in range(len(self._reader.class_idx_to_name))]
+        names = self._reader.class_idx_to_name
+        self.class_names = [names[label] for label in range(len(names))]
 
     def load(self, index: int) -> Image.Image:
         self._own_files()

@@ -1,0 +1,152 @@
+"""WebDataset shards, read in order; timm's reader finds them and divides them among processes and workers."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from timm.data.readers import create_reader
+
+from visionattn.data.records import StreamRecords
+from visionattn.errors import DataError
+
+
+class WebDataset:
+    """Tar shards whose members are `<key>.jpg` (or png, webp) and `<key>.cls` (the label as text).
+
+    splits: for each of train, val, test a name in the folder's `_info.json`, or shards in brace form with the number
+    of samples, e.g. "imagenet-train-{0000..1023}.tar|1281167". class_names: the classes in label order, if known.
+    Ids are the samples' keys. Training repeats or drops a few samples so that all workers end together, as timm does;
+    evaluation reads every sample once.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        split_names: Mapping[str, str],
+        class_names: Sequence[str] | None = None,
+        image_key: str = "jpg;jpeg;png;webp",
+        shuffle_size: int = 8192,
+        seed: int = 0,
+    ) -> None:
+        if "pipe:" in root or any("pipe:" in name for name in split_names.values()):
+            raise DataError("shard addresses that start a program (pipe:) are refused; mount or download the shards")
+        self.root = root
+        self.split_names = dict(split_names)
+        self.splits: Sequence[str] = tuple(self.split_names)
+        self.class_names = list(class_names or ())
+        self.image_key = image_key
+        self.shuffle_size = shuffle_size
+        self.seed = seed
+
+    def open(self, split: str) -> "ShardRecords":
+        if split not in self.split_names:
+            raise DataError(f"split_names has no {split!r}, only {', '.join(self.splits)}")
+        return ShardRecords(self, self.split_names[split], training=split == "train")
+
+
+class ShardRecords(StreamRecords):
+    """One split of a WebDataset."""
+
+    def __init__(self, source: WebDataset, name: str, training: bool) -> None:
+        self.training = training
+        self.class_names = source.class_names
+        self.image_keys = source.image_key.split(";")
+        self._arguments: dict[str, Any] = {
+            "root": source.root,
+            "split": name,
+            "is_training": training,
+            "seed": source.seed,
+            "input_key": source.image_key,
+            "sample_shuffle_size": source.shuffle_size,
+            "sample_initial_size": min(2048, source.shuffle_size),
+        }
+        self._reader = self._make_reader(batch_size=1)
+        info = self._reader.split_info
+        self.num_samples = int(self._reader.num_samples or 0)
+        self.shards = [os.path.join(source.root, shard) for shard in info.filenames]
+        self.shard_lengths = list(info.shard_lengths)
+        self._check(name)
+        self._workers = (0, 1, 1, 1)
+
+    def _make_reader(self, batch_size: int) -> Any:
+        try:
+            return create_reader("wds/", batch_size=batch_size, **self._arguments)
+        except RuntimeError as error:  # no webdataset package, no such split, no sample count
+            raise DataError(f"cannot read the shards in {self._arguments['root']}: {error}") from None
+
+    def _check(self, name: str) -> None:
+        if any("pipe:" in shard for shard in self.shards):
+            raise DataError("shard addresses that start a program (pipe:) are refused")
+        missing = [shard for shard in self.shards if "://" not in shard and not os.path.isfile(shard)]
+        if missing or not self.shards:
+            raise DataError(f"split {name!r}: {len(missing)} of {len(self.shards)} shards are missing {missing[:3]}")
+        if not self.num_samples:
+            raise DataError(f"split {name!r} states no number of samples; write 'shards-{{00..99}}.tar|<number>'")
+
+    def prepare(self, *, rank: int, world_size: int, num_workers: int, batch_size: int) -> None:
+        workers = max(1, num_workers)
+        if self.training and len(self.shards) < world_size * workers:
+            raise DataError(
+                f"{len(self.shards)} training shards cannot feed {world_size} process(es) with {workers} worker(s) "
+                "each: every worker needs a shard of its own"
+            )
+        if not self.training and world_size > 1 and not self.shard_lengths:
+            raise DataError("exact evaluation on several processes needs the shards' lengths: write an _info.json")
+        self._workers = (rank, world_size, workers, batch_size)
+        self._reader = self._make_reader(batch_size)
+        self._reader.dist_rank, self._reader.dist_num_replicas = rank, world_size
+        self._reader.set_loader_cfg(num_workers=workers)
+
+    def set_epoch(self, epoch: int) -> None:
+        self._reader.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Training samples of this process in one epoch, after timm's rounding."""
+        return len(self._reader)
+
+    def batches_per_rank(self, rank: int) -> int:
+        """Evaluation batches that process `rank` will make; 0 where the shards' lengths are unknown."""
+        _, world_size, workers, batch_size = self._workers
+        total = 0
+        for worker in range(workers if self.shard_lengths else 0):
+            count = sum(self.shard_lengths[rank * workers + worker :: world_size * workers])
+            total += -(-count // batch_size)
+        return total
+
+    def read(self) -> Iterator[tuple[str, int, bytes]]:
+        pipeline = self._pipeline()
+        if self.training:
+            pipeline = pipeline.with_epoch(self._reader._num_samples_per_worker())
+        for sample in pipeline:
+            found = next((sample[key] for key in self.image_keys if key in sample), None)
+            if found is None or "cls" not in sample:
+                members = ", ".join(sorted(key for key in sample if not key.startswith("_")))
+                raise DataError(
+                    f"{sample['__key__']} in {sample['__url__']} has members {members}; "
+                    f"expected one of {', '.join(self.image_keys)}, and cls"
+                )
+            yield sample["__key__"], int(sample["cls"]), found
+
+    def _pipeline(self) -> Any:
+        """timm's pipeline without its decoding, and with damaged shards raised instead of skipped."""
+        import webdataset
+
+        reader = self._reader
+        if reader.ds is None:
+            reader._lazy_init()
+        stages = reader.ds.pipeline[:-2]  # the last two decode and rename
+        stages[3 if self.training else 2] = webdataset.tarfile_to_samples(handler=_damaged_shard)
+        return webdataset.DataPipeline(*stages)
+
+    def fingerprint(self) -> str:
+        """sha256 over the shards' names and sizes (the ids are known only after reading everything)."""
+        digest = hashlib.sha256()
+        for shard in self.shards:
+            size = os.path.getsize(shard) if os.path.isfile(shard) else -1
+            digest.update(f"{os.path.basename(shard)}\t{size}\n".encode())
+        return digest.hexdigest()
+
+
+def _damaged_shard(error: Exception) -> bool:
+    raise DataError(f"a shard cannot be read to its end: {error}") from error
