@@ -1,8 +1,9 @@
 """Building objects from a checked configuration.
 
-The keys are Hydra's: `_target_`, `_args_`, `_partial_`, `_recursive_`. Two things differ from `hydra.utils.instantiate`. The node is
-resolved once into plain containers, checked, and built from those very containers, so nothing can change between check and use; and
-containers always arrive as dict and list (Hydra's `_convert_: all`). Keyword arguments replace the node's own and are passed as they are.
+The keys are Hydra's: `_target_`, `_args_`, `_partial_`, `_recursive_`. Two things differ from
+`hydra.utils.instantiate`. The node is resolved once into plain containers, checked, and built from those very
+containers, so nothing can change between check and use; and containers always arrive as dict and list (Hydra's
+`_convert_: all`). Keyword arguments replace the node's own and are passed as they are.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ class Partial(functools.partial):  # type: ignore[type-arg]
 def instantiate(node: Any, *, allow: Sequence[str] = (), **kwargs: Any) -> Any:
     """Builds what a config node describes, after checking every `_target_` in it.
 
-    `node`: DictConfig, ListConfig, dict, list or None (gives None). `kwargs` go to the top target, over the node's own values.
-    Raises ConfigError that names the config key and the reason; errors that are no configuration mistake keep their type and gain a note.
+    `node`: DictConfig, ListConfig, dict, list or None (gives None). `kwargs` go to the top target, over the node's own
+    values. Raises ConfigError that names the config key and the reason; errors that are no configuration mistake keep
+    their type and gain a note.
     """
     values, key = plain(node), key_of(node)
     for where, target in walk_targets(values, key):

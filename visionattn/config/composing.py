@@ -1,7 +1,7 @@
 """Composing the package's configurations, from anywhere.
 
-Hydra keeps one application per process. `compose` sets that one aside, composes in a fresh one, and puts it back, so it works in a
-notebook, in a running `visionattn` job, and inside itself. Hydra is imported on the first call.
+Hydra keeps one application per process. `compose` sets that one aside, composes in a fresh one, and puts it back, so it
+works in a notebook, in a running `visionattn` job, and inside itself. Hydra is imported on the first call.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def compose(
 ) -> DictConfig:
     """The composed configuration, unresolved, in struct mode.
 
-    `config_name`: a root file of conf/ (or, as 'backbone/swin_tiny', any file of it). `overrides`: as on the command line.
-    `config_dirs`: folders with the user's own YAML, which add files to the groups and may not replace the package's.
-    `return_hydra_config`: keep the `hydra` node. `sweep`: overrides may hold choices (`a=1,2`), which are left aside.
-    Raises ConfigError with the nearest key or the choices when something does not exist.
+    `config_name`: a root file of conf/ (or, as 'backbone/swin_tiny', any file of it). `overrides`: as on the command
+    line. `config_dirs`: folders with the user's own YAML, which add files to the groups and may not replace the
+    package's. `return_hydra_config`: keep the `hydra` node. `sweep`: overrides may hold choices (`a=1,2`), which are
+    left aside. Raises ConfigError with the nearest key or the choices when something does not exist.
     """
     from hydra.errors import HydraException
     from omegaconf import open_dict
     from omegaconf.errors import OmegaConfBaseException
 
-    with isolated_hydra(config_dirs) as hydra:
+    with _lock, isolated_hydra(config_dirs) as hydra:
         try:
             cfg = load(hydra, config_name, overrides, sweep)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -70,23 +70,24 @@ def load(hydra: Any, config_name: str, overrides: Sequence[str], sweep: bool = F
 
 @contextmanager
 def isolated_hydra(config_dirs: Sequence[str | Path] = (), job_name: str = "visionattn") -> Iterator[Any]:
-    """A fresh Hydra on the package's conf/ and the user's folders; the process's own state comes back at the end, whatever happens."""
+    """A fresh Hydra on the package's conf/ and the user's folders; the process's own state comes back at the end,
+    whatever happens.
+    """
     from hydra import version
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.singleton import Singleton
     from hydra.core.utils import JobRuntime
 
     kinds = (GlobalHydra, JobRuntime, version.VersionBase)
-    with _lock:
-        state = {kind: Singleton._instances.pop(kind, None) for kind in kinds}
-        try:
-            version.setbase("1.3")
-            yield open_hydra(config_dirs, job_name)
-        finally:
-            for kind, instance in state.items():
-                Singleton._instances.pop(kind, None)
-                if instance is not None:
-                    Singleton._instances[kind] = instance
+    state = {kind: Singleton._instances.pop(kind, None) for kind in kinds}
+    try:
+        version.setbase("1.3")
+        yield open_hydra(config_dirs, job_name)
+    finally:
+        for kind, instance in state.items():
+            Singleton._instances.pop(kind, None)
+            if instance is not None:
+                Singleton._instances[kind] = instance
 
 
 def open_hydra(config_dirs: Sequence[str | Path], job_name: str) -> Any:
@@ -102,7 +103,9 @@ def open_hydra(config_dirs: Sequence[str | Path], job_name: str) -> Any:
 
 
 def checked_dirs(config_dirs: Sequence[str | Path]) -> list[Path]:
-    """Absolute paths of the user's YAML folders. ConfigError when one is missing or a file bears the name of one of the package's."""
+    """Absolute paths of the user's YAML folders. ConfigError when one is missing or a file bears the name of one of the
+    package's.
+    """
     folders = []
     for folder in config_dirs:
         path = Path(folder).expanduser().resolve()
@@ -111,7 +114,9 @@ def checked_dirs(config_dirs: Sequence[str | Path]) -> list[Path]:
         for file in path.rglob("*.yaml"):
             relative = file.relative_to(path).as_posix()
             if source_file(relative) is not None:
-                raise ConfigError(f"{file} has the name of a file that visionattn ships ({relative}), which would win; rename it")
+                raise ConfigError(
+                    f"{file} has the name of a file that visionattn ships ({relative}), which would win; rename it"
+                )
         folders.append(path)
     return folders
 
@@ -132,7 +137,9 @@ def source_root() -> Any:
 
 
 def choices(group: str, config_dirs: Sequence[str | Path] = ()) -> list[str]:
-    """Names of the YAML files of a group, without importing Hydra. A leading underscore or the name `base` marks a part, not a choice."""
+    """Names of the YAML files of a group, without importing Hydra. A leading underscore or the name `base` marks a
+    part, not a choice.
+    """
     names: set[str] = set()
     for root in (source_root(), *(Path(folder) for folder in config_dirs)):
         folder = root.joinpath(*group.split("/"))

@@ -24,7 +24,9 @@ def explain(error: Exception, hydra: Any, config_name: str, overrides: list[str]
     message = str(error)
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", message):
         key, _, value = ambiguous[1].partition("=")
-        return ConfigError(f"{ambiguous[1]} is a choice of several: add -m to try each, or write a list as '{key}=[{value}]'")
+        return ConfigError(
+            f"{ambiguous[1]} is a choice of several: add -m to try each, or write a list as '{key}=[{value}]'"
+        )
     if requires := re.search(r"Sweep parameters '(.+)' requires --multirun", message):
         return ConfigError(f"{requires[1]} is a choice of several: add -m to try each")
     if group := _GROUP.search(message):
@@ -56,7 +58,9 @@ def _missing(error: Any, hydra: Any, config_name: str) -> ConfigError:
         return ConfigError(f"there is no configuration {path}.yaml")
     if not options:
         return ConfigError(f"there is no configuration {path}, nor a group {group}{nearest(group, _groups(hydra))}")
-    return ConfigError(f"there is no {group} called {name}{_ended(nearest(name, options))} Choices: {', '.join(sorted(options))}")
+    return ConfigError(
+        f"there is no {group} called {name}{_ended(nearest(name, options))} Choices: {', '.join(sorted(options))}"
+    )
 
 
 def _ended(hint: str) -> str:
@@ -72,7 +76,9 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     base = _without_values(hydra, config_name, overrides)
     if base is None:
         return ConfigError(f"unknown key {key}")
-    selected = {str(name): value for name, value in base.hydra.runtime.choices.items() if not str(name).startswith("hydra/")}
+    selected = {
+        str(name): value for name, value in base.hydra.runtime.choices.items() if not str(name).startswith("hydra/")
+    }
     values = unresolved_plain(base)
     if key.split(".")[0] != "hydra":
         del values["hydra"]
@@ -99,7 +105,7 @@ def _without_values(hydra: Any, config_name: str, overrides: Sequence[str]) -> A
 
     known = set(_groups(hydra))
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    choosing = [item.input_line for item in parsed if item.key_or_group in known]
+    choosing = [str(item.input_line) for item in parsed if item.key_or_group in known]
     for kept in (choosing, []):
         try:
             return load(hydra, config_name, kept, sweep=True)

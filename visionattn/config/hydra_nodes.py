@@ -1,8 +1,9 @@
 """What a configuration may do to Hydra itself.
 
-Hydra builds its launcher, sweeper and callbacks from `_target_`, its logging from factories, and sets environment variables, all from
-YAML. Here only Hydra's own plugins and installed `hydra_plugins` pass, only plain log handlers, and only harmless variables (PYTHONPATH
-or a cache folder of compiled code would run a stranger's files in the next process).
+Hydra builds its launcher, sweeper and callbacks from `_target_`, its logging from factories, and sets environment
+variables, all from YAML. Here only Hydra's own plugins and installed `hydra_plugins` pass, only plain log handlers, and
+only harmless variables (PYTHONPATH or a cache folder of compiled code would run a stranger's files in the next
+process).
 """
 
 from __future__ import annotations
@@ -24,8 +25,18 @@ _PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _CALLBACKS = ("hydra.experimental.callbacks.LogJobReturnCallback",)
 _LOG_CLASSES = frozenset(
     {
-        *("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter", "rich.logging.RichHandler"),
-        *("logging.handlers.RotatingFileHandler", "logging.handlers.TimedRotatingFileHandler", "colorlog.ColoredFormatter"),
+        *(
+            "logging.StreamHandler",
+            "logging.FileHandler",
+            "logging.NullHandler",
+            "logging.Formatter",
+            "rich.logging.RichHandler",
+        ),
+        *(
+            "logging.handlers.RotatingFileHandler",
+            "logging.handlers.TimedRotatingFileHandler",
+            "colorlog.ColoredFormatter",
+        ),
     }
 )
 _LOG_STREAMS = frozenset({"ext://sys.stdout", "ext://sys.stderr"})
@@ -36,7 +47,9 @@ _VARIABLES = re.compile(
 
 
 def check_hydra(cfg: DictConfig, allow: Sequence[str] = ()) -> None:
-    """Refuses in the `hydra` node of a composed config whatever would run code that is not Hydra's. ConfigError with key and reason."""
+    """Refuses in the `hydra` node of a composed config whatever would run code that is not Hydra's. ConfigError with
+    key and reason.
+    """
     with resolvable(cfg) as whole:
         hydra = whole.hydra
         for name in ("launcher", "sweeper", "callbacks"):
@@ -45,12 +58,16 @@ def check_hydra(cfg: DictConfig, allow: Sequence[str] = ()) -> None:
             _check_logging(plain(hydra.get(name)), f"hydra.{name}")
         for variable in plain(hydra.job.env_set):
             if not _VARIABLES.fullmatch(str(variable)):
-                raise ConfigError(f"hydra.job.env_set.{variable}: a configuration may not set this variable; set it in your shell")
+                raise ConfigError(
+                    f"hydra.job.env_set.{variable}: a configuration may not set this variable; set it in your shell"
+                )
 
 
 @contextmanager
 def resolvable(cfg: DictConfig) -> Iterator[DictConfig]:
-    """A copy in which `${hydra:...}` and the run directory resolve as they will in the job (the directory as a placeholder)."""
+    """A copy in which `${hydra:...}` and the run directory resolve as they will in the job (the directory as a
+    placeholder).
+    """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf, open_dict, read_write
 
@@ -77,7 +94,9 @@ def _check_plugins(values: Any, key: str, allow: Sequence[str]) -> None:
         own = known and (target.startswith(_PLUGINS) or target in _CALLBACKS)
         named = known and any(target == name or target.startswith(name + ".") for name in allow)
         if not (own or named):
-            raise ConfigError(f"{where}: _target_ {target!r} is refused: only Hydra's own and installed hydra_plugins may stand here")
+            raise ConfigError(
+                f"{where}: _target_ {target!r} is refused: only Hydra's own and installed hydra_plugins may stand here"
+            )
 
 
 def _check_logging(values: Any, key: str) -> None:
@@ -85,7 +104,9 @@ def _check_logging(values: Any, key: str) -> None:
     if isinstance(values, dict):
         for name, value in values.items():
             if name in ("class", "()") and value not in _LOG_CLASSES:
-                raise ConfigError(f"{key}.{name}: {value!r} is refused: only plain log handlers and formatters may be named")
+                raise ConfigError(
+                    f"{key}.{name}: {value!r} is refused: only plain log handlers and formatters may be named"
+                )
             if name == ".":
                 raise ConfigError(f"{key}: setting attributes of log handlers ('.') is refused")
             _check_logging(value, f"{key}.{name}")

@@ -97,4 +97,6 @@ def check_complete(cfg: Any, command: str = "train") -> None:
     if missing:
         example = " ".join(EXAMPLES.get(key, f"{key}=VALUE") for key in missing)
         plural = "s" if len(missing) > 1 else ""
-        raise ConfigError(f"{command} needs the value{plural} of {', '.join(missing)}; for example: visionattn {command} {example}")
+        raise ConfigError(
+            f"{command} needs the value{plural} of {', '.join(missing)}; for example: visionattn {command} {example}"
+        )

@@ -1,11 +1,13 @@
 """What a `_target_` may name.
 
-Two checks. `check_targets` reads names only and imports nothing: the dotted path must lie in an allowed namespace, with no private
-segment. `locate` imports an allowed path and looks at what it found: every module on the way must be the one the path names (an alias
-such as `torch.nn.modules.module.torch` is another module under a borrowed name), the object must be a module's own class or function,
-never a method, and it must live where building blocks live, wherever it was re-exported.
+Two checks. `check_targets` reads names only and imports nothing: the dotted path must lie in an allowed namespace, with
+no private segment. `locate` imports an allowed path and looks at what it found: every module on the way must be the one
+the path names (an alias such as `torch.nn.modules.module.torch` is another module under a borrowed name), the object
+must be a module's own class or function, never a method, and it must live where building blocks live, wherever it was
+re-exported.
 
-The list is an allowlist: what nobody thought of is refused. Namespaces whose members read, fetch or run files are left out.
+The list is an allowlist: what nobody thought of is refused. Namespaces whose members read, fetch or run files are left
+out.
 """
 
 from __future__ import annotations
@@ -26,40 +28,85 @@ PATHS = (
     "visionattn.**",
     *("torch.nn.*", "torch.nn.modules.**", "torch.nn.functional.*", "torch.nn.init.*", "torch.nn.utils.**"),
     "torch.optim.**",
-    *(f"torch.utils.data.{kind}Sampler" for kind in ("Sequential", "Random", "SubsetRandom", "WeightedRandom", "Batch")),
+    *(
+        f"torch.utils.data.{kind}Sampler"
+        for kind in ("Sequential", "Random", "SubsetRandom", "WeightedRandom", "Batch")
+    ),
     *("torch.utils.data.DistributedSampler", "torch.utils.data.distributed.DistributedSampler"),
     *("torchvision.ops.**", "torchvision.transforms.**", "torchvision.models.**"),
     *("timm.create_model", "timm.models.**", "timm.layers.**", "timm.optim.**", "timm.scheduler.**", "timm.loss.**"),
-    *("timm.data.Mixup", "timm.data.mixup.*", "timm.data.transforms.*", "timm.data.auto_augment.*", "timm.data.random_erasing.*"),
+    *(
+        "timm.data.Mixup",
+        "timm.data.mixup.*",
+        "timm.data.transforms.*",
+        "timm.data.auto_augment.*",
+        "timm.data.random_erasing.*",
+    ),
     *("timm.data.RandomResizedCropAndInterpolation", "timm.data.create_transform", "timm.data.transforms_factory.*"),
     *("timm.data.rand_augment_transform", "timm.data.auto_augment_transform", "timm.data.augment_and_mix_transform"),
-    *("timm.utils.ModelEmaV2", "timm.utils.ModelEmaV3", "timm.utils.model_ema.ModelEmaV2", "timm.utils.model_ema.ModelEmaV3"),
+    *(
+        "timm.utils.ModelEmaV2",
+        "timm.utils.ModelEmaV3",
+        "timm.utils.model_ema.ModelEmaV2",
+        "timm.utils.model_ema.ModelEmaV3",
+    ),
     *("lightning.Trainer", "lightning.pytorch.Trainer", "lightning.pytorch.trainer.Trainer"),
-    *(f"lightning.pytorch.{room}.**" for room in ("callbacks", "loggers", "profilers", "strategies", "plugins", "accelerators")),
+    *(
+        f"lightning.pytorch.{room}.**"
+        for room in ("callbacks", "loggers", "profilers", "strategies", "plugins", "accelerators")
+    ),
     "torchmetrics.*",
-    *(f"torchmetrics.{room}.**" for room in ("classification", "segmentation", "detection", "aggregation", "wrappers", "regression")),
+    *(
+        f"torchmetrics.{room}.**"
+        for room in ("classification", "segmentation", "detection", "aggregation", "wrappers", "regression")
+    ),
 )
-# Where an object found under such a name may live (subtrees): wider than PATHS only where a library builds in one place and offers in another.
+# Where an object found under such a name may live (subtrees): wider than PATHS only where a library builds in one place
+# and offers in another.
 HOMES = (
-    *("visionattn", "torch.nn", "torch._C._nn", "torch.optim", "torch.utils.data.sampler", "torch.utils.data.distributed"),
+    *(
+        "visionattn",
+        "torch.nn",
+        "torch._C._nn",
+        "torch.optim",
+        "torch.utils.data.sampler",
+        "torch.utils.data.distributed",
+    ),
     *("torchvision.ops", "torchvision.transforms", "torchvision.models"),
     *("timm.models", "timm.layers", "timm.optim", "timm.scheduler", "timm.loss", "timm.utils.model_ema"),
     *(f"timm.data.{room}" for room in ("mixup", "transforms", "auto_augment", "random_erasing", "transforms_factory")),
-    *(f"lightning.pytorch.{room}" for room in ("callbacks", "loggers", "profilers", "strategies", "plugins", "accelerators")),
+    *(
+        f"lightning.pytorch.{room}"
+        for room in ("callbacks", "loggers", "profilers", "strategies", "plugins", "accelerators")
+    ),
     *("lightning.pytorch.trainer.trainer", "lightning.fabric.plugins", "lightning.fabric.accelerators"),
-    *(f"torchmetrics.{room}" for room in ("classification", "segmentation", "detection", "aggregation", "wrappers", "regression")),
+    *(
+        f"torchmetrics.{room}"
+        for room in ("classification", "segmentation", "detection", "aggregation", "wrappers", "regression")
+    ),
     *("torchmetrics.collections", "torchmetrics.clustering", "torchmetrics.nominal"),
 )
-# Never, although they lie below an allowed name: machinery that builds other targets, runs files, or dispatches to any callable.
+# Never, although they lie below an allowed name: machinery that builds other targets, runs files, or dispatches to any
+# callable.
 DENIED = (
     *("visionattn.config", "visionattn.cli", "visionattn.commands", "visionattn.kernels", "visionattn.__main__"),
     *("torch.nn.parallel", "torch.nn.attention", "torch.nn.backends", "torchvision.models.feature_extraction"),
-    *("timm.models._hub", "timm.models._helpers", "timm.models._builder", "timm.models._pretrained", "timm.models._manipulate"),
+    *(
+        "timm.models._hub",
+        "timm.models._helpers",
+        "timm.models._builder",
+        "timm.models._pretrained",
+        "timm.models._manipulate",
+    ),
 )
 CORE_ROOTS = frozenset({"visionattn", "torch", "torchvision", "timm", "lightning", "torchmetrics"})
 FETCHING_ARGUMENTS = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args")
-_VERBS = re.compile(r"(load|save|download|resume|push|export|open|read|write|exec|eval|compile|register|import|call)(_|$)")
-_FORBIDDEN_OWN = frozenset({"hydra", "hydra_plugins", "omegaconf", "pytorch_lightning", "antlr4", "yaml", "numpy", "pip", "setuptools"})
+_VERBS = re.compile(
+    r"(load|save|download|resume|push|export|open|read|write|exec|eval|compile|register|import|call)(_|$)"
+)
+_FORBIDDEN_OWN = frozenset(
+    {"hydra", "hydra_plugins", "omegaconf", "pytorch_lightning", "antlr4", "yaml", "numpy", "pip", "setuptools"}
+)
 
 
 def _below(name: str, prefixes: Sequence[str]) -> bool:
@@ -80,7 +127,9 @@ def _named(path: str, patterns: Sequence[str]) -> bool:
 
 
 def check_allow(allow: Sequence[str]) -> tuple[str, ...]:
-    """The packages of `allow=[...]`, checked: dotted names of the user's own code. ConfigError for Python's or Hydra's own."""
+    """The packages of `allow=[...]`, checked: dotted names of the user's own code. ConfigError for Python's or Hydra's
+    own.
+    """
     for name in allow:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise ConfigError(f"allow={name!r} is not the name of a Python package")
@@ -150,7 +199,11 @@ def locate(target: str, allow: Sequence[str] = (), key: str = "") -> Callable[..
     for depth in range(1, len(modules) + 1):
         path, part = ".".join(modules[:depth]), (*modules, name)[depth]
         if not isinstance(found, ModuleType) or found.__name__ != path:
-            what = "an alias of another module" if isinstance(found, ModuleType) else "not a module; methods and attributes are refused"
+            what = (
+                "an alias of another module"
+                if isinstance(found, ModuleType)
+                else "not a module; methods and attributes are refused"
+            )
             reject(key, target, f"{path} is {what}")
         found = _member(found, part, f"{path}.{part}", key, target)
     reject(key, target, _misplaced(found, target, allow))
@@ -164,11 +217,15 @@ def _member(module: ModuleType, part: str, path: str, key: str, target: str) -> 
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name is not None and not path.startswith(error.name):
-            raise ConfigError(f"{key}: _target_ {target!r} needs the package {error.name}, which is not installed") from error
+            raise ConfigError(
+                f"{key}: _target_ {target!r} needs the package {error.name}, which is not installed"
+            ) from error
         from visionattn.config.messages import nearest
 
         hint = nearest(part, [name for name in dir(module) if not name.startswith("_")])
-        raise ConfigError(f"{key}: _target_ {target!r} does not exist: {module.__name__} has no {part}{hint}") from error
+        raise ConfigError(
+            f"{key}: _target_ {target!r} does not exist: {module.__name__} has no {part}{hint}"
+        ) from error
 
 
 def _misplaced(found: Any, target: str, allow: Sequence[str]) -> str:
@@ -203,7 +260,9 @@ def _guarded(found: Callable[..., Any], target: str, key: str) -> Callable[..., 
         named |= named.get("kwargs", {})
         for name in FETCHING_ARGUMENTS:
             if named.get(name):
-                raise ConfigError(f"{key}: {target} may not be given {name}: weights come in by visionattn's own loaders")
+                raise ConfigError(
+                    f"{key}: {target} may not be given {name}: weights come in by visionattn's own loaders"
+                )
         if ":" in str(named.get("model_name", "")):
             raise ConfigError(f"{key}: {target} may build only timm's own models, not {named['model_name']!r}")
         return found(*args, **kwargs)

@@ -1,0 +1,62 @@
+"""The command line: `visionattn train | evaluate | export | benchmark | list | data`.
+
+Help, lists and mistakes answer without importing torch; a command's module is imported when its configuration has been
+checked. Exit codes: 0 done, 1 a job failed, 2 the command line or a configuration is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+
+from visionattn.errors import ConfigError, VisionAttnError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "visionattn") -> int:
+    """Runs one command line and returns its exit code. `argv`: without the program's name; default: the process's own."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _dispatch(arguments, shlex.join([*prog.split(), *arguments]))
+    except VisionAttnError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        print(f"visionattn: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        print("visionattn: interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            print("visionattn: interrupted", file=sys.stderr)
+            return 130
+        raise
+    except BrokenPipeError:  # the reader of our output has gone, as in `visionattn list mixers | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(arguments: list[str], typed: str) -> int:
+    from visionattn.cli import arguments as grammar
+    from visionattn.cli import ranks
+
+    if spec := ranks.child_spec():
+        from visionattn.cli.jobs import run_child
+
+        return run_child(spec)
+    request = grammar.parse(arguments, typed)
+    if request.help or request.command is None:
+        from visionattn.cli.help import show_help
+
+        return show_help(request.command)
+    if request.command == "list":
+        from visionattn.cli.listing import show_list
+
+        return show_list(request.overrides, request.config_dirs)
+    from visionattn.cli.jobs import execute
+
+    return execute(request)

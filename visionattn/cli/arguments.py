@@ -1,0 +1,106 @@
+"""What was typed, taken apart. Everything that is not one of our own flags is an override and goes to Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from visionattn.errors import ConfigError
+
+# command -> (root configuration, module of visionattn.commands)
+COMMANDS = {
+    "train": ("train", "train"),
+    "evaluate": ("evaluate", "evaluate"),
+    "export": ("export", "export"),
+    "benchmark": ("benchmark", "benchmark"),
+    "data": ("make_data", "make_data"),
+}
+NAMES = (*COMMANDS, "list")
+SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}
+SWITCHES |= {"-h": "help", "--help": "help"}
+VALUES = {"--config-dir": "config_dirs", "-cd": "config_dirs", "--cfg": "cfg", "-c": "cfg"}
+
+
+@dataclass
+class Request:
+    """One command line. `allow` is only ever filled from here."""
+
+    typed: str
+    command: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    config_dirs: list[str] = field(default_factory=list)
+    allow: tuple[str, ...] = ()
+    multirun: bool = False
+    dry_run: bool = False
+    cfg: str | None = None
+    resolve: bool = False
+    help: bool = False
+
+    @property
+    def config_name(self) -> str:
+        """The root configuration of the command."""
+        return COMMANDS[str(self.command)][0]
+
+
+def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
+    """The Request for a command line. ConfigError, with the nearest word, for what it does not know."""
+    request = Request(typed)
+    rest = iter(arguments)
+    for word in rest:
+        if word == "--version":
+            raise SystemExit(_version())
+        if word.startswith("-"):
+            _flag(request, word, rest)
+        elif request.command is None:
+            request.command = _command(word)
+        elif word.lstrip("+").startswith("allow="):
+            request.allow += _packages(word.partition("=")[2])
+        elif request.command != "list" and "=" not in word and not word.startswith("~"):
+            raise ConfigError(f"{word!r} is not an override; write key=value, for example backbone=swin_pico")
+        else:
+            request.overrides.append(word)
+    from visionattn.config.targets import check_allow
+
+    check_allow(request.allow)
+    return request
+
+
+def _flag(request: Request, word: str, rest: Iterator[str]) -> None:
+    name, equals, value = word.partition("=")
+    if name in SWITCHES and not equals:
+        setattr(request, SWITCHES[name], True)
+    elif name in VALUES:
+        value = value if equals else next(rest, "")
+        if not value:
+            raise ConfigError(f"{name} needs a value")
+        if name in ("--config-dir", "-cd"):
+            request.config_dirs.append(value)
+        elif value in ("job", "hydra", "all"):
+            request.cfg = value
+        else:
+            raise ConfigError(f"{name} is job, hydra or all, not {value}")
+    else:
+        raise ConfigError(f"unknown option {word}{_hint(name, (*SWITCHES, *VALUES, '--version'))}")
+
+
+def _command(word: str) -> str:
+    if word not in NAMES:
+        raise ConfigError(f"unknown command {word}{_hint(word, NAMES)} (commands: {', '.join(NAMES)})")
+    return word
+
+
+def _packages(text: str) -> tuple[str, ...]:
+    names = text.strip().removeprefix("[").removesuffix("]").split(",")
+    return tuple(name.strip().strip("'\"") for name in names if name.strip())
+
+
+def _hint(word: str, words: Sequence[str]) -> str:
+    close = get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _version() -> str:
+    from visionattn import __version__
+
+    return f"visionattn {__version__}"

@@ -1,0 +1,130 @@
+"""From a command line to runs: compose, check, then hand over to Hydra, which runs one job or a sweep of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visionattn.cli import ranks
+from visionattn.cli.arguments import Request
+from visionattn.cli.job import Job
+from visionattn.cli.preflight import check, checked_choices
+from visionattn.config.composing import compose, isolated_hydra
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def execute(request: Request) -> int:
+    """Runs a command; the exit code. Nothing is run before every configuration it needs has been composed and checked."""
+    sweeping = request.multirun or any(word.replace(" ", "") == "hydra.mode=MULTIRUN" for word in request.overrides)
+    cfg = compose(request.config_name, request.overrides, request.config_dirs, return_hydra_config=True, sweep=sweeping)
+    check(cfg, request, complete=not sweeping and request.cfg is None)
+    if request.cfg:
+        return show(cfg, request)
+    if sweeping:
+        checked_choices(cfg, request)
+    with _directories(cfg, request) as extra, _quiet_unless_first():
+        overrides = [*request.overrides, *extra]
+        if not sweeping:
+            run_once(Job.of(request), request.config_name, overrides, request.config_dirs)
+            return 0
+        from visionattn.cli.sweep import run_sweep
+
+        return run_sweep(request, overrides)
+
+
+def run_once(job: Job, config_name: str, overrides: list[str], config_dirs: list[str]) -> Any:
+    """One job through Hydra's own machinery: callbacks, run directory, logging. Returns its results, raises its error."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.utils import JobStatus, run_job
+    from hydra.types import HydraContext, RunMode
+
+    with isolated_hydra(config_dirs, config_name) as hydra:
+        cfg = hydra.compose_config(config_name, overrides, run_mode=RunMode.RUN, with_log_configuration=True)
+        cfg.hydra.mode = RunMode.RUN
+        callbacks = Callbacks(cfg)
+        callbacks.on_run_start(config=cfg, config_name=config_name)
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+        done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
+        callbacks.on_run_end(config=cfg, config_name=config_name, job_return=done)
+    if done.status is JobStatus.FAILED:
+        raise done._return_value
+    return done.return_value
+
+
+def run_child(spec: dict[str, Any]) -> int:
+    """The same job in a process that Lightning started: same directory, nothing printed, nothing written twice."""
+    run_dir = Path(spec["run_dir"])
+    ranks.end_with_parent(run_dir)
+    rank = os.environ["LOCAL_RANK"]
+    overrides = [
+        *(word for word in spec["overrides"] if not word.startswith(("hydra.run.dir=", "hydra/job_logging="))),
+        *(f"hydra.run.dir={quoted(str(run_dir))}", "hydra.output_subdir=null", f"hydra.job.name=rank_{rank}"),
+        "hydra/job_logging=none",
+    ]
+    job = Job(spec["command"], spec["typed"], tuple(spec["allow"]), spec["dry_run"], tuple(spec["config_dirs"]))
+    with _quiet_unless_first():
+        run_once(job, spec["config_name"], overrides, spec["config_dirs"])
+    return 0
+
+
+def quoted(text: str) -> str:
+    """A value for an override, whatever characters it holds."""
+    return "'" + text.replace("'", "\\'") + "'"
+
+
+def show(cfg: DictConfig, request: Request) -> int:
+    """`--cfg job|hydra|all`: prints the configuration."""
+    from omegaconf import OmegaConf, open_dict
+
+    from visionattn.config.hydra_nodes import resolvable
+
+    with resolvable(cfg) as whole, open_dict(whole):
+        text = OmegaConf.to_yaml(whole, resolve=False) if not request.resolve else None
+        if request.cfg != "all":
+            if request.resolve:
+                OmegaConf.resolve(whole if request.cfg == "job" else whole.hydra)
+            part = OmegaConf.masked_copy(
+                whole, [str(key) for key in whole if (key == "hydra") == (request.cfg == "hydra")]
+            )
+            text = OmegaConf.to_yaml(part, resolve=False)
+        print(text or OmegaConf.to_yaml(whole, resolve=True), end="")
+    return 0
+
+
+@contextlib.contextmanager
+def _directories(cfg: DictConfig, request: Request) -> Iterator[list[str]]:
+    """Overrides for where to write: nowhere lasting in a dry run, the same place in every process."""
+    if request.dry_run:
+        with tempfile.TemporaryDirectory(prefix="visionattn-") as folder:
+            yield [f"hydra.run.dir={quoted(folder)}", f"hydra.sweep.dir={quoted(folder)}", "hydra.output_subdir=null"]
+        return
+    if not ranks.started_from_outside() and ranks.RUN_DIR not in os.environ:
+        yield []
+        return
+    from visionattn.config.hydra_nodes import resolvable
+
+    typed = {word.partition("=")[0] for word in request.overrides}
+    names = [name for name in ("run", "sweep") if f"hydra.{name}.dir" not in typed]
+    with resolvable(cfg) as whole:
+        proposal = {name: str(Path(whole.hydra[name].dir).absolute()) for name in names}
+    agreed = ranks.agree(proposal) if proposal else {}
+    extra = [f"hydra.{name}.dir={quoted(folder)}" for name, folder in agreed.items()]
+    yield extra if ranks.is_first() else [*extra, "hydra.output_subdir=null"]
+
+
+@contextlib.contextmanager
+def _quiet_unless_first() -> Iterator[None]:
+    """Only the first of several processes writes to the terminal; errors of all of them still show."""
+    if ranks.is_first():
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+    sys.stdout.flush()

@@ -1,0 +1,158 @@
+"""One run, several processes: who is the first, and how all of them come to the same run directory.
+
+Lightning starts the other processes of a node by running the command line again. They find the job, as the first
+process had composed it, in an environment variable, and run exactly that: the same choices, the same run directory, the
+same allowed packages, no second sweep. Under torchrun the directory travels through the launcher's own store; under
+SLURM through a file named after the step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from visionattn.errors import ConfigError
+
+JOB = "VISIONATTN_JOB"
+RUN_DIR = "VISIONATTN_RUN_DIR"
+STOPPED = ".stopped"
+_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+_PATIENCE = 300.0
+
+
+def child_spec() -> dict[str, Any] | None:
+    """The job this process was started for by another visionattn process, or None."""
+    if JOB not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0":
+        return None
+    return dict(json.loads(os.environ[JOB]))
+
+
+def is_first() -> bool:
+    """Whether this is the process that prints, and writes what is written once."""
+    return not any(int(os.environ.get(name) or 0) for name in _ranks())
+
+
+def _ranks() -> tuple[str, ...]:
+    if "RANK" in os.environ:
+        return ("RANK",)
+    return ("SLURM_PROCID", "LOCAL_RANK", "NODE_RANK") if _slurm_step() else ("LOCAL_RANK", "NODE_RANK")
+
+
+def _slurm_step() -> bool:
+    return "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS") or 1) > 1
+
+
+def started_from_outside() -> bool:
+    """Whether a launcher (torchrun, srun, a script that sets RANK or NODE_RANK) started several processes of this
+    command.
+    """
+    several = int(os.environ.get("WORLD_SIZE") or 1) > 1 and ("RANK" in os.environ or "LOCAL_RANK" in os.environ)
+    return several or _slurm_step() or int(os.environ.get("NODE_RANK") or 0) > 0
+
+
+def agree(proposal: dict[str, str]) -> dict[str, str]:
+    """The first process's `proposal` (names of directories), in every process. ConfigError when they have no way to
+    tell each other.
+    """
+    if RUN_DIR in os.environ:
+        return dict.fromkeys(proposal, os.environ[RUN_DIR])
+    if not started_from_outside():
+        return proposal
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        return _through_store(proposal)
+    if _slurm_step():
+        names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+        name = "-".join(os.environ.get(part, "0") for part in names)
+        return _through_file(Path("outputs", ".slurm", f"{name}.json"), proposal)
+    if is_first():
+        return proposal
+    raise ConfigError(
+        "this process is one of several but cannot learn the first one's run directory; "
+        f"give all of them hydra.run.dir=DIR, or set {RUN_DIR}"
+    )
+
+
+def _through_store(proposal: dict[str, str]) -> dict[str, str]:
+    from datetime import timedelta
+
+    from torch.distributed import PrefixStore, TCPStore
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=_PATIENCE))
+    ours = PrefixStore(f"visionattn/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    if is_first():
+        ours.set("directories", json.dumps(proposal))
+    return dict(json.loads(ours.get("directories")))
+
+
+def _through_file(path: Path, proposal: dict[str, str]) -> dict[str, str]:
+    if is_first():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(proposal), encoding="utf-8")
+        draft.replace(path)
+        return proposal
+    end = time.monotonic() + _PATIENCE
+    while not path.is_file():
+        if time.monotonic() > end:
+            raise ConfigError(f"the first process did not write {path} within {_PATIENCE:.0f} s; is the folder shared?")
+        time.sleep(0.2)
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+@contextmanager
+def announced(spec: dict[str, Any], run_dir: Path) -> Iterator[None]:
+    """While it lasts, processes started from here run `spec`. Afterwards the environment is as before; on an error they
+    are told to end.
+    """
+    before = {name: os.environ.get(name) for name in (JOB, *_LIGHTNING)}
+    (run_dir / STOPPED).unlink(missing_ok=True)
+    os.environ[JOB] = json.dumps(spec)
+    try:
+        yield
+    except BaseException:
+        if _launched(before):
+            (run_dir / STOPPED).touch()
+        raise
+    finally:
+        launched = _launched(before)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if launched:
+            _leave_group()
+
+
+def _launched(before: dict[str, str | None]) -> bool:
+    """Whether Lightning has started processes since `before`."""
+    return before["LOCAL_RANK"] is None and "LOCAL_RANK" in os.environ
+
+
+def _leave_group() -> None:
+    """The processes of this job are gone; the next job of a sweep starts its own group."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def end_with_parent(run_dir: Path) -> None:
+    """Ends this process within about a second once the one that started it has failed or gone, instead of waiting for
+    it forever.
+    """
+    parent, stopped = os.getppid(), run_dir / STOPPED
+
+    def watch() -> None:
+        while os.getppid() == parent and not stopped.exists():
+            time.sleep(0.5)
+        os._exit(0)  # the failure is the first process's to report; another code would make Lightning kill it
+
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
