@@ -1,3 +1,37 @@
-"""visionattn: train, compare and ship hierarchical vision transformers."""
+"""visionattn: train, compare and ship hierarchical vision transformers.
+
+    visionattn.list_backbones("dinat*")
+    model = visionattn.create_backbone("dinat_pico", num_classes=10)
+    features = timm.create_model("va_dinat_pico", features_only=True)      # importing visionattn registers its backbones
+
+The command line is ``visionattn train|evaluate|export|benchmark|list``. This import takes milliseconds: torch and timm
+are loaded when something needs them, and the backbones are registered as soon as timm is there.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from visionattn.registration import register_when_timm_is_imported
+
+if TYPE_CHECKING:
+    from visionattn.backbones.zoo import create_backbone, list_backbones
+    from visionattn.weights import load_weights
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "create_backbone", "list_backbones", "load_weights"]
+
+_HOMES = {
+    "create_backbone": "visionattn.backbones.zoo",
+    "list_backbones": "visionattn.backbones.zoo",
+    "load_weights": "visionattn.weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+register_when_timm_is_imported()

@@ -1,0 +1,8 @@
+"""Backbones: stem, blocks, stages, and the one class that puts them together."""
+
+from visionattn.backbones.block import Block
+from visionattn.backbones.hierarchical import HierarchicalBackbone
+from visionattn.backbones.stage import Stage
+from visionattn.backbones.stem import ConvDownsample, ConvStem, PatchMerging, PatchStem
+
+__all__ = ["Block", "ConvDownsample", "ConvStem", "HierarchicalBackbone", "PatchMerging", "PatchStem", "Stage"]

@@ -1,0 +1,5 @@
+"""Heads: what a task puts on a backbone's features. Their input is ``feature_info``, never a list of channels."""
+
+from visionattn.heads.classification import ClassificationHead
+
+__all__ = ["ClassificationHead"]

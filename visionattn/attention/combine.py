@@ -1,0 +1,68 @@
+"""Combinators: mixers made of mixers.
+
+Shapes: B batch, H W map, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from visionattn.attention.mixer import MixerFactory, StageContext
+
+
+def _as_list(mixers: Mapping[str, MixerFactory] | Sequence[MixerFactory]) -> list[MixerFactory]:
+    factories = list(mixers.values()) if isinstance(mixers, Mapping) else list(mixers)
+    if not factories:
+        raise ValueError("a combinator needs at least one mixer, got none")
+    return factories
+
+
+class Alternate:
+    """Takes turns along the stage: block 0 gets the first mixer, block 1 the second, and so on around.
+
+    Each mixer counts only its own blocks, so window attention alternating with another mixer is still shifted every
+    second time it occurs.
+
+    Args:
+        mixers: mixer factories, in order.
+    """
+
+    def __init__(self, mixers: Mapping[str, MixerFactory] | Sequence[MixerFactory]):
+        self.mixers = _as_list(mixers)
+
+    def __call__(self, dim: int, num_heads: int, index: int = 0) -> nn.Module:
+        turn, place = divmod(index, len(self.mixers))
+        return self.mixers[place](dim=dim, num_heads=num_heads, index=turn)
+
+
+class Parallel:
+    """Splits the channels evenly: each mixer gets its share of channels and heads, and the results are concatenated.
+
+    Args:
+        mixers: mixer factories, in the order of the channels.
+    """
+
+    def __init__(self, mixers: Mapping[str, MixerFactory] | Sequence[MixerFactory]):
+        self.mixers = _as_list(mixers)
+
+    def __call__(self, dim: int, num_heads: int, index: int = 0) -> ParallelMixer:
+        count = len(self.mixers)
+        if dim % count or num_heads % count:
+            raise ValueError(f"cannot share {dim} channels and {num_heads} heads evenly among {count} parallel mixers")
+        share = {"dim": dim // count, "num_heads": num_heads // count, "index": index}
+        return ParallelMixer([mixer(**share) for mixer in self.mixers])
+
+
+class ParallelMixer(nn.Module):
+    """What :class:`Parallel` builds. ``(B, H, W, C) -> (B, H, W, C)``."""
+
+    def __init__(self, branches: Sequence[nn.Module]):
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        parts = x.chunk(len(self.branches), dim=-1)
+        return torch.cat([branch(part, context) for branch, part in zip(self.branches, parts, strict=True)], dim=-1)

@@ -1,0 +1,63 @@
+"""Mixers without attention, as controls: what does the attention buy?"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visionattn.attention.mixer import StageContext
+
+
+class DepthwiseConvolution(nn.Module):
+    """Trockman and Kolter 2022, *Patches Are All You Need?*, arXiv 2201.09792; Liu et al. 2022, *A ConvNet for the 2020s*, arXiv 2201.03545.
+
+    One depthwise convolution with zeros at the border. Cost per token: ``C * kernel_size**2`` multiply-adds.
+
+    Args:
+        dim: channels C.
+        num_heads: ignored; a convolution has none.
+        index: ignored; all blocks are alike.
+        kernel_size: odd side of the kernel.
+    Raises:
+        ValueError: ``kernel_size`` is even.
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 1, index: int = 0, *, kernel_size: int = 7):
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd to keep the size of the map, got {kernel_size}")
+        self.conv = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class Pooling(nn.Module):
+    """Yu et al. 2021, *MetaFormer Is Actually What You Need for Vision*, arXiv 2111.11418.
+
+    The mean of the neighbours minus the token itself; it learns nothing. Tokens outside the map are not counted.
+
+    Args:
+        dim: ignored.
+        num_heads: ignored.
+        index: ignored.
+        pool_size: odd side of the square that is averaged.
+    Raises:
+        ValueError: ``pool_size`` is even.
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
+    """
+
+    def __init__(self, dim: int = 0, num_heads: int = 1, index: int = 0, *, pool_size: int = 3):
+        super().__init__()
+        if pool_size % 2 == 0:
+            raise ValueError(f"pool_size must be odd to keep the size of the map, got {pool_size}")
+        self.pool_size = pool_size
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        pooled = F.avg_pool2d(
+            x.permute(0, 3, 1, 2), self.pool_size, stride=1, padding=self.pool_size // 2, count_include_pad=False
+        )
+        return pooled.permute(0, 2, 3, 1) - x

@@ -1,0 +1,32 @@
+"""Full self-attention: every token attends to every token."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from visionattn.attention.qkv import QKVAttention
+from visionattn.kernels import window_attention
+
+
+class FullAttention(QKVAttention):
+    """Vaswani et al. 2017, *Attention Is All You Need*, arXiv 1706.03762; on image tokens: Dosovitskiy et al. 2020, arXiv 2010.11929.
+
+    The yardstick for the local mixers: one window as large as the map, without a position bias. Cost per query:
+    ``2 * D * H * W`` multiply-adds and head.
+
+    Args:
+        dim: channels C.
+        num_heads: heads N.
+        index: ignored; all blocks are alike.
+        qkv_bias: bias in the q, k, v projection.
+        backend: kernel backend by name, or "auto".
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
+    """
+
+    def __init__(self, dim: int, num_heads: int, index: int = 0, *, qkv_bias: bool = True, backend: str = "auto"):
+        super().__init__(dim, num_heads, qkv_bias=qkv_bias)
+        self.backend = backend
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return window_attention(q, k, v, window=(q.shape[1], q.shape[2]), backend=self.backend)

@@ -1,0 +1,81 @@
+"""Neighborhood attention, dilated in some blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from visionattn.attention.geometry import pad_to, pair, position_table
+from visionattn.attention.mixer import StageContext
+from visionattn.attention.qkv import QKVAttention
+from visionattn.kernels import neighborhood_attention
+
+
+class NeighborhoodAttention(QKVAttention):
+    """Hassani et al. 2022, *Neighborhood Attention Transformer*, arXiv 2204.07143; dilation: Hassani and Shi 2022,
+    *Dilated Neighborhood Attention Transformer*, arXiv 2209.15001; stride: Hassani et al. 2025, *Generalized Neighborhood
+    Attention*, arXiv 2504.16922.
+
+    Every query attends to exactly ``kernel_size`` squared keys: the square around it, moved inwards at the borders. With
+    dilation d the map falls into d by d interleaved maps and each is treated so by itself. A learned bias per relative
+    position, counted in steps of the dilation, is added. Cost per query: ``2 * D * kernel_size**2`` multiply-adds and head.
+
+    A map smaller than kernel size times dilation is enlarged with zeros at the bottom and the right, which are attended
+    to: this is what the modules did that the published detection and segmentation figures come from.
+
+    Args:
+        dim: channels C.
+        num_heads: heads N.
+        index: place of the block in its stage.
+        kernel_size: keys along each side, one number or (height, width).
+        dilation: one number for all blocks, or one per block, repeated over the stage: ``[1, 8]`` is 1, 8, 1, 8, ...
+        stride: this many neighbouring queries share one set of keys.
+        bias: learn a relative-position bias.
+        qkv_bias: bias in the q, k, v projection.
+        backend: kernel backend by name, or "auto".
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
+    """
+
+    no_weight_decay_parameters = ("bias_table",)
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        index: int = 0,
+        *,
+        kernel_size: int | tuple[int, int] = 7,
+        dilation: int | Sequence[int] = 1,
+        stride: int = 1,
+        bias: bool = True,
+        qkv_bias: bool = True,
+        backend: str = "auto",
+    ):
+        super().__init__(dim, num_heads, qkv_bias=qkv_bias)
+        self.kernel_size = pair(kernel_size)
+        self.dilation = dilation if isinstance(dilation, int) else int(dilation[index % len(dilation)])
+        self.stride = stride
+        self.backend = backend
+        self.bias_table = position_table(num_heads, self.kernel_size) if bias else None
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        height, width = x.shape[1:3]
+        x = pad_to(x, (self.kernel_size[0] * self.dilation, self.kernel_size[1] * self.dilation))
+        return super().forward(x, context)[:, :height, :width]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return neighborhood_attention(
+            q,
+            k,
+            v,
+            kernel_size=self.kernel_size,
+            dilation=self.dilation,
+            stride=self.stride,
+            bias=self.bias_table,
+            backend=self.backend,
+        )
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, dilation={self.dilation}, stride={self.stride}, num_heads={self.num_heads}"

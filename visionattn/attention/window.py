@@ -1,0 +1,83 @@
+"""Window attention, every second block shifted."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from visionattn.attention.geometry import crop_table, pad_to, pair, position_table, round_up
+from visionattn.attention.mixer import StageContext
+from visionattn.attention.qkv import QKVAttention
+from visionattn.kernels import window_attention
+
+
+class WindowAttention(QKVAttention):
+    """Liu et al. 2021, *Swin Transformer: Hierarchical Vision Transformer using Shifted Windows*, arXiv 2103.14030.
+
+    The map is cut into windows of ``window_size`` tokens; a query attends to the keys of its own window, with a learned
+    bias per relative position. Blocks with an odd ``index`` move the partition lines by half a window. Cost per query:
+    ``2 * D * wh * ww`` multiply-adds and head.
+
+    A map that is not larger than the window along an axis is one window there, without shift, as published. A map that
+    windows do not divide is enlarged with zeros at the bottom and the right, and those tokens are attended to, as in the
+    published detection and segmentation code (``mask_padding=True`` cuts the windows at the border instead, so that no
+    padding enters the result). Differences from the published code: nothing is rolled, the shift moves the partition
+    lines; tokens that the published code separates by adding -100 are never in one window here.
+
+    Args:
+        dim: channels C.
+        num_heads: heads N.
+        index: place of the block in its stage; odd blocks are shifted.
+        window_size: tokens along each side of a window, one number or (height, width).
+        shift: move the lines of odd blocks.
+        qkv_bias: bias in the q, k, v projection.
+        mask_padding: never attend to padding.
+        backend: kernel backend by name, or "auto".
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
+    """
+
+    no_weight_decay_parameters = ("bias_table",)
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        index: int = 0,
+        *,
+        window_size: int | tuple[int, int] = 7,
+        shift: bool = True,
+        qkv_bias: bool = True,
+        mask_padding: bool = False,
+        backend: str = "auto",
+    ):
+        super().__init__(dim, num_heads, qkv_bias=qkv_bias)
+        self.window_size = pair(window_size)
+        self.shifted = shift and index % 2 == 1
+        self.mask_padding = mask_padding
+        self.backend = backend
+        self.bias_table = position_table(num_heads, self.window_size)
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        height, width = x.shape[1:3]
+        if not self.mask_padding:
+            window = self._window(height, width)
+            x = pad_to(x, (round_up(height, window[0]), round_up(width, window[1])))
+        return super().forward(x, context)[:, :height, :width]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        height, width = q.shape[1:3]
+        window = self._window(height, width)
+        shift = (0, 0)
+        if self.shifted:
+            shift = (
+                window[0] // 2 if height > window[0] else 0,
+                window[1] // 2 if width > window[1] else 0,
+            )
+        bias = crop_table(self.bias_table, window)
+        return window_attention(q, k, v, window=window, shift=shift, bias=bias, backend=self.backend)
+
+    def _window(self, height: int, width: int) -> tuple[int, int]:
+        return min(self.window_size[0], height), min(self.window_size[1], width)
+
+    def extra_repr(self) -> str:
+        return f"window_size={self.window_size}, shifted={self.shifted}, num_heads={self.num_heads}"

@@ -1,0 +1,57 @@
+"""A block: two residual branches, one around the mixer, one around the feed-forward network.
+
+Norm placement, layer scale and drop path live here once, for every model.
+
+Shapes: B batch, H W map, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from timm.layers import DropPath, LayerScale, Mlp
+from torch import Tensor, nn
+
+from visionattn.attention.mixer import StageContext
+
+NormFactory = Callable[[int], nn.Module]
+FeedForwardFactory = Callable[..., nn.Module]
+
+
+class Block(nn.Module):
+    """Pre-norm block: ``x + drop(scale(mixer(norm(x))))``, then the same around the feed-forward network.
+
+    Args:
+        dim: channels C.
+        mixer: token mixer, already built.
+        mlp_ratio: width of the feed-forward network in multiples of ``dim``.
+        ffn: feed-forward factory, called with ``in_features`` and ``hidden_features``.
+        norm: norm factory, called with ``dim``.
+        drop_path: probability of leaving a branch out for a sample (Huang et al. 2016, arXiv 1603.09382).
+        layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021, arXiv 2103.17239); None: no factor.
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mixer: nn.Module,
+        *,
+        mlp_ratio: float = 4.0,
+        ffn: FeedForwardFactory = Mlp,
+        norm: NormFactory = nn.LayerNorm,
+        drop_path: float = 0.0,
+        layer_scale: float | None = None,
+    ):
+        super().__init__()
+        scale = partial(LayerScale, dim, init_values=layer_scale) if layer_scale is not None else nn.Identity
+        self.norm1, self.mixer, self.scale1 = norm(dim), mixer, scale()
+        self.norm2, self.scale2 = norm(dim), scale()
+        self.ffn = ffn(in_features=dim, hidden_features=int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), context)))
+        return x + self.drop_path(self.scale2(self.ffn(self.norm2(x))))

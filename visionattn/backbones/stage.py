@@ -1,0 +1,68 @@
+"""A stage: a downsampling layer and a row of blocks on one resolution.
+
+Shapes: B batch, H W map, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from visionattn.attention.mixer import MixerFactory, StageContext
+
+BlockFactory = Callable[..., nn.Module]
+DownsampleFactory = Callable[[int, int], nn.Module]
+
+
+class Stage(nn.Module):
+    """Downsample, then ``depth`` blocks.
+
+    Args:
+        dim_in: channels that come in.
+        dim: channels C of the stage.
+        num_heads: heads of the mixers.
+        mixer: called as ``mixer(dim=, num_heads=, index=)`` for each block.
+        block: called as ``block(dim, mixer, drop_path=)``.
+        drop_path: one probability per block; its length is the depth.
+        downsample: called as ``downsample(dim_in, dim)``; the first stage of a backbone has none.
+    Shape:
+        ``(B, H, W, dim_in) -> (B, H / stride, W / stride, C)``
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim: int,
+        num_heads: int,
+        mixer: MixerFactory,
+        block: BlockFactory,
+        drop_path: Sequence[float],
+        *,
+        first: bool = False,
+        downsample: DownsampleFactory,
+    ):
+        super().__init__()
+        self.dim = dim
+        self.downsample = nn.Identity() if first else downsample(dim_in, dim)
+        self.stride = 1 if first else int(self.downsample.stride)
+        self.blocks = nn.ModuleList(
+            block(dim, mixer(dim=dim, num_heads=num_heads, index=index), drop_path=rate)
+            for index, rate in enumerate(drop_path)
+        )
+        self.grad_checkpointing = False
+
+    def context(self, x: Tensor, prior: Tensor | None) -> StageContext:
+        """What the blocks share; a family with more to share overrides this."""
+        return StageContext(size=(x.shape[1], x.shape[2]), prior=prior)
+
+    def forward(self, x: Tensor, prior: Tensor | None = None) -> Tensor:
+        x = self.downsample(x)
+        context = self.context(x, prior)
+        for block in self.blocks:
+            if self.grad_checkpointing and self.training:
+                x = checkpoint(block, x, context, use_reentrant=False)
+            else:
+                x = block(x, context)
+        return x

@@ -1,0 +1,108 @@
+"""The layers that change resolution: stems (image to first map) and downsampling layers (map to smaller map).
+
+Every stem calls its first convolution ``conv1`` and states its ``stride``; every downsampling layer states its ``stride``.
+Images or maps that the stride does not divide are enlarged with zeros at the bottom and the right.
+
+Shapes: B batch, H W map or image, C channels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visionattn.attention.geometry import pad_to, round_up
+
+
+class PatchStem(nn.Module):
+    """Non-overlapping patches, projected and normalised: Liu et al. 2021, Swin Transformer, arXiv 2103.14030.
+
+    Args:
+        in_chans: channels of the image.
+        dim: channels C of the map.
+        patch_size: side of a patch, and the stride.
+    Shape:
+        ``(B, in_chans, H, W) -> (B, ceil(H / patch_size), ceil(W / patch_size), C)``
+    """
+
+    def __init__(self, in_chans: int, dim: int, *, patch_size: int = 4):
+        super().__init__()
+        self.stride = patch_size
+        self.conv1 = nn.Conv2d(in_chans, dim, patch_size, stride=patch_size)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        pad_h, pad_w = -image.shape[2] % self.stride, -image.shape[3] % self.stride
+        if pad_h or pad_w:
+            image = F.pad(image, (0, pad_w, 0, pad_h))
+        return self.norm(self.conv1(image).permute(0, 2, 3, 1))
+
+
+class ConvStem(nn.Module):
+    """Overlapping 3x3 convolutions of stride 2: Hassani et al. 2022, Neighborhood Attention Transformer, arXiv 2204.07143.
+
+    As published there is neither an activation nor a norm between the convolutions.
+
+    Args:
+        in_chans: channels of the image.
+        dim: channels C of the map.
+        stride: 2 (one convolution) or 4 (two).
+    Raises:
+        ValueError: another stride.
+    Shape:
+        ``(B, in_chans, H, W) -> (B, ceil(H / stride), ceil(W / stride), C)``
+    """
+
+    def __init__(self, in_chans: int, dim: int, *, stride: int = 4):
+        super().__init__()
+        if stride not in (2, 4):
+            raise ValueError(f"the stride of a ConvStem is 2 or 4, got {stride}")
+        self.stride = stride
+        hidden = dim // 2 if stride == 4 else dim
+        self.conv1 = nn.Conv2d(in_chans, hidden, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(hidden, dim, 3, stride=2, padding=1) if stride == 4 else nn.Identity()
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.norm(self.conv2(self.conv1(image)).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """Four neighbours become one token: Liu et al. 2021, Swin Transformer, arXiv 2103.14030.
+
+    The order within a 2x2 cell is (0,0), (1,0), (0,1), (1,1), as published; imported weights depend on it.
+
+    Shape:
+        ``(B, H, W, dim_in) -> (B, ceil(H / 2), ceil(W / 2), dim)``
+    """
+
+    stride = 2
+
+    def __init__(self, dim_in: int, dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim_in)
+        self.reduction = nn.Linear(4 * dim_in, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = pad_to(x, (round_up(x.shape[1], 2), round_up(x.shape[2], 2)))
+        b, h, w, c = x.shape
+        cells = x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5)
+        return self.reduction(self.norm(cells.reshape(b, h // 2, w // 2, 4 * c)))
+
+
+class ConvDownsample(nn.Module):
+    """3x3 convolution of stride 2 without bias, then a norm: Hassani et al. 2022, arXiv 2204.07143.
+
+    Shape:
+        ``(B, H, W, dim_in) -> (B, ceil(H / 2), ceil(W / 2), dim)``
+    """
+
+    stride = 2
+
+    def __init__(self, dim_in: int, dim: int):
+        super().__init__()
+        self.conv = nn.Conv2d(dim_in, dim, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))

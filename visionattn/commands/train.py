@@ -1,0 +1,130 @@
+"""``visionattn train``: build, fit, and leave a folder that explains itself."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning import seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from visionattn.commands.build import Run, build
+from visionattn.errors import CheckpointError
+from visionattn.reports.card import print_results, write_card
+from visionattn.reports.plots import plot_confusion, plot_curves, plot_mistakes
+from visionattn.weights import read_checkpoint
+
+
+def run(
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Trains what the config describes.
+
+    Args:
+        cfg: composed ``train.yaml``.
+        dry_run: build everything, print the facts, stop before the data are read.
+        run_dir: where everything goes.
+        command: the command as typed, for the run card.
+        allow: packages of the user's own that targets may name.
+    Returns:
+        the figures of the final table, by name; empty for a dry run.
+    Raises:
+        VisionAttnError: a mistake of configuration or data, a non-finite loss, an unusable checkpoint.
+    """
+    seed_everything(cfg.seed, verbose=False)
+    if cfg.ckpt is not None:
+        _check_resumable(cfg.ckpt)
+    parts = build(cfg, run_dir, allow)
+    first = parts.trainer.is_global_zero
+    facts = {"model": cfg.name, **parts.model_facts()}
+    if dry_run:
+        if first:
+            print_results("dry run: everything builds; no data were read", facts)
+        return {}
+    if first:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+        Console().print(f"training [bold]{cfg.name}[/bold], {facts['parameters']} parameters, into {run_dir}")
+    start = time.perf_counter()
+    parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=cfg.ckpt, weights_only=True)
+    results = _results(parts, facts, time.perf_counter() - start)
+    if first:
+        _report(parts, run_dir, command, results)
+    return results
+
+
+def _check_resumable(path: str) -> None:
+    missing = {"state_dict", "optimizer_states", "loops", "config"} - read_checkpoint(path).keys()
+    if missing:
+        raise CheckpointError(
+            f"{path} cannot be resumed from: it lacks {', '.join(sorted(missing))}; resume from a last.ckpt of `visionattn train`"
+        )
+
+
+def _results(parts: Run, facts: dict[str, str], seconds: float) -> dict[str, Any]:
+    trainer, task = parts.trainer, parts.task
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+    results: dict[str, Any] = {f"{name} (last epoch)": f"{value:.2f}" for name, value in sorted(metrics.items())}
+    best = _checkpoint(parts)
+    if best is not None and best.best_model_score is not None:
+        results[f"{task.monitor} (best epoch, chosen on these images)"] = f"{float(best.best_model_score):.2f}"
+    results |= facts
+    results["images/s training"] = f"{parts.stopwatch.rate('train'):,.0f}"
+    results["images/s validation"] = f"{parts.stopwatch.rate('val'):,.0f}"
+    results["time"] = f"{seconds:.0f} s for {trainer.current_epoch} epochs"
+    return results | {name: value for name, value in metrics.items()}
+
+
+def _checkpoint(parts: Run) -> ModelCheckpoint | None:
+    return next((c for c in parts.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
+
+
+def _report(parts: Run, run_dir: Path, command: str, results: dict[str, Any]) -> None:
+    shown = {name: value for name, value in results.items() if isinstance(value, str)}
+    pictures = _draw(parts, run_dir)
+    sizes = parts.data.sizes  # type: ignore[attr-defined]
+    data = {f"{split} images": count for split, count in sizes.items()}
+    data |= {f"{split} sha256": parts.data.fingerprint(split) for split in sizes}  # type: ignore[attr-defined]
+    write_card(
+        run_dir / "README.md",
+        title=f"{parts.cfg.name}, {parts.cfg.data.source._target_.rpartition('.')[2]}",
+        command=command,
+        seed=parts.cfg.seed,
+        results=shown,
+        data=data,
+        pictures=pictures,
+    )
+    best = _checkpoint(parts)
+    places = {"run": str(run_dir), "card": str(run_dir / "README.md"), "pictures": str(run_dir / "plots")}
+    if best is not None:
+        places |= {"best checkpoint": best.best_model_path, "last checkpoint": best.last_model_path}
+    print_results(f"{parts.cfg.name}: done", shown | places)
+
+
+def _draw(parts: Run, run_dir: Path) -> dict[str, Path]:
+    folder = run_dir / "plots"
+    folder.mkdir(exist_ok=True)
+    pictures = {}
+    if (run_dir / "metrics.csv").is_file():
+        pictures["learning curves"] = folder / "curves.png"
+        plot_curves(run_dir / "metrics.csv", pictures["learning curves"], metric=parts.task.monitor)
+    latest, data = parts.predictions.latest, parts.data
+    if latest.ids:
+        import numpy as np
+
+        target, prediction = np.array(latest.target), np.array(latest.prediction)
+        pictures["confusion matrix"] = folder / "confusion.png"
+        plot_confusion(target, prediction, data.class_names, pictures["confusion matrix"])  # type: ignore[attr-defined]
+        pictures["mistakes"] = folder / "mistakes.png"
+        plot_mistakes(
+            [image for _, _, image in latest.mistakes],
+            [caption for _, caption, _ in latest.mistakes],
+            pictures["mistakes"],
+            mean=data.eval_transform.mean,  # type: ignore[attr-defined]
+            std=data.eval_transform.std,  # type: ignore[attr-defined]
+            total=int((target != prediction).sum()),
+        )
+    return pictures

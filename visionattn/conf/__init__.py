@@ -1,0 +1,1 @@
+"""The configuration files: one folder per group, one root file per command. They are data; nothing here is code."""

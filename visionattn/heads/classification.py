@@ -1,0 +1,44 @@
+"""Classification head: pooling and a linear layer on the last map.
+
+Shapes: B batch, H W map, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from timm.layers import ClassifierHead
+from torch import Tensor, nn
+
+
+class ClassificationHead(nn.Module):
+    """Global average pooling, dropout, linear layer: the head every classification paper of this family uses.
+
+    Its parameters have the names of the backbone's own classifier (``fc.weight``, ``fc.bias``), so that an exported
+    model is one plain backbone.
+
+    Args:
+        feature_info: what the backbone says of its maps; the last one is used.
+        num_classes: width of the output.
+        drop_rate: dropout before the linear layer.
+        pool_type: timm's name of the pooling.
+    Shape:
+        list of ``(B, C, H, W)`` maps -> ``(B, num_classes)``
+    """
+
+    def __init__(
+        self,
+        feature_info: Sequence[Mapping[str, Any]],
+        num_classes: int,
+        *,
+        drop_rate: float = 0.0,
+        pool_type: str = "avg",
+    ):
+        super().__init__()
+        self.classifier = ClassifierHead(feature_info[-1]["num_chs"], num_classes, pool_type=pool_type, drop_rate=drop_rate)
+        nn.init.trunc_normal_(self.classifier.fc.weight, std=0.02)
+        nn.init.zeros_(self.classifier.fc.bias)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return self.classifier(features[-1])

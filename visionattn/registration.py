@@ -1,0 +1,53 @@
+"""Registers the backbones with timm at the moment timm is imported, so that ``import visionattn`` itself stays light."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+
+class _TimmFinder(MetaPathFinder):
+    """Answers once, for ``timm``: with timm's own spec, whose loader registers the backbones after it has run."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "timm":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec("timm")
+        if spec is not None and spec.loader is not None:
+            spec.loader = _RegisteringLoader(spec.loader)
+        return spec
+
+
+class _RegisteringLoader(Loader):
+    def __init__(self, loader: Loader):
+        self.loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        self.loader.exec_module(module)
+        _register()
+
+
+def _register() -> None:
+    from visionattn.backbones.zoo import register_with_timm
+
+    register_with_timm()
+
+
+def register_when_timm_is_imported() -> None:
+    """Now, if timm is there already; otherwise as soon as somebody imports it."""
+    if "timm" in sys.modules:
+        _register()
+    else:
+        sys.meta_path.insert(0, _TimmFinder())

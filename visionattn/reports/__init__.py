@@ -1,0 +1,1 @@
+"""What a run leaves for a person: measurements, pictures, tables, the run card."""

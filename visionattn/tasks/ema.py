@@ -1,0 +1,44 @@
+"""Exponential moving average of the weights, on Lightning's weight averaging."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class WeightEMA(WeightAveraging):
+    """Polyak and Juditsky 1992; Tarvainen and Valpola 2017, *Mean teachers*, arXiv 1703.01780.
+
+    After every optimizer step the averaged weights move towards the trained ones by ``1 - decay``. The averaged weights
+    are what is validated, saved as ``state_dict`` and kept at the end. Early on the decay is ``(1 + n) / (10 + n)`` after
+    n steps, so that the average forgets the random start in short runs too.
+
+    Args:
+        decay: upper limit of the decay, in [0, 1).
+    Raises:
+        ValueError: ``decay`` is outside [0, 1).
+    """
+
+    def __init__(self, decay: float = 0.9999):
+        if not 0 <= decay < 1:
+            raise ValueError(f"the decay of an average must be in [0, 1), got {decay}")
+        super().__init__(multi_avg_fn=self._average)
+        self.decay = decay
+        self._step = 0
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        if step_idx is None:
+            return False
+        self._step = step_idx
+        return True
+
+    @torch.no_grad()
+    def _average(self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int) -> None:
+        decay = min(self.decay, (1 + self._step) / (10 + self._step))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+        else:
+            torch._foreach_copy_(list(averaged), list(current))

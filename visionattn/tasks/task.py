@@ -1,0 +1,154 @@
+"""The base of all tasks: a backbone, a head, a loss, and everything about training that tasks share.
+
+Shapes: B batch.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from timm.scheduler.scheduler import Scheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric, MetricCollection
+
+from visionattn.errors import UnreadableImagesError
+from visionattn.tasks.guard import stop_together
+from visionattn.tasks.parameters import parameter_groups
+
+Batch = dict[str, Any]
+
+
+@dataclass
+class StepOutput:
+    """What a step gives: the loss to minimise, and what the metrics compare."""
+
+    loss: Tensor
+    prediction: Any
+    target: Any
+
+
+class VisionTask(LightningModule):
+    """A LightningModule of which a new task writes only :meth:`step` and its ``metrics``.
+
+    Args:
+        backbone: a module with ``feature_info`` and ``forward_intermediates``.
+        head: called as ``head(feature_info=...)``; gives a module that takes the list of feature maps.
+        loss: called by :meth:`step`.
+        optimizer: called with the parameter groups.
+        schedule: called as ``schedule(optimizer, total_steps=, steps_per_epoch=)``; None: constant rate.
+        metrics: what validation computes; names become ``val/<name>``.
+        monitor: the logged value that decides what is best.
+        monitor_mode: ``max`` or ``min``.
+        layer_decay: factor on the learning rate per layer downwards; None: the same rate for all.
+        channels_last: convolutions' memory format for images and weights.
+        compile: compile the backbone with ``torch.compile``.
+        grad_checkpointing: recompute activations in the backward pass.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: Callable[..., nn.Module],
+        loss: nn.Module,
+        optimizer: partial[Optimizer],
+        schedule: Callable[..., Scheduler] | None = None,
+        *,
+        metrics: MetricCollection,
+        monitor: str,
+        monitor_mode: str = "max",
+        layer_decay: float | None = None,
+        channels_last: bool = False,
+        compile: bool = False,
+        grad_checkpointing: bool = False,
+    ):
+        super().__init__()
+        self.backbone, self.loss = backbone, loss
+        self.head = head(feature_info=backbone.feature_info)
+        self.metrics, self.val_loss = metrics, MeanMetric()
+        self.monitor, self.monitor_mode = monitor, monitor_mode
+        self._optimizer, self._schedule, self.layer_decay = optimizer, schedule, layer_decay
+        self.channels_last, self._compile = channels_last, compile
+        self._features = backbone.forward_intermediates
+        self.config_text = ""
+        if grad_checkpointing:
+            backbone.set_grad_checkpointing(True)
+        if layer_decay is not None and not hasattr(backbone, "layer_of"):
+            raise ValueError(f"layer_decay needs a backbone with layer_of(name); {type(backbone).__name__} has none")
+
+    @abstractmethod
+    def step(self, batch: Batch) -> StepOutput:
+        """Loss and prediction for a batch; ``self.training`` tells training from validation."""
+
+    def forward(self, images: Tensor) -> Any:
+        return self.head(self._features(images, norm=True, intermediates_only=True))
+
+    def setup(self, stage: str) -> None:
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if self._compile:
+            self._features = torch.compile(self.backbone.forward_intermediates)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        if self.channels_last:
+            batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        output = self.step(batch)
+        stop_together(output.loss, output.prediction, batch, self._budget_error(batch, "train"))
+        self.log("train/loss", output.loss.detach(), prog_bar=True, batch_size=len(batch["id"]))
+        return output.loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> StepOutput | None:
+        self._unreadable = self._budget_error(batch, "val") or self._unreadable
+        if not batch["id"]:
+            return None
+        output = self.step(batch)
+        self.val_loss.update(output.loss, weight=len(batch["id"]))
+        self.metrics.update(output.prediction, output.target)
+        return output
+
+    def on_validation_epoch_start(self) -> None:
+        self._unreadable: Exception | None = None
+
+    def on_validation_epoch_end(self) -> None:
+        stop_together(None, None, {"id": []}, self._unreadable)
+        self.log("val/loss", self.val_loss.compute(), prog_bar=True)
+        for name, value in self.metrics.compute().items():
+            self.log(f"val/{name}", value, prog_bar=True)
+        self.val_loss.reset()
+        self.metrics.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        decay = self._optimizer.keywords.get("weight_decay", 0.0)
+        groups = parameter_groups(self.backbone, self.head, weight_decay=decay, layer_decay=self.layer_decay)
+        optimizer = self._optimizer(groups)
+        if self._schedule is None:
+            return {"optimizer": optimizer}
+        total = int(self.trainer.estimated_stepping_batches)
+        per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        scheduler = self._schedule(optimizer, total_steps=total, steps_per_epoch=per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        scheduler.step_update(num_updates=self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config_text
+
+    def _budget_error(self, batch: Batch, split: str) -> UnreadableImagesError | None:
+        """Counts the unreadable images of a batch; the error if there are now too many."""
+        records = batch.get("unreadable")
+        if not records:
+            return None
+        budget = self.trainer.datamodule.budget(split)  # type: ignore[attr-defined]
+        with budget.deferred():
+            budget.add(records)
+        return UnreadableImagesError(budget.summary()) if budget.exceeded else None

@@ -1,0 +1,78 @@
+"""Reading checkpoint files without executing anything in them."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from visionattn.errors import CheckpointError
+
+StateDict = dict[str, Tensor]
+
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The contents of a ``.safetensors`` file or a torch checkpoint; tensors and plain values only, on the CPU.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or one that holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is refused: it holds more than tensors and plain values ({_first_line(error)}). "
+            "A checkpoint can run code when it is read; save the weights alone, best as .safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}") from error
+    if not isinstance(contents, Mapping):
+        raise CheckpointError(f"{path} holds a {type(contents).__name__}, not a dictionary of weights")
+    return dict(contents)
+
+
+def read_state_dict(source: str | Path | Mapping[str, Any]) -> StateDict:
+    """The weights in a checkpoint or mapping, unwrapped: from ``state_dict``, ``model`` and averaged-weights entries
+    (averaged ones first), and without the prefixes that DDP, ``torch.compile`` and wrappers leave.
+
+    Raises:
+        CheckpointError: there are no tensors in it.
+    """
+    contents: Mapping[str, Any] = source if isinstance(source, Mapping) else read_checkpoint(source)
+    for wrapper in _WRAPPERS:
+        if isinstance(contents.get(wrapper), Mapping):
+            contents = contents[wrapper]
+    tensors = {name: value for name, value in contents.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"there are no tensors in it; its entries are {', '.join(map(str, list(contents)[:8]))}")
+    return _without_prefixes(tensors)
+
+
+def _without_prefixes(tensors: StateDict) -> StateDict:
+    shared = True
+    while shared:
+        shared = False
+        for prefix in _PREFIXES:
+            if all(name.startswith(prefix) for name in tensors):
+                tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+                shared = True
+    return {name.replace("._orig_mod.", "."): value for name, value in tensors.items()}
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
