@@ -25,8 +25,9 @@ class Digits:
 
     The split is stratified, 80 % train and 20 % test, and fixed: it does not depend on the run's seed, so scores of
     different runs can be compared. There is no third part: val IS the test part, which is fair for comparing runs
-    of a fixed recipe and not for tuning one. It is a split of middling difficulty: an RBF support vector machine
-    (gamma 0.001, C 10) gets 98.9 % here, and 98.1 to 99.7 % over a dozen splits made the same way. Ids are digits/0000 ... digits/1796 in scikit-learn's order.
+    of a fixed recipe and not for tuning one. The split is of middling difficulty: an RBF support vector machine
+    (gamma 0.001, C 10) gets 98.9 % on it, and 98.1 to 99.7 % over a dozen splits made the same way.
+    Ids are digits/0000 ... digits/1796 in scikit-learn's order.
     """
 
     splits: Sequence[str] = ("train", "val", "test")

@@ -1,0 +1,132 @@
+"""Writers: the drawn pictures as files in the layouts of ImageNet, COCO and ADE20K."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from visionattn.data.shapes.compose import compose_objects, compose_single, picture_random
+from visionattn.data.shapes.outlines import SHAPE_NAMES
+from visionattn.data.shapes.polygons import mask_to_box, mask_to_polygons, mask_to_rle
+from visionattn.data.shapes.scene import Instance, Scene
+from visionattn.data.shapes.textures import TEXTURE_NAMES
+
+JPEG_QUALITY = 92
+COCO_IDS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 90)
+ADE20K_CLASSES = SHAPE_NAMES + TEXTURE_NAMES
+"""Class k of this tuple is written as k + 1; 0 is "other": there are crowds of shapes too small to tell apart."""
+
+Writer = Callable[[Path, str, int, int, int], dict[str, int]]
+
+
+def write_imagenet(root: Path, split: str, count: int, edge: int, seed: int) -> dict[str, int]:
+    """train|val/<class>/<class>_000001.JPEG; the classes take turns."""
+    for index in range(count):
+        label = index % len(SHAPE_NAMES)
+        scene = compose_single(edge, label, picture_random(seed, "imagenet", split, index))
+        name = SHAPE_NAMES[label]
+        _save(scene, root / split / name / f"{name}_{index:06d}.JPEG")
+    return {"images": count, "objects": count}
+
+
+def write_coco(root: Path, split: str, count: int, edge: int, seed: int) -> dict[str, int]:
+    """train2017|val2017/*.jpg and annotations/instances_*.json."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index in range(count):
+        random = picture_random(seed, "coco", split, index)
+        scene = compose_objects(edge, random, crowds=True, empty_share=0.04)
+        image_id = 1_000_000 * (split == "val") + 7 * index + int(random.randint(7)) + 1
+        file_name = f"{image_id:012d}.jpg"
+        _save(scene, root / f"{split}2017" / file_name)
+        height, width = scene.size
+        images.append({"license": 1, "file_name": file_name, "height": height, "width": width, "id": image_id})
+        for instance in scene.instances:
+            annotations.append(_coco_annotation(instance, image_id, len(annotations) + 1))
+    content = {
+        "info": {"description": "visionattn shapes", "version": "1", "year": 2026},
+        "licenses": [{"id": 1, "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}],
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"supercategory": "shape", "id": category, "name": name}
+            for category, name in zip(COCO_IDS, SHAPE_NAMES, strict=True)
+        ],
+    }
+    path = root / "annotations" / f"instances_{split}2017.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    crowds = sum(annotation["iscrowd"] for annotation in annotations)
+    empty = count - len({annotation["image_id"] for annotation in annotations})
+    return {"images": count, "objects": len(annotations), "crowds": crowds, "empty_images": empty}
+
+
+def _coco_annotation(instance: Instance, image_id: int, number: int) -> dict[str, Any]:
+    segmentation = mask_to_rle(instance.mask) if instance.crowd else mask_to_polygons(instance.mask)
+    return {
+        "segmentation": segmentation,
+        "area": float(instance.mask.sum()),
+        "iscrowd": int(instance.crowd),
+        "image_id": image_id,
+        "bbox": [float(value) for value in mask_to_box(instance.mask)],
+        "category_id": COCO_IDS[instance.label],
+        "id": number,
+    }
+
+
+def write_ade20k(root: Path, split: str, count: int, edge: int, seed: int) -> dict[str, int]:
+    """ADEChallengeData2016/images and annotations, sceneCategories.txt and objectInfo150.txt."""
+    base = root / "ADEChallengeData2016"
+    folder = {"train": "training", "val": "validation"}[split]
+    pixels = np.zeros(len(ADE20K_CLASSES) + 1, dtype=np.int64)
+    seen = np.zeros_like(pixels)
+    lines = []
+    objects = 0
+    for index in range(count):
+        scene = compose_objects(edge, picture_random(seed, "ade20k", split, index), crowds=True, empty_share=0.04)
+        name = f"ADE_{split}_{index + 1:08d}"
+        _save(scene, base / "images" / folder / f"{name}.jpg")
+        classes = class_map(scene)
+        path = base / "annotations" / folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(classes).save(path, optimize=False)
+        counted = np.bincount(classes.reshape(-1), minlength=len(pixels))
+        pixels += counted
+        seen += counted > 0
+        objects += len(scene.instances)
+        lines.append(f"{name} shapes\n")
+    _write_ade20k_lists(base, split, lines, pixels, seen)
+    return {"images": count, "objects": objects}
+
+
+def class_map(scene: Scene) -> np.ndarray:
+    """uint8 (H, W): 0 other, then shapes, then the background's textures."""
+    classes = scene.ground + 1 + len(SHAPE_NAMES)
+    for instance in scene.instances:
+        classes[instance.mask] = 0 if instance.crowd else instance.label + 1
+    return classes.astype(np.uint8)
+
+
+def _write_ade20k_lists(base: Path, split: str, lines: list[str], pixels: np.ndarray, seen: np.ndarray) -> None:
+    """The two text files; counts of train and val come together when the second split is written."""
+    scenes, info, counts = base / "sceneCategories.txt", base / "objectInfo150.txt", seen[1:]
+    if split == "train":
+        scenes.write_text("".join(lines), encoding="utf-8")
+        train, val, share = counts, np.zeros_like(counts), pixels[1:] / pixels.sum()
+    else:
+        scenes.write_text(scenes.read_text(encoding="utf-8") + "".join(lines), encoding="utf-8")
+        rows = [row.split("\t") for row in info.read_text(encoding="utf-8").splitlines()[1:]]
+        train, val, share = np.array([int(r[2]) for r in rows]), counts, np.array([float(r[1]) for r in rows])
+    table = [f"{k + 1}\t{share[k]:.4f}\t{train[k]}\t{val[k]}\t{name}\n" for k, name in enumerate(ADE20K_CLASSES)]
+    info.write_text("Idx\tRatio\tTrain\tVal\tName\n" + "".join(table), encoding="utf-8")
+
+
+def _save(scene: Scene, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scene.picture().save(path, "JPEG", quality=JPEG_QUALITY)
+
+
+WRITERS: dict[str, Writer] = {"imagenet": write_imagenet, "coco": write_coco, "ade20k": write_ade20k}

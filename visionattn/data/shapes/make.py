@@ -1,0 +1,80 @@
+"""`make_shapes`: draws the set and writes it, and refuses folders that are not its own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from visionattn.data.shapes.layouts import WRITERS
+from visionattn.data.shapes.outlines import SHAPE_NAMES
+from visionattn.errors import ConfigError, DataError
+
+MARKER = "shapes.json"
+_VERSION = 1
+
+
+def make_shapes(
+    layout: str,
+    dir: str | Path,
+    num_train: int = 1000,
+    num_val: int = 200,
+    image_size: int = 128,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Draws `num_train` + `num_val` pictures and writes them as real files in a real layout.
+
+    layout: "imagenet" (train|val/<class>/*.JPEG, one dominant shape each), "coco" (train2017, val2017, annotations/
+    instances_*.json with sparse category ids, crowds and pictures without objects) or "ade20k" (images and
+    annotations, 0 = other). image_size: the longer side in pixels. The same arguments give the same bytes (of one
+    version of Pillow and its JPEG library).
+    Returns a summary: the settings, the number of pictures and objects per split, the class names.
+    Raises ConfigError for an unknown layout or impossible numbers, DataError where `dir` holds anything else than the
+    same set.
+    """
+    if layout not in WRITERS:
+        raise ConfigError(f"unknown layout {layout!r}; known are {', '.join(WRITERS)}")
+    if image_size < 32 or num_train < 1 or num_val < 1:
+        raise ConfigError(
+            "image_size must be at least 32, num_train and num_val at least 1, "
+            f"got {image_size}, {num_train} and {num_val}"
+        )
+    if layout == "imagenet" and min(num_train, num_val) < len(SHAPE_NAMES):
+        raise ConfigError(f"the imagenet layout needs a picture of each of the {len(SHAPE_NAMES)} classes per split")
+    root = Path(dir).expanduser()
+    settings: dict[str, Any] = {
+        "made_by": "visionattn shapes",
+        "version": _VERSION,
+        "layout": layout,
+        "num_train": num_train,
+        "num_val": num_val,
+        "image_size": image_size,
+        "seed": seed,
+    }
+    _claim(root, settings)
+    counts = {
+        "train": WRITERS[layout](root, "train", num_train, image_size, seed),
+        "val": WRITERS[layout](root, "val", num_val, image_size, seed),
+    }
+    summary = {**settings, "complete": True, "splits": counts, "classes": list(SHAPE_NAMES)}
+    _write(root, summary)
+    return {**summary, "dir": str(root)}
+
+
+def _claim(root: Path, settings: dict[str, Any]) -> None:
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root} is a file, not a folder")
+    marker = root / MARKER
+    if marker.is_file():
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        differing = [f"{key}={found.get(key)}" for key, value in settings.items() if found.get(key) != value]
+        if differing:
+            raise DataError(
+                f"{root} holds shapes made with other settings ({', '.join(differing)}); take another folder"
+            )
+    elif root.is_dir() and any(root.iterdir()):
+        raise DataError(f"{root} is not empty and was not made by this command; take another folder")
+    root.mkdir(parents=True, exist_ok=True)
+    _write(root, {**settings, "complete": False})
+
+
+def _write(root: Path, content: dict[str, Any]) -> None:
+    (root / MARKER).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
