@@ -1,0 +1,79 @@
+"""Tiles of one axis: runs of consecutive queries of one dilation group, each with the run of keys that any of them sees.
+
+A map's tiles are the products of its rows' and its columns' tiles. Made from `AxisRule.spans` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from visionattn.kernels.geometry import AxisRule
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What tiles of equal relative geometry share: query i of `queries` sees the keys low[i] <= j < high[i] of `keys`, and
+    key j lies `j + lead - i` coordinates after query i (inside the dilation group)."""
+
+    queries: int
+    keys: int
+    lead: int
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+
+    @property
+    def is_full(self) -> bool:
+        """Every query sees every key."""
+        return not any(self.low) and all(high == self.keys for high in self.high)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Queries at positions query, query + step, ... and keys at positions key, key + step, ... of the axis."""
+
+    query: int
+    key: int
+    step: int
+    shape: Shape
+
+    def queries(self) -> range:
+        return range(self.query, self.query + self.shape.queries * self.step, self.step)
+
+    def keys(self) -> range:
+        return range(self.key, self.key + self.shape.keys * self.step, self.step)
+
+
+@lru_cache(maxsize=256)
+def axis_tiles(rule: AxisRule, length: int, width: int) -> tuple[Tile, ...]:
+    """The tiles of an axis, group by group: one per window, or about `width` neighborhood queries each."""
+    _, _, start, extent = (span.tolist() for span in rule.spans(length))
+    tiles: list[Tile] = []
+    for group in range(min(rule.dilation, length)):
+        positions = range(group, length, rule.dilation)
+        starts, extents = [start[p] for p in positions], [extent[p] for p in positions]
+        cuts = _window_cuts(starts) if rule.is_window else _even_cuts(len(starts), width, rule.stride)
+        for first, last in zip(cuts, cuts[1:], strict=False):
+            tiles.append(_tile(rule, group, first, starts[first:last], extents[first:last]))
+    return tuple(tiles)
+
+
+def _window_cuts(starts: list[int]) -> list[int]:
+    changes = [i for i in range(1, len(starts)) if starts[i] != starts[i - 1]]
+    return [0, *changes, len(starts)]
+
+
+def _even_cuts(length: int, width: int, stride: int) -> list[int]:
+    """Cuts at multiples of `stride`, pieces as equal as that allows and about `width` long."""
+    steps = -(-length // stride)
+    pieces = -(-steps // max(1, width // stride))
+    return [min(length, piece * steps // pieces * stride) for piece in range(pieces)] + [length]
+
+
+def _tile(rule: AxisRule, group: int, first: int, starts: list[int], extents: list[int]) -> Tile:
+    begin = min(starts)
+    end = max(start + extent for start, extent in zip(starts, extents, strict=True))
+    low = tuple(start - begin for start in starts)
+    high = tuple(start - begin + extent for start, extent in zip(starts, extents, strict=True))
+    shape = Shape(len(starts), end - begin, begin - first, low, high)
+    return Tile(group + first * rule.dilation, group + begin * rule.dilation, rule.dilation, shape)
