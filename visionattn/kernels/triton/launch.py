@@ -13,12 +13,13 @@ from visionattn.kernels.triton.backward_key import key_gradient_kernel
 from visionattn.kernels.triton.backward_query import query_gradient_kernel
 from visionattn.kernels.triton.backward_window import window_gradient_kernel
 from visionattn.kernels.triton.forward import forward_kernel
-from visionattn.kernels.triton.plan import FUSED_WINDOW_POINTS, Axis, Plan, default_plan, power_of_two, spans
+from visionattn.kernels.triton.plan import Axis, Plan, default_plan, fits_one_block, power_of_two, spans
 
 LOG2E = 1.4426950408889634
 BLOCK_R = 64
 PROGRAMS_PER_PROCESSOR = 8
 INTERPRETED_PROCESSORS = 1
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -52,7 +53,7 @@ class Problem:
     @property
     def fits_one_block(self) -> bool:
         """Whether a whole window is one block, so that a single program can make all its gradients."""
-        return self.y.windowed and self.y.size * self.x.size <= FUSED_WINDOW_POINTS
+        return fits_one_block(self.y, self.x, self.q.element_size(), max(self.q.shape[-1], self.v.shape[-1]))
 
     @property
     def entries(self) -> int:
@@ -75,6 +76,7 @@ class Problem:
             "DEPTH": depth, "DEPTH_V": depth_v, "BLOCK_D": max(16, power_of_two(depth)),
             "BLOCK_V": max(16, power_of_two(depth_v)), "PRECISION": "ieee",
             "num_warps": self.plan.num_warps, "num_stages": self.plan.num_stages,
+            "enable_fp_fusion": True,  # named, because Triton 3.10 turns it off where it is not
         }  # fmt: skip
 
     def tile_constants(self, span_x: int) -> dict[str, Any]:
@@ -194,7 +196,7 @@ def _window_backward(
             call.q, call.k, call.v, call.q if call.bias is None else call.bias, out, grad, lse, dq, dk, dv, partial,
             *call.placement(), items, per_program, call.scale, call.scale * LOG2E, HAS_BIAS=call.bias is not None,
             BIAS_GRADIENT=table, BLOCK=max(16, power_of_two(call.y.size * call.x.size)), BLOCK_R=BLOCK_R,
-            **call.shape_constants(),
+            **call.shape_constants() | {"num_warps": 8, "num_stages": 1},  # the only setting that spills no registers
         )  # fmt: skip
     return dq, dk, dv, _table(call, partial) if table else None
 

@@ -80,6 +80,8 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
     """Why the kernels cannot run this call, or ""."""
     if q.device.type != "cuda" and not (INTERPRETED and q.device.type == "cpu"):
         return f"its kernels run on CUDA devices, and the tensors are on {q.device}"
+    if INTERPRETED and q.dtype == torch.bfloat16:
+        return "Triton's interpreter multiplies the bit patterns of bfloat16 tensors; use float32 or float16 there"
     if q.dtype not in DTYPES:
         return f"it computes in float32, bfloat16 or float16, and the tensors are {q.dtype}"
     if max(q.shape[-1], v.shape[-1]) > WIDEST_HEAD:

@@ -6,8 +6,8 @@ Legend: L length of an axis, d dilation, Lg length of one dilation group, S size
 from dataclasses import dataclass
 from functools import lru_cache
 
-MAX_TILE_SIDE = 8
 FUSED_WINDOW_POINTS = 64
+FUSED_ROW_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -106,27 +106,37 @@ def power_of_two(number: int) -> int:
     return 1 << max(number - 1, 0).bit_length()
 
 
-def tile_side(axis: Axis, limit: int = MAX_TILE_SIDE) -> int:
+def tile_side(axis: Axis, limit: int) -> int:
     """A window is its own tile; a neighborhood's tile is whole strides, so that no stride group straddles two tiles."""
     if axis.windowed:
         return axis.size
     side = min(limit, power_of_two(axis.longest))
-    return max(side // axis.step * axis.step, 1) if axis.step <= side else side
+    return max(side // axis.step * axis.step, 1)
 
 
 @lru_cache(maxsize=4096)
 def default_plan(y: Axis, x: Axis, bytes_per_value: int, widest: int) -> Plan:
     """The plan that every call uses, the same in every process, so that a resumed run repeats its bits.
 
-    Blocks of 64 by 64 keep the logits and the accumulators in registers with four warps. fp32 (exact products, no tensor cores)
-    and heads wider than 64 take 32 keys at a time: their operands need twice the shared memory.
+    Chosen from the compiler's reports for sm_90, where no kernel may spill registers to memory or take more than 99 KiB of shared
+    memory (the limit of consumer cards): 64 queries by 32 keys in 16-bit types; half of that in fp32, whose exact products have no
+    tensor cores; eight warps for heads wider than 64. A window that fits one block is handled as one, 64 by 64.
     """
-    tile = (tile_side(y), tile_side(x))
-    block_m = min(max(power_of_two(tile[0] * tile[1]), 16), 64)
-    keys = spans(y, x, tile)
-    most = 32 if bytes_per_value == 4 or widest > 64 else 64
-    block_n = min(max(power_of_two(keys[0] * keys[1]), 16), most)
-    return Plan(tile, block_m, block_n, num_warps=4 if block_m * block_n >= 1024 else 2, num_stages=2)
+    full = bytes_per_value == 4
+    one_block = fits_one_block(y, x, bytes_per_value, widest)
+    most_m = 32 if full and not one_block else 64
+    tile = (tile_side(y, most_m // 8), tile_side(x, 8))
+    key_rows, key_columns, _, _ = spans(y, x, tile)
+    most_n = 64 if one_block and not full else 16 if full and widest > 64 else 32
+    block_m = min(max(power_of_two(tile[0] * tile[1]), 16), most_m)
+    block_n = min(max(power_of_two(key_rows * key_columns), 16), most_n)
+    warps = 8 if widest > 64 or (full and one_block) else 4
+    return Plan(tile, block_m, block_n, num_warps=warps if block_m * block_n >= 512 else 2, num_stages=1 if full else 2)
+
+
+def fits_one_block(y: Axis, x: Axis, bytes_per_value: int, widest: int) -> bool:
+    """Whether a single program makes all gradients of a window: its points in one block, its rows in shared memory."""
+    return y.windowed and y.size * x.size <= FUSED_WINDOW_POINTS and bytes_per_value * widest <= FUSED_ROW_BYTES
 
 
 def candidates(y: Axis, x: Axis, bytes_per_value: int, widest: int, shared_memory: int) -> list[Plan]:
