@@ -1,8 +1,9 @@
 """Gradient of the relative-position table without atomics: equal bits in every run.
 
-All pairs of a query block and a key block that stand in the same relation share one picture of the logits' gradient. A program
-owns such a relation (a window's block pair, or a neighborhood tile's), adds that picture up over a fixed range of images, groups
-and windows, and only then sorts it into table entries. The entries of all programs are summed in a fixed order afterwards.
+All pairs of a query block and a key block that stand in the same relation share one picture of the logits' gradient.
+A program owns such a relation (a window's block pair, or a neighborhood tile's), adds that picture up over a fixed
+range of images, groups and windows, and only then sorts it into table entries. The entries of all programs are summed
+in a fixed order afterwards.
 """
 
 import triton
@@ -25,7 +26,8 @@ def store_table(
     SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, TILE_X: tl.constexpr, SPAN_X: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """Sums picture[query, key] into table entries, entry by key minus query. (base_y, base_x): first key minus tile start."""
+    """Sums picture[query, key] into table entries, entry by key minus query. (base_y, base_x): first key minus tile
+    start."""
     COLUMNS: tl.constexpr = 2 * SIZE_X - 1
     ENTRIES: tl.constexpr = (2 * SIZE_Y - 1) * COLUMNS
     query_y = (query_index // TILE_X)[:, None]
@@ -52,7 +54,8 @@ def table_gradient_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCKS: tl.constexpr, KEY_BLOCKS: tl.constexpr,
     PRECISION: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """One program: (head, block pair, tile and length class of its group unless windowed, chunk of what shares them)."""
+    """One program: (head, block pair, tile and length class of its group unless windowed, chunk of what shares
+    them)."""
     ENTRIES: tl.constexpr = (2 * SIZE_Y - 1) * (2 * SIZE_X - 1)
     pid = tl.program_id(0)
     head = pid % heads
@@ -87,9 +90,7 @@ def table_gradient_kernel(
     base_y, base_x = 0, 0
     if not WINDOWED:
         corner_y, corner_x = tile_y * TILE_Y, tile_x * TILE_X
-        first_y, _ = key_range(
-            corner_y, group_length(height, group_y0, dilation_y), TILE_Y, SIZE_Y, STEP_Y, WINDOWED
-        )
+        first_y, _ = key_range(corner_y, group_length(height, group_y0, dilation_y), TILE_Y, SIZE_Y, STEP_Y, WINDOWED)
         first_x, _ = key_range(corner_x, group_length(width, group_x0, dilation_x), TILE_X, SIZE_X, STEP_X, WINDOWED)
         base_y, base_x = first_y - corner_y, first_x - corner_x
 
@@ -131,7 +132,8 @@ def slope_picture(
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
     BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the logits of one block pair, zeros where a pair is not seen. Pointers stand at the image and head."""
+    """Gradient of the logits of one block pair, zeros where a pair is not seen. Pointers stand at the image and
+    head."""
     length_y = group_length(height, group_y, dilation_y)
     length_x = group_length(width, group_x, dilation_x)
     start_y = tile_start(tile_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED)

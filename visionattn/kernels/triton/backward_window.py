@@ -1,8 +1,8 @@
 """The whole backward of a window that fits one block (Swin's 7x7, CSWin's 56x1, MaxViT's grid): one pass over memory.
 
-Queries and keys of a window are the same points, so one program makes all three gradients of a window from one set of logits.
-A program handles a fixed range of windows one after the other and keeps the sum of their logits' gradients in registers, which
-is all the bias table needs.
+Queries and keys of a window are the same points, so one program makes all three gradients of a window from one set of
+logits. A program handles a fixed range of windows one after the other and keeps the sum of their logits' gradients in
+registers, which is all the bias table needs.
 """
 
 import triton

@@ -1,8 +1,9 @@
 """Parts that the Triton kernels share: where a program stands, which keys a query sees, how logits are made.
 
-Every kernel works inside one dilation group of one head: coordinates (y, x) count the group's own points, and the map's point is
-group + coordinate * dilation. A *tile* is a rectangle of coordinates; its points are numbered row by row and handled in blocks.
-Positions are read straight from the channels-last map through strides; nothing is rolled, partitioned or padded in memory.
+Every kernel works inside one dilation group of one head: coordinates (y, x) count the group's own points, and the
+map's point is group + coordinate * dilation. A *tile* is a rectangle of coordinates; its points are numbered row by
+row and handled in blocks. Positions are read straight from the channels-last map through strides; nothing is rolled,
+partitioned or padded in memory.
 """
 
 import triton
@@ -82,7 +83,8 @@ def query_range(start, length, SIDE: tl.constexpr, SIZE: tl.constexpr, STEP: tl.
 
 @triton.jit
 def points(index, start_y, start_x, stop_y, stop_x, length_y, length_x, SPAN: tl.constexpr):
-    """Numbers of points in a rectangle `SPAN` wide -> their coordinates, and whether they lie in it and in the group."""
+    """Numbers of points in a rectangle `SPAN` wide -> their coordinates, and whether they lie in it and in the
+    group."""
     y = start_y + index // SPAN
     x = start_x + index % SPAN
     inside = (y >= 0) & (y < tl.minimum(stop_y, length_y)) & (x >= 0) & (x < tl.minimum(stop_x, length_x))
@@ -110,7 +112,8 @@ def pair_logits(
     SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, STEP_Y: tl.constexpr, STEP_X: tl.constexpr,
     WINDOWED: tl.constexpr, HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
-    """Base-2 logits of query-key pairs, -inf where a key is not seen. Coordinates broadcast, so either may be the rows."""
+    """Base-2 logits of query-key pairs, -inf where a key is not seen. Coordinates broadcast, so either may be the
+    rows."""
     if not WINDOWED:
         low_y = first_key(query_y, length_y, SIZE_Y, STEP_Y)
         low_x = first_key(query_x, length_x, SIZE_X, STEP_X)

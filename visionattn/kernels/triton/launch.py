@@ -80,7 +80,8 @@ class Problem:
         }  # fmt: skip
 
     def tile_constants(self, span_x: int) -> dict[str, Any]:
-        """Compile-time constants of the kernels that work by tiles; `span_x` is the width of the rectangle walked over."""
+        """Compile-time constants of the kernels that work by tiles; `span_x` is the width of the rectangle walked
+        over."""
         return self.shape_constants() | {
             "WINDOWED": self.y.windowed, "TILE_Y": self.plan.tile[0], "TILE_X": self.plan.tile[1], "SPAN_X": span_x,
             "BLOCK_M": self.plan.block_m, "BLOCK_N": self.plan.block_n, "BLOCKS": self.plan.blocks,
@@ -126,7 +127,8 @@ def forward(call: Problem) -> tuple[Tensor, Tensor]:
 def backward(
     call: Problem, out: Tensor, lse: Tensor, grad: Tensor, maps: bool, table: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v (if `maps`) and of the bias table in fp32 (if `table`); an empty tensor for each one not asked for."""
+    """Gradients of q, k, v (if `maps`) and of the bias table in fp32 (if `table`); an empty tensor for each one not
+    asked for."""
     grad = grad.contiguous()
     if call.fits_one_block:
         dq, dk, dv, dtable = _window_backward(call, out, lse, grad, table)

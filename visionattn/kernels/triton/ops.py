@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from visionattn.kernels.geometry import Geometry
@@ -11,7 +10,6 @@ from visionattn.kernels.triton import launch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WIDEST_HEAD = 128
-INTERPRETED = not isinstance(launch.forward_kernel, triton.runtime.jit.JITFunction)
 
 
 @torch.library.custom_op("visionattn::triton_forward", mutates_args=())
@@ -60,9 +58,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     q, k, v, bias, out, lse = ctx.saved_tensors
     maps, table = any(ctx.needs_input_grad[:3]), bias is not None and ctx.needs_input_grad[3]
-    dq, dk, dv, dtable = triton_backward(
-        q, k, v, bias, out, lse, grad, ctx.rows, ctx.cols, ctx.scale, maps, table
-    )
+    dq, dk, dv, dtable = triton_backward(q, k, v, bias, out, lse, grad, ctx.rows, ctx.cols, ctx.scale, maps, table)
     found = [dq, dk, dv] if maps else [None, None, None]
     return *found, dtable.to(bias.dtype) if table else None, None, None, None
 
@@ -76,14 +72,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
     return out
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
-    """Why the kernels cannot run this call, or ""."""
-    if q.device.type != "cuda" and not (INTERPRETED and q.device.type == "cpu"):
-        return f"its kernels run on CUDA devices, and the tensors are on {q.device}"
-    if INTERPRETED and q.dtype == torch.bfloat16:
-        return "Triton's interpreter multiplies the bit patterns of bfloat16 tensors; use float32 or float16 there"
+def refuses(q: Tensor, k: Tensor, v: Tensor, interpreted: bool) -> str:
+    """Why the kernels cannot run maps of this type and shape, or ""."""
     if q.dtype not in DTYPES:
         return f"it computes in float32, bfloat16 or float16, and the tensors are {q.dtype}"
+    if interpreted and q.dtype == torch.bfloat16:
+        return "Triton's interpreter multiplies the bit patterns of bfloat16 tensors; use float32 or float16 there"
     if max(q.shape[-1], v.shape[-1]) > WIDEST_HEAD:
         return f"it holds heads of at most {WIDEST_HEAD} channels, and these have {q.shape[-1]} and {v.shape[-1]}"
     if max(t.stride(1) * t.shape[1] for t in (q, k, v)) >= 2**31:

@@ -1,6 +1,7 @@
 """How a map is cut into tiles for the Triton kernels: plain integers, no torch, no Triton.
 
-Legend: L length of an axis, d dilation, Lg length of one dilation group, S size of the window or kernel, T side of a tile.
+Legend: L length of an axis, d dilation, Lg length of one dilation group, S size of the window or kernel, T side of a
+tile.
 """
 
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class Axis:
         return -(-(self.longest + self.offset) // side)
 
     def first_key(self, query: int, length: int) -> int:
-        """First visible key of a query, both as coordinates in a group of `length`; may be negative for a cut window."""
+        """First visible key of a query, both as coordinates in a group of `length`; may be negative for a cut
+        window."""
         if self.windowed:
             return (query + self.size - self.step) // self.size * self.size + self.step - self.size
         leader = min(query // self.step * self.step + self.step // 2, length - 1)
@@ -118,9 +120,10 @@ def tile_side(axis: Axis, limit: int) -> int:
 def default_plan(y: Axis, x: Axis, bytes_per_value: int, widest: int) -> Plan:
     """The plan that every call uses, the same in every process, so that a resumed run repeats its bits.
 
-    Chosen from the compiler's reports for sm_90, where no kernel may spill registers to memory or take more than 99 KiB of shared
-    memory (the limit of consumer cards): 64 queries by 32 keys in 16-bit types; half of that in fp32, whose exact products have no
-    tensor cores; eight warps for heads wider than 64. A window that fits one block is handled as one, 64 by 64.
+    Chosen from the compiler's reports for sm_90, where no kernel may spill registers to memory or take more than 99
+    KiB of shared memory (the limit of consumer cards): 64 queries by 32 keys in 16-bit types; half of that in fp32,
+    whose exact products have no tensor cores; eight warps for heads wider than 64. A window that fits one block is
+    handled as one, 64 by 64.
     """
     full = bytes_per_value == 4
     one_block = fits_one_block(y, x, bytes_per_value, widest)
@@ -142,8 +145,8 @@ def fits_one_block(y: Axis, x: Axis, bytes_per_value: int, widest: int) -> bool:
 def candidates(y: Axis, x: Axis, bytes_per_value: int, widest: int, shared_memory: int) -> list[Plan]:
     """At most twelve plans worth timing on a device with `shared_memory` bytes per program.
 
-    The bound: keys and values of one block, `num_stages` deep, and the queries must fit; two to eight warps, because fewer leave
-    the tensor cores idle and more split a 64x64 block below one instruction per warp.
+    The bound: keys and values of one block, `num_stages` deep, and the queries must fit; two to eight warps, because
+    fewer leave the tensor cores idle and more split a 64x64 block below one instruction per warp.
     """
     base = default_plan(y, x, bytes_per_value, widest)
     found = [base]
