@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "visionattn") -> int:
-    """Runs one command line and returns its exit code. `argv`: without the program's name; default: the process's own."""
+    """Runs one command line and returns its exit code. `argv`: without the program's name; None: the process's own."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         return _dispatch(arguments, shlex.join([*prog.split(), *arguments]))

@@ -32,7 +32,7 @@ Options:
 
 COMMANDS = {
     "train": (
-        "visionattn train [key=value ...] [-m] [--dry-run]\n\nTrains a model. Results lie in outputs/<task>/<name>/<time>/.",
+        "visionattn train [key=value ...] [-m] [--dry-run]\n\nTrains a model. Results: outputs/<task>/<name>/<time>/.",
         "visionattn train data=image_folder data.dir=/path/to/imagenet backbone=swin_tiny\n"
         "visionattn train debug=overfit\n"
         "visionattn train trainer=ddp trainer.devices=2 trainer.accelerator=cpu",
@@ -42,7 +42,7 @@ COMMANDS = {
         "visionattn evaluate ckpt=outputs/.../checkpoints/best.ckpt",
     ),
     "export": (
-        "visionattn export ckpt=PATH format=timm [key=value ...]\n\nWrites the backbone for timm and compares the logits.",
+        "visionattn export ckpt=PATH format=timm [key=value ...]\n\nWrites the backbone for timm, checks the logits.",
         "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=timm",
     ),
     "benchmark": (

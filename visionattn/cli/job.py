@@ -52,10 +52,11 @@ class Job:
         run_dir = Path(hydra.runtime.output_dir)
         if not self.sweep:
             return self._run(cfg, hydra, run_dir)
+        print(f"job {hydra.job.num}: {' '.join(hydra.overrides.task)}", flush=True)
         start, results, error = time.monotonic(), None, ""
         try:
             results = self._run(cfg, hydra, run_dir)
-        except Exception as failure:  # noqa: BLE001 - the other jobs of the sweep still run; the sweep reports and fails at the end
+        except Exception as failure:  # noqa: BLE001 - the sweep's other jobs still run; it reports and fails at the end
             error = f"{type(failure).__name__}: {failure}" if not isinstance(failure, VisionAttnError) else str(failure)
             _report(failure, hydra)
         if ranks.is_first():

@@ -14,14 +14,14 @@ from visionattn.cli import ranks
 from visionattn.cli.arguments import Request
 from visionattn.cli.job import Job
 from visionattn.cli.preflight import check, checked_choices
-from visionattn.config.composing import compose, isolated_hydra
+from visionattn.config.composing import compose, isolated_hydra, quoted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
 def execute(request: Request) -> int:
-    """Runs a command; the exit code. Nothing is run before every configuration it needs has been composed and checked."""
+    """Runs a command; the exit code. Nothing runs before every configuration has been composed and checked."""
     sweeping = request.multirun or any(word.replace(" ", "") == "hydra.mode=MULTIRUN" for word in request.overrides)
     cfg = compose(request.config_name, request.overrides, request.config_dirs, return_hydra_config=True, sweep=sweeping)
     check(cfg, request, complete=not sweeping and request.cfg is None)
@@ -40,7 +40,7 @@ def execute(request: Request) -> int:
 
 
 def run_once(job: Job, config_name: str, overrides: list[str], config_dirs: list[str]) -> Any:
-    """One job through Hydra's own machinery: callbacks, run directory, logging. Returns its results, raises its error."""
+    """One job through Hydra's own machinery: callbacks, directory, logging. Returns its results, raises its error."""
     from hydra._internal.callbacks import Callbacks
     from hydra.core.utils import JobStatus, run_job
     from hydra.types import HydraContext, RunMode
@@ -72,11 +72,6 @@ def run_child(spec: dict[str, Any]) -> int:
     with _quiet_unless_first():
         run_once(job, spec["config_name"], overrides, spec["config_dirs"])
     return 0
-
-
-def quoted(text: str) -> str:
-    """A value for an override, whatever characters it holds."""
-    return "'" + text.replace("'", "\\'") + "'"
 
 
 def show(cfg: DictConfig, request: Request) -> int:

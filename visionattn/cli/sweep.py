@@ -10,7 +10,8 @@ from typing import Any
 from visionattn.cli import ranks
 from visionattn.cli.arguments import Request
 from visionattn.cli.job import OUTCOME, Job
-from visionattn.config.composing import isolated_hydra
+from visionattn.config.composing import isolated_hydra, quoted
+from visionattn.config.hydra_nodes import resolvable
 from visionattn.errors import VisionAttnError
 
 
@@ -24,9 +25,10 @@ def run_sweep(request: Request, overrides: list[str]) -> int:
             from hydra.types import RunMode
 
             cfg = hydra.compose_config(request.config_name, words, run_mode=RunMode.MULTIRUN)
-            folder = Path(cfg.hydra.sweep.dir).absolute()
+            with resolvable(cfg) as whole:
+                folder = Path(whole.hydra.sweep.dir).absolute()
             fixed = [word for word in words if not word.startswith("hydra.sweep.dir=")]
-            fixed.append("hydra.sweep.dir='" + str(folder).replace("'", "\\'") + "'")
+            fixed.append(f"hydra.sweep.dir={quoted(str(folder))}")
             hydra.multirun(request.config_name, Job.of(request, mark), [*fixed, "hydra.mode=MULTIRUN"])
     finally:
         outcomes = _outcomes(folder, mark) if folder is not None else []

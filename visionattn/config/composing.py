@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 SOURCE = "pkg://visionattn.conf"
 _ALLOW_IN_FILE = (
-    "the key 'allow' stands in a configuration file; which packages may be imported is only ever said on the command line "
-    "(allow=[my_package])"
+    "the key 'allow' stands in a configuration file; which packages may be imported is only ever said "
+    "on the command line (allow=[my_package])"
 )
 _lock = threading.RLock()
 
@@ -167,3 +167,8 @@ def parse(overrides: Sequence[str]) -> list[Any]:
         except HydraException as error:
             raise ConfigError(f"cannot read the override {text!r}: {one_line(error)}") from error
     return parsed
+
+
+def quoted(text: str) -> str:
+    """A value for an override, whatever characters it holds."""
+    return "'" + text.replace("'", "\\'") + "'"

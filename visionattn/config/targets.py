@@ -154,8 +154,11 @@ def refusal(target: Any, allow: Sequence[str] = ()) -> str:
         return f"{'.'.join(parts[:-1])} is machinery, not a building block"
     if not _named(target, PATHS):
         if parts[0] in CORE_ROOTS:
-            return f"{parts[0]} is allowed only in the parts that hold building blocks (modules, optimizers, transforms, callbacks ...)"
-        return f"only visionattn, torch, torchvision, timm, lightning and torchmetrics may be named; your own package needs allow=[{parts[0]}]"
+            return f"{parts[0]} is allowed only where it holds building blocks (modules, optimizers, transforms ...)"
+        return (
+            "only visionattn, torch, torchvision, timm, lightning and torchmetrics may be named; "
+            f"your own package needs allow=[{parts[0]}]"
+        )
     if parts[0] != "visionattn" and _VERBS.match(parts[-1]):
         return "functions that read, write, fetch or run something may not be named"
     return ""
@@ -192,7 +195,7 @@ def reject(key: str, target: Any, why: str) -> None:
 
 
 def locate(target: str, allow: Sequence[str] = (), key: str = "") -> Callable[..., Any]:
-    """Imports an allowed target and returns it; ConfigError when what it finds is not what an honest path would find."""
+    """Imports an allowed target and returns it; ConfigError when it is not what an honest path would find."""
     reject(key, target, refusal(target, allow))
     *modules, name = target.split(".")
     found: Any = importlib.import_module(modules[0])
@@ -250,7 +253,7 @@ def _misplaced(found: Any, target: str, allow: Sequence[str]) -> str:
 
 
 def _guarded(found: Callable[..., Any], target: str, key: str) -> Callable[..., Any]:
-    """timm's model builders, with the arguments that would read a file or a stranger's repository refused at the call."""
+    """timm's model builders, refusing at the call the arguments that would read a file or a stranger's repository."""
     if not (isinstance(found, FunctionType) and found.__module__.startswith("timm.models")):
         return found
 
