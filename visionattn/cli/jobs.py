@@ -69,8 +69,11 @@ def run_child(spec: dict[str, Any]) -> int:
         "hydra/job_logging=none",
     ]
     job = Job(spec["command"], spec["typed"], tuple(spec["allow"]), spec["dry_run"], tuple(spec["config_dirs"]))
-    with _quiet_unless_first():
-        run_once(job, spec["config_name"], overrides, spec["config_dirs"])
+    try:
+        with _quiet_unless_first():
+            run_once(job, spec["config_name"], overrides, spec["config_dirs"])
+    except Exception as failure:  # noqa: BLE001 - reported below, unless the first process failed too and says so itself
+        return ranks.fail_child(failure, run_dir)
     return 0
 
 

@@ -13,16 +13,17 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, VisionAttnError
 
 JOB = "VISIONATTN_JOB"
 RUN_DIR = "VISIONATTN_RUN_DIR"
-STOPPED = ".stopped"
+STOPPED, FAILED = ".stopped", ".failed_"
 _LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 _PATIENCE = 300.0
 
@@ -113,13 +114,17 @@ def announced(spec: dict[str, Any], run_dir: Path) -> Iterator[None]:
     are told to end.
     """
     before = {name: os.environ.get(name) for name in (JOB, *_LIGHTNING)}
-    (run_dir / STOPPED).unlink(missing_ok=True)
+    for note in (run_dir / STOPPED, *run_dir.glob(f"{FAILED}*")):
+        note.unlink(missing_ok=True)
     os.environ[JOB] = json.dumps(spec)
     try:
         yield
-    except BaseException:
+        if _launched(before):
+            _raise_for_children(run_dir, None)
+    except BaseException as error:
         if _launched(before):
             (run_dir / STOPPED).touch()
+            _raise_for_children(run_dir, error)
         raise
     finally:
         launched = _launched(before)
@@ -142,6 +147,33 @@ def _leave_group() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def fail_child(failure: Exception, run_dir: Path) -> int:
+    """How a started process ends when its own part fails: it reports, leaves the first process a note, and hangs up.
+
+    Where the first process failed too, its mark ends this one in silence during the pause. With gloo the first
+    process's next exchange fails, it finds the note and ends its job properly, so the code is 0; with other backends it
+    might wait forever, and the code 1 makes Lightning, which watches this process, end it.
+    """
+    time.sleep(3)
+    rank = os.environ.get("LOCAL_RANK")
+    if isinstance(failure, VisionAttnError):
+        print(f"visionattn: process {rank}: {failure}", file=sys.stderr)
+    else:
+        print(f"visionattn: process {rank} failed:", file=sys.stderr)
+        traceback.print_exception(failure)
+    (run_dir / f"{FAILED}{rank}").write_text(f"process {rank} failed: {failure}", encoding="utf-8")
+    torch = sys.modules.get("torch")
+    grouped = torch is not None and torch.distributed.is_initialized()
+    return 0 if grouped and torch is not None and torch.distributed.get_backend() == "gloo" else 1
+
+
+def _raise_for_children(run_dir: Path, error: BaseException | None) -> None:
+    """Raises what a started process left as its last words, unless the first process failed for a reason of its own."""
+    notes = [path.read_text(encoding="utf-8") for path in sorted(run_dir.glob(f"{FAILED}*"))]
+    if notes and (error is None or (isinstance(error, RuntimeError) and "peer" in str(error))):
+        raise VisionAttnError(notes[0]) from error
 
 
 def end_with_parent(run_dir: Path) -> None:
