@@ -1,12 +1,11 @@
-"""Images inside tar files, found and read by timm's reader."""
+"""Images inside tar files, found by timm's reader."""
 
-import os
 import tarfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from timm.data.readers.reader_image_in_tar import ReaderImageInTar, TarState
+from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
 from visionattn.data.decode import decode_rgb
 from visionattn.data.records import PackedStrings
@@ -15,43 +14,44 @@ from visionattn.errors import DataError
 
 
 class TarRecords:
-    """One tar of class folders, or a folder of tars, one per class. Ids: the tar's place, then the member's name."""
+    """One tar of class folders, or a folder of tars, one per class. Ids: the tar's place, then the member's name.
+
+    The members' places are read once; a picture is then a seek and a read in a file opened for it, so nothing is
+    shared between worker processes (timm keeps files open, whose position forked workers would move for each other).
+    """
 
     def __init__(self, path: Path, prefix: str) -> None:
         try:
-            self._reader = ReaderImageInTar(str(path))
+            reader = ReaderImageInTar(str(path), cache_tarfiles=False)
         except (tarfile.TarError, EOFError) as error:
             raise DataError(f"{path} cannot be read as tar: {error}") from None
         except ValueError as error:  # timm unpacks an empty list of samples
             raise DataError(f"no images in {path}: {error}") from None
-        self._pid = os.getpid()
-        self.ids = PackedStrings(
-            f"{prefix}/{tar}/{member.name}" if tar else f"{prefix}/{member.name}"
-            for member, tar, _ in self._reader.samples
-        )
-        self.labels = np.asarray(self._reader.targets, dtype=np.int64)
-        names = self._reader.class_idx_to_name
-        self.class_names = [names[label] for label in range(len(names))]
+        self._files: list[Path] = []
+        places: list[tuple[int, int, int]] = []
+        names: list[str] = []
+        numbers: dict[str | None, int] = {}
+        for member, tar, inner in reader.samples:  # inner: the entry of a tar inside the tar
+            if tar not in numbers:
+                numbers[tar] = len(self._files)
+                self._files.append(path / tar if tar else path)
+            start = member.offset_data + (inner.offset_data if inner is not None else 0)
+            places.append((numbers[tar], start, member.size))
+            names.append("/".join(part for part in (prefix, tar, inner and inner.name, member.name) if part))
+        self._places = np.array(places, dtype=np.int64)
+        self.ids = PackedStrings(names)
+        self.labels = np.asarray(reader.targets, dtype=np.int64)
+        self.class_names = [reader.class_idx_to_name[label] for label in range(len(reader.class_idx_to_name))]
 
     def load(self, index: int) -> Image.Image:
-        self._own_files()
+        number, start, size = (int(value) for value in self._places[index])
         try:
-            member, _ = self._reader[index]
-            data = member.read()
-        except (OSError, tarfile.TarError, EOFError) as error:
-            raise UnreadableImage(f"cannot be read from its tar file: {error}") from None
+            with open(self._files[number], "rb") as file:
+                file.seek(start)
+                data = file.read(size)
+        except OSError as error:
+            raise UnreadableImage(f"its tar file cannot be opened: {error.strerror}") from None
         return decode_rgb(data)
-
-    def _own_files(self) -> None:
-        """Forgets open files inherited through a fork: two processes would move one file position."""
-        if self._pid == os.getpid():
-            return
-        self._pid = os.getpid()
-        state = self._reader.tar_state
-        for tar in [state] if isinstance(state, TarState) else state.values():
-            tar.reset()
-            for child in tar.children.values():
-                child.reset()
 
     def content_digest(self) -> bytes:
         return b""

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from timm.data.readers import create_reader
@@ -118,7 +119,9 @@ class ShardRecords(StreamRecords):
         pipeline = self._pipeline()
         if self.training:
             pipeline = pipeline.with_epoch(self._reader._num_samples_per_worker())
+        count = 0
         for sample in pipeline:
+            count += 1
             found = next((sample[key] for key in self.image_keys if key in sample), None)
             if found is None or "cls" not in sample:
                 members = ", ".join(sorted(key for key in sample if not key.startswith("_")))
@@ -127,16 +130,20 @@ class ShardRecords(StreamRecords):
                     f"expected one of {', '.join(self.image_keys)}, and cls"
                 )
             yield sample["__key__"], int(sample["cls"]), found
+        mine = slice(self._reader.global_worker_id, None, self._reader.global_num_workers)
+        if not self.training and self.shard_lengths and count != sum(self.shard_lengths[mine]):
+            shards = ", ".join(os.path.basename(shard) for shard in self.shards[mine])
+            raise DataError(f"{shards}: {count} samples, but _info.json states {sum(self.shard_lengths[mine])}")
 
     def _pipeline(self) -> Any:
-        """timm's pipeline without its decoding, and with damaged shards raised instead of skipped."""
+        """timm's pipeline without its decoding; here damaged shards are an error and files get closed."""
         import webdataset
 
         reader = self._reader
         if reader.ds is None:
             reader._lazy_init()
         stages = reader.ds.pipeline[:-2]  # the last two decode and rename
-        stages[3 if self.training else 2] = webdataset.tarfile_to_samples(handler=_damaged_shard)
+        stages[3 if self.training else 2] = _shard_samples
         return webdataset.DataPipeline(*stages)
 
     def fingerprint(self) -> str:
@@ -148,5 +155,22 @@ class ShardRecords(StreamRecords):
         return digest.hexdigest()
 
 
-def _damaged_shard(error: Exception) -> bool:
-    raise DataError(f"a shard cannot be read to its end: {error}") from error
+def _shard_samples(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Samples of each shard: a dict from ending to bytes, with __key__ and __url__."""
+    from webdataset.tariterators import group_by_keys
+
+    for shard in shards:
+        yield from group_by_keys(_members(shard["url"]))
+
+
+def _members(url: str) -> Iterator[dict[str, Any]]:
+    import webdataset
+
+    try:
+        with webdataset.gopen(url) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    yield {"fname": member.name, "data": content.read(), "__url__": url}
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise DataError(f"the shard {url} cannot be read to its end: {error}") from error
