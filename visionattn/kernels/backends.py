@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from visionattn.kernels import reference, tiled
+from visionattn.kernels import cpp, reference, tiled
 from visionattn.kernels.op import Backend
 
-WINDOW: tuple[Backend, ...] = (tiled.WINDOW, reference.WINDOW)
-NEIGHBORHOOD: tuple[Backend, ...] = (tiled.NEIGHBORHOOD, reference.NEIGHBORHOOD)
+WINDOW: tuple[Backend, ...] = (cpp.WINDOW, tiled.WINDOW, reference.WINDOW)
+NEIGHBORHOOD: tuple[Backend, ...] = (cpp.NEIGHBORHOOD, tiled.NEIGHBORHOOD, reference.NEIGHBORHOOD)

@@ -1,0 +1,100 @@
+"""Compiles the C++ sources into the user's cache, once per sources, compiler, flags and kind of CPU, and loads the result.
+
+The cache is `$VISIONATTN_CACHE`, else `$XDG_CACHE_HOME/visionattn`, else `~/.cache/visionattn`. `$CXX` names a compiler to prefer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+SOURCES = ("attention.cpp", "tile.h", "problem.h", "products.h", "simd.h")
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-w")
+CPU_FLAGS = (("-march=native",), ("-mcpu=native",), ())
+"""Tried in this order: not every compiler knows the first on every CPU."""
+TIMEOUT = 300
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A loaded library, or the sentence that says why there is none."""
+
+    library: ctypes.CDLL | None
+    reason: str = ""
+
+
+@lru_cache(maxsize=8)
+def load(scalar: str) -> Loaded:
+    """The library for one scalar type ("float", "double", "bf16"), compiled if the cache lacks it. Asked once per process."""
+    compiler = find_compiler()
+    if compiler is None:
+        return Loaded(None, "no C++ compiler was found (looked for $CXX, c++, g++, clang++)")
+    try:
+        return Loaded(ctypes.CDLL(str(compiled(compiler, scalar))))
+    except (OSError, subprocess.SubprocessError) as error:
+        return Loaded(None, f"compiling with {compiler} failed: {error}")
+
+
+def find_compiler() -> str | None:
+    """Path of a C++ compiler, or None."""
+    found = (shutil.which(name) for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++") if name)
+    return next((path for path in found if path), None)
+
+
+def compiled(compiler: str, scalar: str) -> Path:
+    """The shared library's path. Written under a private name, then renamed: other processes never see half of it."""
+    target = cache_directory() / f"attention-{scalar}-{fingerprint(compiler, scalar)}.so"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        built = Path(scratch) / target.name
+        run_compiler(compiler, scalar, built)
+        built.replace(target)
+    return target
+
+
+def run_compiler(compiler: str, scalar: str, output: Path) -> None:
+    """Raises OSError with the compiler's first complaint if it accepts none of the flag sets."""
+    source = Path(__file__).with_name(SOURCES[0])
+    for cpu in CPU_FLAGS:
+        command = [compiler, *FLAGS, *cpu, f"-DSCALAR={scalar}", str(source), "-o", str(output)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        if result.returncode == 0:
+            return
+    complaint = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr.strip())
+    raise OSError(complaint[:300])
+
+
+def cache_directory() -> Path:
+    named = os.environ.get("VISIONATTN_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "visionattn"
+
+
+def fingerprint(compiler: str, scalar: str) -> str:
+    """Hash of all that the compiled code depends on."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=TIMEOUT, check=False).stdout
+    digest.update(repr((compiler, version, FLAGS, CPU_FLAGS, scalar, cpu_kind())).encode())
+    return digest.hexdigest()[:20]
+
+
+def cpu_kind() -> str:
+    """What tells CPUs with different instructions apart, as far as the system says it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return f"{platform.machine()} {features}"

@@ -1,0 +1,132 @@
+"""Tables for the C++ library, and the calls. The structures mirror `problem.h` field by field."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from visionattn.kernels.cpp import build
+from visionattn.kernels.geometry import AxisRule, Geometry
+from visionattn.kernels.registry import Gradients, stats_dtype
+from visionattn.kernels.tiles import axis_tiles
+
+NAMES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bf16"}
+TILE = 4
+"""Neighborhood queries of a tile, per axis: 4 x 4 fills the 16 lanes with the fewest keys."""
+
+
+class Axis(ctypes.Structure):
+    _fields_ = (
+        ("tiles", ctypes.c_int32),
+        ("shapes", ctypes.c_int32),
+        ("tile", ctypes.c_void_p),
+        ("shape", ctypes.c_void_p),
+        ("span", ctypes.c_void_p),
+    )
+
+
+class Map(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("batch", "row", "col", "head")))
+
+
+INTEGERS = ("batch", "height", "width", "heads", "depth", "value_depth", "table_rows", "table_cols", "threads", "reserved")
+MAPS = ("q", "k", "v", "out", "grad", "dq", "dk", "dv")
+ARRAYS = ("bias", "stats", "dbias")
+
+
+class Problem(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in INTEGERS),
+        ("scale", ctypes.c_double),
+        ("rows", Axis),
+        ("cols", Axis),
+        *((name, Map) for name in MAPS),
+        *((name, ctypes.c_void_p) for name in ARRAYS),
+    )
+
+
+def stats_shape(q: Tensor) -> Sequence[int]:
+    """Per query the largest logit and 1 / (sum of exponentials)."""
+    return (*q.shape[:4], 2)
+
+
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float
+) -> tuple[Tensor, Tensor]:
+    out = v.new_empty(v.shape)
+    stats = q.new_empty(stats_shape(q), dtype=stats_dtype(q.dtype))
+    maps = {"q": dense(q), "k": dense(k), "v": dense(v), "out": out}
+    call("forward", maps, {"bias": table(bias, stats.dtype), "stats": stats}, geometry, scale)
+    return out, stats
+
+
+def backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    out: Tensor,
+    stats: Tensor,
+    geometry: Geometry,
+    scale: float,
+) -> Gradients:
+    dq, dk, dv = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+    maps = {"q": dense(q), "k": dense(k), "v": dense(v), "out": dense(out), "grad": dense(grad)}
+    maps |= {"dq": dq, "dk": dk, "dv": dv}
+    per_image = None if bias is None else stats.new_empty((q.shape[0], *bias.shape))
+    arrays = {"bias": table(bias, stats.dtype), "stats": stats.contiguous(), "dbias": per_image}
+    call("backward", maps, arrays, geometry, scale)
+    if bias is None or per_image is None:
+        return dq, dk, dv, q.new_empty(0)
+    return dq, dk, dv, per_image.sum(0).to(bias.dtype)
+
+
+def dense(x: Tensor) -> Tensor:
+    """x with its channels side by side in memory; the other strides are free."""
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+
+
+def table(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if bias is None else bias.to(dtype).contiguous()
+
+
+def call(
+    direction: str, maps: dict[str, Tensor], arrays: dict[str, Tensor | None], geometry: Geometry, scale: float
+) -> None:
+    """Fill in a Problem and run one direction. The tensors outlive the call, so their addresses may be passed."""
+    q = maps["q"]
+    batch, height, width, heads, depth = q.shape
+    if not q.numel():
+        return
+    numbers = (batch, height, width, heads, depth, maps["v"].shape[-1], *geometry.table_shape, torch.get_num_threads(), 0)
+    problem = Problem(*numbers, scale, axis(geometry.rows, height), axis(geometry.cols, width))
+    for name, tensor in maps.items():
+        setattr(problem, name, Map(tensor.data_ptr(), *tensor.stride()[:4]))
+    for name, array in arrays.items():
+        setattr(problem, name, None if array is None else array.data_ptr())
+    loaded = build.load(NAMES[q.dtype])
+    if loaded.library is None:
+        raise RuntimeError(f"the cpp backend is not available: {loaded.reason}")
+    getattr(loaded.library, f"visionattn_{direction}")(ctypes.byref(problem))
+
+
+@lru_cache(maxsize=256)
+def axis(rule: AxisRule, length: int) -> Axis:
+    """The C view of an axis' tiles; it holds its own arrays."""
+    tiles = axis_tiles(rule, length, TILE)
+    shapes = list(dict.fromkeys(tile.shape for tile in tiles))
+    spans: list[int] = []
+    rows: list[int] = []
+    for shape in shapes:
+        rows += [shape.queries, shape.keys, shape.lead, len(spans)]
+        spans += [bound for pair in zip(shape.low, shape.high, strict=True) for bound in pair]
+    flat = [number for tile in tiles for number in (tile.query, tile.key, tile.step, shapes.index(tile.shape))]
+    arrays = [(ctypes.c_int32 * len(values))(*values) for values in (flat, rows, spans)]
+    view = Axis(len(tiles), len(shapes), *(ctypes.addressof(array) for array in arrays))
+    view.arrays = arrays  # keeps them alive
+    return view

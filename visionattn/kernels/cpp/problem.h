@@ -1,0 +1,79 @@
+// What Python hands over, and what every tile of it needs. The structures mirror library.py field by field.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "simd.h"
+
+struct Tile { int32_t query, key, step, shape; };           // first query's and key's position, distance between neighbours
+struct Shape { int32_t queries, keys, lead, spans; };        // key j lies j + lead - i after query i; i sees spans[2i] <= j < spans[2i + 1]
+struct Axis { int32_t tiles, shapes; const Tile* tile; const Shape* shape; const int32_t* span; };
+struct Map { void* data; int64_t batch, row, col, head; };   // strides in elements; channels are contiguous
+
+struct Problem {
+    int32_t batch, height, width, heads, depth, value_depth, table_rows, table_cols, threads, reserved;
+    double scale;
+    Axis rows, cols;
+    Map q, k, v, out, grad, dq, dk, dv;
+    void *bias, *stats, *dbias;  // (N, rows, cols); (B, H, W, N, 2): largest logit and 1 / sum; (B, N, rows, cols)
+};
+
+template <class T> struct Aligned {  // zeros, where vectors may lie
+    explicit Aligned(size_t count) : bytes(count * sizeof(T) + 256), data(align(bytes)) {}
+    static T* align(std::vector<char>& raw) {
+        return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(raw.data()) + 127) & ~uintptr_t(127));
+    }
+    std::vector<char> bytes;
+    T* data;
+};
+
+template <class S> inline S* at(const Map& map, int b, int y, int x, int head) {
+    return static_cast<S*>(map.data) + b * map.batch + y * map.row + x * map.col + head * map.head;
+}
+
+inline int vectors(int width) { return (width + LANES - 1) / LANES; }
+
+// Calls work(job, worker) for every job, the workers taking jobs as they come. Results may not depend on who takes which.
+template <class F> void parallel(int jobs, int threads, F work) {
+    std::atomic<int> next{0};
+    auto run = [&](int worker) {
+        for (int job; (job = next.fetch_add(1)) < jobs;) work(job, worker);
+    };
+    std::vector<std::thread> others;
+    for (int i = 1; i < threads && i < jobs; ++i) others.emplace_back(run, i);
+    run(0);
+    for (auto& other : others) other.join();
+}
+
+// What is added to logits before softmax: per pair of tile shapes, block of LANES queries and key, one vector. Empty if nothing is added.
+struct Offsets {
+    explicit Offsets(const Problem& p) : cols(p.cols.shapes), first(p.rows.shapes * p.cols.shapes + 1) {
+        for (int pair = 0; pair < p.rows.shapes * cols; ++pair) {
+            const Shape &y = p.rows.shape[pair / cols], &x = p.cols.shape[pair % cols];
+            first[pair + 1] = first[pair] + size_t(vectors(y.queries * x.queries)) * y.keys * x.keys;
+        }
+    }
+    size_t of(const Tile& y, const Tile& x) const { return first[y.shape * cols + x.shape]; }
+    size_t total() const { return first.back(); }
+    int cols;
+    std::vector<size_t> first;
+};
+
+// Calls visit(position in a shape pair's vectors, lane, bias table row and column, visible) for every query and key of the pair.
+template <class F> inline void each_pair(const Problem& p, const Shape& y, const Shape& x, F visit) {
+    const int keys = y.keys * x.keys;
+    for (int query = 0; query < y.queries * x.queries; ++query) {
+        const int i = query / x.queries, j = query % x.queries;
+        const int32_t *rows = p.rows.span + y.spans + 2 * i, *cols = p.cols.span + x.spans + 2 * j;
+        for (int r = 0; r < y.keys; ++r)
+            for (int c = 0; c < x.keys; ++c) {
+                const bool visible = r >= rows[0] && r < rows[1] && c >= cols[0] && c < cols[1];
+                const int row = r + y.lead - i + p.table_rows / 2, col = c + x.lead - j + p.table_cols / 2;
+                visit(size_t(query / LANES) * keys + r * x.keys + c, query % LANES, row, col, visible);
+            }
+    }
+}

@@ -1,0 +1,85 @@
+// Vectors of LANES numbers in the compilers' portable vector extension (GCC, Clang); the compiler maps them to what the CPU has.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+constexpr int LANES = 16;
+using f32x = float __attribute__((vector_size(LANES * sizeof(float))));
+using f64x = double __attribute__((vector_size(LANES * sizeof(double))));
+using i32x = int32_t __attribute__((vector_size(LANES * sizeof(int32_t))));
+
+// Numbers that one product keeps in registers: half of what the CPU has, the rest is for operands.
+#if defined(__AVX512F__)
+constexpr int BLOCK = 16;
+#else
+constexpr int BLOCK = 4;
+#endif
+
+template <class C> struct Vector;
+template <> struct Vector<float> { using type = f32x; };
+template <> struct Vector<double> { using type = f64x; };
+template <class C> using V = typename Vector<C>::type;
+
+// Storage type -> type of arithmetic. bf16 is the upper half of a float.
+struct bf16 { uint16_t bits; };
+template <class S> struct Compute { using type = S; };
+template <> struct Compute<bf16> { using type = float; };
+
+inline float load(float x) { return x; }
+inline double load(double x) { return x; }
+inline float load(bf16 x) {
+    uint32_t bits = uint32_t(x.bits) << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+inline void store(float& to, float x) { to = x; }
+inline void store(double& to, double x) { to = x; }
+inline void store(bf16& to, float x) {  // round to nearest even; a NaN stays one
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    to.bits = x != x ? 0x7fc0 : uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+template <class T> inline T larger(const T& a, const T& b) { return a > b ? a : b; }
+
+// exp of numbers <= 0, exactly 0 below -86; a NaN stays one. Polynomial of Cephes' expf: error below 1.5 units in the last place.
+inline void exp_nonpositive(f32x& x) {
+    const f32x zero = {}, least = zero - 86.0f, magic = zero + 12582912.0f;
+    const f32x clamped = x < least ? least : x;
+    const f32x shifted = clamped * 1.44269504088896341f + magic;
+    const f32x n = shifted - magic;
+    const f32x r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
+    f32x p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = (p * r) * r + r + 1.0f;
+    const i32x power = ((i32x)shifted - (i32x)magic + 127) << 23;
+    x = x < least ? zero : p * (f32x)power;
+}
+inline void exp_nonpositive(f64x& x) {
+    for (int lane = 0; lane < LANES; ++lane) x[lane] = std::exp(x[lane]);
+}
+
+// One step of a 16 x 16 transposition: swaps the off-diagonal STEP x STEP blocks of rows i and i + STEP.
+#define PICK(l) ((l) & STEP ? 16 + (l) - STEP : (l))
+#define PICK_OTHER(l) ((l) & STEP ? 16 + (l) : (l) + STEP)
+#define ALL16(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
+template <class T, int STEP> inline void swap_blocks(T* rows) {
+    for (int i = 0; i < LANES; ++i) {
+        if (i & STEP) continue;
+        const T a = rows[i], b = rows[i + STEP];
+        rows[i] = __builtin_shufflevector(a, b, ALL16(PICK));
+        rows[i + STEP] = __builtin_shufflevector(a, b, ALL16(PICK_OTHER));
+    }
+}
+// rows[i][l] <-> rows[l][i]
+template <class T> inline void transpose(T* rows) {
+    swap_blocks<T, 8>(rows);
+    swap_blocks<T, 4>(rows);
+    swap_blocks<T, 2>(rows);
+    swap_blocks<T, 1>(rows);
+}

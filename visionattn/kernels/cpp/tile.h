@@ -1,0 +1,200 @@
+// One tile of one image and head: up to LANES queries at a time against the tile's keys.
+#pragma once
+#include "problem.h"
+#include "products.h"
+
+// Bias and -inf masks laid out as the tiles' logits are: one copy per head with a bias, one for all without.
+template <class C> struct Additive {
+    explicit Additive(const Problem& p) : offsets(p), heads(p.bias ? p.heads : needed(p) ? 1 : 0), data(offsets.total() * heads) {
+        const int pairs = p.rows.shapes * p.cols.shapes;
+        parallel(heads * pairs, p.threads, [&](int job, int) { fill(p, job / pairs, job % pairs); });
+    }
+    static bool needed(const Problem& p) { return hides(p.rows) || hides(p.cols); }
+    static bool hides(const Axis& axis) {
+        for (int s = 0; s < axis.shapes; ++s)
+            for (int i = 0; i < axis.shape[s].queries; ++i) {
+                const int32_t* span = axis.span + axis.shape[s].spans + 2 * i;
+                if (span[0] > 0 || span[1] < axis.shape[s].keys) return true;
+            }
+        return false;
+    }
+    void fill(const Problem& p, int head, int pair) {
+        const Shape &y = p.rows.shape[pair / p.cols.shapes], &x = p.cols.shape[pair % p.cols.shapes];
+        V<C>* to = data.data + head * offsets.total() + offsets.first[pair];
+        const C* table = static_cast<const C*>(p.bias) + size_t(p.bias ? head : 0) * p.table_rows * p.table_cols;
+        each_pair(p, y, x, [&](size_t place, int lane, int row, int col, bool visible) {
+            to[place][lane] = !visible ? -std::numeric_limits<C>::infinity() : p.bias ? table[row * p.table_cols + col] : C(0);
+        });
+    }
+    template <class W> const V<C>* of(const W& work, int head, int block) const {
+        if (!heads) return nullptr;
+        return data.data + (heads > 1 ? head : 0) * offsets.total() + offsets.of(work.y, work.x) + size_t(block) * work.keys;
+    }
+    Offsets offsets;
+    int heads;
+    Aligned<V<C>> data;
+};
+
+// Gradients of one image and head: keys and values as maps of padded rows, the bias as Additive lays it out.
+template <class C> struct Gradients {
+    Gradients(const Problem& p, size_t offsets)
+        : k(size_t(p.height) * p.width * vectors(p.depth)), v(size_t(p.height) * p.width * vectors(p.value_depth)), bias(p.bias ? offsets : 0) {}
+    template <class S> void write(const Problem& p, const Offsets& offsets, int b, int head) {
+        write_map<S>(p, p.dk, k, p.depth, b, head);
+        write_map<S>(p, p.dv, v, p.value_depth, b, head);
+        if (p.bias) write_bias(p, offsets, b, head);
+    }
+    template <class S> void write_map(const Problem& p, const Map& to, const Aligned<V<C>>& from, int depth, int b, int head) {
+        const C* source = reinterpret_cast<const C*>(from.data);
+        for (int y = 0; y < p.height; ++y)
+            for (int x = 0; x < p.width; ++x, source += vectors(depth) * LANES) {
+                S* row = at<S>(to, b, y, x, head);
+                for (int d = 0; d < depth; ++d) store(row[d], source[d]);
+            }
+    }
+    void write_bias(const Problem& p, const Offsets& offsets, int b, int head) {
+        const size_t size = size_t(p.table_rows) * p.table_cols;
+        C* table = static_cast<C*>(p.dbias) + (size_t(b) * p.heads + head) * size;
+        for (size_t i = 0; i < size; ++i) table[i] = 0;
+        for (int pair = 0; pair < p.rows.shapes * p.cols.shapes; ++pair) {
+            const V<C>* from = bias.data + offsets.first[pair];
+            each_pair(p, p.rows.shape[pair / p.cols.shapes], p.cols.shape[pair % p.cols.shapes],
+                      [&](size_t place, int lane, int row, int col, bool visible) {
+                          if (visible) table[row * p.table_cols + col] += from[place][lane];
+                      });
+        }
+    }
+    Aligned<V<C>> k, v, bias;
+};
+
+template <class S> struct TileWork {
+    using C = typename Compute<S>::type;
+    TileWork(const Problem& p, int b, int head)
+        : p(p), b(b), head(head), wide(vectors(p.depth)), value_wide(vectors(p.value_depth)), most_keys(most(p.rows) * most(p.cols)),
+          place(most_keys), key(vectors(most_keys * p.depth) + 1), value(vectors(most_keys * p.value_depth) + 1), logits(most_keys),
+          weights(most_keys), q_rows(LANES * wide), q(LANES * wide), o_rows(LANES * value_wide), o(LANES * value_wide),
+          g_rows(LANES * value_wide), g(LANES * value_wide) {}
+
+    static int most(const Axis& axis) {
+        int keys = 0;
+        for (int s = 0; s < axis.shapes; ++s) keys = larger(keys, int(axis.shape[s].keys));
+        return keys;
+    }
+
+    // Packs the tile's keys and values.
+    void enter(const Tile& rows, const Tile& cols) {
+        y = rows, x = cols;
+        ys = p.rows.shape[y.shape], xs = p.cols.shape[x.shape];
+        keys = ys.keys * xs.keys;
+        queries = ys.queries * xs.queries;
+        blocks = vectors(queries);
+        C *to_key = reinterpret_cast<C*>(key.data), *to_value = reinterpret_cast<C*>(value.data);
+        for (int r = 0, i = 0; r < ys.keys; ++r)
+            for (int c = 0; c < xs.keys; ++c, ++i) {
+                const int row = y.key + r * y.step, col = x.key + c * x.step;
+                place[i] = row * p.width + col;
+                copy(at<S>(p.k, b, row, col, head), p.depth, C(1), to_key + size_t(i) * p.depth);
+                copy(at<S>(p.v, b, row, col, head), p.value_depth, C(1), to_value + size_t(i) * p.value_depth);
+            }
+    }
+
+    void forward(int block, const V<C>* added) {
+        locate(block);
+        read(p.q, p.depth, C(p.scale), q_rows, q);
+        product<C>(q.data, p.depth, as_keys(), 1, p.depth, keys, added, logits.data);
+        V<C> most = logits.data[0], sum = {};
+        for (int i = 1; i < keys; ++i) most = larger(most, logits.data[i]);
+        for (int i = 0; i < keys; ++i) {
+            logits.data[i] -= most;
+            exp_nonpositive(logits.data[i]);
+            sum += logits.data[i];
+        }
+        const V<C> inverse = C(1) / sum;
+        product<C>(logits.data, keys, as_values(), p.value_depth, 1, p.value_depth, nullptr, o.data);
+        for (int e = 0; e < p.value_depth; ++e) o.data[e] *= inverse;
+        write(p.out, p.value_depth, o, C(1));
+        for (int lane = 0; lane < lanes; ++lane) {
+            C* to = stats(lane);
+            to[0] = most[lane], to[1] = inverse[lane];
+        }
+    }
+
+    void backward(int block, const V<C>* added, Gradients<C>& grads, V<C>* bias) {
+        locate(block);
+        read(p.q, p.depth, C(p.scale), q_rows, q);
+        read(p.grad, p.value_depth, C(1), g_rows, g);
+        read(p.out, p.value_depth, C(1), o_rows, o);
+        V<C> most = {}, inverse = {}, delta = {};
+        for (int lane = 0; lane < lanes; ++lane) most[lane] = stats(lane)[0], inverse[lane] = stats(lane)[1];
+        for (int e = 0; e < p.value_depth; ++e) delta += o.data[e] * g.data[e];
+        product<C>(q.data, p.depth, as_keys(), 1, p.depth, keys, added, logits.data);
+        for (int i = 0; i < keys; ++i) {
+            logits.data[i] -= most;
+            exp_nonpositive(logits.data[i]);
+            logits.data[i] *= inverse;
+        }
+        scatter<C>(logits.data, g_rows.data, keys, lanes, value_wide, place.data(), reinterpret_cast<C*>(grads.v.data));
+        product<C>(g.data, p.value_depth, as_values(), 1, p.value_depth, keys, nullptr, weights.data);
+        for (int i = 0; i < keys; ++i) weights.data[i] = logits.data[i] * (weights.data[i] - delta);
+        if (bias)
+            for (int i = 0; i < keys; ++i) bias[i] += weights.data[i];
+        scatter<C>(weights.data, q_rows.data, keys, lanes, wide, place.data(), reinterpret_cast<C*>(grads.k.data));
+        product<C>(weights.data, keys, as_keys(), p.depth, 1, p.depth, nullptr, q.data);
+        write(p.dq, p.depth, q, C(p.scale));
+    }
+
+    const C* as_keys() const { return reinterpret_cast<const C*>(key.data); }
+    const C* as_values() const { return reinterpret_cast<const C*>(value.data); }
+    C* stats(int lane) const {
+        return static_cast<C*>(p.stats) + ((size_t(b * p.height + rows[lane]) * p.width + cols[lane]) * p.heads + head) * 2;
+    }
+
+    // Positions of the block's queries.
+    void locate(int block) {
+        lanes = queries - block * LANES < LANES ? queries - block * LANES : LANES;
+        for (int lane = 0; lane < lanes; ++lane) {
+            const int query = block * LANES + lane;
+            rows[lane] = y.query + query / xs.queries * y.step;
+            cols[lane] = x.query + query % xs.queries * x.step;
+        }
+    }
+
+    static void copy(const S* from, int depth, C factor, C* to) {
+        for (int d = 0; d < depth; ++d) to[d] = load(from[d]) * factor;
+    }
+
+    // The block's queries times factor: as rows padded with zeros, and across lanes. Missing lanes are zero.
+    void read(const Map& map, int depth, C factor, Aligned<V<C>>& by_row, Aligned<V<C>>& by_lane) {
+        const int pitch = vectors(depth);
+        for (int i = 0; i < LANES * pitch; ++i) by_row.data[i] = V<C>{};
+        for (int lane = 0; lane < lanes; ++lane)
+            copy(at<S>(map, b, rows[lane], cols[lane], head), depth, factor, reinterpret_cast<C*>(by_row.data + lane * pitch));
+        for (int part = 0; part < pitch; ++part) {
+            V<C>* to = by_lane.data + part * LANES;
+            for (int lane = 0; lane < LANES; ++lane) to[lane] = by_row.data[lane * pitch + part];
+            transpose(to);
+        }
+    }
+
+    // Numbers across lanes, times factor, to the block's places in a map. Overwrites them.
+    void write(const Map& map, int depth, Aligned<V<C>>& by_lane, C factor) {
+        for (int part = 0; part < vectors(depth); ++part) {
+            V<C>* from = by_lane.data + part * LANES;
+            transpose(from);
+            const int count = depth - part * LANES < LANES ? depth - part * LANES : LANES;
+            for (int lane = 0; lane < lanes; ++lane) {
+                S* to = at<S>(map, b, rows[lane], cols[lane], head) + part * LANES;
+                const C* row = reinterpret_cast<const C*>(from + lane);
+                for (int d = 0; d < count; ++d) store(to[d], row[d] * factor);
+            }
+        }
+    }
+
+    const Problem& p;
+    int b, head, wide, value_wide, most_keys;
+    Tile y, x;
+    Shape ys, xs;
+    int keys, queries, blocks, lanes, rows[LANES], cols[LANES];
+    std::vector<int> place;
+    Aligned<V<C>> key, value, logits, weights, q_rows, q, o_rows, o, g_rows, g;
+};
