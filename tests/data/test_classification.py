@@ -137,6 +137,16 @@ def test_numbers_of_classes_must_agree(tmp_path):
         module.train_dataloader()
 
 
+def test_root_completes_a_source_factory(tmp_path):
+    make_tree(tmp_path, {"train": 2})
+    module = ClassificationData(ImageFolder, 3, 24, batch_size=2, root=str(tmp_path))
+    assert len(list(module.train_dataloader())) == 3
+    with pytest.raises(ConfigError, match="a factory .* got Digits"):
+        ClassificationData(Digits(), 10, root="/data")
+    with pytest.raises(ConfigError, match="a finished source, got partial"):
+        ClassificationData(partial(ImageFolder), 3)
+
+
 def test_building_reads_nothing_and_setup_does():
     module = folder(Path("/nowhere"))
     with pytest.raises(DataError, match="only after setup"):

@@ -12,7 +12,7 @@ from visionattn.data.records import Records, Source, StreamRecords, check_labels
 from visionattn.data.sampling import GlobalBatches
 from visionattn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, ImageSize, as_size
 from visionattn.data.unreadable import UnreadableBudget
-from visionattn.errors import DataError
+from visionattn.errors import ConfigError, DataError
 
 _STAGES = {
     "fit": ("train", "val"),
@@ -26,7 +26,7 @@ _STAGES = {
 class ClassificationData(LightningDataModule):
     """Batches {"image": float (B, 3, H, W), "target": int64 (B,), "id": list[str], "unreadable": list[(id, reason)]}.
 
-    source: a `Source`. image_size: one number or (height, width). batch_size: per process. eval_batch_size: for val
+    source: a `Source`, or where `root` is given a factory called as `source(root=root)`. image_size: one number or (height, width). batch_size: per process. eval_batch_size: for val
     and test, by default the same. seed: of order and augmentation. train_transform, eval_transform: factories called
     as `factory(image_size=, mean=, std=)`, e.g. partials of TrainTransform and EvalTransform; without the first,
     training pictures get the evaluation transform. unreadable_budget: the share of a split that may be unreadable.
@@ -40,7 +40,7 @@ class ClassificationData(LightningDataModule):
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Callable[..., Source],
         num_classes: int,
         image_size: ImageSize = 224,
         mean: Sequence[float] = IMAGENET_MEAN,
@@ -54,9 +54,10 @@ class ClassificationData(LightningDataModule):
         unreadable_budget: float = 0.001,
         pin_memory: bool = False,
         prefetch_factor: int = 2,
+        root: str | None = None,
     ) -> None:
         super().__init__()
-        self.source = source
+        self.source = _build_source(source, root)
         self.num_classes = num_classes
         self.image_size = as_size(image_size)
         self.batch_size = batch_size
@@ -187,6 +188,15 @@ class ClassificationData(LightningDataModule):
         if self.trainer is None:
             return 0
         return self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+
+
+def _build_source(source: Source | Callable[..., Source], root: str | None) -> Source:
+    if root is None and hasattr(source, "open"):
+        return source  # type: ignore[return-value]
+    if root is not None and callable(source):
+        return source(root=root)
+    wanted = "a finished source" if root is None else "a factory (_partial_: true), since root is given"
+    raise ConfigError(f"source must be {wanted}, got {type(source).__name__}")
 
 
 class SizedStreamDataset(StreamDataset):
