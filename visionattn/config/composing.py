@@ -43,11 +43,12 @@ def compose(
     from hydra.errors import HydraException
     from omegaconf import open_dict
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     with _lock, isolated_hydra(config_dirs) as hydra:
         try:
             cfg = load(hydra, config_name, overrides, sweep)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
             from visionattn.config.explaining import explain
 
             raise explain(error, hydra, config_name, list(overrides)) from error

@@ -16,12 +16,15 @@ _GROUP = re.compile(r"config group '([^']+)' does not exist")
 def explain(error: Exception, hydra: Any, config_name: str, overrides: list[str]) -> ConfigError:
     """The ConfigError that stands for one of Hydra's errors."""
     from hydra.errors import MissingConfigException, OverrideParseException
+    from yaml import YAMLError
 
     if isinstance(error, OverrideParseException):
         return ConfigError(f"cannot read the override {error.override!r}: {one_line(error)}")
     if isinstance(error, MissingConfigException):
         return _missing(error, hydra, config_name)
     message = str(error)
+    if isinstance(error, YAMLError):
+        return ConfigError(f"this YAML file cannot be read: {' '.join(message.split())}")
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", message):
         key, _, value = ambiguous[1].partition("=")
         return ConfigError(
@@ -89,11 +92,14 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     if parent and _chosen(parent, selected):  # a neighbour's key would not help after a swap
         candidates = [name for name in candidates if name.startswith(parent + ".")]
     text = f"unknown key {key}{nearest(key, [name for name in candidates if not key.startswith(name)])}"
-    if "@" in key:
-        group = key.split("@")[0]
-        places = [name for name in selected if name.split("@")[0] == group]
-        return ConfigError(f"{text} ({group} can be chosen at: {', '.join(places)})" if places else text)
-    return ConfigError(f"{text} ({_holds(parent, values, selected)})" if parent else text)
+    group = key.split("@")[0]
+    places = [name for name in selected if name.startswith(group + "@")]
+    if places and group in _groups(hydra):
+        text = text if "@" in key else f"{group} has several places"
+        return ConfigError(f"{text} ({group} can be chosen at: {', '.join(places)})")
+    swapped = any(name.endswith("@" + parent) for name in selected)
+    listed = parent and (swapped or "did you mean" not in text)
+    return ConfigError(f"{text} ({_holds(parent, values, selected)})" if listed else text)
 
 
 def _without_values(hydra: Any, config_name: str, overrides: Sequence[str]) -> Any:

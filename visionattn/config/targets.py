@@ -237,11 +237,11 @@ def _misplaced(found: Any, target: str, allow: Sequence[str]) -> str:
         return f"it is a {type(found).__name__}, not a class or function of a module"
     home = getattr(found, "__module__", None) or ""
     real = f"{home}.{found.__qualname__}"
+    if isinstance(found, BuiltinFunctionType) and home == "torch" and target.startswith("torch.nn.functional."):
+        return ""
     if "." in found.__qualname__.replace("<locals>.", "") and isinstance(found, BuiltinFunctionType):
         return f"it is the method {real}"
     if _below(home, allow):
-        return ""
-    if isinstance(found, BuiltinFunctionType) and home == "torch" and target.startswith("torch.nn.functional."):
         return ""
     if real == "timm.models._factory.create_model":
         return ""

@@ -1,0 +1,154 @@
+"""compose: anywhere, nested, with the user's own folders, and with errors that say what to type."""
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+
+from visionattn.config import check_complete, compose
+from visionattn.errors import ConfigError
+
+from .conftest import write_tree
+
+
+def test_composes_and_leaves_no_hydra_behind(conf):
+    cfg = compose("train", ["trainer=gpu", "seed=3"])
+    assert cfg.trainer.accelerator == "gpu"
+    assert cfg.seed == 3
+    assert "hydra" not in cfg
+    assert GlobalHydra not in Singleton._instances or not GlobalHydra.instance().is_initialized()
+
+
+def test_hydra_node_on_request(conf):
+    assert compose("train", return_hydra_config=True).hydra.runtime.choices.backbone == "tiny"
+
+
+def test_inside_a_running_application(conf, tmp_path):
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    other = write_tree(tmp_path / "other", {"app.yaml": "value: 1\n"})
+    with initialize_config_dir(str(other), version_base="1.3"):
+        before = GlobalHydra.instance()
+        assert compose("train").trainer.max_epochs == 2
+        assert GlobalHydra.instance() is before
+        assert hydra_compose("app").value == 1  # the outer application still finds its own files
+
+
+def test_inside_itself(conf):
+    from visionattn.config.composing import isolated_hydra, load
+
+    with isolated_hydra() as outer:
+        inner = compose("train", ["trainer=gpu"])
+        assert load(outer, "train", []).trainer.accelerator == "cpu"
+    assert inner.trainer.accelerator == "gpu"
+
+
+def test_outer_state_returns_after_an_error(conf, tmp_path):
+    from hydra import initialize_config_dir
+
+    other = write_tree(tmp_path / "other", {"app.yaml": "value: 1\n"})
+    with initialize_config_dir(str(other), version_base="1.3"):
+        before = GlobalHydra.instance()
+        with pytest.raises(ConfigError):
+            compose("train", ["backbone=nothing"])
+        assert GlobalHydra.instance() is before
+        assert before.is_initialized()
+
+
+def test_does_not_touch_the_running_jobs_own_config(conf):
+    holder = HydraConfig.instance()
+    before = holder.cfg
+    compose("train", return_hydra_config=True)
+    assert holder.cfg is before
+
+
+def test_users_folder_adds_files(conf, tmp_path):
+    mine = write_tree(tmp_path / "mine", {"experiment/mine.yaml": "# @package _global_\nseed: 42\n"})
+    assert compose("train", ["experiment=mine"], [mine]).seed == 42
+    assert compose("train", ["experiment=mine", f"hydra.searchpath=[file://{mine}]"]).seed == 42
+
+
+def test_users_folder_may_not_replace_a_shipped_file(conf, tmp_path):
+    mine = write_tree(tmp_path / "mine", {"mixer/window.yaml": "window_size: 8\n"})
+    with pytest.raises(ConfigError, match=r"mixer/window\.yaml"):
+        compose("train", [], [mine])
+
+
+def test_missing_users_folder(conf, tmp_path):
+    with pytest.raises(ConfigError, match="not a folder"):
+        compose("train", [], [tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("place", ["allow: [os]\n", "# @package _global_\nallow: [my_package]\n"])
+def test_a_file_cannot_allow(conf, tmp_path, place):
+    mine = write_tree(tmp_path / "mine", {"experiment/mine.yaml": "# @package _global_\n" + place})
+    with pytest.raises(ConfigError, match="only ever said on the command line"):
+        compose("train", ["experiment=mine"], [mine])
+
+
+MISTAKES = {
+    "trainer.max_epoch=3": "unknown key trainer.max_epoch; did you mean trainer.max_epochs?",
+    "max_epochs=3": "unknown key max_epochs; did you mean trainer.max_epochs?",
+    "backbone.mixers.s1.windowsize=3": "did you mean backbone.mixers.s1.window_size?",
+    "backbon=small": "unknown key backbon; did you mean backbone?",
+    "backbone=smal": "there is no backbone called smal; did you mean small? Choices: small, tiny",
+    "backbone=xyz": "there is no backbone called xyz. Choices: small, tiny",
+    "mixer@backbone.mixers.s2=windo": "no mixer called windo; did you mean window? Choices: neighborhood, window",
+    "mixr@backbone.mixers.s2=window": "unknown group mixr; did you mean mixer?",
+    "mixer@backbone.mixer.s2=window": "did you mean mixer@backbone.mixers.s2?",
+    "mixer=window": "mixer can be chosen at: mixer@backbone.mixers.s2, mixer@backbone.mixers.s1",
+    "trainer=gpus": "there is no trainer called gpus; did you mean gpu?",
+    "experiment=lang": "there is no experiment called lang; did you mean long?",
+    "~trainer.max_epoch": "unknown key trainer.max_epoch; did you mean trainer.max_epochs?",
+    "hydra.run.dri=x": "did you mean hydra.run.dir?",
+    "trainer.zzzz=1": "trainer is the trainer cpu, whose own keys are: max_epochs, accelerator, precision",
+    "a=b=[": "cannot read the override 'a=b=['",
+    "trainer.max_epochs=1,2": "add -m to try each",
+    "trainer.max_epochs=range(3)": "add -m to try each",
+    "hydra.mode=fast": "hydra.mode=fast",
+}
+
+
+@pytest.mark.parametrize(("override", "message"), MISTAKES.items(), ids=list(MISTAKES))
+def test_mistakes_say_what_was_meant(conf, override, message):
+    with pytest.raises(ConfigError) as caught:
+        compose("train", [override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_key_of_another_mixer_after_a_swap(conf):
+    compose("train", ["mixer@backbone.mixers.s2=neighborhood", "backbone.mixers.s2.kernel_size=13"])
+    with pytest.raises(ConfigError) as caught:
+        compose("train", ["mixer@backbone.mixers.s2=neighborhood", "backbone.mixers.s2.window_size=7"])
+    assert "backbone.mixers.s2 is the mixer neighborhood, whose own keys are: kernel_size, dilation" in str(
+        caught.value
+    )
+    assert "s1" not in str(caught.value)
+
+
+def test_the_mistake_is_found_among_right_overrides(conf):
+    with pytest.raises(ConfigError, match=r"did you mean seed\?"):
+        compose("train", ["trainer=gpu", "trainer.max_epochs=5", "sed=1", "backbone=small"])
+
+
+def test_unknown_root(conf):
+    with pytest.raises(ConfigError, match=r"no configuration tarin\.yaml"):
+        compose("tarin")
+
+
+def test_mandatory_values_are_named_with_an_example(conf):
+    cfg = compose("evaluate")
+    with pytest.raises(ConfigError) as caught:
+        check_complete(cfg, "evaluate")
+    assert "ckpt" in str(caught.value)
+    assert "visionattn evaluate ckpt=" in str(caught.value)
+    assert "in_features" not in str(caught.value)  # a partial's open argument is its caller's
+    check_complete(compose("evaluate", ["ckpt=x.ckpt"]), "evaluate")
+
+
+def test_a_broken_file_is_named(conf, tmp_path):
+    mine = write_tree(tmp_path / "mine", {"experiment/broken.yaml": "a: [1, 2\nb: }\n"})
+    with pytest.raises(ConfigError, match=r"experiment/broken\.yaml.*line"):
+        compose("train", ["experiment=broken"], [mine])
