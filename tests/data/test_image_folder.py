@@ -37,6 +37,13 @@ def test_test_equals_val_unless_there_is_one(tmp_path):
     assert source.open("test").ids[0] == "test/ant/0.jpg"
 
 
+def test_imagenets_unlabelled_test_folder_is_not_used(tmp_path):
+    source = ImageFolder(str(make_tree(tmp_path, {"train": 2, "val": 2})))
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "t1.JPEG").write_bytes(jpeg(0))
+    assert list(source.open("test").ids) == list(source.open("val").ids)
+
+
 def test_deeper_folders_belong_to_their_class(tmp_path):
     make_tree(tmp_path, {"train": 1})
     (tmp_path / "train" / "bee" / "left").mkdir()

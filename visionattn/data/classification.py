@@ -26,10 +26,11 @@ _STAGES = {
 class ClassificationData(LightningDataModule):
     """Batches {"image": float (B, 3, H, W), "target": int64 (B,), "id": list[str], "unreadable": list[(id, reason)]}.
 
-    source: a `Source`, or where `root` is given a factory called as `source(root=root)`. image_size: one number or (height, width). batch_size: per process. eval_batch_size: for val
-    and test, by default the same. seed: of order and augmentation. train_transform, eval_transform: factories called
-    as `factory(image_size=, mean=, std=)`, e.g. partials of TrainTransform and EvalTransform; without the first,
-    training pictures get the evaluation transform. unreadable_budget: the share of a split that may be unreadable.
+    source: a `Source`, or, where `root` is given, a factory called as `source(root=root)`.
+    image_size: one number or (height, width). batch_size: per process. eval_batch_size: for val and test, by default
+    the same. seed: of order and augmentation. train_transform, eval_transform: factories called as
+    `factory(image_size=, mean=, std=)`, e.g. partials of TrainTransform and EvalTransform; without the first, training
+    pictures get the evaluation transform. unreadable_budget: the share of a split that may be unreadable.
 
     Building it reads nothing; `setup` reads the splits a stage needs and raises DataError where the number of classes
     is not `num_classes`. The trainer must not replace the sampler (use_distributed_sampler=False). B can be 0 in

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from timm.data import create_transform
+from timm.data import auto_augment, create_transform
 
 from visionattn.errors import ConfigError
 
@@ -55,9 +55,29 @@ class TrainTransform:
         self._transform = create_transform(
             (3, *self.size), is_training=True, mean=tuple(mean), std=tuple(std), **options
         )
+        _mend_posterize(self._transform)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         return self._transform(image)
+
+
+def _mend_posterize(transform: Any) -> None:
+    """Replaces the posterize step inside a composed transform, in place, where timm's own one can fail.
+
+    At full strength timm's automatic augmentations keep 0 bits of each channel: black. Pillow 13 refuses 0 bits, which
+    ends training in a worker; the recipes' scores were made when it gave black, so black it is here.
+    """
+    for step in transform.transforms:
+        groups = [getattr(step, "ops", []), *getattr(step, "policy", [])]
+        for op in (op for group in groups for op in group):
+            if op.aug_fn is auto_augment.posterize:
+                op.aug_fn = _posterize
+
+
+def _posterize(image: Image.Image, bits_to_keep: int, **_: Any) -> Image.Image:
+    if bits_to_keep < 1:
+        return Image.new(image.mode, image.size)
+    return auto_augment.posterize(image, bits_to_keep)
 
 
 class EvalTransform:

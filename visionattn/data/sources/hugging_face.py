@@ -1,6 +1,8 @@
 """Hugging Face data sets (the `datasets` package), through timm's reader."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,8 @@ class HuggingFace:
             )
         except ImportError:
             raise DataError("Hugging Face data sets need the package 'datasets': pip install datasets") from None
-        return ReaderRecords(reader, prefix=f"{self.name}/{own}")
+        name = Path(self.name).name if os.path.exists(self.name) else self.name  # ids are the same on every machine
+        return ReaderRecords(reader, prefix=f"{name}/{own}")
 
 
 class ReaderRecords:

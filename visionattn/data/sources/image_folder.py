@@ -33,7 +33,8 @@ class ImageFolder:
 
     A split is a folder (train, val, test, or validation and the like) or a tar file of that name, or a folder of
     tar files, one per class. Classes are the folder names in natural order (n01440764 first), as in timm; images
-    may lie deeper inside their class folder. Without a test split, test equals val.
+    may lie deeper inside their class folder. Test equals val where there is no test split, or only a flat folder of
+    images, as ImageNet's, whose labels are secret.
     val_labels: the label file of a flat val folder, relative to root (found by itself under its usual names).
     synsets: only for a label file of bare integers (the devkit's): a file whose line k starts with the class folder
     name of integer k.
@@ -50,7 +51,7 @@ class ImageFolder:
 
     def open(self, split: str) -> Records:
         path = self._locate(split)
-        if path is None and split == "test":
+        if split == "test" and (path is None or _is_flat(path)):
             path = self._locate("val")
         if path is None:
             raise DataError(f"no {split!r} split in {self.root}; {self._explain(self.root)}")
@@ -61,7 +62,7 @@ class ImageFolder:
             if split != "train":
                 self._compare_with_train(path, classes)
             return self._read_classes(path, classes, allow_empty=split != "train")
-        if split != "train" and any(_is_image(entry) for entry in path.iterdir()):
+        if split != "train" and _is_flat(path):
             return self._read_flat(path)
         raise DataError(f"{path} holds no class folders; {self._explain(path)}")
 
@@ -163,6 +164,10 @@ def _images_below(folder: Path, root: Path) -> list[str]:
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS and path.is_file()
+
+
+def _is_flat(path: Path) -> bool:
+    return path.is_dir() and not class_folders(path) and any(_is_image(entry) for entry in path.iterdir())
 
 
 def _tar_files(path: Path) -> list[Path]:
