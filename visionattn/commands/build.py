@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningDataModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig, OmegaConf
 
 from visionattn import config
 from visionattn.errors import ConfigError
 from visionattn.reports.measure import count_gmacs, count_parameters
-from visionattn.tasks.observers import PredictionCollector, Stopwatch
+from visionattn.tasks.observers import PredictionCollector, ProgressBar, Stopwatch
 from visionattn.tasks.task import VisionTask
 
 _QUIET = (
@@ -31,7 +32,7 @@ _QUIET = (
 class Run:
     """The built parts of a run, before any data are read."""
 
-    cfg: DictConfig
+    data_config: DictConfig
     task: VisionTask
     data: LightningDataModule
     trainer: Trainer
@@ -47,39 +48,53 @@ class Run:
         }
 
 
-def build(cfg: DictConfig, run_dir: Path, allow: Sequence[str], *, training: bool = True) -> Run:
-    """Builds task, data module and trainer; reads no data.
+def build(cfg: DictConfig, run_dir: Path, allow: Sequence[str]) -> Run:
+    """Builds task, data module and trainer of a training run; reads no data.
 
     Args:
-        cfg: composed config; ``run_dir`` is filled in.
+        cfg: composed ``train.yaml``; ``run_dir`` is filled in.
         run_dir: folder of the run.
         allow: packages of the user's own that targets may name.
-        training: with loggers, checkpoints and averaged weights.
     Raises:
         ConfigError: something does not build; the message names the config key.
     """
-    for message in _QUIET:
-        warnings.filterwarnings("ignore", message=message)
     OmegaConf.update(cfg, "run_dir", str(run_dir), force_add=True)
-    data = config.instantiate(cfg.data, allow=allow)
     task = config.instantiate(cfg.task, allow=allow)
     task.config_text = OmegaConf.to_yaml(cfg, resolve=True)
+    callbacks = list((config.instantiate(cfg.callbacks, allow=allow) or {}).values())
+    return _run(cfg, task, cfg.data, run_dir, allow, callbacks, _loggers(cfg, allow))
+
+
+def build_evaluation(cfg: DictConfig, task: VisionTask, data: DictConfig, run_dir: Path, allow: Sequence[str]) -> Run:
+    """Builds data module and trainer around a restored task, without loggers and checkpoints."""
+    return _run(cfg, task, data, run_dir, allow, [], [])
+
+
+def _run(
+    cfg: DictConfig,
+    task: VisionTask,
+    data: DictConfig,
+    run_dir: Path,
+    allow: Sequence[str],
+    callbacks: Sequence[Callback | None],
+    loggers: list[Any],
+) -> Run:
+    for message in _QUIET:
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     predictions, stopwatch = PredictionCollector(), Stopwatch()
-    callbacks: list[Callback] = [predictions, stopwatch, RichProgressBar(leave=False)]
-    loggers: list[Any] = []
-    if training:
-        callbacks += config.instantiate(cfg.callbacks, allow=allow).values() if cfg.callbacks else []
-        loggers = _loggers(cfg, allow)
+    watching: list[Callback] = [predictions, stopwatch, ProgressBar(leave=False)]
     trainer = config.instantiate(
         cfg.trainer,
         allow=allow,
-        callbacks=[callback for callback in callbacks if callback is not None],
+        callbacks=watching + [callback for callback in callbacks if callback is not None],
         logger=loggers or False,
-        enable_checkpointing=training,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,
         default_root_dir=str(run_dir),
     )
-    return Run(cfg, task, data, trainer, predictions, stopwatch)
+    return Run(data, task, config.instantiate(data, allow=allow), trainer, predictions, stopwatch)
 
 
 def _loggers(cfg: DictConfig, allow: Sequence[str]) -> list[Any]:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from visionattn.commands.build import Run, build
 from visionattn.errors import CheckpointError
-from visionattn.reports.card import print_results, write_card
+from visionattn.reports.card import print_results, relative, write_card
 from visionattn.reports.plots import plot_confusion, plot_curves, plot_mistakes
 from visionattn.weights import read_checkpoint
 
@@ -47,12 +47,12 @@ def run(
     if first:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-        Console().print(f"training [bold]{cfg.name}[/bold], {facts['parameters']} parameters, into {run_dir}")
+        Console().print(f"training [bold]{cfg.name}[/bold], {facts['parameters']} parameters, into {relative(run_dir)}")
     start = time.perf_counter()
     parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=cfg.ckpt, weights_only=True)
     results = _results(parts, facts, time.perf_counter() - start)
     if first:
-        _report(parts, run_dir, command, results)
+        _report(cfg, parts, run_dir, command, results)
     return results
 
 
@@ -82,7 +82,7 @@ def _checkpoint(parts: Run) -> ModelCheckpoint | None:
     return next((c for c in parts.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
 
 
-def _report(parts: Run, run_dir: Path, command: str, results: dict[str, Any]) -> None:
+def _report(cfg: DictConfig, parts: Run, run_dir: Path, command: str, results: dict[str, Any]) -> None:
     shown = {name: value for name, value in results.items() if isinstance(value, str)}
     pictures = _draw(parts, run_dir)
     sizes = parts.data.sizes  # type: ignore[attr-defined]
@@ -90,18 +90,18 @@ def _report(parts: Run, run_dir: Path, command: str, results: dict[str, Any]) ->
     data |= {f"{split} sha256": parts.data.fingerprint(split) for split in sizes}  # type: ignore[attr-defined]
     write_card(
         run_dir / "README.md",
-        title=f"{parts.cfg.name}, {parts.cfg.data.source._target_.rpartition('.')[2]}",
+        title=f"{cfg.name}, {cfg.data.source._target_.rpartition('.')[2]}",
         command=command,
-        seed=parts.cfg.seed,
+        seed=cfg.seed,
         results=shown,
         data=data,
         pictures=pictures,
     )
     best = _checkpoint(parts)
-    places = {"run": str(run_dir), "card": str(run_dir / "README.md"), "pictures": str(run_dir / "plots")}
+    places = {"run": run_dir, "card": run_dir / "README.md", "pictures": run_dir / "plots"}
     if best is not None:
-        places |= {"best checkpoint": best.best_model_path, "last checkpoint": best.last_model_path}
-    print_results(f"{parts.cfg.name}: done", shown | places)
+        places |= {"best checkpoint": Path(best.best_model_path), "last checkpoint": Path(best.last_model_path)}
+    print_results(f"{cfg.name}: done", shown, places)
 
 
 def _draw(parts: Run, run_dir: Path) -> dict[str, Path]:

@@ -46,11 +46,20 @@ def write_card(
     output.write_text("\n".join(lines), encoding="utf-8")
 
 
-def print_results(title: str, results: Mapping[str, Any]) -> None:
-    """The table that a command ends with."""
-    table = Table(title=title, show_header=False, title_justify="left", title_style="bold")
+def print_results(title: str, results: Mapping[str, Any], places: Mapping[str, str | Path] | None = None) -> None:
+    """The table that a command ends with, and below it where things lie."""
+    table = Table(title=title, min_width=len(title) + 4, show_header=False, title_justify="left", title_style="bold")
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in results.items():
         table.add_row(name, str(value))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for name, place in (places or {}).items():
+        console.print(f"  {name}: [cyan]{relative(place)}[/cyan]", soft_wrap=True, highlight=False)
+
+
+def relative(path: str | Path) -> Path:
+    """The path seen from the current folder, if it is below it."""
+    path = Path(path)
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 from torch import distributed as dist
 
@@ -34,7 +35,8 @@ class Predictions:
         confidence, predicted = output.prediction.float().softmax(-1).max(-1)
         wrong = (predicted != output.target).nonzero().flatten().tolist()
         for i in wrong:
-            caption = f"{class_names[int(predicted[i])]} {100 * float(confidence[i]):.0f} %, is {class_names[int(output.target[i])]}"
+            said, true = class_names[int(predicted[i])], class_names[int(output.target[i])]
+            caption = f"said {said} ({100 * float(confidence[i]):.0f} %), is {true}"
             self.mistakes.append((float(confidence[i]), caption, batch["image"][i].detach().cpu()))
         self.mistakes = sorted(self.mistakes, key=lambda mistake: -mistake[0])[:_KEPT]
         self.ids += batch["id"]
@@ -82,10 +84,7 @@ class PredictionCollector(Callback):
 
 
 class Stopwatch(Callback):
-    """Images per second over all processes, of training and of validation, without what happens between them.
-
-    The first batch of each epoch, which waits for workers to start, is not counted.
-    """
+    """Images per second over all processes, of training and of validation, from the start of each epoch to its last batch."""
 
     def __init__(self) -> None:
         self.images = {"train": 0, "val": 0}
@@ -93,13 +92,19 @@ class Stopwatch(Callback):
         self._since = 0.0
 
     def rate(self, phase: str) -> float:
-        """Images per second in ``train`` or ``val``; nan before the second batch."""
-        return self.images[phase] / self.seconds[phase] if self.seconds[phase] > 0 else float("nan")
+        """Images per second in ``train`` or ``val``; 0 before the first batch."""
+        return self.images[phase] / self.seconds[phase] if self.images[phase] else 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = time.perf_counter()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._count("train", trainer, batch, batch_idx)
+        self._count("train", trainer, batch)
 
     def on_validation_batch_end(
         self,
@@ -110,11 +115,19 @@ class Stopwatch(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._count("val", trainer, batch, batch_idx)
+        self._count("val", trainer, batch)
 
-    def _count(self, phase: str, trainer: Trainer, batch: Any, batch_idx: int) -> None:
+    def _count(self, phase: str, trainer: Trainer, batch: Any) -> None:
         now = time.perf_counter()
-        if batch_idx > 0:
-            self.images[phase] += len(batch["id"]) * trainer.world_size
-            self.seconds[phase] += now - self._since
+        self.images[phase] += len(batch["id"]) * trainer.world_size
+        self.seconds[phase] += now - self._since
         self._since = now
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's rich progress bar without the logger's version number."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics

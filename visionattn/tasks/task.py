@@ -87,6 +87,8 @@ class VisionTask(LightningModule):
         """Loss and prediction for a batch; ``self.training`` tells training from validation."""
 
     def forward(self, images: Tensor) -> Any:
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
         return self.head(self._features(images, norm=True, intermediates_only=True))
 
     def setup(self, stage: str) -> None:
@@ -94,11 +96,6 @@ class VisionTask(LightningModule):
             self.to(memory_format=torch.channels_last)
         if self._compile:
             self._features = torch.compile(self.backbone.forward_intermediates)
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        if self.channels_last:
-            batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
-        return batch
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         output = self.step(batch)

@@ -1,0 +1,20 @@
+"""`import visionattn` is light, and timm knows the backbones whichever of the two is imported first."""
+
+import subprocess
+import sys
+
+import pytest
+
+QUESTION = "print('va_dinat_pico' in timm.list_models('va_*'))"
+
+
+@pytest.mark.parametrize("order", ["import timm, visionattn", "import visionattn, timm", "import visionattn.attention; import timm"])
+def test_registered_in_any_order(order):
+    done = subprocess.run([sys.executable, "-c", f"{order}; {QUESTION}"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_the_import_alone_loads_neither_torch_nor_timm_nor_hydra():
+    code = "import sys, visionattn; print([m for m in ('torch', 'timm', 'hydra', 'lightning') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

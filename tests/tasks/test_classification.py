@@ -1,0 +1,92 @@
+"""The classification task, without a trainer."""
+
+from functools import partial
+
+import pytest
+import torch
+
+import visionattn
+from visionattn.heads import ClassificationHead
+from visionattn.tasks import ClassificationTask
+
+
+def build(num_classes=10, **kwargs):
+    return ClassificationTask(
+        visionattn.create_backbone("swin_pico", num_classes=0),
+        ClassificationHead,
+        partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.05),
+        num_classes=num_classes,
+        monitor="val/top1",
+        **kwargs,
+    )
+
+
+@pytest.fixture
+def batch():
+    return {"image": torch.randn(4, 3, 32, 32), "target": torch.tensor([1, 2, 3, 4]), "id": list("abcd")}
+
+
+def test_training_loss_is_smoothed_cross_entropy(batch):
+    task = build(label_smoothing=0.1).train()
+    output = task.step(batch)
+    expected = torch.nn.functional.cross_entropy(output.prediction, batch["target"], label_smoothing=0.1)
+    torch.testing.assert_close(output.loss, expected)
+
+
+def test_validation_loss_is_plain_cross_entropy(batch):
+    task = build(label_smoothing=0.1, mixup_alpha=0.8).eval()
+    output = task.step(batch)
+    torch.testing.assert_close(output.loss, torch.nn.functional.cross_entropy(output.prediction, batch["target"]))
+
+
+def test_mixup_changes_images_and_targets_in_training_only(batch):
+    task = build(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.0).train()
+    original = batch["image"].clone()
+    output = task.step(batch | {"image": batch["image"].clone()})
+    plain = torch.nn.functional.cross_entropy(output.prediction, batch["target"])
+    assert not torch.isclose(output.loss, plain)
+    task.eval().step(batch)
+    assert torch.equal(batch["image"], original)
+
+
+def test_top1_and_top5_are_percentages():
+    task = build()
+    logits = torch.eye(10)
+    target = torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 8])
+    task.metrics.update(logits, target)
+    values = {name: float(value) for name, value in task.metrics.compute().items()}
+    assert values["top1"] == pytest.approx(90.0)
+    assert 90.0 <= values["top5"] <= 100.0
+
+
+def test_no_top5_for_five_classes():
+    assert set(build(num_classes=5).metrics.keys()) == {"top1"}
+
+
+def test_channels_last_and_checkpointing_do_not_change_the_output(batch):
+    torch.manual_seed(1)
+    plain = build()
+    other = build(channels_last=True, grad_checkpointing=True)
+    other.load_state_dict(plain.state_dict())
+    other.setup("fit")
+    torch.testing.assert_close(other.train()(batch["image"]), plain.train()(batch["image"]), rtol=1e-4, atol=1e-5)
+    assert other.backbone.stem.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_compiling_leaves_no_trace_in_the_checkpoint():
+    task = build(compile=True)
+    task.setup("fit")
+    assert task.state_dict().keys() == build().state_dict().keys()
+
+
+def test_layer_decay_needs_a_backbone_that_knows_its_layers():
+    class Plain(torch.nn.Module):
+        feature_info = [{"num_chs": 8, "reduction": 4}]  # noqa: RUF012
+
+        def forward_intermediates(self, x, **kwargs):
+            return [x]
+
+    with pytest.raises(ValueError, match="layer_decay needs a backbone with layer_of"):
+        ClassificationTask(
+            Plain(), ClassificationHead, partial(torch.optim.AdamW), num_classes=2, monitor="x", layer_decay=0.7
+        )

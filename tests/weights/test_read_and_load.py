@@ -1,0 +1,107 @@
+"""Checkpoints are data: read without running anything, and every name accounted for."""
+
+import os
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import visionattn
+from visionattn.errors import CheckpointError
+from visionattn.weights import load_weights, read_checkpoint, read_state_dict
+
+
+@pytest.fixture(scope="module")
+def model():
+    return visionattn.create_backbone("swin_pico", num_classes=4)
+
+
+def same(model, other):
+    return all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s}, lambda s: {"state_dict": s, "epoch": 3}])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "model."])
+def test_wrappers_and_prefixes_are_removed(model, wrap, prefix, tmp_path):
+    torch.save(wrap({prefix + name: tensor for name, tensor in model.state_dict().items()}), tmp_path / "w.pth")
+    other = visionattn.create_backbone("swin_pico", num_classes=4, weights=str(tmp_path / "w.pth"))
+    assert same(model, other)
+
+
+def test_averaged_weights_come_first(model):
+    averaged = {name: tensor + 1 for name, tensor in model.state_dict().items()}
+    state = read_state_dict({"state_dict": model.state_dict(), "state_dict_ema": averaged})
+    assert torch.equal(state["norm.weight"], averaged["norm.weight"])
+
+
+def test_safetensors(model, tmp_path):
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    other = visionattn.create_backbone("swin_pico", num_classes=4, weights=tmp_path / "w.safetensors")
+    assert same(model, other)
+
+
+def test_what_does_not_fit_is_listed(model):
+    state = dict(model.state_dict())
+    state["extra.weight"] = torch.zeros(1)
+    del state["norm.bias"]
+    state["head.fc.weight"] = torch.zeros(9, 128)
+    with pytest.raises(CheckpointError) as raised:
+        load_weights(model, state)
+    message = str(raised.value)
+    for part in ("3 entries", "missing: norm.bias", "not in the model: extra.weight", "head.fc.weight has shape (9, 128)"):
+        assert part in message
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path):
+    torch.save({"state_dict": Payload(str(tmp_path / "ran"))}, tmp_path / "evil.ckpt")
+    with pytest.raises(CheckpointError, match="more than tensors and plain values"):
+        read_checkpoint(tmp_path / "evil.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 torn"])
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_damaged_files_are_named(tmp_path, content, suffix):
+    path = tmp_path / f"torn{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="torn"):
+        read_checkpoint(path)
+
+
+def test_a_truncated_checkpoint_is_named(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    content = (tmp_path / "w.pth").read_bytes()
+    (tmp_path / "half.pth").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match="half.pth cannot be read"):
+        read_checkpoint(tmp_path / "half.pth")
+
+
+def test_a_zip_that_climbs_out_of_its_folder_writes_nothing(tmp_path):
+    with zipfile.ZipFile(tmp_path / "climb.ckpt", "w") as archive:
+        archive.writestr("../../escaped", "x")
+    with pytest.raises(CheckpointError, match=r"climb\.ckpt"):
+        read_checkpoint(tmp_path / "climb.ckpt")
+    assert not (tmp_path.parent / "escaped").exists()
+
+
+def test_a_safetensors_header_of_ten_gigabytes_is_refused_at_once(tmp_path):
+    (tmp_path / "big.safetensors").write_bytes((10 * 2**30).to_bytes(8, "little") + b"{}")
+    with pytest.raises(CheckpointError, match="big"):
+        read_checkpoint(tmp_path / "big.safetensors")
+
+
+def test_missing_and_empty(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no checkpoint at"):
+        read_checkpoint(tmp_path / "nowhere.ckpt")
+    torch.save({"epoch": 3}, tmp_path / "empty.ckpt")
+    with pytest.raises(CheckpointError, match="no tensors in it; its entries are epoch"):
+        read_state_dict(tmp_path / "empty.ckpt")
