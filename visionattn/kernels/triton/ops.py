@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.geometry import Geometry
+from visionattn.kernels.registry import register_attention_flops
 from visionattn.kernels.triton import launch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WIDEST_HEAD = 128
 
 
-@torch.library.custom_op("visionattn::triton_forward", mutates_args=())
+@torch.library.custom_op("visionattn::triton", mutates_args=())
 def triton_forward(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: list[int], cols: list[int], scale: float
 ) -> tuple[Tensor, Tensor]:
@@ -31,7 +32,7 @@ def _(
 
 @torch.library.custom_op("visionattn::triton_backward", mutates_args=())
 def triton_backward(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor, grad: Tensor,
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor,
     rows: list[int], cols: list[int], scale: float, maps: bool, table: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of q, k, v if `maps`, of the bias table (fp32) if `table`; empty tensors for what is not asked for."""
@@ -40,7 +41,7 @@ def triton_backward(
 
 @triton_backward.register_fake
 def _(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor, grad: Tensor,
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor,
     rows: list[int], cols: list[int], scale: float, maps: bool, table: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     dq, dk, dv = (q.new_empty(t.shape if maps else (0,)) for t in (q, k, v))
@@ -58,12 +59,13 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     q, k, v, bias, out, lse = ctx.saved_tensors
     maps, table = any(ctx.needs_input_grad[:3]), bias is not None and ctx.needs_input_grad[3]
-    dq, dk, dv, dtable = triton_backward(q, k, v, bias, out, lse, grad, ctx.rows, ctx.cols, ctx.scale, maps, table)
+    dq, dk, dv, dtable = triton_backward(grad, q, k, v, bias, out, lse, ctx.rows, ctx.cols, ctx.scale, maps, table)
     found = [dq, dk, dv] if maps else [None, None, None]
     return *found, dtable.to(bias.dtype) if table else None, None, None, None
 
 
 triton_forward.register_autograd(_differentiate, setup_context=_save)
+register_attention_flops("triton")
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
