@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from visionattn.kernels import cpp, reference, tiled
+from visionattn.kernels import cpp, flex, natten, reference, tiled, triton, xformers
 from visionattn.kernels.op import Backend
 
-WINDOW: tuple[Backend, ...] = (cpp.WINDOW, tiled.WINDOW, reference.WINDOW)
-NEIGHBORHOOD: tuple[Backend, ...] = (cpp.NEIGHBORHOOD, tiled.NEIGHBORHOOD, reference.NEIGHBORHOOD)
+WINDOW: tuple[Backend, ...] = (
+    triton.WINDOW,
+    cpp.WINDOW,
+    tiled.WINDOW,
+    xformers.WINDOW,
+    flex.WINDOW,
+    reference.WINDOW,
+)
+NEIGHBORHOOD: tuple[Backend, ...] = (
+    triton.NEIGHBORHOOD,
+    cpp.NEIGHBORHOOD,
+    tiled.NEIGHBORHOOD,
+    natten.NEIGHBORHOOD,
+    flex.NEIGHBORHOOD,
+    reference.NEIGHBORHOOD,
+)

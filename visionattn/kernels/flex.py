@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from visionattn.kernels.geometry import AxisRule, Geometry
 from visionattn.kernels.op import Backend
+
+if TYPE_CHECKING:  # a second to import, so only where it is used
+    from torch.nn.attention.flex_attention import BlockMask
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 NARROWEST_HEAD = 16
@@ -53,6 +56,8 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
 @lru_cache(maxsize=1)
 def compiled() -> Callable[..., Tensor]:
     """FlexAttention as a kernel: uncompiled it would hold the whole (H * W)^2 matrix."""
+    from torch.nn.attention.flex_attention import flex_attention
+
     run: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=False)
     return run
 
@@ -100,5 +105,5 @@ def bias_mod(geometry: Geometry, height: int, width: int, bias: Tensor) -> Mod:
     return add
 
 
-WINDOW: Backend | None = Backend("flex", attend, refuses)
-NEIGHBORHOOD: Backend | None = Backend("flex", attend, refuses)
+WINDOW = Backend("flex", attend, refuses)
+NEIGHBORHOOD = Backend("flex", attend, refuses)

@@ -82,5 +82,4 @@ def _cpu_reason(q: Tensor, k: Tensor, v: Tensor) -> str:
     return ""
 
 
-WINDOW: Backend | None = None
-NEIGHBORHOOD: Backend | None = Backend("natten", attend, refuses)
+NEIGHBORHOOD = Backend("natten", attend, refuses)

@@ -81,5 +81,4 @@ def _offsets(rule: AxisRule, device: torch.device) -> Tensor:
     return place[None, :] - place[:, None] + rule.size - 1
 
 
-WINDOW: Backend | None = Backend("xformers", attend, refuses)
-NEIGHBORHOOD: Backend | None = None
+WINDOW = Backend("xformers", attend, refuses)
