@@ -65,9 +65,10 @@ def compiled() -> Callable[..., Tensor]:
 @lru_cache(maxsize=64)
 def block_mask(geometry: Geometry, height: int, width: int, device: torch.device) -> BlockMask:
     """Which key blocks each query block needs, from the two axes' rules."""
-    return create_block_mask(
-        mask_mod(geometry, height, width, device), None, None, height * width, height * width, device
-    )
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    tokens = height * width
+    return create_block_mask(mask_mod(geometry, height, width, device), None, None, tokens, tokens, device)
 
 
 def mask_mod(geometry: Geometry, height: int, width: int, device: torch.device) -> Mod:
