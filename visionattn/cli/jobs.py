@@ -79,20 +79,16 @@ def run_child(spec: dict[str, Any]) -> int:
 
 def show(cfg: DictConfig, request: Request) -> int:
     """`--cfg job|hydra|all`: prints the configuration."""
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import OmegaConf
 
     from visionattn.config.hydra_nodes import resolvable
+    from visionattn.config.messages import plain, unresolved_plain
 
-    with resolvable(cfg) as whole, open_dict(whole):
-        text = OmegaConf.to_yaml(whole, resolve=False) if not request.resolve else None
-        if request.cfg != "all":
-            if request.resolve:
-                OmegaConf.resolve(whole if request.cfg == "job" else whole.hydra)
-            part = OmegaConf.masked_copy(
-                whole, [str(key) for key in whole if (key == "hydra") == (request.cfg == "hydra")]
-            )
-            text = OmegaConf.to_yaml(part, resolve=False)
-        print(text or OmegaConf.to_yaml(whole, resolve=True), end="")
+    with resolvable(cfg) as whole:
+        names = [str(name) for name in whole if request.cfg == "all" or (name == "hydra") == (request.cfg == "hydra")]
+        written = unresolved_plain(whole)
+        values = {name: plain(whole[name]) if request.resolve else written[name] for name in names}
+    print(OmegaConf.to_yaml(OmegaConf.create(values), resolve=False), end="")
     return 0
 
 

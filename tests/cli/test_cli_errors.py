@@ -1,0 +1,123 @@
+"""Mistakes on the command line: the exit code, one sentence on stderr, and nothing run."""
+
+import pytest
+
+from visionattn.cli import main
+
+MISTAKES = {
+    "trian": "unknown command trian; did you mean train?",
+    "train --dry": "unknown option --dry; did you mean --dry-run?",
+    "train --experimental-rerun=x.pickle": "unknown option --experimental-rerun",
+    "train --config-dir": "--config-dir needs a value",
+    "train --cfg everything": "--cfg is job, hydra or all",
+    "train small": "'small' is not an override; write key=value",
+    "train allow=os": "allow=os: only your own packages",
+    "train allow=[torch.hub]": "allow=torch.hub: only your own packages",
+    "train trainer.max_epoch=3": "unknown key trainer.max_epoch; did you mean trainer.max_epochs?",
+    "train mixer@backbone.mixers.s2=windw": "did you mean window? Choices: neighborhood, window",
+    "train backbone=small,tiny": "add -m to try each",
+    "train -m backbone=small,tinny": "in the job backbone=tinny: there is no backbone called tinny",
+    "train -m trainer.max_epochs=1,2 sed=1": "unknown key sed; did you mean seed?",
+    "train seed=${nothing}": "nothing",
+    "train backbone._target_=os.system": "backbone: _target_ 'os.system' is refused",
+    "train -m backbone._target_=torch.nn.Linear,torch.load": "in the job backbone._target_=torch.load: backbone: _target_",
+    "train +hydra.callbacks.a._target_=os.system": "hydra.callbacks.a: _target_ 'os.system' is refused",
+    "train -m +hydra.sweeper.params.seed=1,2": "Sweeping over Hydra",
+    "train +hydra.job.env_set.PYTHONPATH=/tmp": "hydra.job.env_set.PYTHONPATH",
+    "evaluate": "evaluate needs the value of ckpt; for example: visionattn evaluate ckpt=",
+    "evaluate ckpt=x ckpt.y=1": "ckpt.y",
+    "list": "say what to list",
+    "list bakbones": "cannot list bakbones; did you mean backbones?",
+    "list backbones zzz*": "no backbone matches zzz*; there are small, tiny",
+}
+
+
+@pytest.mark.parametrize(("line", "message"), MISTAKES.items(), ids=list(MISTAKES))
+def test_mistakes(train, capsys, tmp_path, line, message):
+    assert main(line.split()) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("visionattn: ")
+    assert "Traceback" not in printed.err
+    assert printed.err.count("\n") == 1
+    assert train.calls == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_user_error_in_a_job(train, capsys):
+    assert main(["train", "name=user_error"]) == 1
+    assert capsys.readouterr().err == "visionattn: there is no folder x; give data.dir=...\n"
+
+
+def test_a_bug_keeps_its_traceback(train):
+    with pytest.raises(ZeroDivisionError, match="oops"):
+        main(["train", "name=bug"])
+
+
+def test_interrupted(train, capsys):
+    assert main(["train", "name=ctrl_c"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_full_error_on_request(train, capsys, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert main(["train", "trainer.max_epoch=3"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_overview(capsys, arguments):
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    for word in ("train", "evaluate", "export", "benchmark", "data", "list", "--dry-run", "-m", "allow=[my_package]"):
+        assert word in text
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "export", "benchmark", "data", "list"])
+def test_help_of_a_command(train, capsys, command):
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"visionattn {command}" in text
+    assert train.calls == []
+
+
+def test_help_shows_the_groups(train, capsys):
+    main(["train", "--help"])
+    assert "neighborhood, window" in capsys.readouterr().out
+
+
+def test_list(train, capsys, tree, tmp_path):
+    assert main(["list", "mixers"]) == 0
+    text = capsys.readouterr().out
+    assert "window" in text
+    assert "windows" in text  # the comment that opens the file
+    assert main(["list", "mixers", "win*"]) == 0
+    assert "neighborhood" not in capsys.readouterr().out
+    mine = tree(tmp_path / "mine", {"mixer/own.yaml": "# mine\na: 1\n"})
+    assert main(["list", "mixers", "--config-dir", str(mine)]) == 0
+    assert "own" in capsys.readouterr().out
+
+
+def test_list_of_backbones_shows_the_card(train, capsys, tree, conf):
+    card = "card: {params: 28288354, gmacs: 4.51, top1: 81.3}\n"
+    tree(conf, {"backbone/carded.yaml": "# Swin-T\n" + card})
+    assert main(["list", "backbones", "card*"]) == 0
+    text = capsys.readouterr().out
+    for word in ("28.29 M", "4.51", "81.3", "Swin-T"):
+        assert word in text
+
+
+def test_cfg(train, capsys):
+    assert main(["train", "--cfg", "job", "seed=7"]) == 0
+    text = capsys.readouterr().out
+    assert "seed: 7" in text
+    assert "\nhydra:" not in text
+    assert main(["train", "--cfg", "job", "--resolve"]) == 0
+    assert "name: tiny" in capsys.readouterr().out
+    assert main(["train", "--cfg", "hydra"]) == 0
+    assert capsys.readouterr().out.startswith("hydra:")
+    assert main(["train", "--cfg", "all"]) == 0
+    text = capsys.readouterr().out
+    assert "\nhydra:" in text
+    assert "seed: 0" in text
+    assert train.calls == []
