@@ -194,4 +194,4 @@ def test_two_processes(train, conf, tmp_path, name):
     assert done.returncode == (0 if name == "good" else 1)
     assert ("0" in written) is (name == "good")
     if name == "fails_1":
-        assert "process 1 failed: this part broke" in done.stdout
+        assert "failed: process 1 failed: this part broke" in done.stderr
