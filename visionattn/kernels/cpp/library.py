@@ -19,6 +19,10 @@ TILE = 4
 """Neighborhood queries of a tile, per axis: 4 x 4 fills the 16 lanes with the fewest keys."""
 
 
+JOBS = 32
+"""Backward jobs to aim at: enough to share out, few enough that each sums several images' bias gradients."""
+
+
 class Axis(ctypes.Structure):
     _fields_ = (
         ("tiles", ctypes.c_int32),
@@ -33,7 +37,7 @@ class Map(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("batch", "row", "col", "head")))
 
 
-INTEGERS = ("batch", "height", "width", "heads", "depth", "value_depth", "table_rows", "table_cols", "threads", "reserved")
+INTEGERS = ("batch", "height", "width", "heads", "depth", "value_depth", "table_rows", "table_cols", "threads", "images")
 MAPS = ("q", "k", "v", "out", "grad", "dq", "dk", "dv")
 ARRAYS = ("bias", "stats", "dbias")
 
@@ -76,14 +80,19 @@ def backward(
     scale: float,
 ) -> Gradients:
     dq, dk, dv = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
-    maps = {"q": dense(q), "k": dense(k), "v": dense(v), "out": dense(out), "grad": dense(grad)}
-    maps |= {"dq": dq, "dk": dk, "dv": dv}
-    per_image = None if bias is None else stats.new_empty((q.shape[0], *bias.shape))
-    arrays = {"bias": table(bias, stats.dtype), "stats": stats.contiguous(), "dbias": per_image}
+    maps = {"q": dense(q), "k": dense(k), "v": dense(v), "grad": dense(grad), "dq": dq, "dk": dk, "dv": dv}
+    parts = -(-q.shape[0] // images_per_job(q))
+    tables = None if bias is None else stats.new_empty((parts, *bias.shape))
+    arrays = {"bias": table(bias, stats.dtype), "stats": stats.contiguous(), "dbias": tables}
     call("backward", maps, arrays, geometry, scale)
-    if bias is None or per_image is None:
+    if bias is None or tables is None:
         return dq, dk, dv, q.new_empty(0)
-    return dq, dk, dv, per_image.sum(0).to(bias.dtype)
+    return dq, dk, dv, tables.sum(0).to(bias.dtype)
+
+
+def images_per_job(q: Tensor) -> int:
+    """Images whose bias gradients one backward job sums: as many as leave JOBS jobs, whatever the number of threads."""
+    return max(1, q.shape[0] * q.shape[3] // JOBS)
 
 
 def dense(x: Tensor) -> Tensor:
@@ -103,7 +112,8 @@ def call(
     batch, height, width, heads, depth = q.shape
     if not q.numel():
         return
-    numbers = (batch, height, width, heads, depth, maps["v"].shape[-1], *geometry.table_shape, torch.get_num_threads(), 0)
+    numbers = (batch, height, width, heads, depth, maps["v"].shape[-1], *geometry.table_shape)
+    numbers += (torch.get_num_threads(), images_per_job(q))
     problem = Problem(*numbers, scale, axis(geometry.rows, height), axis(geometry.cols, width))
     for name, tensor in maps.items():
         setattr(problem, name, Map(tensor.data_ptr(), *tensor.stride()[:4]))

@@ -15,11 +15,11 @@ struct Axis { int32_t tiles, shapes; const Tile* tile; const Shape* shape; const
 struct Map { void* data; int64_t batch, row, col, head; };   // strides in elements; channels are contiguous
 
 struct Problem {
-    int32_t batch, height, width, heads, depth, value_depth, table_rows, table_cols, threads, reserved;
+    int32_t batch, height, width, heads, depth, value_depth, table_rows, table_cols, threads, images;
     double scale;
     Axis rows, cols;
-    Map q, k, v, out, grad, dq, dk, dv;
-    void *bias, *stats, *dbias;  // (N, rows, cols); (B, H, W, N, 2): largest logit and 1 / sum; (B, N, rows, cols)
+    Map q, k, v, out, grad, dq, dk, dv;  // images: of one backward job
+    void *bias, *stats, *dbias;  // (N, rows, cols); (B, H, W, N, 2): largest logit and 1 / sum; (jobs, N, rows, cols)
 };
 
 template <class T> struct Aligned {  // zeros, where vectors may lie
@@ -37,15 +37,15 @@ template <class S> inline S* at(const Map& map, int b, int y, int x, int head) {
 
 inline int vectors(int width) { return (width + LANES - 1) / LANES; }
 
-// Calls work(job, worker) for every job, the workers taking jobs as they come. Results may not depend on who takes which.
+// Calls work(job) for every job, threads taking jobs as they come. Results may not depend on who takes which.
 template <class F> void parallel(int jobs, int threads, F work) {
     std::atomic<int> next{0};
-    auto run = [&](int worker) {
-        for (int job; (job = next.fetch_add(1)) < jobs;) work(job, worker);
+    auto run = [&] {
+        for (int job; (job = next.fetch_add(1)) < jobs;) work(job);
     };
     std::vector<std::thread> others;
-    for (int i = 1; i < threads && i < jobs; ++i) others.emplace_back(run, i);
-    run(0);
+    for (int i = 1; i < threads && i < jobs; ++i) others.emplace_back(run);
+    run();
     for (auto& other : others) other.join();
 }
 

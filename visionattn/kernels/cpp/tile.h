@@ -7,7 +7,7 @@
 template <class C> struct Additive {
     explicit Additive(const Problem& p) : offsets(p), heads(p.bias ? p.heads : needed(p) ? 1 : 0), data(offsets.total() * heads) {
         const int pairs = p.rows.shapes * p.cols.shapes;
-        parallel(heads * pairs, p.threads, [&](int job, int) { fill(p, job / pairs, job % pairs); });
+        parallel(heads * pairs, p.threads, [&](int job) { fill(p, job / pairs, job % pairs); });
     }
     static bool needed(const Problem& p) { return hides(p.rows) || hides(p.cols); }
     static bool hides(const Axis& axis) {
@@ -35,44 +35,50 @@ template <class C> struct Additive {
     Aligned<V<C>> data;
 };
 
-// Gradients of one image and head: keys and values as maps of padded rows, the bias as Additive lays it out.
+// Gradients of one head: keys and values of one image as maps of padded rows; the bias, as Additive lays it out, of several images.
 template <class C> struct Gradients {
-    Gradients(const Problem& p, size_t offsets)
-        : k(size_t(p.height) * p.width * vectors(p.depth)), v(size_t(p.height) * p.width * vectors(p.value_depth)), bias(p.bias ? offsets : 0) {}
-    template <class S> void write(const Problem& p, const Offsets& offsets, int b, int head) {
-        write_map<S>(p, p.dk, k, p.depth, b, head);
-        write_map<S>(p, p.dv, v, p.value_depth, b, head);
-        if (p.bias) write_bias(p, offsets, b, head);
+    Gradients(const Problem& p, const Offsets& offsets)
+        : p(p), offsets(offsets), k(size_t(p.height) * p.width * vectors(p.depth)), v(size_t(p.height) * p.width * vectors(p.value_depth)),
+          bias(p.bias ? offsets.total() : 0) {}
+    template <class S> void write_maps(int b, int head) {
+        write_map<S>(p.dk, k, p.depth, b, head);
+        write_map<S>(p.dv, v, p.value_depth, b, head);
     }
-    template <class S> void write_map(const Problem& p, const Map& to, const Aligned<V<C>>& from, int depth, int b, int head) {
-        const C* source = reinterpret_cast<const C*>(from.data);
+    // Writes one map and leaves zeros behind.
+    template <class S> void write_map(const Map& to, Aligned<V<C>>& from, int depth, int b, int head) {
+        const int pitch = vectors(depth);
+        V<C>* source = from.data;
         for (int y = 0; y < p.height; ++y)
-            for (int x = 0; x < p.width; ++x, source += vectors(depth) * LANES) {
+            for (int x = 0; x < p.width; ++x, source += pitch) {
+                const C* number = reinterpret_cast<const C*>(source);
                 S* row = at<S>(to, b, y, x, head);
-                for (int d = 0; d < depth; ++d) store(row[d], source[d]);
+                for (int d = 0; d < depth; ++d) store(row[d], number[d]);
+                for (int i = 0; i < pitch; ++i) source[i] = V<C>{};
             }
     }
-    void write_bias(const Problem& p, const Offsets& offsets, int b, int head) {
+    void write_bias(int part, int head) {
         const size_t size = size_t(p.table_rows) * p.table_cols;
-        C* table = static_cast<C*>(p.dbias) + (size_t(b) * p.heads + head) * size;
+        C* table = static_cast<C*>(p.dbias) + (size_t(part) * p.heads + head) * size;
         for (size_t i = 0; i < size; ++i) table[i] = 0;
         for (int pair = 0; pair < p.rows.shapes * p.cols.shapes; ++pair) {
-            const V<C>* from = bias.data + offsets.first[pair];
+            const C* from = reinterpret_cast<const C*>(bias.data + offsets.first[pair]);
             each_pair(p, p.rows.shape[pair / p.cols.shapes], p.cols.shape[pair % p.cols.shapes],
                       [&](size_t place, int lane, int row, int col, bool visible) {
-                          if (visible) table[row * p.table_cols + col] += from[place][lane];
+                          if (visible) table[row * p.table_cols + col] += from[place * LANES + lane];
                       });
         }
     }
+    const Problem& p;
+    const Offsets& offsets;
     Aligned<V<C>> k, v, bias;
 };
 
 template <class S> struct TileWork {
     using C = typename Compute<S>::type;
-    TileWork(const Problem& p, int b, int head)
-        : p(p), b(b), head(head), wide(vectors(p.depth)), value_wide(vectors(p.value_depth)), most_keys(most(p.rows) * most(p.cols)),
+    TileWork(const Problem& p, int b)
+        : p(p), b(b), wide(vectors(p.depth)), value_wide(vectors(p.value_depth)), most_keys(most(p.rows) * most(p.cols)),
           place(most_keys), key(vectors(most_keys * p.depth) + 1), value(vectors(most_keys * p.value_depth) + 1), logits(most_keys),
-          weights(most_keys), q_rows(LANES * wide), q(LANES * wide), o_rows(LANES * value_wide), o(LANES * value_wide),
+          weights(most_keys), q_rows(LANES * wide), q(LANES * wide), o(LANES * value_wide),
           g_rows(LANES * value_wide), g(LANES * value_wide) {}
 
     static int most(const Axis& axis) {
@@ -82,8 +88,8 @@ template <class S> struct TileWork {
     }
 
     // Packs the tile's keys and values.
-    void enter(const Tile& rows, const Tile& cols) {
-        y = rows, x = cols;
+    void enter(const Tile& rows, const Tile& cols, int of_head) {
+        y = rows, x = cols, head = of_head;
         ys = p.rows.shape[y.shape], xs = p.cols.shape[x.shape];
         keys = ys.keys * xs.keys;
         queries = ys.queries * xs.queries;
@@ -95,6 +101,22 @@ template <class S> struct TileWork {
                 place[i] = row * p.width + col;
                 copy(at<S>(p.k, b, row, col, head), p.depth, C(1), to_key + size_t(i) * p.depth);
                 copy(at<S>(p.v, b, row, col, head), p.value_depth, C(1), to_value + size_t(i) * p.value_depth);
+            }
+    }
+
+    // Asks for the memory of a tile that will be entered soon: its rows lie far apart, and the CPU cannot guess them.
+    void expect(const Tile& rows, const Tile& cols, int head, bool grads) const {
+        const Shape &ys = p.rows.shape[rows.shape], &xs = p.cols.shape[cols.shape];
+        expect_rows(p.k, p.depth, rows.key, rows.step, ys.keys, cols.key, cols.step, xs.keys, head);
+        expect_rows(p.v, p.value_depth, rows.key, rows.step, ys.keys, cols.key, cols.step, xs.keys, head);
+        expect_rows(p.q, p.depth, rows.query, rows.step, ys.queries, cols.query, cols.step, xs.queries, head);
+        if (grads) expect_rows(p.grad, p.value_depth, rows.query, rows.step, ys.queries, cols.query, cols.step, xs.queries, head);
+    }
+    void expect_rows(const Map& map, int depth, int y, int dy, int ny, int x, int dx, int nx, int head) const {
+        for (int r = 0; r < ny; ++r)
+            for (int c = 0; c < nx; ++c) {
+                const char* row = reinterpret_cast<const char*>(at<S>(map, b, y + r * dy, x + c * dx, head));
+                for (size_t byte = 0; byte < depth * sizeof(S); byte += 64) __builtin_prefetch(row + byte);
             }
     }
 
@@ -123,10 +145,8 @@ template <class S> struct TileWork {
         locate(block);
         read(p.q, p.depth, C(p.scale), q_rows, q);
         read(p.grad, p.value_depth, C(1), g_rows, g);
-        read(p.out, p.value_depth, C(1), o_rows, o);
         V<C> most = {}, inverse = {}, delta = {};
         for (int lane = 0; lane < lanes; ++lane) most[lane] = stats(lane)[0], inverse[lane] = stats(lane)[1];
-        for (int e = 0; e < p.value_depth; ++e) delta += o.data[e] * g.data[e];
         product<C>(q.data, p.depth, as_keys(), 1, p.depth, keys, added, logits.data);
         for (int i = 0; i < keys; ++i) {
             logits.data[i] -= most;
@@ -135,6 +155,7 @@ template <class S> struct TileWork {
         }
         scatter<C>(logits.data, g_rows.data, keys, lanes, value_wide, place.data(), reinterpret_cast<C*>(grads.v.data));
         product<C>(g.data, p.value_depth, as_values(), 1, p.value_depth, keys, nullptr, weights.data);
+        for (int i = 0; i < keys; ++i) delta += logits.data[i] * weights.data[i];
         for (int i = 0; i < keys; ++i) weights.data[i] = logits.data[i] * (weights.data[i] - delta);
         if (bias)
             for (int i = 0; i < keys; ++i) bias[i] += weights.data[i];
@@ -191,10 +212,10 @@ template <class S> struct TileWork {
     }
 
     const Problem& p;
-    int b, head, wide, value_wide, most_keys;
+    int b, wide, value_wide, most_keys;
     Tile y, x;
     Shape ys, xs;
-    int keys, queries, blocks, lanes, rows[LANES], cols[LANES];
+    int head, keys, queries, blocks, lanes, rows[LANES], cols[LANES];
     std::vector<int> place;
-    Aligned<V<C>> key, value, logits, weights, q_rows, q, o_rows, o, g_rows, g;
+    Aligned<V<C>> key, value, logits, weights, q_rows, q, o, g_rows, g;
 };
