@@ -30,15 +30,7 @@ def make_shapes(
     Raises ConfigError for an unknown layout or impossible numbers, DataError where `dir` holds anything else than the
     same set.
     """
-    if layout not in WRITERS:
-        raise ConfigError(f"unknown layout {layout!r}; known are {', '.join(WRITERS)}")
-    if image_size < 32 or num_train < 1 or num_val < 1:
-        raise ConfigError(
-            "image_size must be at least 32, num_train and num_val at least 1, "
-            f"got {image_size}, {num_train} and {num_val}"
-        )
-    if layout == "imagenet" and min(num_train, num_val) < len(SHAPE_NAMES):
-        raise ConfigError(f"the imagenet layout needs a picture of each of the {len(SHAPE_NAMES)} classes per split")
+    _check_request(layout, num_train, num_val, image_size)
     root = Path(dir).expanduser()
     settings: dict[str, Any] = {
         "made_by": "visionattn shapes",
@@ -57,6 +49,18 @@ def make_shapes(
     summary = {**settings, "complete": True, "splits": counts, "classes": list(SHAPE_NAMES)}
     _write(root, summary)
     return {**summary, "dir": str(root)}
+
+
+def _check_request(layout: str, num_train: int, num_val: int, image_size: int) -> None:
+    if layout not in WRITERS:
+        raise ConfigError(f"unknown layout {layout!r}; known are {', '.join(WRITERS)}")
+    if image_size < 32 or num_train < 1 or num_val < 1:
+        raise ConfigError(
+            "image_size must be at least 32, num_train and num_val at least 1, "
+            f"got {image_size}, {num_train} and {num_val}"
+        )
+    if layout == "imagenet" and min(num_train, num_val) < len(SHAPE_NAMES):
+        raise ConfigError(f"the imagenet layout needs a picture of each of the {len(SHAPE_NAMES)} classes per split")
 
 
 def _claim(root: Path, settings: dict[str, Any]) -> None:
