@@ -1,5 +1,8 @@
 """Mistakes on the command line: the exit code, one sentence on stderr, and nothing run."""
 
+import subprocess
+import sys
+
 import pytest
 
 from visionattn.cli import main
@@ -20,7 +23,7 @@ MISTAKES = {
     "train -m trainer.max_epochs=1,2 sed=1": "unknown key sed; did you mean seed?",
     "train seed=${nothing}": "nothing",
     "train backbone._target_=os.system": "backbone: _target_ 'os.system' is refused",
-    "train -m backbone=small,tinny": "in the job backbone=tinny: there is no backbone called tinny",
+    "train -m backbone._target_=torch.nn.Linear,torch.load": "in the job backbone._target_=torch.load: backbone:",
     "train +hydra.callbacks.a._target_=os.system": "hydra.callbacks.a: _target_ 'os.system' is refused",
     "train -m +hydra.sweeper.params.seed=1,2": "Sweeping over Hydra",
     "train +hydra.job.env_set.PYTHONPATH=/tmp": "hydra.job.env_set.PYTHONPATH",
@@ -121,3 +124,21 @@ def test_cfg(train, capsys):
     assert "hydra:\n  run:" in text
     assert "seed: 0" in text
     assert train.calls == []
+
+
+def test_help_lists_and_mistakes_do_not_wait_for_torch():
+    """With the shipped configuration, in a fresh interpreter."""
+    code = """
+import sys
+from visionattn.cli import main
+assert main(["--help"]) == 0
+assert "hydra" not in sys.modules, "help imports hydra"
+assert main(["list", "backbones"]) == 0
+assert main(["train", "trainer.max_epoch=3"]) == 2
+assert main(["train", "backbone=no_such_backbone"]) == 2
+assert main(["train", "optim._target_=torch.hub.load"]) == 2
+assert main(["train", "-m", "seed=1,2", "optim._target_=os.system"]) == 2
+heavy = {"torch", "timm", "lightning", "torchvision"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
