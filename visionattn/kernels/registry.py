@@ -1,4 +1,5 @@
-"""Turns a pair of plain functions into a registered torch op: fake rule, autograd rule and FLOP counts, the same for every backend.
+"""Turns a pair of plain functions into a registered torch op: fake rule, autograd rule and FLOP counts, the same for
+every backend.
 
 Legend: B batch, H W map, N heads, D head width of queries and keys, E head width of values.
 """
@@ -21,10 +22,11 @@ Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 class Kernel:
     """The two functions of a backend.
 
-    forward(q, k, v, bias, geometry, scale) -> (out (B, H, W, N, E), stats): both contiguous; stats has the shape `stats_shape(q)`.
-    backward(grad, q, k, v, bias, out, stats, geometry, scale) -> the gradients of q, k, v, contiguous and of their type, and of the
-    bias table, contiguous and of the bias's type; an empty tensor stands for the last one where bias is None.
-    stats_shape(q): shape of what forward leaves to backward beside the output, in `stats_dtype(q.dtype)`.
+    forward(q, k, v, bias, geometry, scale) -> (out (B, H, W, N, E), stats): both contiguous; stats has the shape
+    `stats_shape(q)`. backward(grad, q, k, v, bias, out, stats, geometry, scale) -> the gradients of q, k, v,
+    contiguous and of their type, and of the bias table, contiguous and of the bias's type; an empty tensor stands for
+    the last one where bias is None. stats_shape(q): shape of what forward leaves to backward beside the output, in
+    `stats_dtype(q.dtype)`.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], tuple[Tensor, Tensor]]
@@ -111,9 +113,11 @@ def _backward_op(name: str, kernel: Kernel):
 
 
 def register_attention_flops(name: str) -> None:
-    """FLOP formulas of `visionattn::<name>` and its backward, whose arguments must be those of `register_attention`'s ops.
+    """FLOP formulas of `visionattn::<name>` and its backward, whose arguments must be those of `register_attention`'s
+    ops.
 
-    Counted are real pairs of query and key only: 2 * (D + E) each and head forward, twice that backward (recomputation not counted).
+    Counted are real pairs of query and key only: 2 * (D + E) each and head forward, twice that backward
+    (recomputation not counted).
     """
 
     def forward(q_shape, k_shape, v_shape, bias_shape, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:

@@ -1,7 +1,7 @@
 """Index tables of the `tiled` backend: how a map becomes tiles of one size, and how tiles become a map again.
 
-Legend: T tiles of a map, Q queries and K keys of a tile (padded to the largest), N heads, D width. Tables depend on the geometry and the
-map's size alone and are cached; the bias enters in `additive` and `fold`.
+Legend: T tiles of a map, Q queries and K keys of a tile (padded to the largest), N heads, D width. Tables depend on
+the geometry and the map's size alone and are cached; the bias enters in `additive` and `fold`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from visionattn.kernels.geometry import AxisRule, Geometry
 from visionattn.kernels.tiles import Shape, Tile, axis_tiles
 
 TILE = 7
-"""Neighborhood queries of a tile, per axis: measured best for kernel 7 (smaller: many small products; larger: more masked work)."""
+"""Neighborhood queries of a tile, per axis: best for kernel 7 (smaller: many small products; larger: more masked work)."""
 
 
 @dataclass(frozen=True)
 class AxisPlan:
-    """One axis: positions of the tiles' queries (t, Q) and keys (t, K), padded with a tile's own last one; per distinct shape of a tile (s):
-    which pairs are visible (s, Q, K), their bias index (s, Q, K); and the shape of each tile."""
+    """One axis: positions of the tiles' queries (t, Q) and keys (t, K), padded with a tile's own last one; per distinct
+    shape of a tile (s): which pairs are visible (s, Q, K) and their bias index (s, Q, K); the shape of each tile
+    (t)."""
 
+    rule: AxisRule
     tiles: tuple[Tile, ...]
     query: Tensor
     query_valid: Tensor
@@ -32,40 +34,62 @@ class AxisPlan:
     shape_of: Tensor
     visible: Tensor
     index: Tensor
-    table: int
 
 
 def axis_plan(rule: AxisRule, length: int, device: torch.device) -> AxisPlan:
     tiles = axis_tiles(rule, length, TILE)
-    shapes = list(dict.fromkeys(tile.shape for tile in tiles))
-    queries, keys = max(s.queries for s in shapes), max(s.keys for s in shapes)
-
-    def padded(positions: range, size: int) -> list[int]:
-        return [*positions, *[positions[-1]] * (size - len(positions))]
-
-    def tensor(values: list) -> Tensor:
-        return torch.tensor(values, device=device)
-
-    visible, index = zip(*(_pairs(shape, queries, keys, rule.size) for shape in shapes), strict=True)
+    bundles = bundle_windows(tiles) if rule.is_window else [(tile,) for tile in tiles]
+    shapes = [tuple(tile.shape for tile in bundle) for bundle in bundles]
+    distinct = list(dict.fromkeys(shapes))
+    query = [[p for tile in bundle for p in tile.query_positions()] for bundle in bundles]
+    key = [[p for tile in bundle for p in tile.key_positions()] for bundle in bundles]
+    queries, keys = max(map(len, query)), max(map(len, key))
+    visible, index = zip(*(_pairs(shape, queries, keys, rule.size) for shape in distinct), strict=True)
     return AxisPlan(
+        rule,
         tiles,
-        query=tensor([padded(tile.queries(), queries) for tile in tiles]),
-        query_valid=tensor([[i < tile.shape.queries for i in range(queries)] for tile in tiles]),
-        key=tensor([padded(tile.keys(), keys) for tile in tiles]),
-        shape_of=tensor([shapes.index(tile.shape) for tile in tiles]),
+        query=torch.tensor([_padded(run, queries) for run in query], device=device),
+        query_valid=torch.tensor([[i < len(run) for i in range(queries)] for run in query], device=device),
+        key=torch.tensor([_padded(run, keys) for run in key], device=device),
+        shape_of=torch.tensor([distinct.index(shape) for shape in shapes], device=device),
         visible=torch.stack(visible).to(device),
         index=torch.stack(index).to(device),
-        table=2 * rule.size - 1,
     )
 
 
-def _pairs(shape: Shape, queries: int, keys: int, size: int) -> tuple[Tensor, Tensor]:
-    """Visibility and bias index of one shape's pairs, padded; padding queries see what the last one sees."""
-    i = torch.arange(queries).clamp(max=shape.queries - 1)
-    j = torch.arange(keys)
-    low, high = torch.tensor(shape.low)[i][:, None], torch.tensor(shape.high)[i][:, None]
-    index = (j[None] + shape.lead - i[:, None] + size - 1).clamp(0, 2 * size - 2)
-    return (j[None] >= low) & (j[None] < high), index
+def bundle_windows(tiles: tuple[Tile, ...]) -> list[tuple[Tile, ...]]:
+    """Windows that the border cuts share a tile where they fit into one: as many tiles as if the map were rolled."""
+    size = max(tile.shape.queries for tile in tiles)
+    bundles: list[tuple[Tile, ...]] = [(tile,) for tile in tiles if tile.shape.queries == size]
+    rest: tuple[Tile, ...] = ()
+    for tile in tiles:
+        if tile.shape.queries == size:
+            continue
+        if sum(other.shape.queries for other in rest) + tile.shape.queries > size:
+            bundles.append(rest)
+            rest = ()
+        rest = (*rest, tile)
+    return [*bundles, rest] if rest else bundles
+
+
+def _padded(positions: list[int], size: int) -> list[int]:
+    return positions + [positions[-1]] * (size - len(positions))
+
+
+def _pairs(shapes: tuple[Shape, ...], queries: int, keys: int, size: int) -> tuple[Tensor, Tensor]:
+    """Visibility and bias index of the pairs of a tile made of `shapes`; padding queries see what the last one sees."""
+    visible = torch.zeros(queries, keys, dtype=torch.bool)
+    index = torch.zeros(queries, keys, dtype=torch.int64)
+    first_query = first_key = 0
+    for shape in shapes:
+        area = slice(first_query, first_query + shape.queries), slice(first_key, first_key + shape.keys)
+        i, j = torch.arange(shape.queries)[:, None], torch.arange(shape.keys)[None]
+        low, high = torch.tensor(shape.low)[:, None], torch.tensor(shape.high)[:, None]
+        visible[area] = (j >= low) & (j < high)
+        index[area] = (j + shape.lead - i + size - 1).clamp(0, 2 * size - 2)
+        first_query, first_key = area[0].stop, area[1].stop
+    visible[first_query:], index[first_query:] = visible[first_query - 1], index[first_query - 1]
+    return visible, index
 
 
 class Plan:
@@ -112,6 +136,8 @@ class Plan:
 
     def sum_keys(self, tiles: Tensor) -> Tensor:
         """(b, T, N, K, D) -> (b, H, W, N, D): tiles added where they overlap, columns first, then rows, in order."""
+        if self.rows.rule.is_window:
+            return self.scatter_queries(tiles)  # a window's keys are its queries, and windows do not overlap
         batch, _, heads, _, depth = tiles.shape
         kinds = torch.float32 if tiles.dtype in (torch.float16, torch.bfloat16) else tiles.dtype
         shape = (batch, len(self.rows.tiles), len(self.cols.tiles), heads, self.rows.key.shape[1], -1, depth)
@@ -143,9 +169,9 @@ class Plan:
         """(T, N, Q, K), the gradient of `additive` -> gradient of the bias table (N, 2 * rows - 1, 2 * cols - 1)."""
         rows, cols = self.rows, self.cols
         shape = (rows.query.shape[1], cols.query.shape[1], rows.key.shape[1], cols.key.shape[1])
-        to_rows = torch.nn.functional.one_hot(rows.index.flatten(1), rows.table).to(grad.dtype)
-        to_cols = torch.nn.functional.one_hot(cols.index.flatten(1), cols.table).to(grad.dtype)
-        table = grad.new_zeros((grad.shape[1], rows.table, cols.table))
+        to_rows = torch.nn.functional.one_hot(rows.index.flatten(1), 2 * rows.rule.size - 1).to(grad.dtype)
+        to_cols = torch.nn.functional.one_hot(cols.index.flatten(1), 2 * cols.rule.size - 1).to(grad.dtype)
+        table = grad.new_zeros((grad.shape[1], 2 * rows.rule.size - 1, 2 * cols.rule.size - 1))
         for number in range(self.num_shapes):
             members = grad[self.shape_of == number].sum(0).view(-1, *shape)
             pairs = members.permute(0, 1, 3, 2, 4).flatten(3, 4).flatten(1, 2)

@@ -1,12 +1,15 @@
 """Backend `tiled`: halo tiles gathered into one batched dense attention, in plain torch, with its own backward.
 
-Neighborhoods: HaloNet's idea (Vaswani et al., 2021, arXiv 2103.12731) made exact: a 7 x 7 tile of queries meets the rectangle of keys that any
-of them sees, and keys that a query does not see get -inf. Windows: a tile is a window. Dilation: tiles of the groups' own sub-images.
+Neighborhoods: HaloNet's idea (Vaswani et al., 2021, arXiv 2103.12731) made exact: a 7 x 7 tile of queries meets the
+rectangle of keys that any of them sees, and keys that a query does not see get -inf. Windows: a tile is a window.
+Dilation: tiles of the groups' own sub-images.
 
-    q (B, H, W, N, D) -> tiles (b, T, N, Q, D);  k -> (b, T, N, K, D);  logits (b, T, N, Q, K) -> out tiles -> out (B, H, W, N, E)
+    q (B, H, W, N, D) -> tiles (b, T, N, Q, D);  k -> (b, T, N, K, D);  logits (b, T, N, Q, K) -> out tiles -> out (B,
+                                                 H, W, N, E)
 
-Runs on any device and type, needs nothing but torch. Work: (tile + kernel - 1)^2 / kernel^2 times the useful one. Memory: logits of a
-few images at a time. Backward recomputes the logits, so forward keeps nothing but its inputs. No atomics: sums have a fixed order.
+Runs on any device and type, needs nothing but torch. Work: (tile + kernel - 1)^2 / kernel^2 times the useful one.
+Memory: logits of a few images at a time. Backward recomputes the logits, so forward keeps nothing but its inputs. No
+atomics: sums have a fixed order.
 """
 
 from __future__ import annotations

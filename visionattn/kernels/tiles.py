@@ -1,4 +1,5 @@
-"""Tiles of one axis: runs of consecutive queries of one dilation group, each with the run of keys that any of them sees.
+"""Tiles of one axis: runs of consecutive queries of one dilation group, each with the run of keys that any of them
+sees.
 
 A map's tiles are the products of its rows' and its columns' tiles. Made from `AxisRule.spans` alone.
 """
@@ -7,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from visionattn.kernels.geometry import AxisRule
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What tiles of equal relative geometry share: query i of `queries` sees the keys low[i] <= j < high[i] of `keys`, and
+    """What tiles of equal relative geometry share: query i of `queries` sees the keys low[i] <= j < high[i] of
+    `keys`, and
     key j lies `j + lead - i` coordinates after query i (inside the dilation group)."""
 
     queries: int
@@ -37,10 +40,10 @@ class Tile:
     step: int
     shape: Shape
 
-    def queries(self) -> range:
+    def query_positions(self) -> range:
         return range(self.query, self.query + self.shape.queries * self.step, self.step)
 
-    def keys(self) -> range:
+    def key_positions(self) -> range:
         return range(self.key, self.key + self.shape.keys * self.step, self.step)
 
 
@@ -53,7 +56,7 @@ def axis_tiles(rule: AxisRule, length: int, width: int) -> tuple[Tile, ...]:
         positions = range(group, length, rule.dilation)
         starts, extents = [start[p] for p in positions], [extent[p] for p in positions]
         cuts = _window_cuts(starts) if rule.is_window else _even_cuts(len(starts), width, rule.stride)
-        for first, last in zip(cuts, cuts[1:], strict=False):
+        for first, last in pairwise(cuts):
             tiles.append(_tile(rule, group, first, starts[first:last], extents[first:last]))
     return tuple(tiles)
 

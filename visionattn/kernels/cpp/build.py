@@ -1,6 +1,8 @@
-"""Compiles the C++ sources into the user's cache, once per sources, compiler, flags and kind of CPU, and loads the result.
+"""Compiles the C++ sources into the user's cache, once per sources, compiler, flags and kind of CPU, and loads the
+result.
 
-The cache is `$VISIONATTN_CACHE`, else `$XDG_CACHE_HOME/visionattn`, else `~/.cache/visionattn`. `$CXX` names a compiler to prefer.
+The cache is `$VISIONATTN_CACHE`, else `$XDG_CACHE_HOME/visionattn`, else `~/.cache/visionattn`. `$CXX` names a
+compiler to prefer.
 """
 
 from __future__ import annotations
@@ -87,7 +89,8 @@ def fingerprint(compiler: str, scalar: str) -> str:
     digest = hashlib.sha256()
     for name in SOURCES:
         digest.update(Path(__file__).with_name(name).read_bytes())
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=TIMEOUT, check=False).stdout
+    asked = [compiler, "--version"]
+    version = subprocess.run(asked, capture_output=True, text=True, timeout=TIMEOUT, check=False).stdout
     digest.update(repr((compiler, version, FLAGS, CPU_FLAGS, scalar, cpu_kind())).encode())
     return digest.hexdigest()[:20]
 

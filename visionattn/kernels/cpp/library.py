@@ -37,7 +37,18 @@ class Map(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("batch", "row", "col", "head")))
 
 
-INTEGERS = ("batch", "height", "width", "heads", "depth", "value_depth", "table_rows", "table_cols", "threads", "images")
+INTEGERS = (
+    "batch",
+    "height",
+    "width",
+    "heads",
+    "depth",
+    "value_depth",
+    "table_rows",
+    "table_cols",
+    "threads",
+    "images",
+)
 MAPS = ("q", "k", "v", "out", "grad", "dq", "dk", "dv")
 ARRAYS = ("bias", "stats", "dbias")
 
@@ -113,8 +124,14 @@ def call(
     if not q.numel():
         return
     numbers = (batch, height, width, heads, depth, maps["v"].shape[-1], *geometry.table_shape)
-    numbers += (torch.get_num_threads(), images_per_job(q))
-    problem = Problem(*numbers, scale, axis(geometry.rows, height), axis(geometry.cols, width))
+    problem = Problem(
+        *numbers,
+        torch.get_num_threads(),
+        images_per_job(q),
+        scale,
+        axis(geometry.rows, height),
+        axis(geometry.cols, width),
+    )
     for name, tensor in maps.items():
         setattr(problem, name, Map(tensor.data_ptr(), *tensor.stride()[:4]))
     for name, array in arrays.items():
