@@ -1,0 +1,178 @@
+"""Run as a script with TRITON_INTERPRET=1: checks the Triton kernels on the CPU, prints JSON, case -> failures.
+
+The interpreter must be switched on before Triton is imported, so `test_triton.py` runs this in a process of its own.
+"""
+
+import json
+import sys
+import warnings
+from dataclasses import replace
+
+import torch
+from torch.library import opcheck
+
+from visionattn.kernels import neighborhood_attention, window_attention
+from visionattn.kernels.bench.accuracy import compare
+from visionattn.kernels.op import Call
+from visionattn.kernels.triton import attend, launch
+from visionattn.kernels.triton.ops import triton_forward
+
+WINDOW, NEIGHBORHOOD = window_attention, neighborhood_attention
+# name: (op, (B, H, W, N, D, E), geometry, with bias, type)
+ACCURACY = {
+    "window": (WINDOW, (2, 8, 8, 2, 16, 16), {"window": 4}, True, "float32"),
+    "window shifted, cut": (WINDOW, (1, 9, 11, 2, 16, 16), {"window": (4, 5), "shift": (1, 3)}, True, "float32"),
+    "window of blocks": (WINDOW, (1, 10, 9, 1, 16, 16), {"window": (10, 9), "shift": (4, 0)}, True, "float32"),
+    "grid": (WINDOW, (1, 9, 8, 1, 16, 16), {"window": (3, 4), "dilation": (3, 2)}, True, "float32"),
+    "uneven grid": (WINDOW, (1, 7, 4, 1, 16, 16), {"window": 2, "dilation": (3, 1), "shift": (1, 0)}, True, "float32"),
+    "strips": (WINDOW, (1, 6, 5, 1, 16, 16), {"window": (6, 2)}, False, "float32"),
+    "window beyond the map": (WINDOW, (1, 3, 4, 1, 16, 16), {"window": 5, "shift": 2}, True, "float32"),
+    "widths 24 and 40": (WINDOW, (1, 4, 4, 1, 24, 40), {"window": 4}, True, "float32"),
+    "width 5": (WINDOW, (1, 4, 4, 1, 5, 5), {"window": 2}, True, "float32"),
+    "neighborhood": (NEIGHBORHOOD, (1, 9, 10, 1, 16, 16), {"kernel_size": 3}, True, "float32"),
+    "even kernel": (NEIGHBORHOOD, (1, 9, 10, 1, 16, 16), {"kernel_size": (4, 2)}, True, "float32"),
+    "kernel is the map": (NEIGHBORHOOD, (1, 5, 6, 1, 16, 16), {"kernel_size": (5, 6)}, True, "float32"),
+    "uneven dilation": (NEIGHBORHOOD, (2, 11, 8, 1, 16, 16), {"kernel_size": 3, "dilation": (3, 2)}, True, "float32"),
+    "dilation at its limit": (
+        NEIGHBORHOOD,
+        (1, 9, 7, 1, 16, 16),
+        {"kernel_size": 3, "dilation": (3, 2)},
+        True,
+        "float32",
+    ),
+    "stride": (NEIGHBORHOOD, (1, 10, 11, 1, 16, 24), {"kernel_size": (5, 4), "stride": (2, 3)}, True, "float32"),
+    "stride is the kernel": (NEIGHBORHOOD, (1, 10, 7, 1, 16, 16), {"kernel_size": 3, "stride": 3}, True, "float32"),
+    "no bias": (NEIGHBORHOOD, (1, 6, 6, 2, 16, 16), {"kernel_size": 3}, False, "float32"),
+    "half window": (WINDOW, (1, 8, 7, 1, 32, 32), {"window": 4, "shift": 2}, True, "float16"),
+    "half neighborhood": (NEIGHBORHOOD, (1, 8, 9, 1, 32, 32), {"kernel_size": 5}, True, "float16"),
+}
+
+
+def make(op, shape, geometry, with_bias, dtype="float32") -> Call:
+    """A call whose q, k and v are views of one packed tensor, as a qkv projection gives them."""
+    batch, height, width, heads, depth, depth_v = shape
+    packed = torch.randn(batch, height, width, heads, 2 * depth + depth_v).to(getattr(torch, dtype))
+    q, k, v = packed.split((depth, depth, depth_v), -1)
+    if op is WINDOW:
+        arguments = geometry["window"], geometry.get("shift", 0), geometry.get("dilation", 1)
+    else:
+        arguments = geometry["kernel_size"], geometry.get("dilation", 1), geometry.get("stride", 1)
+    call = op.call(q, k, v, *arguments, None, None)
+    return replace(call, bias=torch.randn(heads, *call.geometry.table_shape) if with_bias else None)
+
+
+def accuracy(name: str) -> list[str]:
+    errors = compare(make(*ACCURACY[name]), attend)
+    return [f"{part}: {error}" for part, error in errors.items() if not error.is_fine]
+
+
+def gradients(call: Call, *wanted: str) -> list[torch.Tensor]:
+    leaves = {name: getattr(call, name).detach().clone() for name in ("q", "k", "v", "bias")}
+    for name in wanted:
+        leaves[name].requires_grad_()
+    out = attend(*leaves.values(), call.geometry, call.scale)
+    return list(torch.autograd.grad(out.square().sum(), [leaves[name] for name in wanted]))
+
+
+def sample() -> list[Call]:
+    return [
+        make(WINDOW, (2, 4, 4, 1, 16, 16), {"window": 3, "shift": 1}, True),
+        make(NEIGHBORHOOD, (2, 4, 6, 1, 16, 16), {"kernel_size": 2, "dilation": (1, 2)}, True),
+    ]
+
+
+def determinism() -> list[str]:
+    failures = []
+    for call in sample():
+        first, second = (gradients(call, "q", "k", "v", "bias") for _ in range(2))
+        pairs = zip(first, second, strict=True)
+        failures += [f"gradient {i} differs" for i, (a, b) in enumerate(pairs) if not torch.equal(a, b)]
+    return failures
+
+
+def chunked_table() -> list[str]:
+    """The table's gradient does not depend on how often its sum is cut, beyond rounding."""
+    failures, kept = [], launch.PROGRAMS_PER_PROCESSOR
+    for call in sample():
+        many = gradients(call, "bias")[0]
+        launch.PROGRAMS_PER_PROCESSOR = 1
+        few = gradients(call, "bias")[0]
+        launch.PROGRAMS_PER_PROCESSOR = kept
+        if not torch.allclose(few, many, rtol=1e-4, atol=1e-4):
+            failures.append(f"cut sums differ by {(few - many).abs().max()}")
+    return failures
+
+
+def some_gradients() -> list[str]:
+    """Only the bias, or only a map, may need a gradient."""
+    failures = []
+    for call in sample():
+        _, k, _, bias = gradients(call, "q", "k", "v", "bias")
+        if not torch.equal(gradients(call, "bias")[0], bias):
+            failures.append("bias alone differs")
+        if not torch.equal(gradients(call, "k")[0], k):
+            failures.append("k alone differs")
+    return failures
+
+
+def any_strides() -> list[str]:
+    failures = []
+    for call in sample():
+        expected = attend(call.q, call.k, call.v, call.bias, call.geometry, call.scale)
+        q, k = call.q.transpose(1, 4).contiguous().transpose(1, 4), call.k.transpose(1, 2).contiguous().transpose(1, 2)
+        bias = call.bias.transpose(1, 2).contiguous().transpose(1, 2)
+        found = attend(q, k, call.v[:1].expand_as(call.v), bias, call.geometry, call.scale)
+        if not torch.equal(found[:1], expected[:1]):
+            failures.append("strides change the result")
+    return failures
+
+
+def registered() -> list[str]:
+    for call in sample():
+        leaves = [t.detach().clone().requires_grad_() for t in (call.q, call.k, call.v, call.bias)]
+        with warnings.catch_warnings():  # opcheck itself reads the gradient of tensors that are no leaves
+            warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
+            opcheck(triton_forward, (*leaves, call.geometry.rows.encode(), call.geometry.cols.encode(), call.scale))
+    return []
+
+
+def compiled() -> list[str]:
+    failures = []
+    for op, geometry in ((WINDOW, {"window": 3}), (NEIGHBORHOOD, {"kernel_size": 3})):
+        call = make(op, (1, 5, 5, 1, 16, 16), geometry, True)
+
+        def step(q, k, v, bias, op=op, geometry=geometry):
+            return op(q, k, v, bias=bias, backend="triton", **geometry).square().sum()
+
+        leaves = [t.detach().clone().requires_grad_() for t in (call.q, call.k, call.v, call.bias)]
+        expected = torch.autograd.grad(step(*leaves), leaves)
+        found = torch.autograd.grad(torch.compile(step, backend="aot_eager", fullgraph=True)(*leaves), leaves)
+        pairs = zip(expected, found, strict=True)
+        failures += [f"{op.name} {i}" for i, (a, b) in enumerate(pairs) if not torch.equal(a, b)]
+    return failures
+
+
+def refusals() -> list[str]:
+    wide, narrow = torch.zeros(1, 4, 4, 1, 144), torch.zeros(1, 4, 4, 1, 16)
+    expected = {"144": wide, "float64": narrow.double(), "bfloat16": narrow.bfloat16()}
+    said = {word: WINDOW.explain(x, x, x, window=2)["triton"] for word, x in expected.items()}
+    failures = [f"{word} not in {reason!r}" for word, reason in said.items() if word not in reason]
+    accepted = WINDOW.explain(narrow, narrow, narrow, window=2)["triton"]
+    return failures + ([accepted] if accepted else [])
+
+
+CHECKS = {
+    "determinism": determinism,
+    "chunked table": chunked_table,
+    "some gradients": some_gradients,
+    "any strides": any_strides,
+    "registered": registered,
+    "compiled": compiled,
+    "refusals": refusals,
+}
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    results = {name: accuracy(name) for name in ACCURACY} | {name: check() for name, check in CHECKS.items()}
+    json.dump(results, sys.stdout)
