@@ -109,8 +109,10 @@ def test_interrupted_sweep_stops_and_shows_what_is_done(train, capsys):
 def test_sweep_from_a_file(train, tree, tmp_path):
     text = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '1,2'}}}\n"
     mine = tree(tmp_path / "mine", {"experiment/many.yaml": text})
-    assert main(["train", "-m", "--config-dir", str(mine), "experiment=many"]) == 0
+    assert main(["train", "--config-dir", str(mine), "experiment=many"]) == 0
     assert [call["cfg"].seed for call in train.calls] == [1, 2]
+    assert main(["train", "-m", "--config-dir", str(mine), "experiment=many"]) == 0
+    assert len(train.calls) == 4
 
 
 def test_a_hostile_choice_is_found_before_the_first_job(train, tree, tmp_path):

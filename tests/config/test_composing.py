@@ -152,3 +152,19 @@ def test_a_broken_file_is_named(conf, tmp_path):
     mine = write_tree(tmp_path / "mine", {"experiment/broken.yaml": "a: [1, 2\nb: }\n"})
     with pytest.raises(ConfigError, match=r"experiment/broken\.yaml.*line"):
         compose("train", ["experiment=broken"], [mine])
+
+
+@pytest.mark.parametrize("kind", ["list", "mapping", "circle"])
+def test_a_few_lines_that_hold_billions_are_refused_at_once(conf, tmp_path, kind):
+    lines = ["# @package _global_", "a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for level in range(1, 10):
+        names = [f"*a{level - 1}"] * 9
+        body = f"[{', '.join(names)}]"
+        if kind == "mapping":
+            body = "{" + ", ".join(f"k{place}: {name}" for place, name in enumerate(names)) + "}"
+        lines.append(f"a{level}: &a{level} {body}")
+    if kind == "circle":
+        lines = ["# @package _global_", "a: &a [1, *a]"]
+    mine = write_tree(tmp_path / "mine", {"experiment/bomb.yaml": "\n".join(lines)})
+    with pytest.raises(ConfigError, match="once its aliases are written out"):
+        compose("train", ["experiment=bomb"], [mine])

@@ -24,6 +24,7 @@ def execute(request: Request) -> int:
     """Runs a command; the exit code. Nothing runs before every configuration has been composed and checked."""
     sweeping = request.multirun or any(word.replace(" ", "") == "hydra.mode=MULTIRUN" for word in request.overrides)
     cfg = compose(request.config_name, request.overrides, request.config_dirs, return_hydra_config=True, sweep=sweeping)
+    sweeping = sweeping or str(cfg.hydra.mode) == "RunMode.MULTIRUN"  # a file may ask for a sweep too
     check(cfg, request, complete=not sweeping and request.cfg is None)
     if request.cfg:
         return show(cfg, request)
