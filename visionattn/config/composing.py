@@ -128,7 +128,7 @@ def checked_dirs(config_dirs: Sequence[str | Path]) -> list[Path]:
 
 @lru_cache
 def _size(file: Path, changed: int) -> int:
-    """How many values a YAML file holds with its aliases written out; a few lines can hold billions. 0 if unreadable."""
+    """How many values a YAML file holds with its aliases written out; a few lines can hold billions. 0: unreadable."""
     import yaml
 
     sizes: dict[int, int] = {}

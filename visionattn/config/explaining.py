@@ -70,8 +70,9 @@ def _ended(hint: str) -> str:
     return hint or "."
 
 
-def _groups(hydra: Any) -> list[str]:
-    return [group for group in hydra.list_all_config_groups() if not group.startswith("hydra")]
+def _groups(hydra: Any, parent: str = "") -> list[str]:
+    names = [f"{parent}/{name}".lstrip("/") for name in hydra.config_loader.list_groups(parent) if name != "hydra"]
+    return [group for name in names for group in (name, *_groups(hydra, name))]
 
 
 def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str]) -> ConfigError:
