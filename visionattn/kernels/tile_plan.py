@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from visionattn.kernels.geometry import AxisRule, Geometry
+from visionattn.kernels.registry import stats_dtype
 from visionattn.kernels.tiles import Shape, Tile, axis_tiles
 
 TILE = 7
-"""Neighborhood queries of a tile, per axis: best for kernel 7 (smaller: many small products; larger: more masked work)."""
+"""Neighborhood queries of a tile, per axis: best for kernel 7 (smaller: many products; larger: masked work)."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,11 @@ class Plan:
             values = bias.to(dtype)[:, rows.index[:, None, :, None, :, None], cols.index[None, :, None, :, None, :]]
         values = values.masked_fill_(~visible, float("-inf")).flatten(5, 6).flatten(3, 4).flatten(1, 2).transpose(0, 1)
         return values.contiguous() if self.num_shapes == 1 else values.index_select(0, self.shape_of)
+
+    def no_gradient(self, q: Tensor) -> Tensor:
+        """Zeros (T, N, Q, K), in the type in which the gradient of `additive` is summed."""
+        shape = (self.tiles, q.shape[3], self.queries, self.key.shape[1])
+        return q.new_zeros(shape, dtype=stats_dtype(q.dtype))
 
     def fold(self, grad: Tensor) -> Tensor:
         """(T, N, Q, K), the gradient of `additive` -> gradient of the bias table (N, 2 * rows - 1, 2 * cols - 1)."""

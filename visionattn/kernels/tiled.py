@@ -52,16 +52,15 @@ def backward(
     plan = plan_for(q, geometry)
     added = plan.additive(bias, q.dtype)
     dq, dk, dv = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (q, k, v))
-    total = None
+    total = plan.no_gradient(q) if bias is not None else None
     for part in chunks(q, plan):
         weights = attention_weights(plan, q[part], k[part], added, scale)
         d_out = plan.gather_grads(grad[part])
         dv[part] = plan.sum_keys(product(weights.mT, d_out))
         d_weights = product(d_out, plan.gather_keys(v[part]).mT)
         d_logits = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
-        if bias is not None:
-            summed = d_logits.sum(0, dtype=stats_dtype(q.dtype))
-            total = summed if total is None else total.add_(summed)
+        if total is not None:
+            total += d_logits.sum(0, dtype=total.dtype)
         d_logits.mul_(scale)
         dq[part] = plan.scatter_queries(product(d_logits, plan.gather_keys(k[part])))
         dk[part] = plan.sum_keys(product(d_logits.mT, plan.gather_queries(q[part])))

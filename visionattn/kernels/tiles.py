@@ -25,11 +25,6 @@ class Shape:
     low: tuple[int, ...]
     high: tuple[int, ...]
 
-    @property
-    def is_full(self) -> bool:
-        """Every query sees every key."""
-        return not any(self.low) and all(high == self.keys for high in self.high)
-
 
 @dataclass(frozen=True)
 class Tile:

@@ -35,7 +35,7 @@ class Loaded:
 
 @lru_cache(maxsize=8)
 def load(scalar: str) -> Loaded:
-    """The library for one scalar type ("float", "double", "bf16"), compiled if the cache lacks it. Asked once per process."""
+    """The library for one scalar type ("float", "double", "bf16"), compiled if the cache lacks it; asked once a process."""
     compiler = find_compiler()
     if compiler is None:
         return Loaded(None, "no C++ compiler was found (looked for $CXX, c++, g++, clang++)")

@@ -1,0 +1,16 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # attention_cases
+
+
+@pytest.fixture(params=["tiled", "cpp"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """The backends that this machine must be able to run; `cpp` only where there is a compiler."""
+    from visionattn.kernels.cpp import build
+
+    if request.param == "cpp" and build.find_compiler() is None:
+        pytest.skip("no C++ compiler on this machine")
+    return request.param

@@ -1,0 +1,44 @@
+"""Values and gradients of the fast backends against the dense reference, on random shapes."""
+
+import pytest
+import torch
+from attention_cases import assert_same, random_case
+
+SAMPLE = range(40)
+SWEEP = range(1000, 2000)
+
+
+@pytest.mark.parametrize("seed", SAMPLE)
+def test_equals_the_reference_in_float64(backend: str, seed: int) -> None:
+    assert_same(random_case(seed), backend)
+
+
+@pytest.mark.heavy
+def test_equals_the_reference_on_a_thousand_shapes(backend: str) -> None:
+    for seed in SWEEP:
+        assert_same(random_case(seed), backend)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("seed", [3, 4, 7, 11])
+def test_error_is_at_most_twice_that_of_plain_code(backend: str, seed: int, dtype: torch.dtype) -> None:
+    """The reference in the same type is the plain code; the truth is the reference in float64 on the rounded inputs."""
+    case = random_case(seed)
+    rounded = type(case)(case.op, case.options, tuple(x.to(dtype).double() for x in case.inputs), case.grad.to(dtype))
+    truth, plain, ours = rounded.run("reference"), rounded.run("reference", dtype), rounded.run(backend, dtype)
+    unit = torch.finfo(dtype).eps
+    for name, t, p, o in zip(("out", "dq", "dk", "dv", "dbias"), truth, plain, ours, strict=False):
+        allowed = 2 * float((p.double() - t).abs().max()) + unit * float(t.abs().max())
+        assert float((o.double() - t).abs().max()) <= allowed, f"{name} of {case}"
+
+
+def test_the_random_cases_reach_what_they_should() -> None:
+    """The sample holds both ops, with and without a bias, kernels as large as the map, and uneven dilation groups."""
+    cases = [random_case(seed) for seed in SAMPLE]
+    neighborhoods = [case for case in cases if "kernel_size" in case.options]
+    assert 10 <= len(neighborhoods) <= 30
+    assert {len(case.inputs) for case in cases} == {3, 4}
+    assert any(case.options["kernel_size"][0] == case.inputs[0].shape[1] for case in neighborhoods)
+    assert any(case.inputs[0].shape[1] % case.options["dilation"][0] for case in neighborhoods)
+    assert any(max(case.options["stride"]) > 1 for case in neighborhoods)
+    assert any(any(case.options["shift"]) for case in cases if "shift" in case.options)
