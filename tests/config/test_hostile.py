@@ -201,3 +201,19 @@ def test_a_hostile_experiment_is_refused_whole(conf, tmp_path, trap):
     mine = write_tree(tmp_path / "mine", {"experiment/evil.yaml": text})
     with pytest.raises(ConfigError, match=r"backbone: _target_ 'os\.system'"):
         check_targets(compose("train", ["experiment=evil"], [mine]).backbone)
+
+
+REFERENCES = {
+    "nodes": lambda level: [f"${{a{level - 1}}}"] * 9,
+    "strings": lambda level: f"${{a{level - 1}}}" * 9,
+    "a resolver": lambda level: [f"${{oc.select:a{level - 1}}}"] * 9,
+    "mappings": lambda level: {f"k{place}": f"${{a{level - 1}}}" for place in range(9)},
+    "relative": lambda level: [f"${{..a{level - 1}}}"] * 9,
+}
+
+
+@pytest.mark.parametrize("step", REFERENCES.values(), ids=list(REFERENCES))
+def test_references_that_unfold_into_billions_are_refused_at_once(step):
+    values = {"a0": ["x"] * 9} | {f"a{level}": step(level) for level in range(1, 12)}
+    with pytest.raises(ConfigError, match="through its references"):
+        check_targets(OmegaConf.create(values))

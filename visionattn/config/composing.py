@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visionattn.config.messages import one_line
+from visionattn.config.unfolding import LARGEST, aliased_size
 from visionattn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _ALLOW_IN_FILE = (
     "the key 'allow' stands in a configuration file; which packages may be imported is only ever said "
     "on the command line (allow=[my_package])"
 )
-_LARGEST = 100_000
 _lock = threading.RLock()
 
 
@@ -120,32 +119,10 @@ def checked_dirs(config_dirs: Sequence[str | Path]) -> list[Path]:
                 raise ConfigError(
                     f"{file} has the name of a file that visionattn ships ({relative}), which would win; rename it"
                 )
-            if _size(file, file.stat().st_mtime_ns) > _LARGEST:
-                raise ConfigError(f"{file} holds more than {_LARGEST} values once its aliases are written out")
+            if aliased_size(file, file.stat().st_mtime_ns) > LARGEST:
+                raise ConfigError(f"{file} holds more than {LARGEST} values once its aliases are written out")
         folders.append(path)
     return folders
-
-
-@lru_cache
-def _size(file: Path, changed: int) -> int:
-    """How many values a YAML file holds with its aliases written out; a few lines can hold billions. 0: unreadable."""
-    import yaml
-
-    sizes: dict[int, int] = {}
-
-    def count(node: Any) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = _LARGEST + 1  # what stands inside itself has no end
-            parts = node.value if isinstance(node, yaml.CollectionNode) else []
-            flat = (part for entry in parts for part in (entry if isinstance(entry, tuple) else (entry,)))
-            sizes[id(node)] = 1 + sum(map(count, flat))
-        return sizes[id(node)]
-
-    try:
-        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return 0  # Hydra says what is wrong, if the file is chosen
-    return count(root) if root is not None else 0
 
 
 def source_file(relative: str) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from visionattn.config.unfolding import LARGEST, resolved_size
 from visionattn.errors import ConfigError
 
 EXAMPLES = {
@@ -49,6 +51,11 @@ def plain(node: Any) -> Any:
         if not isinstance(node, (dict, list, tuple)):
             return node
         node = OmegaConf.create(node if isinstance(node, dict) else list(node), flags={"allow_objects": True})
+    written = unresolved_plain(node._get_root())
+    if resolved_size(written, tuple(re.findall(r"[^.\[\]]+", key_of(node)))) > LARGEST:
+        raise ConfigError(
+            f"{key_of(node) or 'the configuration'} holds more than {LARGEST} values, through its references"
+        )
     try:
         return OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
