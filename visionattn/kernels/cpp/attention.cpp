@@ -37,8 +37,9 @@ template <class S> static void backward(const Problem& p) {
                     V<C>* bias = p.bias ? grads.bias.data + added.offsets.of(work.y, work.x) + size_t(block) * work.keys : nullptr;
                     work.backward(block, added.of(work, head, block), grads, bias);
                 }
+                grads.template leave<S>(work.y, work.x, b, head);
             }
-            grads.template write_maps<S>(b, head);
+            grads.template leave_image<S>(b, head);
         }
         if (p.bias) grads.write_bias(part, head);
     });

@@ -37,25 +37,15 @@ class Map(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("batch", "row", "col", "head")))
 
 
-INTEGERS = (
-    "batch",
-    "height",
-    "width",
-    "heads",
-    "depth",
-    "value_depth",
-    "table_rows",
-    "table_cols",
-    "threads",
-    "images",
-)
+SIZES = ("batch", "height", "width", "heads", "depth", "value_depth", "table_rows", "table_cols")
+SETTINGS = ("threads", "images", "windows", "reserved")
 MAPS = ("q", "k", "v", "out", "grad", "dq", "dk", "dv")
 ARRAYS = ("bias", "stats", "dbias")
 
 
 class Problem(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int32) for name in INTEGERS),
+        *((name, ctypes.c_int32) for name in (*SIZES, *SETTINGS)),
         ("scale", ctypes.c_double),
         ("rows", Axis),
         ("cols", Axis),
@@ -123,15 +113,9 @@ def call(
     batch, height, width, heads, depth = q.shape
     if not q.numel():
         return
-    numbers = (batch, height, width, heads, depth, maps["v"].shape[-1], *geometry.table_shape)
-    problem = Problem(
-        *numbers,
-        torch.get_num_threads(),
-        images_per_job(q),
-        scale,
-        axis(geometry.rows, height),
-        axis(geometry.cols, width),
-    )
+    sizes = (batch, height, width, heads, depth, maps["v"].shape[-1], *geometry.table_shape)
+    settings = (torch.get_num_threads(), images_per_job(q), int(geometry.is_window), 0)
+    problem = Problem(*sizes, *settings, scale, axis(geometry.rows, height), axis(geometry.cols, width))
     for name, tensor in maps.items():
         setattr(problem, name, Map(tensor.data_ptr(), *tensor.stride()[:4]))
     for name, array in arrays.items():

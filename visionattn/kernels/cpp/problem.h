@@ -15,10 +15,12 @@ struct Axis { int32_t tiles, shapes; const Tile* tile; const Shape* shape; const
 struct Map { void* data; int64_t batch, row, col, head; };   // strides in elements; channels are contiguous
 
 struct Problem {
-    int32_t batch, height, width, heads, depth, value_depth, table_rows, table_cols, threads, images;
+    int32_t batch, height, width, heads, depth, value_depth, table_rows, table_cols;
+    int32_t threads, images, windows, reserved;  // images of one backward job; whether tiles are windows: no key in two of them
     double scale;
     Axis rows, cols;
-    Map q, k, v, out, grad, dq, dk, dv;  // images: of one backward job
+    Map q, k, v, out, grad, dq, dk, dv;
+    // windows: whether tiles' keys do not overlap
     void *bias, *stats, *dbias;  // (N, rows, cols); (B, H, W, N, 2): largest logit and 1 / sum; (jobs, N, rows, cols)
 };
 
@@ -33,6 +35,12 @@ template <class T> struct Aligned {  // zeros, where vectors may lie
 
 template <class S> inline S* at(const Map& map, int b, int y, int x, int head) {
     return static_cast<S*>(map.data) + b * map.batch + y * map.row + x * map.col + head * map.head;
+}
+
+inline int most_keys(const Axis& axis) {
+    int keys = 0;
+    for (int s = 0; s < axis.shapes; ++s) keys = larger(keys, int(axis.shape[s].keys));
+    return keys;
 }
 
 inline int vectors(int width) { return (width + LANES - 1) / LANES; }

@@ -5,38 +5,55 @@
 #include "simd.h"
 
 // out[j] = start[j] + sum_i x[i] * m[i * across + j * along],  j < N: N sums in registers. start may be null (zero).
-template <class C, int N>
+// ALONG is `along` where it is known to the compiler (it then needs one address for all j), else 0.
+template <class C, int N, int ALONG>
 inline void product_block(const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along, const V<C>* start, V<C>* out) {
+    const ptrdiff_t pace = ALONG ? ALONG : along;
     V<C> sum[N];
     for (int j = 0; j < N; ++j) sum[j] = start ? start[j] : V<C>{};
     for (int i = 0; i < count; ++i) {
         const V<C> xi = x[i];
         const C* row = m + i * across;
 #pragma GCC unroll 16
-        for (int j = 0; j < N; ++j) sum[j] += xi * row[j * along];
+        for (int j = 0; j < N; ++j) sum[j] += xi * row[j * pace];
     }
     for (int j = 0; j < N; ++j) out[j] = sum[j];
 }
 
-template <class C, int N>
+template <class C, int N, int ALONG>
 inline void product_of_size(int size, const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along, const V<C>* start,
                             V<C>* out) {
     if constexpr (N > 0) {
         if (size == N)
-            product_block<C, N>(x, count, m, across, along, start, out);
+            product_block<C, N, ALONG>(x, count, m, across, along, start, out);
         else
-            product_of_size<C, N - 1>(size, x, count, m, across, along, start, out);
+            product_of_size<C, N - 1, ALONG>(size, x, count, m, across, along, start, out);
     }
 }
 
 // The same for any number of columns, in pieces of nearly equal size.
-template <class C>
-inline void product(const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along, int columns, const V<C>* start, V<C>* out) {
+template <class C, int ALONG>
+inline void product_pieces(const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along, int columns, const V<C>* start,
+                           V<C>* out) {
     const int pieces = (columns + BLOCK - 1) / BLOCK;
     for (int piece = 0; piece < pieces; ++piece) {
         const int first = columns * piece / pieces, last = columns * (piece + 1) / pieces;
-        product_of_size<C, BLOCK>(last - first, x, count, m + first * along, across, along, start ? start + first : nullptr, out + first);
+        product_of_size<C, BLOCK, ALONG>(last - first, x, count, m + first * along, across, along, start ? start + first : nullptr,
+                                         out + first);
     }
+}
+
+// out[key] = start[key] + sum_d x[d] * m[key][d]: logits from queries and keys, rows of `depth` numbers.
+template <class C> inline void times_rows(const V<C>* x, const C* m, int depth, int keys, const V<C>* start, V<C>* out) {
+    if (depth == 32)  // by far the commonest width
+        product_pieces<C, 32>(x, 32, m, 1, 32, keys, start, out);
+    else
+        product_pieces<C, 0>(x, depth, m, 1, depth, keys, start, out);
+}
+
+// out[d] = sum_key x[key] * m[key][d]: outputs from weights and values, rows of `depth` numbers.
+template <class C> inline void times_columns(const V<C>* x, const C* m, int depth, int keys, V<C>* out) {
+    product_pieces<C, 1>(x, keys, m, depth, 1, depth, nullptr, out);
 }
 
 // rows[key] += sum_lane w[key][lane] * x[lane], KEYS keys and WIDE vectors of a row at once. rows are given by their places in `map`.

@@ -35,26 +35,37 @@ template <class C> struct Additive {
     Aligned<V<C>> data;
 };
 
-// Gradients of one head: keys and values of one image as maps of padded rows; the bias, as Additive lays it out, of several images.
+// Gradients of one head: keys and values of one image, or of one window, as padded rows; the bias, as Additive lays it out, of several
+// images.
 template <class C> struct Gradients {
     Gradients(const Problem& p, const Offsets& offsets)
-        : p(p), offsets(offsets), k(size_t(p.height) * p.width * vectors(p.depth)), v(size_t(p.height) * p.width * vectors(p.value_depth)),
-          bias(p.bias ? offsets.total() : 0) {}
-    template <class S> void write_maps(int b, int head) {
-        write_map<S>(p.dk, k, p.depth, b, head);
-        write_map<S>(p.dv, v, p.value_depth, b, head);
+        : p(p), offsets(offsets), k(rows(p) * vectors(p.depth)), v(rows(p) * vectors(p.value_depth)), bias(p.bias ? offsets.total() : 0) {}
+    static size_t rows(const Problem& p) {
+        return p.windows ? size_t(most_keys(p.rows)) * most_keys(p.cols) : size_t(p.height) * p.width;
     }
-    // Writes one map and leaves zeros behind.
-    template <class S> void write_map(const Map& to, Aligned<V<C>>& from, int depth, int b, int head) {
-        const int pitch = vectors(depth);
-        V<C>* source = from.data;
-        for (int y = 0; y < p.height; ++y)
-            for (int x = 0; x < p.width; ++x, source += pitch) {
-                const C* number = reinterpret_cast<const C*>(source);
-                S* row = at<S>(to, b, y, x, head);
-                for (int d = 0; d < depth; ++d) store(row[d], number[d]);
-                for (int i = 0; i < pitch; ++i) source[i] = V<C>{};
+
+    // A window's keys are in no other tile: their gradients are complete when it is left.
+    template <class S> void leave(const Tile& y, const Tile& x, int b, int head) {
+        const Shape &ys = p.rows.shape[y.shape], &xs = p.cols.shape[x.shape];
+        if (p.windows) write<S>(y.key, y.step, ys.keys, x.key, x.step, xs.keys, b, head);
+    }
+    template <class S> void leave_image(int b, int head) {
+        if (!p.windows) write<S>(0, 1, p.height, 0, 1, p.width, b, head);
+    }
+    template <class S> void write(int y, int dy, int ny, int x, int dx, int nx, int b, int head) {
+        V<C>*from_k = k.data, *from_v = v.data;
+        for (int r = 0; r < ny; ++r)
+            for (int c = 0; c < nx; ++c) {
+                from_k = write_row(from_k, at<S>(p.dk, b, y + r * dy, x + c * dx, head), p.depth);
+                from_v = write_row(from_v, at<S>(p.dv, b, y + r * dy, x + c * dx, head), p.value_depth);
             }
+    }
+    // Writes one row and leaves zeros behind.
+    template <class S> static V<C>* write_row(V<C>* from, S* to, int depth) {
+        const C* number = reinterpret_cast<const C*>(from);
+        for (int d = 0; d < depth; ++d) store(to[d], number[d]);
+        for (int i = 0; i < vectors(depth); ++i) from[i] = V<C>{};
+        return from + vectors(depth);
     }
     void write_bias(int part, int head) {
         const size_t size = size_t(p.table_rows) * p.table_cols;
@@ -76,16 +87,10 @@ template <class C> struct Gradients {
 template <class S> struct TileWork {
     using C = typename Compute<S>::type;
     TileWork(const Problem& p, int b)
-        : p(p), b(b), wide(vectors(p.depth)), value_wide(vectors(p.value_depth)), most_keys(most(p.rows) * most(p.cols)),
+        : p(p), b(b), wide(vectors(p.depth)), value_wide(vectors(p.value_depth)), most_keys(::most_keys(p.rows) * ::most_keys(p.cols)),
           place(most_keys), key(vectors(most_keys * p.depth) + 1), value(vectors(most_keys * p.value_depth) + 1), logits(most_keys),
           weights(most_keys), q_rows(LANES * wide), q(LANES * wide), o(LANES * value_wide),
           g_rows(LANES * value_wide), g(LANES * value_wide) {}
-
-    static int most(const Axis& axis) {
-        int keys = 0;
-        for (int s = 0; s < axis.shapes; ++s) keys = larger(keys, int(axis.shape[s].keys));
-        return keys;
-    }
 
     // Packs the tile's keys and values.
     void enter(const Tile& rows, const Tile& cols, int of_head) {
@@ -98,7 +103,7 @@ template <class S> struct TileWork {
         for (int r = 0, i = 0; r < ys.keys; ++r)
             for (int c = 0; c < xs.keys; ++c, ++i) {
                 const int row = y.key + r * y.step, col = x.key + c * x.step;
-                place[i] = row * p.width + col;
+                place[i] = p.windows ? i : row * p.width + col;
                 copy(at<S>(p.k, b, row, col, head), p.depth, C(1), to_key + size_t(i) * p.depth);
                 copy(at<S>(p.v, b, row, col, head), p.value_depth, C(1), to_value + size_t(i) * p.value_depth);
             }
@@ -123,7 +128,7 @@ template <class S> struct TileWork {
     void forward(int block, const V<C>* added) {
         locate(block);
         read(p.q, p.depth, C(p.scale), q_rows, q);
-        product<C>(q.data, p.depth, as_keys(), 1, p.depth, keys, added, logits.data);
+        times_rows<C>(q.data, as_keys(), p.depth, keys, added, logits.data);
         V<C> most = logits.data[0], sum = {};
         for (int i = 1; i < keys; ++i) most = larger(most, logits.data[i]);
         for (int i = 0; i < keys; ++i) {
@@ -132,7 +137,7 @@ template <class S> struct TileWork {
             sum += logits.data[i];
         }
         const V<C> inverse = C(1) / sum;
-        product<C>(logits.data, keys, as_values(), p.value_depth, 1, p.value_depth, nullptr, o.data);
+        times_columns<C>(logits.data, as_values(), p.value_depth, keys, o.data);
         for (int e = 0; e < p.value_depth; ++e) o.data[e] *= inverse;
         write(p.out, p.value_depth, o, C(1));
         for (int lane = 0; lane < lanes; ++lane) {
@@ -147,20 +152,20 @@ template <class S> struct TileWork {
         read(p.grad, p.value_depth, C(1), g_rows, g);
         V<C> most = {}, inverse = {}, delta = {};
         for (int lane = 0; lane < lanes; ++lane) most[lane] = stats(lane)[0], inverse[lane] = stats(lane)[1];
-        product<C>(q.data, p.depth, as_keys(), 1, p.depth, keys, added, logits.data);
+        times_rows<C>(q.data, as_keys(), p.depth, keys, added, logits.data);
         for (int i = 0; i < keys; ++i) {
             logits.data[i] -= most;
             exp_nonpositive(logits.data[i]);
             logits.data[i] *= inverse;
         }
         scatter<C>(logits.data, g_rows.data, keys, lanes, value_wide, place.data(), reinterpret_cast<C*>(grads.v.data));
-        product<C>(g.data, p.value_depth, as_values(), 1, p.value_depth, keys, nullptr, weights.data);
+        times_rows<C>(g.data, as_values(), p.value_depth, keys, nullptr, weights.data);
         for (int i = 0; i < keys; ++i) delta += logits.data[i] * weights.data[i];
         for (int i = 0; i < keys; ++i) weights.data[i] = logits.data[i] * (weights.data[i] - delta);
         if (bias)
             for (int i = 0; i < keys; ++i) bias[i] += weights.data[i];
         scatter<C>(weights.data, q_rows.data, keys, lanes, wide, place.data(), reinterpret_cast<C*>(grads.k.data));
-        product<C>(weights.data, keys, as_keys(), p.depth, 1, p.depth, nullptr, q.data);
+        times_columns<C>(weights.data, as_keys(), p.depth, keys, q.data);
         write(p.dq, p.depth, q, C(p.scale));
     }
 
