@@ -25,6 +25,8 @@ _QUIET = (
     r".*The number of training batches \(\d+\) is smaller than the logging interval.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     r".*Checkpoint directory .* exists and is not empty.*",
+    r".*It is recommended to use `self.log\(.*sync_dist=True.*",  # what is logged is already reduced
+    r".*Experiment logs directory .* exists and is not empty.*",
 )
 
 

@@ -41,6 +41,7 @@ def run(
     first = parts.trainer.is_global_zero
     facts = {"model": cfg.name, **parts.model_facts()}
     if dry_run:
+        parts.task.build_optimizer(total_steps=1000, steps_per_epoch=100)
         if first:
             print_results("dry run: everything builds; no data were read", facts)
         return {}
@@ -68,7 +69,7 @@ def _results(parts: Run, facts: dict[str, str], seconds: float) -> dict[str, Any
     trainer, task = parts.trainer, parts.task
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     results: dict[str, Any] = {f"{name} (last epoch)": f"{value:.2f}" for name, value in sorted(metrics.items())}
-    best = _checkpoint(parts)
+    best = _checkpoints(parts).get("best")
     if best is not None and best.best_model_score is not None:
         results[f"{task.monitor} (best epoch, chosen on these images)"] = f"{float(best.best_model_score):.2f}"
     results |= facts
@@ -78,8 +79,10 @@ def _results(parts: Run, facts: dict[str, str], seconds: float) -> dict[str, Any
     return results | {name: value for name, value in metrics.items()}
 
 
-def _checkpoint(parts: Run) -> ModelCheckpoint | None:
-    return next((c for c in parts.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
+def _checkpoints(parts: Run) -> dict[str, ModelCheckpoint]:
+    """``best`` (chosen by a metric) and ``last``, as far as the run has them."""
+    callbacks = [c for c in parts.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    return {"best" if callback.monitor else "last": callback for callback in callbacks}
 
 
 def _report(cfg: DictConfig, parts: Run, run_dir: Path, command: str, results: dict[str, Any]) -> None:
@@ -97,10 +100,10 @@ def _report(cfg: DictConfig, parts: Run, run_dir: Path, command: str, results: d
         data=data,
         pictures=pictures,
     )
-    best = _checkpoint(parts)
     places = {"run": run_dir, "card": run_dir / "README.md", "pictures": run_dir / "plots"}
-    if best is not None:
-        places |= {"best checkpoint": Path(best.best_model_path), "last checkpoint": Path(best.last_model_path)}
+    for which, callback in _checkpoints(parts).items():
+        if callback.best_model_path:
+            places[f"{which} checkpoint"] = Path(callback.best_model_path)
     print_results(f"{cfg.name}: done", shown, places)
 
 

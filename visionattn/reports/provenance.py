@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
     from visionattn import __version__
 
     found = {"visionattn": __version__, "python": platform.python_version()}
-    return found | {package: metadata.version(package) for package in _PACKAGES}
+    return found | {package: metadata.version(package) for package in _PACKAGES} | {"torch": torch.__version__}
 
 
 def commit() -> str:

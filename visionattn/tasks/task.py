@@ -124,14 +124,18 @@ class VisionTask(LightningModule):
         self.metrics.reset()
 
     def configure_optimizers(self) -> dict[str, Any]:
+        total = int(self.trainer.estimated_stepping_batches)
+        per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        return self.build_optimizer(total, per_epoch)
+
+    def build_optimizer(self, total_steps: int, steps_per_epoch: float) -> dict[str, Any]:
+        """Optimizer and schedule for a run of ``total_steps``, in Lightning's form."""
         decay = self._optimizer.keywords.get("weight_decay", 0.0)
         groups = parameter_groups(self.backbone, self.head, weight_decay=decay, layer_decay=self.layer_decay)
         optimizer = self._optimizer(groups)
         if self._schedule is None:
             return {"optimizer": optimizer}
-        total = int(self.trainer.estimated_stepping_batches)
-        per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
-        scheduler = self._schedule(optimizer, total_steps=total, steps_per_epoch=per_epoch)
+        scheduler = self._schedule(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:

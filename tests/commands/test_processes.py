@@ -1,0 +1,104 @@
+"""Two processes give the figures of one, and stop together."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import newest
+
+BATCHES = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.accelerator=cpu", "seed=3"]
+TWO = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+
+
+def visionattn(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "visionattn", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def result_of(folder: Path) -> dict:
+    return json.loads((newest(folder / "outputs" / "evaluate") / "result.json").read_text())
+
+
+def test_evaluation_is_the_same_to_the_last_digit(trained, tmp_path):
+    checkpoint = f"ckpt={trained}/checkpoints/last.ckpt"
+    results = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        done = visionattn("evaluate", checkpoint, "trainer=ddp", f"trainer.devices={count}", "trainer.accelerator=cpu", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("result.json") == 1
+        results.append(result_of(folder))
+    one, two = results
+    assert two["processes"] == 2
+    assert two["metrics"]["top1"] == one["metrics"]["top1"]
+    assert two["metrics"]["top5"] == one["metrics"]["top5"]
+    assert two["metrics"]["loss"] == pytest.approx(one["metrics"]["loss"], rel=1e-6)
+    assert two["num_samples"] == one["num_samples"] == 359
+    assert two["ids_sha256"] == one["ids_sha256"]
+
+
+def test_training_on_two_processes_gives_the_weights_and_figures_of_one(tmp_path):
+    states = []
+    for name, options in (("one", ["data.batch_size=32"]), ("two", [*TWO, "data.batch_size=16"])):
+        (tmp_path / name).mkdir()
+        done = visionattn("train", *options, *BATCHES, cwd=tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        run = newest(tmp_path / name / "outputs" / "classification" / "dinat_pico")
+        assert len(list((tmp_path / name / "outputs").rglob("last.ckpt"))) == 1
+        states.append(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+        (tmp_path / name / "metrics.csv").write_text((run / "metrics.csv").read_text())
+    for key, tensor in states[0].items():
+        torch.testing.assert_close(states[1][key], tensor, rtol=1e-3, atol=2e-5, msg=key)
+    accuracies = [
+        [line for line in (tmp_path / name / "metrics.csv").read_text().splitlines() if line][-1] for name in ("one", "two")
+    ]
+    assert all(accuracies)
+
+
+def test_a_non_finite_loss_on_one_process_stops_both_with_the_same_message(tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "broken.py")], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    reports = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert reports[0]["error"] == reports[1]["error"]
+    assert "the loss is nan" in reports[0]["error"]
+    assert "sample-1" in reports[0]["error"]
+    assert reports[0]["unchanged"]
+    assert reports[1]["unchanged"]
+
+
+BROKEN = """
+import json
+import torch
+from torch import distributed as dist, multiprocessing
+from visionattn.errors import NonFiniteLossError
+from visionattn.tasks.guard import stop_together
+
+
+def work(rank):
+    dist.init_process_group("gloo", init_method="tcp://127.0.0.1:29517", rank=rank, world_size=2)
+    weight = torch.nn.Parameter(torch.ones(3))
+    before, message = weight.detach().clone(), ""
+    try:
+        for step in range(4):
+            image = torch.full((1, 3), float("nan") if rank == 1 and step == 2 else 1.0)
+            loss = (image * weight).sum()
+            stop_together(loss, image, {"image": image, "id": [f"sample-{rank}"]})
+            if step == 1:
+                before = weight.detach().clone()
+    except NonFiniteLossError as error:
+        message = str(error)
+    with open(f"rank{rank}.json", "w") as file:
+        json.dump({"error": message, "unchanged": torch.equal(weight.detach(), before)}, file)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    multiprocessing.spawn(work, nprocs=2)
+"""
