@@ -27,9 +27,14 @@ Mod = Callable[..., Tensor]
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
     """FlexAttention over the flattened map; see `visionattn.kernels.op` for the arguments."""
+    return run(q, k, v, None if bias is None else bias.detach(), geometry, scale)
+
+
+def run(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
+    """As `attend`, and the bias gets torch's own gradient where it needs one."""
     height, width = q.shape[1:3]
     mask = block_mask(geometry, height, width, q.device)
-    score = None if bias is None else bias_mod(geometry, height, width, bias.detach().to(q.dtype))
+    score = None if bias is None else bias_mod(geometry, height, width, bias.to(q.dtype))
     tokens = [t.flatten(1, 2).transpose(1, 2) for t in (q, k, v)]
     out = compiled()(*tokens, score_mod=score, block_mask=mask, scale=scale)
     return out.transpose(1, 2).unflatten(1, (height, width))
@@ -58,8 +63,8 @@ def compiled() -> Callable[..., Tensor]:
     """FlexAttention as a kernel: uncompiled it would hold the whole (H * W)^2 matrix."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    run: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=False)
-    return run
+    kernel: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=False)
+    return kernel
 
 
 @lru_cache(maxsize=64)

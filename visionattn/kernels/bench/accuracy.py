@@ -55,13 +55,13 @@ def _distance(found: Tensor, true: Tensor) -> float:
 def _results(call: Call, fn: AttentionFn, upstream: Tensor, dtype: torch.dtype, gradients: bool) -> list[Tensor]:
     """Output and gradients with everything but the bias in `dtype`; the bias is a float32 parameter, or float64 for
     the truth."""
-    maps = [t.detach().to(dtype).requires_grad_(gradients) for t in (call.q, call.k, call.v)]
+    q, k, v = (t.detach().to(dtype).requires_grad_(gradients) for t in (call.q, call.k, call.v))
     table = None
     if call.bias is not None:
         kept = torch.float64 if dtype == torch.float64 else call.bias.dtype
         table = call.bias.detach().to(kept).requires_grad_(gradients)
-    out = fn(*maps, table, call.geometry, call.scale)
+    out = fn(q, k, v, table, call.geometry, call.scale)
     if not gradients:
         return [out]
-    leaves = maps if table is None else [*maps, table]
+    leaves = [q, k, v] if table is None else [q, k, v, table]
     return [out.detach(), *torch.autograd.grad(out, leaves, upstream.to(dtype))]

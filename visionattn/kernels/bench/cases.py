@@ -1,0 +1,91 @@
+"""What is measured: the attention of each stage of four published backbones at 224 x 224, one head width of 32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+import torch
+
+from visionattn.kernels import neighborhood_attention, window_attention
+from visionattn.kernels.op import Call
+
+Pair = tuple[int, int]
+DEPTH = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """One attention. `step` is the shift of a window's lines or a neighborhood's stride."""
+
+    name: str
+    windowed: bool
+    side: int
+    heads: int
+    size: Pair
+    step: Pair
+    dilation: Pair = (1, 1)
+    bias: bool = True
+
+    def call(self, batch: int, dtype: torch.dtype, device: torch.device, seed: int = 0) -> Call:
+        """A checked call whose q, k and v are views of one packed tensor, as a qkv projection gives them."""
+        generator = torch.Generator().manual_seed(seed)
+        shape = (batch, self.side, self.side, 3, self.heads, DEPTH)
+        q, k, v = torch.randn(shape, generator=generator).to(device, dtype).unbind(3)
+        table = (self.heads, 2 * self.size[0] - 1, 2 * self.size[1] - 1)
+        bias = torch.randn(table, generator=generator).to(device) if self.bias else None
+        if self.windowed:
+            return window_attention.call(q, k, v, self.size, self.step, self.dilation, bias, None)
+        return neighborhood_attention.call(q, k, v, self.size, self.dilation, self.step, bias, None)
+
+
+def _swin() -> list[Case]:
+    """Swin-T (Liu et al., 2021): 7 x 7 windows, plain and shifted; the last stage is a single window."""
+    cases = []
+    for stage, (side, heads) in enumerate(((56, 3), (28, 6), (14, 12)), 1):
+        cases.append(Case(f"swin_tiny.s{stage}", True, side, heads, (7, 7), (0, 0)))
+        cases.append(Case(f"swin_tiny.s{stage}.shifted", True, side, heads, (7, 7), (3, 3)))
+    return [*cases, Case("swin_tiny.s4", True, 7, 24, (7, 7), (0, 0))]
+
+
+def _dinat() -> list[Case]:
+    """NAT-T and DiNAT-T (Hassani and Shi, 2022): kernel 7, alternately at dilation 1 and at the largest that fits."""
+    cases = []
+    for stage, (side, heads) in enumerate(((56, 2), (28, 4), (14, 8)), 1):
+        cases.append(Case(f"dinat_tiny.s{stage}", False, side, heads, (7, 7), (1, 1)))
+        wide = side // 7
+        cases.append(Case(f"dinat_tiny.s{stage}.dilated", False, side, heads, (7, 7), (1, 1), (wide, wide)))
+    return [*cases, Case("dinat_tiny.s4", False, 7, 16, (7, 7), (1, 1))]
+
+
+def _cswin() -> list[Case]:
+    """CSWin-T (Dong et al., 2021): vertical and horizontal strips, half of the heads each, no bias."""
+    cases = []
+    for stage, (side, heads, strip) in enumerate(((56, 1, 1), (28, 2, 2), (14, 4, 7)), 1):
+        cases.append(Case(f"cswin_tiny.s{stage}.vertical", True, side, heads, (side, strip), (0, 0), bias=False))
+        cases.append(Case(f"cswin_tiny.s{stage}.horizontal", True, side, heads, (strip, side), (0, 0), bias=False))
+    return [*cases, Case("cswin_tiny.s4", True, 7, 16, (7, 7), (0, 0), bias=False)]
+
+
+def _maxvit() -> list[Case]:
+    """MaxViT-T (Tu et al., 2022): 7 x 7 blocks and a 7 x 7 grid over the whole map."""
+    cases = []
+    for stage, (side, heads) in enumerate(((56, 2), (28, 4), (14, 8), (7, 16)), 1):
+        cases.append(Case(f"maxvit_tiny.s{stage}.block", True, side, heads, (7, 7), (0, 0)))
+        if side > 7:
+            wide = side // 7
+            cases.append(Case(f"maxvit_tiny.s{stage}.grid", True, side, heads, (7, 7), (0, 0), (wide, wide)))
+    return cases
+
+
+CASES: tuple[Case, ...] = (*_swin(), *_dinat(), *_cswin(), *_maxvit())
+
+
+def choose(patterns: str | list[str] | tuple[str, ...] = "*") -> list[Case]:
+    """The cases whose names match a pattern such as "swin_tiny.*". Raises ValueError where a pattern matches none."""
+    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    for pattern in wanted:
+        if not any(fnmatch(case.name, pattern) for case in CASES):
+            names = ", ".join(case.name for case in CASES)
+            raise ValueError(f"no kernel case matches '{pattern}'; there are {names}")
+    return [case for case in CASES if any(fnmatch(case.name, pattern) for pattern in wanted)]

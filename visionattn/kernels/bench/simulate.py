@@ -1,0 +1,135 @@
+"""How much of a tiled kernel's work is useful, and the speed-up it can reach at most, from the geometry alone.
+
+After the simulator of Generalized Neighborhood Attention (Hassani et al., 2025, arXiv 2504.16922): a kernel attends
+from query tiles to key tiles that stand on a fixed grid inside each dilation group. A key tile is visited whole as
+soon as one query of the query tile sees one of its keys, so masked pairs are computed in vain. Beside that,
+`halo_share` tells the useful share of a kernel that starts its keys at the first visible one, as this package's own
+kernels do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from visionattn.kernels.geometry import AxisRule, Geometry, Pair, neighborhood_geometry, window_geometry
+
+TILES: tuple[tuple[int, int], ...] = ((4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AxisWork:
+    """Counts of one axis, added up over its query tiles; those of a map are products of its axes' counts."""
+
+    pairs: int
+    query_tiles: int
+    visits: int
+    worst_visits: int
+    halo_keys: int
+
+
+def axis_work(rule: AxisRule, length: int, tile: int, key_tile: int) -> AxisWork:
+    """Cuts every dilation group into query tiles and counts the key tiles that each of them visits.
+
+    Both grids of tiles start at coordinate 0, or at a line of a window partition.
+    """
+    starts, extents = (span.tolist() for span in rule.spans(length)[2:])
+    before = -rule.shift % rule.size if rule.is_window else 0
+    visits, halos = [], []
+    for group in range(min(rule.dilation, length)):
+        runs = [(starts[p], starts[p] + extents[p]) for p in range(group, length, rule.dilation)]
+        for first in range(-(before % tile), len(runs), tile):
+            inside = runs[max(first, 0) : first + tile]
+            begin, end = min(run[0] for run in inside), max(run[1] for run in inside)
+            visits.append((end - 1 + before) // key_tile - (begin + before) // key_tile + 1)
+            halos.append(end - begin)
+    return AxisWork(sum(extents), len(visits), sum(visits), max(visits), sum(halos))
+
+
+def simulate_geometry(
+    geometry: Geometry, height: int, width: int, tile: tuple[int, int], key_tile: tuple[int, int]
+) -> Row:
+    """The figures of one choice of tiles on an H x W map."""
+    rows = axis_work(geometry.rows, height, tile[0], key_tile[0])
+    cols = axis_work(geometry.cols, width, tile[1], key_tile[1])
+    pairs, points = rows.pairs * cols.pairs, tile[0] * tile[1]
+    computed = rows.visits * cols.visits * points * key_tile[0] * key_tile[1]
+    dense_tiles = -(-height // tile[0]) * -(-width // tile[1])
+    dense = dense_tiles * points * -(-height // key_tile[0]) * -(-width // key_tile[1]) * key_tile[0] * key_tile[1]
+    return {
+        "tile": f"{tile[0]}x{tile[1]}",
+        "key_tile": f"{key_tile[0]}x{key_tile[1]}",
+        "query_tiles": rows.query_tiles * cols.query_tiles,
+        "visits_mean": rows.visits * cols.visits / (rows.query_tiles * cols.query_tiles),
+        "visits_most": rows.worst_visits * cols.worst_visits,
+        "useful_share": pairs / computed,
+        "halo_share": pairs / (rows.halo_keys * cols.halo_keys * points),
+        "speedup_bound": dense / computed,
+        "speedup_ideal": (height * width) ** 2 / pairs,
+    }
+
+
+def simulate(
+    size: Pair,
+    window: Pair,
+    *,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    shift: Pair | None = None,
+    tile: Sequence[int] | None = None,
+    key_tile: Sequence[int] | None = None,
+    console: Console | None = None,
+) -> list[Row]:
+    """Useful work and speed-up bound of an attention on a map, one row per tile; also printed as a table.
+
+    size      rows and columns of the map.
+    window    neighborhood's kernel size; or, where `shift` is given, a window partition with lines at `shift`.
+    tile      queries (rows, columns) of a tile; None tries several. `key_tile` is the same as `tile` if None.
+    Shares are of computed pairs. `speedup_bound` is dense tiles over visited tiles, against self attention on the whole
+    map; `speedup_ideal` is the ratio of pairs, which `speedup_bound` reaches where no work is in vain.
+    Raises ValueError, with the numbers, where the geometry does not fit the map or a tile is smaller than 1.
+    """
+    height, width = _pair(size)
+    if shift is None:
+        geometry = neighborhood_geometry(height, width, window, dilation, stride)
+    else:
+        geometry = window_geometry(height, width, window, shift, dilation)
+    tiles = TILES if tile is None else (_pair(tile),)
+    results = []
+    for queries in tiles:
+        keys = queries if key_tile is None else _pair(key_tile)
+        if min(*queries, *keys) < 1:
+            raise ValueError(f"tiles must be at least 1 x 1, got queries {queries} and keys {keys}")
+        results.append(simulate_geometry(geometry, height, width, queries, keys))
+    kind = "kernel" if shift is None else "window"
+    title = f"map {height}x{width}, {kind} {window}, stride {stride}, dilation {dilation}"
+    (console or Console()).print(_table(title, results))
+    return results
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def _table(title: str, rows: list[Row]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("tile", "key tile", "visits", "most", "useful", "halo", "speed-up", "ideal"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            str(row["tile"]),
+            str(row["key_tile"]),
+            f"{row['visits_mean']:.2f}",
+            str(row["visits_most"]),
+            f"{row['useful_share']:.1%}",
+            f"{row['halo_share']:.1%}",
+            f"{row['speedup_bound']:.2f}x",
+            f"{row['speedup_ideal']:.2f}x",
+        )
+    return table

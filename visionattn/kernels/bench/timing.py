@@ -1,0 +1,93 @@
+"""Interleaved timing and peak memory of callables on one device."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+Runner = Callable[[], object]
+SHORTEST = 2e-3
+
+
+def interleaved(runners: Mapping[str, Runner], repeats: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each run: every runner once per round, so that a machine that slows down slows all of them alike.
+
+    A runner faster than 2 ms is run several times in a row and its time divided. Call each once before (to compile).
+    """
+    counts = {name: max(1, round(SHORTEST / max(_seconds(run, 1, device), 1e-6))) for name, run in runners.items()}
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(repeats):
+        for name, run in runners.items():
+            times[name].append(_seconds(run, counts[name], device))
+    return times
+
+
+def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _seconds(run: Runner, count: int, device: torch.device) -> float:
+    if device.type == "cuda":
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        for _ in range(count):
+            run()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3 / count
+    start = time.perf_counter()
+    for _ in range(count):
+        run()
+    return (time.perf_counter() - start) / count
+
+
+def peak_bytes(run: Runner, device: torch.device) -> int:
+    """Most bytes that torch's allocator held during a run beyond what it held before.
+
+    On the CPU from the profiler's record of allocations; what a library takes from the system by itself is not seen.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with silent(), torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
+        run()
+    held = most = 0
+    record: Any = profile.profiler  # the raw record keeps the order of allocations
+    events = [event for event in record.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keeps torch's profiler, which writes a line at its start and end past Python, off the screen."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def gemm_flops(dtype: torch.dtype, device: torch.device, side: int = 2048, repeats: int = 7) -> float:
+    """FLOP/s of a square matrix product: what this machine reaches at best."""
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    times = interleaved({"gemm": lambda: a @ b}, repeats, device)
+    return 2 * side**3 / min(times["gemm"])
