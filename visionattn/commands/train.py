@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from visionattn.commands.build import Run, build
-from visionattn.errors import CheckpointError
+from visionattn.errors import CheckpointError, ConfigError
 from visionattn.reports.card import print_results, relative, write_card
 from visionattn.reports.plots import plot_confusion, plot_curves, plot_mistakes
 from visionattn.weights import read_checkpoint
@@ -40,8 +40,8 @@ def run(
     parts = build(cfg, run_dir, allow)
     first = parts.trainer.is_global_zero
     facts = {"model": cfg.name, **parts.model_facts()}
+    _check_optimizer(parts)
     if dry_run:
-        parts.task.build_optimizer(total_steps=1000, steps_per_epoch=100)
         if first:
             print_results("dry run: everything builds; no data were read", facts)
         return {}
@@ -55,6 +55,14 @@ def run(
     if first:
         _report(cfg, parts, run_dir, command, results)
     return results
+
+
+def _check_optimizer(parts: Run) -> None:
+    """Builds optimizer and schedule once, for nothing, so that a wrong value is found before the data are read."""
+    try:
+        parts.task.build_optimizer(total_steps=1000, steps_per_epoch=100)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the optimizer or its schedule does not build from optim and schedule: {error}") from error
 
 
 def _check_resumable(path: str) -> None:
