@@ -28,6 +28,8 @@ class Block(nn.Module):
         mlp_ratio: width of the feed-forward network in multiples of ``dim``.
         ffn: feed-forward factory, called with ``in_features`` and ``hidden_features``.
         norm: norm factory, called with ``dim``.
+        position: factory of a layer that each branch starts with, called with ``dim`` (a residual depthwise convolution
+            tells tokens where they are: Chu et al. 2021, arXiv 2102.10882); None: no such layer.
         drop_path: probability of leaving a branch out for a sample (Huang et al. 2016, arXiv 1603.09382).
         layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021, arXiv 2103.17239); None: no factor.
     Shape:
@@ -42,16 +44,20 @@ class Block(nn.Module):
         mlp_ratio: float = 4.0,
         ffn: FeedForwardFactory = Mlp,
         norm: NormFactory = nn.LayerNorm,
+        position: Callable[[int], nn.Module] | None = None,
         drop_path: float = 0.0,
         layer_scale: float | None = None,
     ):
         super().__init__()
         scale = partial(LayerScale, dim, init_values=layer_scale) if layer_scale is not None else nn.Identity
+        self.position1, self.position2 = (position(dim) if position else nn.Identity() for _ in range(2))
         self.norm1, self.mixer, self.scale1 = norm(dim), mixer, scale()
         self.norm2, self.scale2 = norm(dim), scale()
         self.ffn = ffn(in_features=dim, hidden_features=int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        x = self.position1(x)
         x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), context)))
+        x = self.position2(x)
         return x + self.drop_path(self.scale2(self.ffn(self.norm2(x))))

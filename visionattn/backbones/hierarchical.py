@@ -20,6 +20,7 @@ from visionattn.backbones.stage import BlockFactory, Stage
 from visionattn.backbones.stem import PatchMerging, PatchStem
 
 StageFactory = Callable[..., Stage]
+HeadFactory = Callable[..., nn.Module]
 
 
 class HierarchicalBackbone(nn.Module):
@@ -37,6 +38,7 @@ class HierarchicalBackbone(nn.Module):
         block: called as ``block(dim, mixer, drop_path=)``.
         stage: called as ``stage(dim_in, dim, num_heads, mixer, block, drop_path, first=)``; or one factory per key of ``mixers``.
         norm: norm factory for the last map.
+        head: classifier factory, called as ``head(dim, num_classes, pool_type=, drop_rate=)``; it has timm's ``reset``.
         drop_path_rate: drop-path probability of the last block; it grows linearly from 0.
         drop_rate: dropout before the classifier.
         num_classes: width of the classifier; 0: none.
@@ -60,6 +62,7 @@ class HierarchicalBackbone(nn.Module):
         block: BlockFactory = Block,
         stage: StageFactory | Mapping[str, StageFactory] = partial(Stage, downsample=PatchMerging),
         norm: NormFactory = nn.LayerNorm,
+        head: HeadFactory = ClassifierHead,
         drop_path_rate: float = 0.0,
         drop_rate: float = 0.0,
         num_classes: int = 1000,
@@ -84,7 +87,7 @@ class HierarchicalBackbone(nn.Module):
             self.stages.append(built)
         self.num_features = self.head_hidden_size = dims[-1]
         self.norm = norm(dims[-1])
-        self.head = ClassifierHead(dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate)
+        self.head = head(dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate)
         self.apply(_init_weights)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,6 +152,12 @@ class HierarchicalBackbone(nn.Module):
         if prune_head or shortened:
             self.reset_classifier(0, "")
         return take
+
+    def removed_parts(self) -> tuple[str, ...]:
+        """Modules that a complete model of this kind has and this one had taken off; their weights are not missed."""
+        parts = [f"stages.{i}" for i in range(len(self.stages), len(self.feature_info))]
+        parts += ["norm"] if isinstance(self.norm, nn.Identity) else []
+        return (*parts, "head") if self.num_classes == 0 else tuple(parts)
 
     def get_classifier(self) -> nn.Module:
         """The linear layer that gives the logits."""

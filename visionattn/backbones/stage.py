@@ -17,7 +17,7 @@ DownsampleFactory = Callable[[int, int], nn.Module]
 
 
 class Stage(nn.Module):
-    """Downsample, then ``depth`` blocks.
+    """Downsample, then ``depth`` times ``blocks_per_depth`` blocks.
 
     Args:
         dim_in: channels that come in.
@@ -25,8 +25,10 @@ class Stage(nn.Module):
         num_heads: heads of the mixers.
         mixer: called as ``mixer(dim=, num_heads=, index=)`` for each block.
         block: called as ``block(dim, mixer, drop_path=)``.
-        drop_path: one probability per block; its length is the depth.
-        downsample: called as ``downsample(dim_in, dim)``; the first stage of a backbone has none.
+        drop_path: one probability per unit of depth; its length is the depth.
+        first: the first stage of a backbone has no downsampling.
+        downsample: called as ``downsample(dim_in, dim)``.
+        blocks_per_depth: blocks that the paper's table counts as one (DaViT counts pairs); they share a drop-path rate.
     Shape:
         ``(B, H, W, dim_in) -> (B, H / stride, W / stride, C)``
     """
@@ -42,6 +44,7 @@ class Stage(nn.Module):
         *,
         first: bool = False,
         downsample: DownsampleFactory,
+        blocks_per_depth: int = 1,
     ):
         super().__init__()
         self.dim = dim
@@ -49,7 +52,7 @@ class Stage(nn.Module):
         self.stride = 1 if first else int(self.downsample.stride)
         self.blocks = nn.ModuleList(
             block(dim, mixer(dim=dim, num_heads=num_heads, index=index), drop_path=rate)
-            for index, rate in enumerate(drop_path)
+            for index, rate in enumerate(rate for rate in drop_path for _ in range(blocks_per_depth))
         )
         self.grad_checkpointing = False
 
