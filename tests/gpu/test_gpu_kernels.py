@@ -1,0 +1,100 @@
+"""The Triton kernels on a device: errors, equal bits, registration, compilation, large batches."""
+
+import pytest
+import torch
+from gpu_shapes import NAMED, draw, make
+from torch.library import opcheck
+
+from visionattn.kernels import neighborhood_attention, window_attention
+from visionattn.kernels.bench import compare
+from visionattn.kernels.triton import attend, refuses
+
+RANDOM = 24
+OPCHECK_NOISE = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+
+def assert_fine(call) -> None:
+    reason = refuses(call.q, call.k, call.v, call.bias, call.geometry, call.scale)
+    assert reason == ""
+    errors = compare(call, attend)
+    assert {name: error for name, error in errors.items() if not error.is_fine} == {}
+
+
+def gradients(call) -> list[torch.Tensor]:
+    leaves = [t.detach().clone().requires_grad_() for t in (call.q, call.k, call.v, call.bias)]
+    out = attend(*leaves, call.geometry, call.scale)
+    return [out, *torch.autograd.grad(out, leaves, torch.ones_like(out))]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", NAMED)
+def test_error_at_most_twice_plain_code(cuda, name, dtype):
+    assert_fine(make(*NAMED[name], dtype, cuda))
+
+
+@pytest.mark.parametrize("name", ["swin shifted", "several blocks", "dilated"])
+def test_half_precision(cuda, name):
+    assert_fine(make(*NAMED[name], torch.float16, cuda))
+
+
+@pytest.mark.parametrize("name", ["swin", "strips", "nat"])
+def test_without_a_bias(cuda, name):
+    assert_fine(make(*NAMED[name], torch.bfloat16, cuda, biased=False))
+
+
+@pytest.mark.parametrize("seed", range(RANDOM))
+def test_random_shapes(cuda, seed):
+    torch.manual_seed(seed)
+    assert_fine(make(*draw(seed), (torch.float32, torch.bfloat16)[seed % 2], cuda, biased=seed % 3 > 0))
+
+
+@pytest.mark.parametrize("name", ["swin shifted", "several blocks", "grid", "nat", "dilated"])
+def test_two_runs_give_equal_bits(cuda, name):
+    shape, arguments = NAMED[name]
+    call = make((16, *shape[1:]), arguments, torch.bfloat16, cuda)
+    first = gradients(call)
+    for _ in range(3):
+        assert all(torch.equal(a, b) for a, b in zip(first, gradients(call), strict=True))
+
+
+@OPCHECK_NOISE
+@pytest.mark.parametrize("name", ["swin shifted", "nat"])
+def test_registered(cuda, name):
+    from visionattn.kernels.triton.ops import triton_forward
+
+    call = make(*NAMED[name], torch.float32, cuda)
+    leaves = [t.detach().clone().requires_grad_() for t in (call.q, call.k, call.v, call.bias)]
+    opcheck(triton_forward, (*leaves, call.geometry.rows.encode(), call.geometry.cols.encode(), call.scale))
+
+
+@pytest.mark.parametrize("op", [window_attention, neighborhood_attention], ids=lambda op: op.name)
+def test_compiles_as_one_graph(cuda, op):
+    geometry = {"window": 7, "shift": 3} if op is window_attention else {"kernel_size": 7, "dilation": 2}
+
+    def loss(q, k, v, bias):
+        return op(q, k, v, bias=bias, backend="triton", **geometry).square().sum()
+
+    maps = torch.randn(3, 2, 14, 14, 2, 32, device=cuda).requires_grad_().unbind(0)
+    bias = torch.randn(2, 13, 13, device=cuda, requires_grad=True)
+    expected = torch.autograd.grad(loss(*maps, bias), (*maps, bias))
+    found = torch.autograd.grad(torch.compile(loss, fullgraph=True)(*maps, bias), (*maps, bias))
+    for a, b in zip(expected, found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_auto_takes_triton_and_autocast_halves_the_maps(cuda):
+    x = torch.randn(1, 14, 14, 2, 32, device=cuda)
+    assert window_attention.explain(x, x, x, window=7)["triton"] == ""
+    with torch.autocast("cuda", torch.bfloat16):
+        assert window_attention(x, x, x, window=7).dtype == torch.bfloat16
+
+
+def test_batches_beyond_32_bits(cuda):
+    """The last image of a batch of more than 2**31 values equals the same image alone."""
+    x = torch.zeros(1400, 56, 56, 8, 64, device=cuda, dtype=torch.bfloat16)
+    assert x.numel() > 2**31
+    x[-1].normal_()
+    with torch.no_grad():
+        whole = neighborhood_attention(x, x, x, kernel_size=7, backend="triton")[-1:]
+        alone = neighborhood_attention(*[x[-1:].clone()] * 3, kernel_size=7, backend="triton")
+    assert torch.equal(whole, alone)
