@@ -2,7 +2,8 @@
 
     visionattn.list_backbones("dinat*")
     model = visionattn.create_backbone("dinat_pico", num_classes=10)
-    features = timm.create_model("va_dinat_pico", features_only=True)      # importing visionattn registers its backbones
+    features = timm.create_model("va_dinat_pico", features_only=True)      # importing visionattn registers its
+    backbones
 
 The command line is ``visionattn train|evaluate|export|benchmark|list``. This import takes milliseconds: torch and timm
 are loaded when something needs them, and the backbones are registered as soon as timm is there.

@@ -1,4 +1,6 @@
-"""Registers the backbones with timm at the moment timm is imported, so that ``import visionattn`` itself stays light."""
+"""Registers the backbones with timm at the moment timm is imported, so that ``import visionattn`` itself stays
+light.
+"""
 
 from __future__ import annotations
 

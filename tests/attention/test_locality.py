@@ -71,7 +71,9 @@ def test_masked_padding_equals_attention_within_the_cut_window():
     torch.testing.assert_close(mixer(x)[:, :, 4:], narrow, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(("kernel", "dilation", "size"), [(3, 1, (7, 5)), (3, 2, (9, 7)), (5, 1, (11, 6)), (3, 3, (11, 10))])
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "size"), [(3, 1, (7, 5)), (3, 2, (9, 7)), (5, 1, (11, 6)), (3, 3, (11, 10))]
+)
 def test_neighborhoods(kernel, dilation, size):
     mixer = NeighborhoodAttention(8, 2, 0, kernel_size=kernel, dilation=dilation)
     expected = pairs(*(neighbours(n, kernel, dilation) for n in size))

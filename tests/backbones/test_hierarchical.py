@@ -52,7 +52,9 @@ def test_one_stage_class_per_stage():
         pass
 
     stage = partial(Stage, downsample=PatchMerging)
-    model = HierarchicalBackbone(**ROWS, mixers=MIXERS, stage={"s1": stage, "s2": partial(Other, downsample=PatchMerging)})
+    model = HierarchicalBackbone(
+        **ROWS, mixers=MIXERS, stage={"s1": stage, "s2": partial(Other, downsample=PatchMerging)}
+    )
     assert [type(s) for s in model.stages] == [Stage, Other]
 
 

@@ -8,7 +8,9 @@ import pytest
 QUESTION = "print('va_dinat_pico' in timm.list_models('va_*'))"
 
 
-@pytest.mark.parametrize("order", ["import timm, visionattn", "import visionattn, timm", "import visionattn.attention; import timm"])
+@pytest.mark.parametrize(
+    "order", ["import timm, visionattn", "import visionattn, timm", "import visionattn.attention; import timm"]
+)
 def test_registered_in_any_order(order):
     done = subprocess.run([sys.executable, "-c", f"{order}; {QUESTION}"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"

@@ -35,7 +35,15 @@ def test_train_leaves_a_folder_that_explains_itself(trained):
         rows = [row for row in csv.DictReader(file) if row["val/top1"]]
     assert len(rows) == 2
     card = (trained / "README.md").read_text()
-    for part in ("visionattn train", "mixer@backbone.mixers.s3=window_4", "commit", "seed", "torch", "sha256", "val/top1"):
+    for part in (
+        "visionattn train",
+        "mixer@backbone.mixers.s3=window_4",
+        "commit",
+        "seed",
+        "torch",
+        "sha256",
+        "val/top1",
+    ):
         assert part in card, part
 
 
@@ -114,7 +122,9 @@ def test_resume_continues_the_epochs(trained, tmp_path):
     shutil.copytree(trained, run)
     resumed = [f"ckpt={run}/checkpoints/last.ckpt", *TINY, "mixer@backbone.mixers.s3=window_4", "trainer.max_epochs=3"]
     assert main(["train", *resumed]) == 0
-    contents = torch.load(newest(tmp_path / "outputs/classification/dinat_pico") / "checkpoints/last.ckpt", weights_only=True)
+    contents = torch.load(
+        newest(tmp_path / "outputs/classification/dinat_pico") / "checkpoints/last.ckpt", weights_only=True
+    )
     assert contents["epoch"] == 2
     assert contents["global_step"] == 12
 
@@ -142,7 +152,12 @@ def test_sweep_makes_one_run_for_each(tmp_path):
         ["callbacks=no_ema", "logger=csv", "task.mixup_alpha=0.8", "optim=timm", "debug=default"],
         ["task.channels_last=true", "task.grad_checkpointing=true", "task.layer_decay=0.8", "debug=default"],
         ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2", "optim=sgd", "debug=default"],
-        ["schedule=constant", "data.train_transform.auto_augment=rand-m5-n1", "data.train_transform.re_prob=0.5", "debug=default"],
+        [
+            "schedule=constant",
+            "data.train_transform.auto_augment=rand-m5-n1",
+            "data.train_transform.re_prob=0.5",
+            "debug=default",
+        ],
     ],
     ids=lambda options: options[0] if len(options) < 3 else options[-2],
 )

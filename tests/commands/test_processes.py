@@ -28,7 +28,9 @@ def test_evaluation_is_the_same_to_the_last_digit(trained, tmp_path):
     for count in (1, 2):
         folder = tmp_path / str(count)
         folder.mkdir()
-        done = visionattn("evaluate", checkpoint, "trainer=ddp", f"trainer.devices={count}", "trainer.accelerator=cpu", cwd=folder)
+        done = visionattn(
+            "evaluate", checkpoint, "trainer=ddp", f"trainer.devices={count}", "trainer.accelerator=cpu", cwd=folder
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("result.json") == 1
         results.append(result_of(folder))
@@ -54,7 +56,8 @@ def test_training_on_two_processes_gives_the_weights_and_figures_of_one(tmp_path
     for key, tensor in states[0].items():
         torch.testing.assert_close(states[1][key], tensor, rtol=1e-3, atol=2e-5, msg=key)
     accuracies = [
-        [line for line in (tmp_path / name / "metrics.csv").read_text().splitlines() if line][-1] for name in ("one", "two")
+        [line for line in (tmp_path / name / "metrics.csv").read_text().splitlines() if line][-1]
+        for name in ("one", "two")
     ]
     assert all(accuracies)
 

@@ -9,7 +9,8 @@ from visionattn.attention.mixer import StageContext
 
 
 class DepthwiseConvolution(nn.Module):
-    """Trockman and Kolter 2022, *Patches Are All You Need?*, arXiv 2201.09792; Liu et al. 2022, *A ConvNet for the 2020s*, arXiv 2201.03545.
+    """Trockman and Kolter 2022, *Patches Are All You Need?*, arXiv 2201.09792; Liu et al. 2022, *A ConvNet for the
+    2020s*, arXiv 2201.03545.
 
     One depthwise convolution with zeros at the border. Cost per token: ``C * kernel_size**2`` multiply-adds.
 

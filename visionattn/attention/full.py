@@ -9,7 +9,8 @@ from visionattn.kernels import window_attention
 
 
 class FullAttention(QKVAttention):
-    """Vaswani et al. 2017, *Attention Is All You Need*, arXiv 1706.03762; on image tokens: Dosovitskiy et al. 2020, arXiv 2010.11929.
+    """Vaswani et al. 2017, *Attention Is All You Need*, arXiv 1706.03762; on image tokens: Dosovitskiy et al. 2020,
+    arXiv 2010.11929.
 
     The yardstick for the local mixers: one window as large as the map, without a position bias. Cost per query:
     ``2 * D * H * W`` multiply-adds and head.

@@ -22,7 +22,9 @@ def pair(value: int | tuple[int, int] | list[int]) -> tuple[int, int]:
 
 
 def pad_to(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Zeros at the bottom and the right of ``(B, H, W, C)`` until it has ``size``; a map that is large enough stays as it is."""
+    """Zeros at the bottom and the right of ``(B, H, W, C)`` until it has ``size``; a map that is large enough stays
+    as it is.
+    """
     pad_h, pad_w = max(size[0] - x.shape[1], 0), max(size[1] - x.shape[2], 0)
     return F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if pad_h or pad_w else x
 
@@ -33,7 +35,9 @@ def round_up(size: int, multiple: int) -> int:
 
 
 def position_table(num_heads: int, window: tuple[int, int]) -> nn.Parameter:
-    """A learned relative-position bias ``(N, 2*wh-1, 2*ww-1)``: entry ``[:, dy+wh-1, dx+ww-1]`` for key minus query = (dy, dx)."""
+    """A learned relative-position bias ``(N, 2*wh-1, 2*ww-1)``: entry ``[:, dy+wh-1, dx+ww-1]`` for key minus query
+    = (dy, dx).
+    """
     table = nn.Parameter(torch.zeros(num_heads, 2 * window[0] - 1, 2 * window[1] - 1))
     nn.init.trunc_normal_(table, std=0.02)
     return table

@@ -14,12 +14,14 @@ from visionattn.kernels import neighborhood_attention
 
 class NeighborhoodAttention(QKVAttention):
     """Hassani et al. 2022, *Neighborhood Attention Transformer*, arXiv 2204.07143; dilation: Hassani and Shi 2022,
-    *Dilated Neighborhood Attention Transformer*, arXiv 2209.15001; stride: Hassani et al. 2025, *Generalized Neighborhood
-    Attention*, arXiv 2504.16922.
+    *Dilated Neighborhood Attention Transformer*, arXiv 2209.15001; stride: Hassani et al. 2025, *Generalized
+    Neighborhood Attention*, arXiv 2504.16922.
 
-    Every query attends to exactly ``kernel_size`` squared keys: the square around it, moved inwards at the borders. With
+    Every query attends to exactly ``kernel_size`` squared keys: the square around it, moved inwards at the borders.
+        With
     dilation d the map falls into d by d interleaved maps and each is treated so by itself. A learned bias per relative
-    position, counted in steps of the dilation, is added. Cost per query: ``2 * D * kernel_size**2`` multiply-adds and head.
+    position, counted in steps of the dilation, is added. Cost per query: ``2 * D * kernel_size**2`` multiply-adds and
+    head.
 
     A map smaller than kernel size times dilation is enlarged with zeros at the bottom and the right, which are attended
     to: this is what the modules did that the published detection and segmentation figures come from.
@@ -38,7 +40,7 @@ class NeighborhoodAttention(QKVAttention):
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
 
-    no_weight_decay_parameters = ("bias_table",)
+    no_weight_decay_parameters = position_tables = ("bias_table",)
 
     def __init__(
         self,
@@ -78,4 +80,5 @@ class NeighborhoodAttention(QKVAttention):
         )
 
     def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, dilation={self.dilation}, stride={self.stride}, num_heads={self.num_heads}"
+        geometry = f"kernel_size={self.kernel_size}, dilation={self.dilation}, stride={self.stride}"
+        return f"{geometry}, num_heads={self.num_heads}"

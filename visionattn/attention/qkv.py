@@ -13,7 +13,8 @@ from visionattn.attention.mixer import StageContext
 
 
 class QKVAttention(nn.Module):
-    """Base of the mixers whose queries, keys and values come from one linear layer; a subclass says who attends to whom.
+    """Base of the mixers whose queries, keys and values come from one linear layer; a subclass says who attends to
+    whom.
 
     Args:
         dim: channels C; a multiple of ``num_heads``.

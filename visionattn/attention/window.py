@@ -18,7 +18,8 @@ class WindowAttention(QKVAttention):
     ``2 * D * wh * ww`` multiply-adds and head.
 
     A map that is not larger than the window along an axis is one window there, without shift, as published. A map that
-    windows do not divide is enlarged with zeros at the bottom and the right, and those tokens are attended to, as in the
+    windows do not divide is enlarged with zeros at the bottom and the right, and those tokens are attended to, as in
+    the
     published detection and segmentation code (``mask_padding=True`` cuts the windows at the border instead, so that no
     padding enters the result). Differences from the published code: nothing is rolled, the shift moves the partition
     lines; tokens that the published code separates by adding -100 are never in one window here.
@@ -29,6 +30,9 @@ class WindowAttention(QKVAttention):
         index: place of the block in its stage; odd blocks are shifted.
         window_size: tokens along each side of a window, one number or (height, width).
         shift: move the lines of odd blocks.
+        bias: learn a relative-position bias (DaViT has none).
+        shrink: a map smaller than the window is one smaller window; False: it is enlarged to a whole window, as DaViT and
+            GC ViT do.
         qkv_bias: bias in the q, k, v projection.
         mask_padding: never attend to padding.
         backend: kernel backend by name, or "auto".
@@ -36,7 +40,7 @@ class WindowAttention(QKVAttention):
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
 
-    no_weight_decay_parameters = ("bias_table",)
+    no_weight_decay_parameters = position_tables = ("bias_table",)
 
     def __init__(
         self,
@@ -46,6 +50,8 @@ class WindowAttention(QKVAttention):
         *,
         window_size: int | tuple[int, int] = 7,
         shift: bool = True,
+        bias: bool = True,
+        shrink: bool = True,
         qkv_bias: bool = True,
         mask_padding: bool = False,
         backend: str = "auto",
@@ -53,9 +59,10 @@ class WindowAttention(QKVAttention):
         super().__init__(dim, num_heads, qkv_bias=qkv_bias)
         self.window_size = pair(window_size)
         self.shifted = shift and index % 2 == 1
+        self.shrink = shrink
         self.mask_padding = mask_padding
         self.backend = backend
-        self.bias_table = position_table(num_heads, self.window_size)
+        self.bias_table = position_table(num_heads, self.window_size) if bias else None
 
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
         height, width = x.shape[1:3]
@@ -73,10 +80,12 @@ class WindowAttention(QKVAttention):
                 window[0] // 2 if height > window[0] else 0,
                 window[1] // 2 if width > window[1] else 0,
             )
-        bias = crop_table(self.bias_table, window)
+        bias = None if self.bias_table is None else crop_table(self.bias_table, window)
         return window_attention(q, k, v, window=window, shift=shift, bias=bias, backend=self.backend)
 
     def _window(self, height: int, width: int) -> tuple[int, int]:
+        if not self.shrink:
+            return self.window_size
         return min(self.window_size[0], height), min(self.window_size[1], width)
 
     def extra_repr(self) -> str:

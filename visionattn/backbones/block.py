@@ -31,7 +31,8 @@ class Block(nn.Module):
         position: factory of a layer that each branch starts with, called with ``dim`` (a residual depthwise convolution
             tells tokens where they are: Chu et al. 2021, arXiv 2102.10882); None: no such layer.
         drop_path: probability of leaving a branch out for a sample (Huang et al. 2016, arXiv 1603.09382).
-        layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021, arXiv 2103.17239); None: no factor.
+        layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021, arXiv
+            2103.17239); None: no factor.
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
     """

@@ -20,6 +20,7 @@ from visionattn.backbones.stage import BlockFactory, Stage
 from visionattn.backbones.stem import PatchMerging, PatchStem
 
 StageFactory = Callable[..., Stage]
+_MERGING_STAGE = partial(Stage, downsample=PatchMerging)
 HeadFactory = Callable[..., nn.Module]
 
 
@@ -36,7 +37,8 @@ class HierarchicalBackbone(nn.Module):
         mixers: mixer factory per stage, under the keys ``s1``, ``s2``, ...
         stem: called as ``stem(in_chans, dim)``.
         block: called as ``block(dim, mixer, drop_path=)``.
-        stage: called as ``stage(dim_in, dim, num_heads, mixer, block, drop_path, first=)``; or one factory per key of ``mixers``.
+        stage: called as ``stage(dim_in, dim, num_heads, mixer, block, drop_path, first=)``; or one factory per key of
+            ``mixers``.
         norm: norm factory for the last map.
         head: classifier factory, called as ``head(dim, num_classes, pool_type=, drop_rate=)``; it has timm's ``reset``.
         drop_path_rate: drop-path probability of the last block; it grows linearly from 0.
@@ -60,7 +62,7 @@ class HierarchicalBackbone(nn.Module):
         *,
         stem: Callable[[int, int], nn.Module] = PatchStem,
         block: BlockFactory = Block,
-        stage: StageFactory | Mapping[str, StageFactory] = partial(Stage, downsample=PatchMerging),
+        stage: StageFactory | Mapping[str, StageFactory] = _MERGING_STAGE,
         norm: NormFactory = nn.LayerNorm,
         head: HeadFactory = ClassifierHead,
         drop_path_rate: float = 0.0,
@@ -73,11 +75,11 @@ class HierarchicalBackbone(nn.Module):
         super().__init__()
         keys = _stage_keys(dims, depths, num_heads, mixers)
         self.num_classes, self.in_chans, self.card = num_classes, in_chans, dict(card or {})
-        self.stem = stem(in_chans, dims[0])
+        self.stem: Any = stem(in_chans, dims[0])
         rates = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
-        self.stages = nn.ModuleList()
+        self.stages: Any = nn.ModuleList()
         self.feature_info: list[dict[str, Any]] = []
-        reduction = int(self.stem.stride)
+        reduction = int(self.stem.stride)  # type: ignore[arg-type]
         for i, key in enumerate(keys):
             build = stage[key] if isinstance(stage, Mapping) else stage
             drop_path = [next(rates) for _ in range(depths[i])]
@@ -87,7 +89,7 @@ class HierarchicalBackbone(nn.Module):
             self.stages.append(built)
         self.num_features = self.head_hidden_size = dims[-1]
         self.norm = norm(dims[-1])
-        self.head = head(dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate)
+        self.head: Any = head(dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate)
         self.apply(_init_weights)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,7 +103,9 @@ class HierarchicalBackbone(nn.Module):
         return self.norm(x).permute(0, 3, 1, 2)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pooling and classifier on what ``forward_features`` gives; ``pre_logits=True`` stops before the classifier."""
+        """Pooling and classifier on what ``forward_features`` gives; ``pre_logits=True`` stops before the
+        classifier.
+        """
         return self.head(x, pre_logits=pre_logits)
 
     def forward_intermediates(
@@ -183,7 +187,8 @@ class HierarchicalBackbone(nn.Module):
         }
 
     def layer_of(self, param_name: str) -> int:
-        """Depth of a parameter for layer-wise learning rates: 0 is the stem, 1 the first block, ``num_layers - 1`` the head.
+        """Depth of a parameter for layer-wise learning rates: 0 is the stem, 1 the first block, ``num_layers - 1`` the
+        head.
 
         Raises:
             KeyError: no parameter has this name.

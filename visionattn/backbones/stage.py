@@ -49,7 +49,7 @@ class Stage(nn.Module):
         super().__init__()
         self.dim = dim
         self.downsample = nn.Identity() if first else downsample(dim_in, dim)
-        self.stride = 1 if first else int(self.downsample.stride)
+        self.stride = 1 if first else int(self.downsample.stride)  # type: ignore[arg-type]
         self.blocks = nn.ModuleList(
             block(dim, mixer(dim=dim, num_heads=num_heads, index=index), drop_path=rate)
             for index, rate in enumerate(rate for rate in drop_path for _ in range(blocks_per_depth))

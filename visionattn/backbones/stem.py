@@ -1,7 +1,7 @@
 """The layers that change resolution: stems (image to first map) and downsampling layers (map to smaller map).
 
-Every stem calls its first convolution ``conv1`` and states its ``stride``; every downsampling layer states its ``stride``.
-Images or maps that the stride does not divide are enlarged with zeros at the bottom and the right.
+Every stem calls its first convolution ``conv1`` and states its ``stride``; every downsampling layer states its
+``stride``. Images or maps that the stride does not divide are enlarged with zeros at the bottom and the right.
 
 Shapes: B batch, H W map or image, C channels.
 """
@@ -39,7 +39,8 @@ class PatchStem(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Overlapping 3x3 convolutions of stride 2: Hassani et al. 2022, Neighborhood Attention Transformer, arXiv 2204.07143.
+    """Overlapping 3x3 convolutions of stride 2: Hassani et al. 2022, Neighborhood Attention Transformer, arXiv
+    2204.07143.
 
     As published there is neither an activation nor a norm between the convolutions.
 

@@ -1,4 +1,6 @@
-"""The backbones by name: each file in ``conf/backbone`` is one, for Hydra, for :func:`create_backbone` and for timm (``va_<name>``)."""
+"""The backbones by name: each file in ``conf/backbone`` is one, for Hydra, for :func:`create_backbone` and for timm
+(``va_<name>``).
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def create_backbone(
         num_classes: width of the classifier; 0: none.
         features_only: give a module that returns the list of feature maps ``(B, C, H, W)``; ``out_indices`` selects.
         weights: path of a checkpoint, or a state dict; see :func:`visionattn.load_weights`.
-        overrides: changes as on the command line, relative to the backbone: ``("mixer@mixers.s3=window", "block.mlp_ratio=3")``.
+        overrides: changes as on the command line, relative to the backbone: ``("mixer@mixers.s3=window",
+            "block.mlp_ratio=3")``.
         **kwargs: other arguments of the backbone (``in_chans``, ``drop_path_rate``, ...).
     Raises:
         ConfigError: an unknown name or override.
@@ -70,7 +73,8 @@ def create_backbone(
     if weights is not None:
         from visionattn.weights import load_weights
 
-        load_weights(model.model if features_only else model, weights)
+        inner: Any = model.model if features_only else model
+        load_weights(inner, weights)
     return model
 
 
@@ -80,7 +84,9 @@ def compose_backbone(name: str, overrides: Sequence[str] = ()) -> Any:
 
 
 def _absolute(override: str) -> str:
-    """``mixer@mixers.s3=window`` -> ``mixer@backbone.mixers.s3=window``; ``drop_rate=0.1`` -> ``backbone.drop_rate=0.1``."""
+    """``mixer@mixers.s3=window`` -> ``mixer@backbone.mixers.s3=window``; ``drop_rate=0.1`` ->
+    ``backbone.drop_rate=0.1``.
+    """
     key, equals, value = override.partition("=")
     sign = key[: len(key) - len(key.lstrip("+~"))]
     group, at, package = key[len(sign) :].partition("@")
@@ -104,7 +110,6 @@ def _entrypoint(name: str, num_stages: int) -> Callable[..., nn.Module]:
             PREFIX + name,
             pretrained,
             feature_cfg={"out_indices": tuple(range(num_stages)), "feature_cls": "getter"},
-            kwargs_filter=("img_size", "global_pool_size"),
             **kwargs,
         )
 

@@ -30,7 +30,8 @@ def run(
     """Writes a checkpoint's model in another format.
 
     ``format=timm`` writes ``config.json`` and ``model.safetensors``; after ``import visionattn``,
-    ``timm.create_model("local-dir:<folder>", pretrained=True)`` builds it. What was written is loaded again and compared.
+    ``timm.create_model("local-dir:<folder>", pretrained=True)`` builds it. What was written is loaded again and
+    compared.
 
     Args: as for :func:`visionattn.commands.train.run`.
     Returns:
@@ -71,7 +72,9 @@ def to_timm(task: VisionTask, trained: DictConfig) -> nn.Module:
         ConfigError: the task has another head, or the backbone is not one of :func:`visionattn.list_backbones`.
     """
     if not isinstance(task.head, ClassificationHead):
-        raise ConfigError(f"format=timm exports classification models; this checkpoint has a {type(task.head).__name__}")
+        raise ConfigError(
+            f"format=timm exports classification models; this checkpoint has a {type(task.head).__name__}"
+        )
     num_classes = int(trained.data.num_classes)
     arguments = _changed_architecture(trained)
     model = timm.create_model(_architecture(trained), num_classes=num_classes, **arguments)
@@ -79,7 +82,8 @@ def to_timm(task: VisionTask, trained: DictConfig) -> nn.Module:
     size = trained.data.image_size
     height, width = (size, size) if isinstance(size, int) else size
     evaluation = trained.data.eval_transform
-    model.pretrained_cfg |= {
+    facts: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    facts |= {
         "input_size": (3, height, width),
         "num_classes": num_classes,
         "mean": tuple(trained.data.mean),
@@ -128,6 +132,7 @@ def _compare(task: VisionTask, folder: Path, images: Tensor) -> float:
     copy = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     error = float((copy(images) - expected).abs().max() / expected.abs().max())
     if not error <= _TOLERANCE:
-        raise CheckpointError(f"the exported model differs: relative error {error:.1e} of the logits, allowed {_TOLERANCE:.0e}")
+        raise CheckpointError(
+            f"the exported model differs: relative error {error:.1e} of the logits, allowed {_TOLERANCE:.0e}"
+        )
     return error
-

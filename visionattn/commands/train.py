@@ -69,7 +69,8 @@ def _check_resumable(path: str) -> None:
     missing = {"state_dict", "optimizer_states", "loops", "config"} - read_checkpoint(path).keys()
     if missing:
         raise CheckpointError(
-            f"{path} cannot be resumed from: it lacks {', '.join(sorted(missing))}; resume from a last.ckpt of `visionattn train`"
+            f"{path} cannot be resumed from: it lacks {', '.join(sorted(missing))}; "
+            "resume from a last.ckpt of `visionattn train`"
         )
 
 
@@ -84,7 +85,7 @@ def _results(parts: Run, facts: dict[str, str], seconds: float) -> dict[str, Any
     results["images/s training"] = f"{parts.stopwatch.rate('train'):,.0f}"
     results["images/s validation"] = f"{parts.stopwatch.rate('val'):,.0f}"
     results["time"] = f"{seconds:.0f} s for {trainer.current_epoch} epochs"
-    return results | {name: value for name, value in metrics.items()}
+    return results | metrics
 
 
 def _checkpoints(parts: Run) -> dict[str, ModelCheckpoint]:

@@ -36,7 +36,9 @@ class ClassificationHead(nn.Module):
         pool_type: str = "avg",
     ):
         super().__init__()
-        self.classifier = ClassifierHead(feature_info[-1]["num_chs"], num_classes, pool_type=pool_type, drop_rate=drop_rate)
+        self.classifier = ClassifierHead(
+            feature_info[-1]["num_chs"], num_classes, pool_type=pool_type, drop_rate=drop_rate
+        )
         nn.init.trunc_normal_(self.classifier.fc.weight, std=0.02)
         nn.init.zeros_(self.classifier.fc.bias)
 

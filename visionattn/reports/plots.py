@@ -42,7 +42,9 @@ def plot_curves(metrics_csv: Path, output: Path, *, metric: str = "val/top1") ->
     if values := [value for _, value in series.get(metric, [])]:
         right.annotate(f"{values[-1]:.2f} %", (series[metric][-1][0], values[-1]), ha="right", va="bottom", color=_BLUE)
     rate = right.twinx()
-    _line(rate, next((points for name, points in series.items() if name.startswith("lr-")), []), "learning rate", _ORANGE)
+    _line(
+        rate, next((points for name, points in series.items() if name.startswith("lr-")), []), "learning rate", _ORANGE
+    )
     rate.set_ylabel("learning rate", color=_ORANGE)
     for axes in (left, right):
         axes.grid(alpha=0.25)
@@ -61,7 +63,9 @@ def _line(axes: Axes, points: Sequence[tuple[int, float]], label: str, color: st
 
 
 def plot_confusion(target: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], output: Path) -> None:
-    """Confusion matrix in counts; rows are the truth, each row shaded by its share. Above 30 classes without numbers."""
+    """Confusion matrix in counts; rows are the truth, each row shaded by its share. Above 30 classes without
+    numbers.
+    """
     count = len(class_names)
     matrix = np.bincount(target * count + prediction, minlength=count * count).reshape(count, count)
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)

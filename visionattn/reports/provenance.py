@@ -24,7 +24,9 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the checkout that runs, with ``+changes`` where files differ from it; ``unknown`` outside a checkout."""
+    """The commit of the checkout that runs, with ``+changes`` where files differ from it; ``unknown`` outside a
+    checkout.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return "unknown"

@@ -18,8 +18,8 @@ from visionattn.tasks.task import Batch, StepOutput, VisionTask
 
 
 class ClassificationTask(VisionTask):
-    """Cross entropy with label smoothing (Szegedy et al. 2015, arXiv 1512.00567) and, in training, mixup (Zhang et al. 2017,
-    arXiv 1710.09412) and CutMix (Yun et al. 2019, arXiv 1905.04899) by timm.
+    """Cross entropy with label smoothing (Szegedy et al. 2015, arXiv 1512.00567) and, in training, mixup (Zhang et al.
+    2017, arXiv 1710.09412) and CutMix (Yun et al. 2019, arXiv 1905.04899) by timm.
 
     Args:
         num_classes: classes K.

@@ -13,8 +13,8 @@ class WeightEMA(WeightAveraging):
     """Polyak and Juditsky 1992; Tarvainen and Valpola 2017, *Mean teachers*, arXiv 1703.01780.
 
     After every optimizer step the averaged weights move towards the trained ones by ``1 - decay``. The averaged weights
-    are what is validated, saved as ``state_dict`` and kept at the end. Early on the decay is ``(1 + n) / (10 + n)`` after
-    n steps, so that the average forgets the random start in short runs too.
+    are what is validated, saved as ``state_dict`` and kept at the end. Early on the decay is ``(1 + n) / (10 + n)``
+    after n steps, so that the average forgets the random start in short runs too.
 
     Args:
         decay: upper limit of the decay, in [0, 1).

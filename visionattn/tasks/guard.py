@@ -1,4 +1,6 @@
-"""Stopping all processes together, before the weights change, when one of them has met something it cannot go on with."""
+"""Stopping all processes together, before the weights change, when one of them has met something it cannot go on
+with.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def _collective_device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
-def _report(bad_loss: bool, loss: Tensor | None, prediction: Any, batch: dict[str, Any], error: Exception | None) -> tuple:
+def _report(
+    bad_loss: bool, loss: Tensor | None, prediction: Any, batch: dict[str, Any], error: Exception | None
+) -> tuple:
     """This process' part: (value of the loss, ids of the samples at fault, message of its error)."""
     if not bad_loss:
         return None, [], str(error) if error else None
@@ -73,6 +77,7 @@ def _raise(reports: list[tuple], error: Exception | None) -> None:
         shown = ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
         raise NonFiniteLossError(
             f"the loss is {values[0]}; training stopped before the weights changed. Samples of the batch: {shown}. "
-            "Usual causes: a learning rate that is too high, fp16 overflow (try trainer.precision=bf16-mixed), broken images"
+            "Usual causes: a learning rate that is too high, fp16 overflow (trainer.precision=bf16-mixed helps), "
+            "broken images"
         )
     raise error or VisionAttnError(next(message for _, _, message in reports if message))

@@ -84,7 +84,9 @@ class PredictionCollector(Callback):
 
 
 class Stopwatch(Callback):
-    """Images per second over all processes, of training and of validation, from the start of each epoch to its last batch."""
+    """Images per second over all processes, of training and of validation, from the start of each epoch to its last
+    batch.
+    """
 
     def __init__(self) -> None:
         self.images = {"train": 0, "val": 0}

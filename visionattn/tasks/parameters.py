@@ -10,7 +10,7 @@ ParameterGroup = dict[str, Any]
 
 
 def parameter_groups(
-    backbone: nn.Module, head: nn.Module, *, weight_decay: float, layer_decay: float | None = None
+    backbone: Any, head: nn.Module, *, weight_decay: float, layer_decay: float | None = None
 ) -> list[ParameterGroup]:
     """Groups for an optimizer; every trainable parameter is in exactly one.
 

@@ -54,7 +54,7 @@ class VisionTask(LightningModule):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Any,
         head: Callable[..., nn.Module],
         loss: nn.Module,
         optimizer: partial[Optimizer],
@@ -69,14 +69,16 @@ class VisionTask(LightningModule):
         grad_checkpointing: bool = False,
     ):
         super().__init__()
-        self.backbone, self.loss = backbone, loss
+        self.backbone: Any = backbone
+        self.loss = loss
         self.head = head(feature_info=backbone.feature_info)
         self.metrics, self.val_loss = metrics, MeanMetric()
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self._optimizer, self._schedule, self.layer_decay = optimizer, schedule, layer_decay
         self.channels_last, self._compile = channels_last, compile
-        self._features = backbone.forward_intermediates
+        self._features: Callable[..., Any] = backbone.forward_intermediates
         self.config_text = ""
+        self._unreadable: UnreadableImagesError | None = None
         if grad_checkpointing:
             backbone.set_grad_checkpointing(True)
         if layer_decay is not None and not hasattr(backbone, "layer_of"):
@@ -103,7 +105,7 @@ class VisionTask(LightningModule):
         self.log("train/loss", output.loss.detach(), prog_bar=True, batch_size=len(batch["id"]))
         return output.loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> StepOutput | None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Any:
         self._unreadable = self._budget_error(batch, "val") or self._unreadable
         if not batch["id"]:
             return None
@@ -113,7 +115,7 @@ class VisionTask(LightningModule):
         return output
 
     def on_validation_epoch_start(self) -> None:
-        self._unreadable: Exception | None = None
+        self._unreadable = None
 
     def on_validation_epoch_end(self) -> None:
         stop_together(None, None, {"id": []}, self._unreadable)
@@ -123,7 +125,7 @@ class VisionTask(LightningModule):
         self.val_loss.reset()
         self.metrics.reset()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         total = int(self.trainer.estimated_stepping_batches)
         per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         return self.build_optimizer(total, per_epoch)

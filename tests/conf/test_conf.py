@@ -1,0 +1,68 @@
+"""Every configuration file: it composes, its targets exist and are allowed, and it says in its first line what it
+is.
+"""
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from visionattn import config
+
+CONF = Path(str(resources.files("visionattn.conf")))
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+ROOTS = {"evaluate": ["ckpt=x"], "export": ["ckpt=x"], "make_data": ["make=shapes", "layout=coco", "dir=x"]}
+CHOOSABLE = ["backbone", "head", "data", "optim", "schedule", "trainer", "logger", "callbacks", "experiment", "debug"]
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "base")
+
+
+def targets(node: object) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["_target_"]] if "_target_" in node else []
+        return own + [target for value in node.values() for target in targets(value)]
+    return [target for value in node for target in targets(value)] if isinstance(node, list) else []
+
+
+def check(cfg: object) -> None:
+    config.check_targets(cfg)
+    for target in targets(OmegaConf.to_container(cfg, resolve=False)):
+        assert callable(get_object(target)), target
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.relative_to(CONF).as_posix())
+def test_the_first_line_says_what_it_is(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert first.startswith("# "), path
+
+
+@pytest.mark.parametrize("group", [group for group in CHOOSABLE if (CONF / group).is_dir()])
+def test_every_choice_composes_with_train(group):
+    for name in options(group):
+        cfg = config.compose("train", [f"{group}={name}", "name=x", "backbone_name=x", "run_dir=x", "++data.root=x"])
+        for key in ("data", "task", "callbacks", "logger", "trainer"):
+            if cfg.get(key) is not None:
+                check(cfg[key])
+
+
+@pytest.mark.parametrize("group", ["mixer", "stem", "downsample"])
+def test_every_part_composes_by_itself(group):
+    for name in options(group):
+        check(config.compose(f"{group}/{name}")[group])
+
+
+@pytest.mark.parametrize("root", sorted(ROOTS))
+def test_the_other_commands_compose(root):
+    assert config.compose(root, ROOTS[root])
+
+
+def test_a_backbone_only_names_mixers_and_never_sets_their_keys():
+    for name in options("backbone"):
+        body = OmegaConf.load(CONF / "backbone" / f"{name}.yaml")
+        assert "mixers" not in body, name
+        assert {"dims", "depths", "num_heads", "card"} <= set(body), name

@@ -1,0 +1,68 @@
+"""The wheel holds everything: built here, unpacked elsewhere, every YAML composes from it."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+COMPOSE_ALL = """
+import pathlib, sys
+import visionattn
+from visionattn import config
+root = pathlib.Path(visionattn.__file__).parent
+assert str(root).startswith(sys.argv[1]), root
+count = 0
+for path in sorted((root / "conf").rglob("*.yaml")):
+    group = path.parent.name
+    if group in ("mixer", "stem", "downsample"):
+        config.compose(f"{group}/{path.stem}")
+        count += 1
+    elif group in ("backbone", "data", "optim", "schedule", "trainer", "logger", "callbacks", "debug") and path.stem !=
+    "base":
+        config.compose("train", [f"{group}={path.stem}"])
+        count += 1
+print(count)
+"""
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True, text=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_every_yaml_composes_from_the_wheel(unpacked):
+    command = [sys.executable, "-P", "-c", COMPOSE_ALL, str(unpacked)]
+    done = subprocess.run(
+        command, cwd=unpacked.parent, env={"PYTHONPATH": str(unpacked)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 40
+
+
+def test_the_wheel_holds_the_marker_the_kernel_source_and_no_link(unpacked):
+    assert (unpacked / "visionattn" / "py.typed").is_file()
+    assert list((unpacked / "visionattn" / "kernels").rglob("*.cpp"))
+    assert {path.name for path in unpacked.iterdir()} >= {"visionattn"}
+    assert not (unpacked / "conf").exists()
+
+
+def test_floors_and_constraints_agree():
+    pins = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    )
+    assert "://" not in (ROOT / "constraints.txt").read_text()
+    assert pins["lightning"] not in ("2.6.2", "2.6.3")
+    for name in ("torch", "torchvision", "timm", "lightning", "hydra-core", "safetensors", "pytest", "ruff", "mypy"):
+        assert name in pins
