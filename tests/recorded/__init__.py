@@ -1,0 +1,68 @@
+"""Recorded outputs of the published code, and weights made from the published parameter names.
+
+Each JSON here holds the names and shapes of a published state dict and, for some input sizes, the logits that the
+published code gave with the weights that :func:`published_state` makes. The weights depend on the names alone, so importer
+and model are proved together and no tensors have to be kept. Indices, masks and caches are not listed.
+
+    published = recorded("nat_mini")
+    visionattn.load_weights(model, published_state(published))
+    for case in published["cases"]:
+        assert relative_error(model(image_of(case)), case) < 1e-5
+"""
+
+import hashlib
+import json
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """What was recorded of a model: ``params``, ``source``, ``state`` (name, shape, dtype) and ``cases``."""
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def drawn(name: str, shape: list[int]) -> Tensor:
+    """The weight of one published name, the same on every machine.
+
+    Normal numbers, seeded by a hash of the name and scaled by what the name says: matrices and kernels have the variance
+    1 / fan-in, biases and running means the deviation 0.1, other vectors lie around 1 by 0.1, variances are positive.
+    """
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
+    values = np.random.RandomState(seed).standard_normal(math.prod(shape)).reshape(shape)
+    kind = name.rpartition(".")[2]
+    if len(shape) >= 2 and math.prod(shape) != max(shape):
+        values /= math.sqrt(math.prod(shape[1:]))
+    elif kind.endswith("bias") or kind == "running_mean":
+        values *= 0.1
+    else:
+        values = 1 + 0.1 * values
+    if kind == "running_var":
+        values = np.abs(values)
+    if name.endswith("pos_emb_funct.cpb_mlp.2.weight"):  # FasterViT: else its bias of 8 hides the carrier tokens
+        values = -np.abs(values)
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def published_state(published: dict[str, Any]) -> dict[str, Tensor]:
+    """Published name -> weight."""
+    assert not any("int" in dtype or "bool" in dtype for _, _, dtype in published["state"])
+    return {name: drawn(name, shape) for name, shape, _ in published["state"]}
+
+
+def image_of(case: dict[str, Any]) -> Tensor:
+    """The two images ``(2, 3, H, W)`` of a recorded case."""
+    pixels = np.random.RandomState(case["seed"]).standard_normal((2, 3, *case["size"]))
+    return torch.from_numpy(pixels.astype(np.float32))
+
+
+def relative_error(logits: Tensor, case: dict[str, Any]) -> float:
+    """Distance of the recorded logits (the first 32 of both images) relative to their norm."""
+    want = torch.tensor(case["logits"], dtype=torch.float64)
+    return float((logits[:, : want.shape[1]].double() - want).norm() / want.norm())
