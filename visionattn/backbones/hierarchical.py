@@ -76,7 +76,7 @@ class HierarchicalBackbone(nn.Module):
         keys = _stage_keys(dims, depths, num_heads, mixers)
         self.num_classes, self.in_chans, self.card = num_classes, in_chans, dict(card or {})
         self.stem: Any = stem(in_chans, dims[0])
-        rates = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
+        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
         self.stages: Any = nn.ModuleList()
         self.feature_info: list[dict[str, Any]] = []
         reduction = int(self.stem.stride)  # type: ignore[arg-type]
