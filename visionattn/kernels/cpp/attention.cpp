@@ -19,29 +19,34 @@ template <class S> static void forward(const Problem& p) {
     });
 }
 
-// A job is one head of `images` images, so that no two jobs add to the same number; `images` depends on the shape alone.
+// A job is `units` units, so that no two jobs add to the same number; what a job is depends on the shape alone. Windows: a unit is one
+// row of windows and all heads, whose tokens lie side by side. Neighborhoods: a unit is an image, and a job has one head of it.
 template <class S> static void backward(const Problem& p) {
     using C = typename Compute<S>::type;
     const Additive<C> added(p);
-    const int parts = (p.batch + p.images - 1) / p.images, tiles = p.rows.tiles * p.cols.tiles;
-    parallel(parts * p.heads, p.threads, [&](int job) {
-        const int head = job % p.heads, part = job / p.heads;
-        Gradients<C> grads(p, added.offsets);
-        for (int b = part * p.images; b < p.batch && b < (part + 1) * p.images; ++b) {
+    const int group = p.windows ? p.heads : 1, groups = p.heads / group;
+    const int height = p.windows ? 1 : p.rows.tiles, units = p.batch * p.rows.tiles / height;
+    const int parts = (units + p.units - 1) / p.units, steps = height * p.cols.tiles * group;
+    parallel(parts * groups, p.threads, [&](int job) {
+        const int first = job % groups * group, part = job / groups;
+        Gradients<C> grads(p, added.offsets, first, group);
+        for (int unit = part * p.units; unit < units && unit < (part + 1) * p.units; ++unit) {
+            const int top = unit * height % p.rows.tiles, b = unit * height / p.rows.tiles;
             TileWork<S> work(p, b);
-            for (int tile = 0; tile < tiles; ++tile) {
-                const int next = tile + 1;
-                work.enter(p.rows.tile[tile / p.cols.tiles], p.cols.tile[tile % p.cols.tiles], head);
-                if (next < tiles) work.expect(p.rows.tile[next / p.cols.tiles], p.cols.tile[next % p.cols.tiles], head, true);
-                for (int block = 0; block < work.blocks; ++block) {
-                    V<C>* bias = p.bias ? grads.bias.data + added.offsets.of(work.y, work.x) + size_t(block) * work.keys : nullptr;
-                    work.backward(block, added.of(work, head, block), grads, bias);
+            for (int step = 0; step < steps; ++step) {
+                const int head = first + step % group, tile = step / group, next = step + 1;
+                work.enter(p.rows.tile[top + tile / p.cols.tiles], p.cols.tile[tile % p.cols.tiles], head);
+                if (next < steps) {
+                    const int after = next / group;
+                    work.expect(p.rows.tile[top + after / p.cols.tiles], p.cols.tile[after % p.cols.tiles], first + next % group, true);
                 }
+                for (int block = 0; block < work.blocks; ++block)
+                    work.backward(block, added.of(work, head, block), grads, grads.of_bias(work.y, work.x, head, block));
                 grads.template leave<S>(work.y, work.x, b, head);
             }
-            grads.template leave_image<S>(b, head);
+            grads.template leave_image<S>(b, first);
         }
-        if (p.bias) grads.write_bias(part, head);
+        if (p.bias) grads.write_bias(part);
     });
 }
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 SOURCES = ("attention.cpp", "tile.h", "problem.h", "products.h", "simd.h")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-w")
-CPU_FLAGS = (("-march=native",), ("-mcpu=native",), ())
-"""Tried in this order: not every compiler knows the first on every CPU."""
+FLAG_SETS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",), ())
+"""Tried in this order: not every compiler has OpenMP (threads of the C++ library serve then) or knows every CPU."""
 TIMEOUT = 300
 
 
@@ -67,8 +67,8 @@ def compiled(compiler: str, scalar: str) -> Path:
 def run_compiler(compiler: str, scalar: str, output: Path) -> None:
     """Raises OSError with the compiler's first complaint if it accepts none of the flag sets."""
     source = Path(__file__).with_name(SOURCES[0])
-    for cpu in CPU_FLAGS:
-        command = [compiler, *FLAGS, *cpu, f"-DSCALAR={scalar}", str(source), "-o", str(output)]
+    for more in FLAG_SETS:
+        command = [compiler, *FLAGS, *more, f"-DSCALAR={scalar}", str(source), "-o", str(output)]
         result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         if result.returncode == 0:
             return
@@ -91,7 +91,7 @@ def fingerprint(compiler: str, scalar: str) -> str:
         digest.update(Path(__file__).with_name(name).read_bytes())
     asked = [compiler, "--version"]
     version = subprocess.run(asked, capture_output=True, text=True, timeout=TIMEOUT, check=False).stdout
-    digest.update(repr((compiler, version, FLAGS, CPU_FLAGS, scalar, cpu_kind())).encode())
+    digest.update(repr((compiler, version, FLAGS, FLAG_SETS, scalar, cpu_kind())).encode())
     return digest.hexdigest()[:20]
 
 

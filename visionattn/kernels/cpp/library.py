@@ -19,8 +19,8 @@ TILE = 4
 """Neighborhood queries of a tile, per axis: 4 x 4 fills the 16 lanes with the fewest keys."""
 
 
-JOBS = 32
-"""Backward jobs to aim at: enough to share out, few enough that each sums several images' bias gradients."""
+JOBS = 16
+"""Backward jobs to aim at: enough to share out, few enough that each sums several units' bias gradients."""
 
 
 class Axis(ctypes.Structure):
@@ -38,7 +38,7 @@ class Map(ctypes.Structure):
 
 
 SIZES = ("batch", "height", "width", "heads", "depth", "value_depth", "table_rows", "table_cols")
-SETTINGS = ("threads", "images", "windows", "reserved")
+SETTINGS = ("threads", "units", "windows", "reserved")
 MAPS = ("q", "k", "v", "out", "grad", "dq", "dk", "dv")
 ARRAYS = ("bias", "stats", "dbias")
 
@@ -82,8 +82,8 @@ def backward(
 ) -> Gradients:
     dq, dk, dv = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
     maps = {"q": dense(q), "k": dense(k), "v": dense(v), "grad": dense(grad), "dq": dq, "dk": dk, "dv": dv}
-    parts = -(-q.shape[0] // images_per_job(q))
-    tables = None if bias is None else stats.new_empty((parts, *bias.shape))
+    units, together = backward_units(q, geometry)
+    tables = None if bias is None else stats.new_empty((-(-units // together), *bias.shape))
     arrays = {"bias": table(bias, stats.dtype), "stats": stats.contiguous(), "dbias": tables}
     call("backward", maps, arrays, geometry, scale)
     if bias is None or tables is None:
@@ -91,9 +91,13 @@ def backward(
     return dq, dk, dv, tables.sum(0).to(bias.dtype)
 
 
-def images_per_job(q: Tensor) -> int:
-    """Images whose bias gradients one backward job sums: as many as leave JOBS jobs, whatever the number of threads."""
-    return max(1, q.shape[0] * q.shape[3] // JOBS)
+def backward_units(q: Tensor, geometry: Geometry) -> tuple[int, int]:
+    """Number of units of backward work (see attention.cpp), and how many one job takes; the number of threads has no say."""
+    batch, height, _, heads, _ = q.shape
+    if geometry.is_window:
+        units = batch * axis(geometry.rows, height).tiles
+        return units, max(1, units // JOBS)
+    return batch, max(1, batch * heads // JOBS)
 
 
 def dense(x: Tensor) -> Tensor:
@@ -114,7 +118,7 @@ def call(
     if not q.numel():
         return
     sizes = (batch, height, width, heads, depth, maps["v"].shape[-1], *geometry.table_shape)
-    settings = (torch.get_num_threads(), images_per_job(q), int(geometry.is_window), 0)
+    settings = (torch.get_num_threads(), backward_units(q, geometry)[1], int(geometry.is_window), 0)
     problem = Problem(*sizes, *settings, scale, axis(geometry.rows, height), axis(geometry.cols, width))
     for name, tensor in maps.items():
         setattr(problem, name, Map(tensor.data_ptr(), *tensor.stride()[:4]))

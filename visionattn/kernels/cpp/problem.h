@@ -3,9 +3,11 @@
 #include <atomic>
 #include <cstdint>
 #include <limits>
-#include <memory>
-#include <thread>
 #include <vector>
+
+#ifndef _OPENMP
+#include <thread>
+#endif
 
 #include "simd.h"
 
@@ -16,7 +18,7 @@ struct Map { void* data; int64_t batch, row, col, head; };   // strides in eleme
 
 struct Problem {
     int32_t batch, height, width, heads, depth, value_depth, table_rows, table_cols;
-    int32_t threads, images, windows, reserved;  // images of one backward job; whether tiles are windows: no key in two of them
+    int32_t threads, units, windows, reserved;  // units (attention.cpp) of one backward job; whether tiles are windows: no key in two of them
     double scale;
     Axis rows, cols;
     Map q, k, v, out, grad, dq, dk, dv;
@@ -46,15 +48,22 @@ inline int most_keys(const Axis& axis) {
 inline int vectors(int width) { return (width + LANES - 1) / LANES; }
 
 // Calls work(job) for every job, threads taking jobs as they come. Results may not depend on who takes which.
+// With OpenMP it shares torch's threads, which would otherwise spin for a while on the cores that ours need.
 template <class F> void parallel(int jobs, int threads, F work) {
     std::atomic<int> next{0};
     auto run = [&] {
         for (int job; (job = next.fetch_add(1)) < jobs;) work(job);
     };
+    const int team = larger(1, threads < jobs ? threads : jobs);
+#ifdef _OPENMP
+#pragma omp parallel num_threads(team)
+    run();
+#else
     std::vector<std::thread> others;
-    for (int i = 1; i < threads && i < jobs; ++i) others.emplace_back(run);
+    for (int i = 1; i < team; ++i) others.emplace_back(run);
     run();
     for (auto& other : others) other.join();
+#endif
 }
 
 // What is added to logits before softmax: per pair of tile shapes, block of LANES queries and key, one vector. Empty if nothing is added.

@@ -35,11 +35,12 @@ template <class C> struct Additive {
     Aligned<V<C>> data;
 };
 
-// Gradients of one head: keys and values of one image, or of one window, as padded rows; the bias, as Additive lays it out, of several
-// images.
+// Gradients of a job: keys and values of one image or one window, as padded rows, one head at a time; the bias, as Additive lays it
+// out, of `group` heads from `first` on, summed over the job's images.
 template <class C> struct Gradients {
-    Gradients(const Problem& p, const Offsets& offsets)
-        : p(p), offsets(offsets), k(rows(p) * vectors(p.depth)), v(rows(p) * vectors(p.value_depth)), bias(p.bias ? offsets.total() : 0) {}
+    Gradients(const Problem& p, const Offsets& offsets, int first, int group)
+        : p(p), offsets(offsets), first(first), group(group), k(rows(p) * vectors(p.depth)), v(rows(p) * vectors(p.value_depth)),
+          bias(p.bias ? offsets.total() * group : 0), met(p.rows.shapes * p.cols.shapes) {}
     static size_t rows(const Problem& p) {
         return p.windows ? size_t(most_keys(p.rows)) * most_keys(p.cols) : size_t(p.height) * p.width;
     }
@@ -67,21 +68,33 @@ template <class C> struct Gradients {
         for (int i = 0; i < vectors(depth); ++i) from[i] = V<C>{};
         return from + vectors(depth);
     }
-    void write_bias(int part, int head) {
+    // Where the bias gradient of a block is summed, or null.
+    V<C>* of_bias(const Tile& y, const Tile& x, int head, int block) {
+        if (!p.bias) return nullptr;
+        const Shape &ys = p.rows.shape[y.shape], &xs = p.cols.shape[x.shape];
+        met[y.shape * p.cols.shapes + x.shape] = true;
+        return bias.data + (head - first) * offsets.total() + offsets.of(y, x) + size_t(block) * ys.keys * xs.keys;
+    }
+    void write_bias(int part) {
         const size_t size = size_t(p.table_rows) * p.table_cols;
-        C* table = static_cast<C*>(p.dbias) + (size_t(part) * p.heads + head) * size;
-        for (size_t i = 0; i < size; ++i) table[i] = 0;
-        for (int pair = 0; pair < p.rows.shapes * p.cols.shapes; ++pair) {
-            const C* from = reinterpret_cast<const C*>(bias.data + offsets.first[pair]);
-            each_pair(p, p.rows.shape[pair / p.cols.shapes], p.cols.shape[pair % p.cols.shapes],
-                      [&](size_t place, int lane, int row, int col, bool visible) {
-                          if (visible) table[row * p.table_cols + col] += from[place * LANES + lane];
-                      });
+        for (int head = 0; head < group; ++head) {
+            C* table = static_cast<C*>(p.dbias) + (size_t(part) * p.heads + first + head) * size;
+            for (size_t i = 0; i < size; ++i) table[i] = 0;
+            for (int pair = 0; pair < p.rows.shapes * p.cols.shapes; ++pair)
+                if (met[pair]) add_pair(reinterpret_cast<const C*>(bias.data + head * offsets.total() + offsets.first[pair]), pair, table);
         }
+    }
+    void add_pair(const C* from, int pair, C* table) {
+        each_pair(p, p.rows.shape[pair / p.cols.shapes], p.cols.shape[pair % p.cols.shapes],
+                  [&](size_t place, int lane, int row, int col, bool visible) {
+                      if (visible) table[row * p.table_cols + col] += from[place * LANES + lane];
+                  });
     }
     const Problem& p;
     const Offsets& offsets;
+    int first, group;
     Aligned<V<C>> k, v, bias;
+    std::vector<char> met;  // pairs of shapes that occurred
 };
 
 template <class S> struct TileWork {
