@@ -15,6 +15,7 @@ from visionattn.kernels.bench.baselines import BASELINES
 from visionattn.kernels.bench.cases import CASES, Case, choose
 from visionattn.kernels.bench.methods import leaf_call, methods
 from visionattn.kernels.bench.timing import interleaved, medians, peak_bytes
+from visionattn.kernels.bench.tune import tune
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -96,6 +97,22 @@ def test_run_writes_rows_hardware_versions_and_configuration(tmp_path, monkeypat
     with table.open() as file:
         assert [line["method"] for line in csv.DictReader(file)] == [row["method"] for row in rows]
     assert "naive gather" in screen.file.getvalue()
+
+
+def test_cases_begun_too_late_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("visionattn.kernels.bench.run.gemm_flops", lambda dtype, device: 1e9)
+    screen = Console(file=io.StringIO(), width=200)
+    rows = run_kernels(["swin_tiny.s4", "dinat_tiny.s4"], device="cpu", output_dir=tmp_path, seconds=-1, console=screen)
+    assert rows == []
+    assert "left out after -1 s: swin_tiny.s4, dinat_tiny.s4" in screen.file.getvalue()
+    (document,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernels_*.json"))
+    assert document["configuration"]["left_out"] == ["swin_tiny.s4", "dinat_tiny.s4"]
+
+
+def test_plans_are_tuned_on_a_gpu_only(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="CUDA device only"):
+        tune("swin_tiny.s1")
 
 
 def test_cases_are_legal_and_chosen_by_pattern():

@@ -127,6 +127,16 @@ def any_strides() -> list[str]:
     return failures
 
 
+def empty_batch() -> list[str]:
+    failures = []
+    for call in sample():
+        none = replace(call, q=call.q[:0], k=call.k[:0], v=call.v[:0])
+        q, bias = gradients(none, "q", "bias")
+        if q.shape != none.q.shape or bias.shape != call.bias.shape or bias.any():
+            failures.append(f"gradients of nothing: {q.shape}, {bias}")
+    return failures
+
+
 def registered() -> list[str]:
     for call in sample():
         leaves = [t.detach().clone().requires_grad_() for t in (call.q, call.k, call.v, call.bias)]
@@ -166,6 +176,7 @@ CHECKS = {
     "chunked table": chunked_table,
     "some gradients": some_gradients,
     "any strides": any_strides,
+    "empty batch": empty_batch,
     "registered": registered,
     "compiled": compiled,
     "refusals": refusals,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # a second to import, so only where it is used
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 NARROWEST_HEAD = 16
+VARIANTS = 256
+"""Geometries, shapes and types per process that may each be compiled; torch would otherwise give up after eight."""
 Mod = Callable[..., Tensor]
 
 
@@ -32,11 +34,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
 
 def run(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
     """As `attend`, and the bias gets torch's own gradient where it needs one."""
+    from torch._dynamo import config
+
     height, width = q.shape[1:3]
     mask = block_mask(geometry, height, width, q.device)
     score = None if bias is None else bias_mod(geometry, height, width, bias.to(q.dtype))
     tokens = [t.flatten(1, 2).transpose(1, 2) for t in (q, k, v)]
-    out = compiled()(*tokens, score_mod=score, block_mask=mask, scale=scale)
+    with config.patch(recompile_limit=VARIANTS):
+        out = compiled()(*tokens, score_mod=score, block_mask=mask, scale=scale)
     return out.transpose(1, 2).unflatten(1, (height, width))
 
 
@@ -60,10 +65,10 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
 
 @lru_cache(maxsize=1)
 def compiled() -> Callable[..., Tensor]:
-    """FlexAttention as a kernel: uncompiled it would hold the whole (H * W)^2 matrix."""
+    """FlexAttention as a kernel. Uncompiled it would hold the whole (H * W)^2 matrix: never that."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    kernel: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=False)
+    kernel: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=False, fullgraph=True)
     return kernel
 
 

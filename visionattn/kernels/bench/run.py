@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def run_kernels(
     dtype: str | None = None,
     batch: int | None = None,
     directions: tuple[str, ...] = (FORWARD, BOTH),
+    seconds: float | None = None,
     console: Console | None = None,
 ) -> list[Row]:
     """Times the cases and returns one row per case, pass and method; prints a table and writes JSON and CSV.
@@ -41,6 +43,7 @@ def run_kernels(
     device      "cpu" or "cuda"; None: cuda where there is one. Without `dtype` and `batch`: float32 and 4 on the CPU,
                 bfloat16 and 64 on cuda.
     output_dir  where the files go; None writes none.
+    seconds     no case is begun later than that; those left out are named in the configuration and on the screen.
     A row: case, method, direction, dtype, batch, median_ms, times_auto, peak_bytes (beyond what was held before),
     flops (2 per multiply-add over real pairs; backward counted as twice forward), share_of_gemm, and reason: empty,
     or why the method cannot run this case, with the figures None.
@@ -50,17 +53,24 @@ def run_kernels(
     number = getattr(torch, kind)
     limit = gemm_flops(number, place)
     rows: list[Row] = []
+    left_out: list[str] = []
+    begin = time.monotonic()
     for case in choose(cases):
+        if seconds is not None and time.monotonic() - begin > seconds:
+            left_out.append(case.name)
+            continue
         call = case.call(images, number, place)
         for direction in directions:
             rows += _measure(case, call, direction, backends, repeats, place, limit)
     screen = console or Console()
     name = report.hardware(place)["name"]
     report.show(rows, f"{name}, {kind}, batch {images}, GEMM {limit / 1e9:.0f} GFLOP/s", screen)
+    if left_out:
+        screen.print(f"left out after {seconds:.0f} s: {', '.join(left_out)}")
     if output_dir is not None:
         configuration = {
             "cases": cases, "backends": backends, "repeats": repeats, "device": str(place), "dtype": kind,
-            "batch": images, "directions": list(directions), "gemm_flops": limit,
+            "batch": images, "directions": list(directions), "gemm_flops": limit, "left_out": left_out,
         }  # fmt: skip
         for path in report.write(rows, Path(output_dir), "kernels", place, configuration):
             screen.print(f"wrote {path}")

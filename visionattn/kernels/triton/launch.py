@@ -190,7 +190,7 @@ def _window_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     dq, dk, dv = (call.map_like(t.shape[-1]) for t in (call.q, call.k, call.v))
     items = call.groups * call.tiles[0] * call.tiles[1]
-    per_program = -(-items // _chunks(call, 1, items)) if table else 1
+    per_program = max(1, -(-items // _chunks(call, 1, items))) if table else 1
     programs = -(-items // per_program)
     partial = _partials(call, programs if table else 0)
     with call.on_device():

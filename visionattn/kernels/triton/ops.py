@@ -82,6 +82,7 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, interpreted: bool) -> str:
         return "Triton's interpreter multiplies the bit patterns of bfloat16 tensors; use float32 or float16 there"
     if max(q.shape[-1], v.shape[-1]) > WIDEST_HEAD:
         return f"it holds heads of at most {WIDEST_HEAD} channels, and these have {q.shape[-1]} and {v.shape[-1]}"
-    if max(t.stride(1) * t.shape[1] for t in (q, k, v)) >= 2**31:
+    held = q.shape[1] * q.shape[2] * q.shape[3] * max(q.shape[-1], v.shape[-1])
+    if max(held, *(t.stride(1) * t.shape[1] for t in (q, k, v))) >= 2**31:
         return f"it addresses one image with 32 bits, and an image of {q.shape[1]} x {q.shape[2]} points needs more"
     return ""
