@@ -17,13 +17,18 @@ from triton_cases import ACCURACY, CHECKS
 pytest.importorskip("triton", reason="the package triton is not installed")
 
 
-@pytest.fixture(scope="module")
-def interpreted() -> dict[str, list[str]]:
+def run_interpreted(*arguments: str) -> dict[str, list[str]]:
     script = Path(__file__).with_name("triton_cases.py")
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run([sys.executable, "-W", "error", str(script)], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-W", "error", str(script), *arguments]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> dict[str, list[str]]:
+    return run_interpreted()
 
 
 @pytest.mark.parametrize("name", ACCURACY)
@@ -41,3 +46,27 @@ def test_refuses_the_cpu_without_the_interpreter():
     assert "cpu" in window_attention.explain(x, x, x, window=2)["triton"]
     with pytest.raises(ValueError, match="CUDA devices"):
         window_attention(x, x, x, window=2, backend="triton")
+
+
+@pytest.mark.heavy
+def test_random_shapes():
+    results = run_interpreted("60")
+    assert len(results) == 60
+    assert {name: wrong for name, wrong in results.items() if wrong} == {}
+
+
+def test_refuses_old_devices(monkeypatch):
+    from visionattn.kernels.triton import ops
+
+    class OnCuda:
+        """As much of a CUDA tensor as a refusal asks for."""
+
+        is_cuda, device, dtype, shape = True, torch.device("cuda", 1), torch.float16, (1, 4, 4, 1, 16)
+
+        def stride(self, axis):
+            return 64
+
+    monkeypatch.setattr(ops, "OLD_DEVICES", {1: "Tesla T4 has 7.5"})
+    assert "8.0 or newer, and Tesla T4 has 7.5" in ops.refuses(OnCuda(), OnCuda(), OnCuda(), interpreted=False)
+    monkeypatch.setattr(ops, "OLD_DEVICES", {0: "Tesla T4 has 7.5"})
+    assert ops.refuses(OnCuda(), OnCuda(), OnCuda(), interpreted=False) == ""

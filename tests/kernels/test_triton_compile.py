@@ -38,10 +38,10 @@ class Compiling:
 
 
 @pytest.fixture
-def taken(monkeypatch) -> dict[str, int]:
+def taken(monkeypatch, capability) -> dict[str, int]:
     found: dict[str, int] = {}
     for name in KERNELS:
-        monkeypatch.setattr(launch, name, Compiling(getattr(launch, name), GPUTarget("cuda", 90, 32), found))
+        monkeypatch.setattr(launch, name, Compiling(getattr(launch, name), GPUTarget("cuda", capability, 32), found))
     return found
 
 
@@ -55,12 +55,13 @@ def run(geometry, shape, dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("geometry", "shape", "kernels"),
+    ("capability", "geometry", "shape", "kernels"),
     [
-        (window_geometry(14, 14, 7, 3, 1), (1, 14, 14, 3, 32), 2),
-        (neighborhood_geometry(14, 14, 7, 2, 1), (1, 14, 14, 3, 128), 4),
+        (80, window_geometry(14, 14, 7, 3, 1), (1, 14, 14, 3, 32), 2),
+        (90, window_geometry(14, 14, 7, 3, 1), (1, 14, 14, 3, 32), 2),
+        (90, neighborhood_geometry(14, 14, 7, 2, 1), (1, 14, 14, 3, 128), 4),
     ],
-    ids=["swin", "dilated neighborhood"],
+    ids=["swin on sm_80", "swin on sm_90", "dilated neighborhood on sm_90"],
 )
 def test_compiles_within_shared_memory(taken, geometry, shape, kernels):
     run(geometry, shape, torch.bfloat16)

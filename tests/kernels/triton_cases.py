@@ -1,9 +1,12 @@
 """Run as a script with TRITON_INTERPRET=1: checks the Triton kernels on the CPU, prints JSON, case -> failures.
 
+With a number as argument: that many random shapes instead.
+
 The interpreter must be switched on before Triton is imported, so `test_triton.py` runs this in a process of its own.
 """
 
 import json
+import random
 import sys
 import warnings
 from dataclasses import replace
@@ -171,6 +174,37 @@ def refusals() -> list[str]:
     return failures + ([accepted] if accepted else [])
 
 
+def draw(chance: random.Random):
+    """A random small shape and legal arguments: partial tiles, kernels up to the map, dilation up to its limit."""
+    height, width = chance.randint(2, 10), chance.randint(2, 10)
+    depth, depth_v = chance.choice((8, 16, 24)), chance.choice((16, 20))
+    shape = (chance.randint(1, 2), height, width, 1, depth, depth_v)
+    if chance.random() < 0.5:
+        window = chance.randint(1, 9), chance.randint(1, 9)
+        shift = chance.randrange(window[0]), chance.randrange(window[1])
+        return (
+            WINDOW,
+            shape,
+            {"window": window, "shift": shift, "dilation": (chance.randint(1, 2), chance.randint(1, 3))},
+        )
+    size = tuple(chance.randint(2, min(side, 7)) for side in (height, width))
+    dilation = tuple(chance.randint(1, side // k) for side, k in zip((height, width), size, strict=True))
+    stride = tuple(chance.randint(1, k) for k in size)
+    return NEIGHBORHOOD, shape, {"kernel_size": size, "dilation": dilation, "stride": stride}
+
+
+def fuzz(count: int) -> dict[str, list[str]]:
+    failures = {}
+    for seed in range(count):
+        chance = random.Random(seed)
+        torch.manual_seed(seed)
+        op, shape, geometry = draw(chance)
+        errors = compare(make(op, shape, geometry, chance.random() < 0.7), attend)
+        wrong = [f"{part}: {error}" for part, error in errors.items() if not error.is_fine]
+        failures[f"seed {seed}: {op.name} {shape} {geometry}"] = wrong
+    return failures
+
+
 CHECKS = {
     "determinism": determinism,
     "chunked table": chunked_table,
@@ -185,5 +219,8 @@ CHECKS = {
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    results = {name: accuracy(name) for name in ACCURACY} | {name: check() for name, check in CHECKS.items()}
+    if len(sys.argv) > 1:
+        results = fuzz(int(sys.argv[1]))
+    else:
+        results = {name: accuracy(name) for name in ACCURACY} | {name: check() for name, check in CHECKS.items()}
     json.dump(results, sys.stdout)

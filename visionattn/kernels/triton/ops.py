@@ -11,6 +11,20 @@ from visionattn.kernels.triton import launch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WIDEST_HEAD = 128
+OLDEST_CAPABILITY = (8, 0)
+
+
+def _old_devices() -> dict[int, str]:
+    """Devices older than the kernels were compiled for. This module is imported once a call may use such a device."""
+    found = {}
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        major, minor = torch.cuda.get_device_capability(index)
+        if (major, minor) < OLDEST_CAPABILITY:
+            found[index] = f"{torch.cuda.get_device_name(index)} has {major}.{minor}"
+    return found
+
+
+OLD_DEVICES = _old_devices()
 
 
 @torch.library.custom_op("visionattn::triton", mutates_args=())
@@ -76,6 +90,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
 
 def refuses(q: Tensor, k: Tensor, v: Tensor, interpreted: bool) -> str:
     """Why the kernels cannot run maps of this type and shape, or ""."""
+    if q.is_cuda and q.device.index in OLD_DEVICES:
+        return f"its kernels need compute capability 8.0 or newer, and {OLD_DEVICES[q.device.index]}"
     if q.dtype not in DTYPES:
         return f"it computes in float32, bfloat16 or float16, and the tensors are {q.dtype}"
     if interpreted and q.dtype == torch.bfloat16:
