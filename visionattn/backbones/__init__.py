@@ -2,7 +2,17 @@
 
 from visionattn.backbones.block import Block
 from visionattn.backbones.hierarchical import HierarchicalBackbone
+from visionattn.backbones.overlap import OverlapStem
 from visionattn.backbones.stage import Stage
 from visionattn.backbones.stem import ConvDownsample, ConvStem, PatchMerging, PatchStem
 
-__all__ = ["Block", "ConvDownsample", "ConvStem", "HierarchicalBackbone", "PatchMerging", "PatchStem", "Stage"]
+__all__ = [
+    "Block",
+    "ConvDownsample",
+    "ConvStem",
+    "HierarchicalBackbone",
+    "OverlapStem",
+    "PatchMerging",
+    "PatchStem",
+    "Stage",
+]

@@ -92,17 +92,22 @@ class PatchMerging(nn.Module):
 
 
 class ConvDownsample(nn.Module):
-    """3x3 convolution of stride 2 without bias, then a norm: Hassani et al. 2022, arXiv 2204.07143.
+    """3x3 convolution of stride 2, then a norm: Hassani et al. 2022, arXiv 2204.07143; with a bias: Dong et al. 2021,
+    arXiv 2107.00652.
 
+    Args:
+        dim_in: channels that come in.
+        dim: channels that go out.
+        bias: bias in the convolution.
     Shape:
         ``(B, H, W, dim_in) -> (B, ceil(H / 2), ceil(W / 2), dim)``
     """
 
     stride = 2
 
-    def __init__(self, dim_in: int, dim: int):
+    def __init__(self, dim_in: int, dim: int, *, bias: bool = False):
         super().__init__()
-        self.conv = nn.Conv2d(dim_in, dim, 3, stride=2, padding=1, bias=False)
+        self.conv = nn.Conv2d(dim_in, dim, 3, stride=2, padding=1, bias=bias)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
