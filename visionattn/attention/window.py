@@ -19,10 +19,15 @@ class WindowAttention(QKVAttention):
 
     A map that is not larger than the window along an axis is one window there, without shift, as published. A map that
     windows do not divide is enlarged with zeros at the bottom and the right, and those tokens are attended to, as in
-    the
-    published detection and segmentation code (``mask_padding=True`` cuts the windows at the border instead, so that no
-    padding enters the result). Differences from the published code: nothing is rolled, the shift moves the partition
-    lines; tokens that the published code separates by adding -100 are never in one window here.
+    the published detection and segmentation code (``mask_padding=True`` cuts the windows at the border instead, so that
+    no padding enters the result).
+
+    Differences from the published code: nothing is rolled, the shift moves the partition lines; tokens that the
+    published code separates by adding -100 are never in one window here. timm 1.0.31 is the same function where windows
+    divide the map, and in unshifted blocks everywhere. Elsewhere its shifted blocks roll the map before they enlarge
+    it, so that its mask misses the seam: the first rows and columns attend to the last ones. Here the map is enlarged
+    first, and opposite borders never meet. timm also keeps the window and the shift of the size a model was built for;
+    here they follow the map.
 
     Args:
         dim: channels C.

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from timm.layers import ClassifierHead
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
@@ -76,7 +75,7 @@ class HierarchicalBackbone(nn.Module):
         keys = _stage_keys(dims, depths, num_heads, mixers)
         self.num_classes, self.in_chans, self.card = num_classes, in_chans, dict(card or {})
         self.stem: Any = stem(in_chans, dims[0])
-        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        rates = iter(drop_path_rate * block / max(sum(depths) - 1, 1) for block in range(sum(depths)))
         self.stages: Any = nn.ModuleList()
         self.feature_info: list[dict[str, Any]] = []
         reduction = int(self.stem.stride)  # type: ignore[arg-type]
