@@ -16,6 +16,8 @@ COMMANDS = {
     "benchmark": ("benchmark", "benchmark"),
     "data": ("make_data", "make_data"),
 }
+# command -> the group that a bare word after it chooses from: `visionattn benchmark kernels`
+WORDS = {"benchmark": "subject"}
 NAMES = (*COMMANDS, "list")
 SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}
 SWITCHES |= {"-h": "help", "--help": "help"}
@@ -56,6 +58,8 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
             request.command = _command(word)
         elif word.lstrip("+").startswith("allow="):
             request.allow += _packages(word.partition("=")[2])
+        elif request.command in WORDS and "=" not in word and not word.startswith("~"):
+            request.overrides.append(f"{WORDS[request.command]}={word}")
         elif request.command != "list" and "=" not in word and not word.startswith("~"):
             raise ConfigError(f"{word!r} is not an override; write key=value, for example backbone=swin_pico")
         else:
@@ -63,6 +67,8 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
     from visionattn.config.targets import check_allow
 
     check_allow(request.allow)
+    if request.command in WORDS and not request.help:
+        _check_word(request, WORDS[request.command])
     return request
 
 
@@ -88,6 +94,14 @@ def _command(word: str) -> str:
     if word not in NAMES:
         raise ConfigError(f"unknown command {word}{_hint(word, NAMES)} (commands: {', '.join(NAMES)})")
     return word
+
+
+def _check_word(request: Request, group: str) -> None:
+    if not any(word.startswith(f"{group}=") for word in request.overrides):
+        from visionattn.config.composing import choices
+
+        known = ", ".join(choices(group, request.config_dirs))
+        raise ConfigError(f"{request.command} needs a word that says what, one of: {known}")
 
 
 def _packages(text: str) -> tuple[str, ...]:

@@ -1,0 +1,36 @@
+"""``visionattn benchmark``: measurements that anybody can repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from visionattn.errors import ConfigError
+from visionattn.kernels.bench import run_kernels, simulate
+from visionattn.reports.card import print_results
+
+MEASUREMENTS = {"kernels": run_kernels, "simulate": simulate}
+_OWN = ("measure", "run_dir", "subject")
+
+
+def run(
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Runs one of :data:`MEASUREMENTS` with the config's keys as its arguments.
+
+    Args: as for :func:`visionattn.commands.train.run`.
+    Returns:
+        ``rows``: what was measured; empty for a dry run.
+    Raises:
+        ConfigError: numbers that do not fit together.
+    """
+    arguments = {str(k): v for k, v in OmegaConf.to_container(cfg, resolve=True).items() if k not in _OWN}  # type: ignore[union-attr]
+    if dry_run:
+        print_results(f"dry run: {cfg.measure} with", arguments)
+        return {}
+    try:
+        return {"rows": MEASUREMENTS[cfg.measure](**arguments)}
+    except ValueError as error:
+        raise ConfigError(f"{cfg.measure}: {error}") from error
