@@ -1,8 +1,12 @@
 """Token mixers: one lesson a file. They run with torch alone."""
 
+from visionattn.attention.channel import ChannelAttention
 from visionattn.attention.combine import Alternate, Parallel
-from visionattn.attention.convolution import DepthwiseConvolution, Pooling
+from visionattn.attention.continuous import ContinuousWindowAttention
+from visionattn.attention.convolution import ConvolutionPair, DepthwiseConvolution, Pooling
 from visionattn.attention.full import FullAttention
+from visionattn.attention.global_query import GlobalQueryAttention
+from visionattn.attention.grid import GridAttention
 from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
 from visionattn.attention.neighborhood import NeighborhoodAttention
 from visionattn.attention.strip import CrossShapedAttention, LocallyEnhancedAttention
@@ -10,9 +14,14 @@ from visionattn.attention.window import WindowAttention
 
 __all__ = [
     "Alternate",
+    "ChannelAttention",
+    "ContinuousWindowAttention",
+    "ConvolutionPair",
     "CrossShapedAttention",
     "DepthwiseConvolution",
     "FullAttention",
+    "GlobalQueryAttention",
+    "GridAttention",
     "LocallyEnhancedAttention",
     "Mixer",
     "MixerFactory",
