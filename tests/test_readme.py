@@ -1,0 +1,57 @@
+"""What the README shows works as it stands there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from visionattn.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for name, text in fenced if name == language]
+
+
+def test_the_python_example_runs():
+    example = blocks("python")[0]
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_mixer_of_your_own_trains(tmp_path, monkeypatch, capsys):
+    for text in [blocks("python")[1], *blocks("yaml")]:
+        path = tmp_path / re.match(r"# (\S+)", text).group(1)  # type: ignore[union-attr]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = next(block for block in blocks("") if "allow=" in block).split()[1:]
+    arguments = [word.strip("'") for word in words]
+    assert main([*arguments, "--dry-run", "trainer.accelerator=cpu"]) == 0
+    capsys.readouterr()
+    assert main([word for word in arguments if "allow" not in word] + ["--dry-run"]) == 2
+    assert "allow=[my_package]" in capsys.readouterr().err
+
+
+LINES = [
+    line.split("#")[0].split()[1:] for block in blocks("") for line in block.splitlines() if line.startswith("vision")
+]
+
+
+@pytest.mark.parametrize("words", [words for words in LINES if "--config-dir" not in words], ids=" ".join)
+def test_every_command_line_composes(words, capsys):
+    arguments = [word.strip("'") for word in words if word != "--dry-run"]
+    arguments = [word.split(",")[0] if "-m" in words else word for word in arguments if word != "-m"]
+    composed = arguments if words[0] == "list" else [*arguments, "--cfg", "job"]
+    assert main(composed) == 0, capsys.readouterr().err
+
+
+def test_linked_files_exist():
+    for target in re.findall(r"\]\(([\w/.]+)\)", README):
+        assert (ROOT / target).is_file(), target
