@@ -1,6 +1,10 @@
-// Fused window and neighborhood attention on a CPU, forward and backward, from tables that say which tile of queries meets which
-// rectangle of keys. A tile's logits never leave the cache. Every sum has a fixed order, whatever the number of threads.
+// Fused window and neighborhood attention on a CPU, forward and backward, from tables that say which tile of queries
+// meets which rectangle of keys. A tile's logits never leave the cache. Every sum has a fixed order, whatever the
+// number of threads.
+#include "additive.h"
 #include "tile.h"
+
+constexpr int ENOUGH_JOBS = 16;
 
 template <class S> static void forward(const Problem& p) {
     using C = typename Compute<S>::type;
@@ -11,21 +15,21 @@ template <class S> static void forward(const Problem& p) {
         const int first = job % groups * group, row = job / groups % p.rows.tiles;
         TileWork<S> work(p, job / groups / p.rows.tiles);
         for (int step = 0; step < p.cols.tiles * group; ++step) {
-            const int head = first + step % group, next = step + 1;
+            const int head = first + step % group;
             work.enter(p.rows.tile[row], p.cols.tile[step / group], head);
-            if (next < p.cols.tiles * group) work.expect(p.rows.tile[row], p.cols.tile[next / group], first + next % group, false);
             for (int block = 0; block < work.blocks; ++block) work.forward(block, added.of(work, head, block));
         }
     });
 }
 
-// A job is `units` units, so that no two jobs add to the same number; what a job is depends on the shape alone. Windows: a unit is one
-// row of windows and all heads, whose tokens lie side by side. Neighborhoods: a unit is an image, and a job has one head of it.
+// A job is `units` units of one or all heads, so that no two jobs add to the same number; what a job is depends on
+// the shape alone. Windows: a unit is one row of windows, with all heads, whose tokens lie side by side, where that
+// leaves enough jobs. Neighborhoods: a unit is an image.
 template <class S> static void backward(const Problem& p) {
     using C = typename Compute<S>::type;
     const Additive<C> added(p);
-    const int group = p.windows ? p.heads : 1, groups = p.heads / group;
     const int height = p.windows ? 1 : p.rows.tiles, units = p.batch * p.rows.tiles / height;
+    const int group = p.windows && units >= ENOUGH_JOBS ? p.heads : 1, groups = p.heads / group;
     const int parts = (units + p.units - 1) / p.units, steps = height * p.cols.tiles * group;
     parallel(parts * groups, p.threads, [&](int job) {
         const int first = job % groups * group, part = job / groups;
@@ -34,14 +38,11 @@ template <class S> static void backward(const Problem& p) {
             const int top = unit * height % p.rows.tiles, b = unit * height / p.rows.tiles;
             TileWork<S> work(p, b);
             for (int step = 0; step < steps; ++step) {
-                const int head = first + step % group, tile = step / group, next = step + 1;
+                const int head = first + step % group, tile = step / group;
                 work.enter(p.rows.tile[top + tile / p.cols.tiles], p.cols.tile[tile % p.cols.tiles], head);
-                if (next < steps) {
-                    const int after = next / group;
-                    work.expect(p.rows.tile[top + after / p.cols.tiles], p.cols.tile[after % p.cols.tiles], first + next % group, true);
-                }
                 for (int block = 0; block < work.blocks; ++block)
-                    work.backward(block, added.of(work, head, block), grads, grads.of_bias(work.y, work.x, head, block));
+                    work.backward(block, added.of(work, head, block), grads,
+                                  grads.of_bias(work.y, work.x, head, block));
                 grads.template leave<S>(work.y, work.x, b, head);
             }
             grads.template leave_image<S>(b, first);

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-SOURCES = ("attention.cpp", "tile.h", "problem.h", "products.h", "simd.h")
+SOURCES = ("attention.cpp", "additive.h", "gradients.h", "tile.h", "problem.h", "products.h", "simd.h")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-w")
 FLAG_SETS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",), ())
 """Tried in this order: not every compiler has OpenMP (threads of the C++ library serve then) or knows every CPU."""
@@ -35,7 +35,7 @@ class Loaded:
 
 @lru_cache(maxsize=8)
 def load(scalar: str) -> Loaded:
-    """The library for one scalar type ("float", "double", "bf16"), compiled if the cache lacks it; asked once a process."""
+    """The library for one scalar type ("float", "double", "bf16"), compiled if the cache lacks it; kept."""
     compiler = find_compiler()
     if compiler is None:
         return Loaded(None, "no C++ compiler was found (looked for $CXX, c++, g++, clang++)")

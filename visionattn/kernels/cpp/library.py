@@ -92,7 +92,7 @@ def backward(
 
 
 def backward_units(q: Tensor, geometry: Geometry) -> tuple[int, int]:
-    """Number of units of backward work (see attention.cpp), and how many one job takes; the number of threads has no say."""
+    """Units of backward work (see attention.cpp), and how many a job takes; the number of threads has no say."""
     batch, height, _, heads, _ = q.shape
     if geometry.is_window:
         units = batch * axis(geometry.rows, height).tiles

@@ -11,14 +11,16 @@
 
 #include "simd.h"
 
-struct Tile { int32_t query, key, step, shape; };           // first query's and key's position, distance between neighbours
-struct Shape { int32_t queries, keys, lead, spans; };        // key j lies j + lead - i after query i; i sees spans[2i] <= j < spans[2i + 1]
+// First query's and key's position on the axis, distance between neighbours, index of the shape.
+struct Tile { int32_t query, key, step, shape; };
+// Key j lies j + lead - i coordinates after query i, which sees the keys span[spans + 2i] <= j < span[spans + 2i + 1].
+struct Shape { int32_t queries, keys, lead, spans; };
 struct Axis { int32_t tiles, shapes; const Tile* tile; const Shape* shape; const int32_t* span; };
-struct Map { void* data; int64_t batch, row, col, head; };   // strides in elements; channels are contiguous
+struct Map { void* data; int64_t batch, row, col, head; };  // strides in elements; channels are contiguous
 
 struct Problem {
     int32_t batch, height, width, heads, depth, value_depth, table_rows, table_cols;
-    int32_t threads, units, windows, reserved;  // units (attention.cpp) of one backward job; whether tiles are windows: no key in two of them
+    int32_t threads, units, windows, reserved;  // units: of a backward job; windows: no key is in two tiles
     double scale;
     Axis rows, cols;
     Map q, k, v, out, grad, dq, dk, dv;
@@ -66,7 +68,8 @@ template <class F> void parallel(int jobs, int threads, F work) {
 #endif
 }
 
-// What is added to logits before softmax: per pair of tile shapes, block of LANES queries and key, one vector. Empty if nothing is added.
+// What is added to logits before softmax: per pair of tile shapes, block of LANES queries and key, one vector. Empty
+// if nothing is added.
 struct Offsets {
     explicit Offsets(const Problem& p) : cols(p.cols.shapes), first(p.rows.shapes * p.cols.shapes + 1) {
         for (int pair = 0; pair < p.rows.shapes * cols; ++pair) {
@@ -80,7 +83,8 @@ struct Offsets {
     std::vector<size_t> first;
 };
 
-// Calls visit(position in a shape pair's vectors, lane, bias table row and column, visible) for every query and key of the pair.
+// Calls visit(position in a shape pair's vectors, lane, bias table row and column, visible) for every query and key
+// of the pair.
 template <class F> inline void each_pair(const Problem& p, const Shape& y, const Shape& x, F visit) {
     const int keys = y.keys * x.keys;
     for (int query = 0; query < y.queries * x.queries; ++query) {

@@ -7,7 +7,8 @@
 // out[j] = start[j] + sum_i x[i] * m[i * across + j * along],  j < N: N sums in registers. start may be null (zero).
 // ALONG is `along` where it is known to the compiler (it then needs one address for all j), else 0.
 template <class C, int N, int ALONG>
-inline void product_block(const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along, const V<C>* start, V<C>* out) {
+inline void product_block(const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along,
+                          const V<C>* start, V<C>* out) {
     const ptrdiff_t pace = ALONG ? ALONG : along;
     V<C> sum[N];
     for (int j = 0; j < N; ++j) sum[j] = start ? start[j] : V<C>{};
@@ -21,8 +22,8 @@ inline void product_block(const V<C>* x, int count, const C* m, ptrdiff_t across
 }
 
 template <class C, int N, int ALONG>
-inline void product_of_size(int size, const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along, const V<C>* start,
-                            V<C>* out) {
+inline void product_of_size(int size, const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along,
+                            const V<C>* start, V<C>* out) {
     if constexpr (N > 0) {
         if (size == N)
             product_block<C, N, ALONG>(x, count, m, across, along, start, out);
@@ -33,18 +34,19 @@ inline void product_of_size(int size, const V<C>* x, int count, const C* m, ptrd
 
 // The same for any number of columns, in pieces of nearly equal size.
 template <class C, int ALONG>
-inline void product_pieces(const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along, int columns, const V<C>* start,
-                           V<C>* out) {
+inline void product_pieces(const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along, int columns,
+                           const V<C>* start, V<C>* out) {
     const int pieces = (columns + BLOCK - 1) / BLOCK;
     for (int piece = 0; piece < pieces; ++piece) {
         const int first = columns * piece / pieces, last = columns * (piece + 1) / pieces;
-        product_of_size<C, BLOCK, ALONG>(last - first, x, count, m + first * along, across, along, start ? start + first : nullptr,
-                                         out + first);
+        product_of_size<C, BLOCK, ALONG>(last - first, x, count, m + first * along, across, along,
+                                         start ? start + first : nullptr, out + first);
     }
 }
 
 // out[key] = start[key] + sum_d x[d] * m[key][d]: logits from queries and keys, rows of `depth` numbers.
-template <class C> inline void times_rows(const V<C>* x, const C* m, int depth, int keys, const V<C>* start, V<C>* out) {
+template <class C>
+inline void times_rows(const V<C>* x, const C* m, int depth, int keys, const V<C>* start, V<C>* out) {
     if (depth == 32)  // by far the commonest width
         product_pieces<C, 32>(x, 32, m, 1, 32, keys, start, out);
     else
@@ -52,11 +54,13 @@ template <class C> inline void times_rows(const V<C>* x, const C* m, int depth, 
 }
 
 // out[d] = sum_key x[key] * m[key][d]: outputs from weights and values, rows of `depth` numbers.
-template <class C> inline void times_columns(const V<C>* x, const C* m, int depth, int keys, V<C>* out) {
+template <class C>
+inline void times_columns(const V<C>* x, const C* m, int depth, int keys, V<C>* out) {
     product_pieces<C, 1>(x, keys, m, depth, 1, depth, nullptr, out);
 }
 
-// rows[key] += sum_lane w[key][lane] * x[lane], KEYS keys and WIDE vectors of a row at once. rows are given by their places in `map`.
+// rows[key] += sum_lane w[key][lane] * x[lane], KEYS keys and WIDE vectors of a row at once. rows are given by their
+// places in `map`.
 template <class C, int KEYS, int WIDE>
 inline void scatter_block(const V<C>* w, const V<C>* x, int lanes, int pitch, const int* place, C* map, int column) {
     V<C> sum[KEYS][WIDE] = {};
@@ -75,14 +79,18 @@ inline void scatter_block(const V<C>* w, const V<C>* x, int lanes, int pitch, co
 }
 
 template <class C, int WIDE>
-inline void scatter_columns(const V<C>* w, const V<C>* x, int keys, int lanes, int pitch, const int* place, C* map, int column) {
+inline void scatter_columns(const V<C>* w, const V<C>* x, int keys, int lanes, int pitch, const int* place, C* map,
+                            int column) {
     constexpr int GROUP = BLOCK / 2 / WIDE > 0 ? (BLOCK == 16 ? 6 : BLOCK / 2 / WIDE) : 1;
     int key = 0;
-    for (; key + GROUP <= keys; key += GROUP) scatter_block<C, GROUP, WIDE>(w + key, x, lanes, pitch, place + key, map, column);
-    for (; key < keys; ++key) scatter_block<C, 1, WIDE>(w + key, x, lanes, pitch, place + key, map, column);
+    for (; key + GROUP <= keys; key += GROUP)
+        scatter_block<C, GROUP, WIDE>(w + key, x, lanes, pitch, place + key, map, column);
+    for (; key < keys; ++key)
+        scatter_block<C, 1, WIDE>(w + key, x, lanes, pitch, place + key, map, column);
 }
 
-// For every key: row `place[key]` of `map` (pitch vectors wide) += sum over lanes of w[key][lane] * x[lane] (pitch vectors wide).
+// For every key: row `place[key]` of `map` (pitch vectors wide) += sum over lanes of w[key][lane] * x[lane] (pitch
+// vectors wide).
 template <class C>
 inline void scatter(const V<C>* w, const V<C>* x, int keys, int lanes, int pitch, const int* place, C* map) {
     int column = 0;

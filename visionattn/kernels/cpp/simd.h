@@ -1,4 +1,5 @@
-// Vectors of LANES numbers in the compilers' portable vector extension (GCC, Clang); the compiler maps them to what the CPU has.
+// Vectors of LANES numbers in the compilers' portable vector extension (GCC, Clang); the compiler maps them to what
+// the CPU has.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -44,7 +45,8 @@ inline void store(bf16& to, float x) {  // round to nearest even; a NaN stays on
 
 template <class T> inline T larger(const T& a, const T& b) { return a > b ? a : b; }
 
-// exp of numbers <= 0, exactly 0 below -86; a NaN stays one. Polynomial of Cephes' expf: error below 1.5 units in the last place.
+// exp of numbers <= 0, exactly 0 below -86; a NaN stays one. Polynomial of Cephes' expf: error below 1.5 units in the
+// last place.
 inline void exp_nonpositive(f32x& x) {
     const f32x zero = {}, least = zero - 86.0f, magic = zero + 12582912.0f;
     const f32x clamped = x < least ? least : x;
@@ -72,8 +74,14 @@ template <class T, int STEP> inline void swap_blocks(T* rows) {
     for (int i = 0; i < LANES; ++i) {
         if (i & STEP) continue;
         const T a = rows[i], b = rows[i + STEP];
+#if defined(__clang__)
         rows[i] = __builtin_shufflevector(a, b, ALL16(PICK));
         rows[i + STEP] = __builtin_shufflevector(a, b, ALL16(PICK_OTHER));
+#else
+        using Mask = decltype(a < b);
+        rows[i] = __builtin_shuffle(a, b, Mask{ALL16(PICK)});
+        rows[i + STEP] = __builtin_shuffle(a, b, Mask{ALL16(PICK_OTHER)});
+#endif
     }
 }
 // rows[i][l] <-> rows[l][i]
