@@ -33,14 +33,13 @@ template <class S> struct TileWork {
         locate(block);
         read(p.q, p.depth, C(p.scale), q_rows, q);
         times_rows<C>(q.data, as_keys(), p.depth, keys, added, logits.data);
-        V<C> most = logits.data[0], sum = {};
+        V<C> most = logits.data[0];
         for (int i = 1; i < keys; ++i) most = larger(most, logits.data[i]);
         for (int i = 0; i < keys; ++i) {
             logits.data[i] -= most;
             exp_nonpositive(logits.data[i]);
-            sum += logits.data[i];
         }
-        const V<C> inverse = C(1) / sum;
+        const V<C> inverse = C(1) / sum_of<C>(keys, [&](int i) { return logits.data[i]; });
         times_columns<C>(logits.data, as_values(), p.value_depth, keys, o.data);
         for (int e = 0; e < p.value_depth; ++e) o.data[e] *= inverse;
         write(p.out, p.value_depth, o, C(1));
@@ -54,7 +53,7 @@ template <class S> struct TileWork {
         locate(block);
         read(p.q, p.depth, C(p.scale), q_rows, q);
         read(p.grad, p.value_depth, C(1), g_rows, g);
-        V<C> most = {}, inverse = {}, delta = {};
+        V<C> most = {}, inverse = {};
         for (int lane = 0; lane < lanes; ++lane) most[lane] = stats(lane)[0], inverse[lane] = stats(lane)[1];
         times_rows<C>(q.data, as_keys(), p.depth, keys, added, logits.data);
         for (int i = 0; i < keys; ++i) {
@@ -64,7 +63,7 @@ template <class S> struct TileWork {
         }
         scatter<C>(logits.data, g_rows.data, keys, lanes, value_wide, place.data(), reinterpret_cast<C*>(grads.v.data));
         times_rows<C>(g.data, as_values(), p.value_depth, keys, nullptr, weights.data);
-        for (int i = 0; i < keys; ++i) delta += logits.data[i] * weights.data[i];
+        const V<C> delta = sum_of<C>(keys, [&](int i) { return logits.data[i] * weights.data[i]; });
         for (int i = 0; i < keys; ++i) weights.data[i] = logits.data[i] * (weights.data[i] - delta);
         if (bias)
             for (int i = 0; i < keys; ++i) bias[i] += weights.data[i];
