@@ -8,7 +8,7 @@ visionattn: train, compare and ship hierarchical vision transformers
   visionattn train       train a model on a data set
   visionattn evaluate    score a checkpoint
   visionattn export      write a checkpoint's backbone for timm
-  visionattn benchmark   measure kernels side by side, simulate their tiles
+  visionattn benchmark   measure kernels and backbones side by side
   visionattn data        write a small data set in a real layout
   visionattn list        what there is: backbones, mixers, heads, data, experiments ...
 
@@ -46,7 +46,7 @@ COMMANDS = {
         "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=timm",
     ),
     "benchmark": (
-        "visionattn benchmark kernels|simulate [key=value ...]\n\nMeasures side by side in one run; writes its rows.",
+        "visionattn benchmark kernels|backbones|simulate [key=value ...]\n\nMeasures side by side, writes its rows.",
         "visionattn benchmark kernels cases=swin_tiny.* repeats=5",
     ),
     "data": (

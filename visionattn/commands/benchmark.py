@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn.errors import ConfigError
 from visionattn.kernels.bench import run_kernels, simulate
 from visionattn.reports.card import print_results
+from visionattn.reports.speed import run_backbones
 
-MEASUREMENTS = {"kernels": run_kernels, "simulate": simulate}
+MEASUREMENTS: dict[str, Callable[..., Any]] = {"kernels": run_kernels, "simulate": simulate, "backbones": run_backbones}
 _OWN = ("measure", "run_dir", "subject")
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from visionattn.kernels.bench.report import cpu_name
+
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
 
@@ -46,16 +48,7 @@ def hardware() -> str:
     """Processor, cores and GPUs in one line."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ", ".join([_processor(), f"{cores} cores", *gpus])
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return ", ".join([cpu_name(), f"{cores} cores", *gpus])
 
 
 def hash_ids(ids: Iterable[str]) -> str:
