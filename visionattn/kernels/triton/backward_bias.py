@@ -44,6 +44,36 @@ def store_table(
 
 
 @triton.jit
+def relation(
+    rest, height, width, dilation_y, dilation_x, tiles_y, tiles_x, classes_y, classes_x, WINDOWED: tl.constexpr
+):
+    """What a program owns: (tile, first group, number of groups, pictures per image, chunk).
+
+    All windows of all groups stand in one relation. Of a neighborhood, the tiles at one place in groups of one length
+    do: groups before length % dilation are one point longer; where the dilation divides the length there is one class.
+    """
+    if WINDOWED:
+        tile_y, tile_x, group_y0, group_x0 = 0, 0, 0, 0
+        groups_y, groups_x = dilation_y, dilation_x
+        shared = dilation_y * dilation_x * tiles_y * tiles_x
+    else:
+        tile_x = rest % tiles_x
+        rest = rest // tiles_x
+        tile_y = rest % tiles_y
+        rest = rest // tiles_y
+        class_x = rest % classes_x
+        rest = rest // classes_x
+        class_y = rest % classes_y
+        rest = rest // classes_y
+        long_y, long_x = height % dilation_y, width % dilation_x
+        group_y0, group_x0 = class_y * long_y, class_x * long_x
+        groups_y = tl.where(classes_y == 1, dilation_y, tl.where(class_y == 0, long_y, dilation_y - long_y))
+        groups_x = tl.where(classes_x == 1, dilation_x, tl.where(class_x == 0, long_x, dilation_x - long_x))
+        shared = groups_y * groups_x
+    return tile_y, tile_x, group_y0, group_x0, groups_y, groups_x, shared, rest
+
+
+@triton.jit
 def table_gradient_kernel(
     q_ptr, k_ptr, v_ptr, table_ptr, grad_ptr, lse_ptr, delta_ptr, partial_ptr,
     q_batch, q_row, q_column, q_head, k_batch, k_row, k_column, k_head, v_batch, v_row, v_column, v_head,
@@ -65,26 +95,10 @@ def table_gradient_kernel(
     rest = rest // BLOCKS
     key_begin = rest % KEY_BLOCKS * BLOCK_N
     rest = rest // KEY_BLOCKS
-    if WINDOWED:
-        tile_y, tile_x = 0, 0
-        group_y0, group_x0 = 0, 0
-        groups_y, groups_x = dilation_y, dilation_x
-        items = images * dilation_y * dilation_x * tiles_y * tiles_x
-    else:
-        tile_x = rest % tiles_x
-        rest = rest // tiles_x
-        tile_y = rest % tiles_y
-        rest = rest // tiles_y
-        class_x = rest % classes_x
-        rest = rest // classes_x
-        class_y = rest % classes_y
-        rest = rest // classes_y
-        # groups before length % dilation are one point longer; where it divides, all groups are one class
-        long_y, long_x = height % dilation_y, width % dilation_x
-        group_y0, group_x0 = class_y * long_y, class_x * long_x
-        groups_y = tl.where(classes_y == 1, dilation_y, tl.where(class_y == 0, long_y, dilation_y - long_y))
-        groups_x = tl.where(classes_x == 1, dilation_x, tl.where(class_x == 0, long_x, dilation_x - long_x))
-        items = images * groups_y * groups_x
+    tile_y, tile_x, group_y0, group_x0, groups_y, groups_x, shared, chunk = relation(
+        rest, height, width, dilation_y, dilation_x, tiles_y, tiles_x, classes_y, classes_x, WINDOWED
+    )
+    items = images * shared
     per_chunk = (items + chunks - 1) // chunks
     table_ptr += head * ENTRIES
     base_y, base_x = 0, 0
@@ -95,7 +109,7 @@ def table_gradient_kernel(
         base_y, base_x = first_y - corner_y, first_x - corner_x
 
     picture = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for item in range(rest * per_chunk, tl.minimum((rest + 1) * per_chunk, items)):
+    for item in range(chunk * per_chunk, tl.minimum((chunk + 1) * per_chunk, items)):
         left = item
         if WINDOWED:
             tile_x = left % tiles_x

@@ -9,14 +9,12 @@ import triton.language as tl
 
 from visionattn.kernels.triton.device import (
     LOG2E,
-    group_length,
     load_rows,
+    locate,
     pair_logits,
     points,
     query_range,
-    split_program,
     store_rows,
-    tile_start,
 )
 
 
@@ -31,21 +29,13 @@ def key_gradient_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCKS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One program: one block of BLOCK_M keys; queries come BLOCK_N at a time. Logits are laid out (keys, queries)."""
-    batch, head, group_y, group_x, tile_y, tile_x, block = split_program(
-        tl.program_id(0), heads, dilation_y, dilation_x, tiles_y, tiles_x, BLOCKS
-    )
-    length_y = group_length(height, group_y, dilation_y)
-    length_x = group_length(width, group_x, dilation_x)
-    start_y = tile_start(tile_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED)
-    start_x = tile_start(tile_x, TILE_X, SIZE_X, STEP_X, WINDOWED)
+    batch, head, group_y, group_x, length_y, length_x, start_y, start_x, key_y, key_x, key_in = locate(
+        tl.program_id(0), heads, height, width, dilation_y, dilation_x, tiles_y, tiles_x,
+        SIZE_Y, SIZE_X, STEP_Y, STEP_X, WINDOWED, TILE_Y, TILE_X, BLOCK_M, BLOCKS,
+    )  # fmt: skip
     if (start_y >= length_y) | (start_x >= length_x):
         return
-    index = block * BLOCK_M + tl.arange(0, BLOCK_M)
-    key_y, key_x, key_in = points(
-        index, start_y, start_x, start_y + TILE_Y, start_x + TILE_X, length_y, length_x, TILE_X
-    )
     map_y, map_x = group_y + key_y * dilation_y, group_x + key_x * dilation_x
-    batch = batch.to(tl.int64)
     k = load_rows(k_ptr + batch * k_batch + head * k_head, map_y * k_row + map_x * k_column, key_in, DEPTH, BLOCK_D)
     v = load_rows(v_ptr + batch * v_batch + head * v_head, map_y * v_row + map_x * v_column, key_in, DEPTH_V, BLOCK_V)
     q_ptr += batch * q_batch + head * q_head

@@ -5,14 +5,12 @@ import triton.language as tl
 
 from visionattn.kernels.triton.device import (
     LOG2E,
-    group_length,
     key_range,
     load_rows,
+    locate,
     pair_logits,
     points,
-    split_program,
     store_rows,
-    tile_start,
 )
 
 
@@ -27,22 +25,14 @@ def query_gradient_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCKS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One program: one block of queries. delta = sum over channels of output * its gradient, the softmax's row term."""
-    batch, head, group_y, group_x, tile_y, tile_x, block = split_program(
-        tl.program_id(0), heads, dilation_y, dilation_x, tiles_y, tiles_x, BLOCKS
-    )
-    length_y = group_length(height, group_y, dilation_y)
-    length_x = group_length(width, group_x, dilation_x)
-    start_y = tile_start(tile_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED)
-    start_x = tile_start(tile_x, TILE_X, SIZE_X, STEP_X, WINDOWED)
+    batch, head, group_y, group_x, length_y, length_x, start_y, start_x, query_y, query_x, query_in = locate(
+        tl.program_id(0), heads, height, width, dilation_y, dilation_x, tiles_y, tiles_x,
+        SIZE_Y, SIZE_X, STEP_Y, STEP_X, WINDOWED, TILE_Y, TILE_X, BLOCK_M, BLOCKS,
+    )  # fmt: skip
     if (start_y >= length_y) | (start_x >= length_x):
         return
-    index = block * BLOCK_M + tl.arange(0, BLOCK_M)
-    query_y, query_x, query_in = points(
-        index, start_y, start_x, start_y + TILE_Y, start_x + TILE_X, length_y, length_x, TILE_X
-    )
     map_y, map_x = group_y + query_y * dilation_y, group_x + query_x * dilation_x
     point = map_y * width + map_x
-    batch = batch.to(tl.int64)
     q = load_rows(q_ptr + batch * q_batch + head * q_head, map_y * q_row + map_x * q_column, query_in, DEPTH, BLOCK_D)
     out_base = batch * height * width * heads * DEPTH_V + head * DEPTH_V
     out = load_rows(out_ptr + out_base, point * (heads * DEPTH_V), query_in, DEPTH_V, BLOCK_V)

@@ -92,6 +92,25 @@ def points(index, start_y, start_x, stop_y, stop_x, length_y, length_x, SPAN: tl
 
 
 @triton.jit
+def locate(
+    pid, heads, height, width, dilation_y, dilation_x, tiles_y, tiles_x,
+    SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, STEP_Y: tl.constexpr, STEP_X: tl.constexpr, WINDOWED: tl.constexpr,
+    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BLOCK_M: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """A program's own block: batch, head, its group and the group's lengths, where its tile starts, and its points."""
+    batch, head, group_y, group_x, tile_y, tile_x, block = split_program(
+        pid, heads, dilation_y, dilation_x, tiles_y, tiles_x, BLOCKS
+    )
+    length_y = group_length(height, group_y, dilation_y)
+    length_x = group_length(width, group_x, dilation_x)
+    start_y = tile_start(tile_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED)
+    start_x = tile_start(tile_x, TILE_X, SIZE_X, STEP_X, WINDOWED)
+    index = block * BLOCK_M + tl.arange(0, BLOCK_M)
+    y, x, inside = points(index, start_y, start_x, start_y + TILE_Y, start_x + TILE_X, length_y, length_x, TILE_X)
+    return batch.to(tl.int64), head, group_y, group_x, length_y, length_x, start_y, start_x, y, x, inside
+
+
+@triton.jit
 def load_rows(ptr, offset, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
     """Channels of the points at `offset`, zeros outside."""
     channel = tl.arange(0, BLOCK_D)
