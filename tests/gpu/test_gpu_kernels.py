@@ -67,6 +67,7 @@ def test_registered(cuda, name):
     opcheck(triton_forward, (*leaves, call.geometry.rows.encode(), call.geometry.cols.encode(), call.scale))
 
 
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
 @pytest.mark.parametrize("op", [window_attention, neighborhood_attention], ids=lambda op: op.name)
 def test_compiles_as_one_graph(cuda, op):
     geometry = {"window": 7, "shift": 3} if op is window_attention else {"kernel_size": 7, "dilation": 2}
