@@ -20,8 +20,8 @@ class GlobalQueryAttention(nn.Module):
 
     A query map of another size than the window is resized by bicubic interpolation, and a map that windows do not
     divide is enlarged with zeros at the bottom and the right, which are attended to: both as in the published detection
-    code (the classification code takes one size). Difference from the first published release, which mixed the images of a
-    batch: every window asks with the query of its own image.
+    code (the classification code takes one size). Difference from the first published release, which mixed the images of
+    a batch: every window asks with the query of its own image.
 
     In a stage that computes no global query the mean of the map over a window-sized grid takes its place, so that this
     mixer can stand anywhere.
