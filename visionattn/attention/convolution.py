@@ -62,3 +62,28 @@ class Pooling(nn.Module):
             x.permute(0, 3, 1, 2), self.pool_size, stride=1, padding=self.pool_size // 2, count_include_pad=False
         )
         return pooled.permute(0, 2, 3, 1) - x
+
+
+class ConvolutionPair(nn.Module):
+    """The convolutional block of *FasterViT*, Hatamizadeh et al. 2023, arXiv 2306.06189: two full 3x3 convolutions,
+    each followed by a batch norm, with a GELU between. Cost per token: ``18 * C**2`` multiply-adds.
+
+    It brings its own norms; a :class:`visionattn.backbones.CarrierStage` puts nothing but a residual around it.
+
+    Args:
+        dim: channels C.
+        num_heads: ignored; a convolution has none.
+        index: ignored; all blocks are alike.
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 1, index: int = 0):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(dim, dim, 3, padding=1), nn.BatchNorm2d(dim)
+        self.act = nn.GELU()
+        self.conv2, self.norm2 = nn.Conv2d(dim, dim, 3, padding=1), nn.BatchNorm2d(dim)
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        x = self.act(self.norm1(self.conv1(x.permute(0, 3, 1, 2))))
+        return self.norm2(self.conv2(x)).permute(0, 2, 3, 1)

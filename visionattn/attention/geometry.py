@@ -50,3 +50,32 @@ def crop_table(table: Tensor, window: tuple[int, int]) -> Tensor:
         return table
     top, left = full_h - window[0], full_w - window[1]
     return table[:, top : top + 2 * window[0] - 1, left : left + 2 * window[1] - 1]
+
+
+def dense_table(table: Tensor) -> Tensor:
+    """A relative-position table ``(N, 2*wh-1, 2*ww-1)`` written out for each pair of tokens of a window:
+    ``(N, wh*ww, wh*ww)``, queries first.
+    """
+    rows, columns = (
+        side - 1 + torch.arange(side, device=table.device)[None] - torch.arange(side, device=table.device)[:, None]
+        for side in ((table.shape[1] + 1) // 2, (table.shape[2] + 1) // 2)
+    )
+    pairs = table[:, rows[:, None, :, None], columns[None, :, None, :]]
+    return pairs.flatten(3).flatten(1, 2)
+
+
+def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
+    """``(B, H, W, C) -> (B, windows, wh * ww, C)``, both row by row; for tokens that are no longer on the map alone.
+
+    H and W are multiples of the window. What stays on the map needs no such copy: see :mod:`visionattn.kernels`.
+    """
+    b, h, w, c = x.shape
+    cells = x.view(b, h // window[0], window[0], w // window[1], window[1], c).transpose(2, 3)
+    return cells.reshape(b, -1, window[0] * window[1], c)
+
+
+def from_windows(windows: Tensor, window: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """The inverse of :func:`to_windows` for a map of ``size``."""
+    b, c = windows.shape[0], windows.shape[-1]
+    cells = windows.reshape(b, size[0] // window[0], size[1] // window[1], *window, c).transpose(2, 3)
+    return cells.reshape(b, *size, c)

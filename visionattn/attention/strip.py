@@ -99,8 +99,9 @@ class CrossShapedAttention(QKVAttention):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         half = self.num_heads // 2
-        first, second = ([x[..., heads, :] for x in (q, k, v)] for heads in (slice(half), slice(half, None)))
-        return torch.cat([self._branch(*first, self.vertical, 2), self._branch(*second, self.horizontal, 1)], dim=3)
+        down = self._branch(q[..., :half, :], k[..., :half, :], v[..., :half, :], self.vertical, 2)
+        across = self._branch(q[..., half:, :], k[..., half:, :], v[..., half:, :], self.horizontal, 1)
+        return torch.cat([down, across], dim=3)
 
     def _branch(self, q: Tensor, k: Tensor, v: Tensor, position: nn.Conv2d, axis: int) -> Tensor:
         """Attention of some heads inside strips that lie side by side along ``axis`` (1: rows, 2: columns)."""

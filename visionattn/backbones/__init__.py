@@ -1,6 +1,7 @@
 """Backbones: stem, blocks, stages, and the one class that puts them together."""
 
 from visionattn.backbones.block import Block
+from visionattn.backbones.carrier import CarrierStage
 from visionattn.backbones.hierarchical import HierarchicalBackbone
 from visionattn.backbones.overlap import OverlapStem
 from visionattn.backbones.stage import Stage
@@ -8,6 +9,7 @@ from visionattn.backbones.stem import ConvDownsample, ConvStem, PatchMerging, Pa
 
 __all__ = [
     "Block",
+    "CarrierStage",
     "ConvDownsample",
     "ConvStem",
     "HierarchicalBackbone",

@@ -1,0 +1,159 @@
+"""Position by small networks instead of tables, so that one set of weights serves windows of every size.
+
+Shapes: B batch, H W map, C channels, N heads, D head width, G windows, P tokens and T carrier tokens of a window.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visionattn.attention.geometry import dense_table, pad_to, round_up
+from visionattn.attention.mixer import StageContext
+from visionattn.attention.qkv import QKVAttention
+from visionattn.kernels import window_attention
+
+_HIDDEN = 512
+_LARGEST_BIAS = 16.0
+
+
+class ContinuousPositionBias(nn.Module):
+    """Relative-position bias from log-spaced coordinates: Liu et al. 2021, *Swin Transformer V2*, arXiv 2111.09883.
+
+    A network of one hidden layer sees how far the key lies from the query, as a share of the window and on a
+    logarithmic scale, and gives each head a bias between 0 and 16.
+
+    Args:
+        num_heads: heads N.
+    Shape:
+        a window (wh, ww) in tokens ``-> (N, 2*wh-1, 2*ww-1)``, by key minus query.
+    """
+
+    def __init__(self, num_heads: int):
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(2, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, num_heads, bias=False))
+
+    def forward(self, window: tuple[int, int]) -> Tensor:
+        weight: Any = self.network[0].weight
+        axes = [self._coordinates(side, weight.device).to(weight.dtype) for side in window]
+        offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        return _LARGEST_BIAS * self.network(offsets).permute(2, 0, 1).sigmoid()
+
+    @staticmethod
+    def _coordinates(side: int, device: torch.device) -> Tensor:
+        """Query minus key for each entry along one axis of the table, 8 to -8 before the logarithm."""
+        share = torch.arange(side - 1, -side, -1, dtype=torch.float32, device=device) / max(side - 1, 1) * 8
+        return share.sign() * (share.abs() + 1).log2() / 3
+
+
+class GridEncoding(nn.Module):
+    """Absolute position in a grid, from a network that sees coordinates between -1 and 1: Hatamizadeh et al. 2023,
+    *FasterViT*, arXiv 2306.06189.
+
+    Args:
+        dim: channels C.
+    Shape:
+        a grid (h, w) in tokens ``-> (h, w, C)``
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(2, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, dim, bias=False))
+
+    def forward(self, grid: tuple[int, int]) -> Tensor:
+        weight: Any = self.network[0].weight
+        axes = [
+            ((torch.arange(side, device=weight.device) - side // 2) / max(side // 2, 1)).to(weight.dtype)
+            for side in grid
+        ]
+        return self.network(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1))
+
+
+class ContinuousWindowAttention(QKVAttention):
+    """The window attention of *FasterViT: Fast Vision Transformers with Hierarchical Attention*, Hatamizadeh et al.
+    2023, arXiv 2306.06189: plain attention inside windows with the continuous position bias of Swin V2. Nothing is
+    shifted.
+
+    A map that windows do not divide is enlarged with zeros at the bottom and the right, and those tokens are attended
+    to, as in the published code for any resolution. Cost per query: ``2 * D * wh * ww`` multiply-adds and head.
+
+    Args:
+        dim: channels C.
+        num_heads: heads N.
+        index: ignored; all blocks are alike.
+        window_size: tokens along each side of a window; None: one window as large as the map.
+        carriers: a :class:`visionattn.backbones.CarrierStage` gives each window that many carrier tokens along each
+            side, which connect the windows; by itself the mixer has none.
+        qkv_bias: bias in the q, k, v projection.
+        backend: kernel backend by name, or "auto".
+    Raises:
+        ValueError: ``window_size`` is not positive, or ``carriers`` does not lie between 0 and ``window_size``.
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        index: int = 0,
+        *,
+        window_size: int | None = 7,
+        carriers: int = 0,
+        qkv_bias: bool = True,
+        backend: str = "auto",
+    ):
+        super().__init__(dim, num_heads, qkv_bias=qkv_bias)
+        if window_size is not None and not 0 <= carriers <= window_size:
+            raise ValueError(f"a window of {window_size} tokens a side cannot have {carriers} carriers a side")
+        if window_size is not None and window_size < 1:
+            raise ValueError(f"window_size must be positive, got {window_size}")
+        self.window_size = window_size
+        self.carriers = carriers
+        self.backend = backend
+        self.bias = ContinuousPositionBias(num_heads)
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        height, width = x.shape[1:3]
+        if self.window_size is not None:
+            x = pad_to(x, (round_up(height, self.window_size), round_up(width, self.window_size)))
+        return super().forward(x, context)[:, :height, :width]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        window = (q.shape[1], q.shape[2]) if self.window_size is None else (self.window_size, self.window_size)
+        return window_attention(q, k, v, window=window, bias=self.bias(window), backend=self.backend)
+
+    def extra_repr(self) -> str:
+        return f"window_size={self.window_size}, carriers={self.carriers}, num_heads={self.num_heads}"
+
+
+class CarrierAttention(nn.Module):
+    """Attention inside windows, each with its carrier tokens in front: Hatamizadeh et al. 2023, arXiv 2306.06189.
+
+    The tokens of a window have a position bias among themselves; from and to carriers it is zero. Neither of the two
+    kernel ops knows tokens outside the map, so this is torch's ``scaled_dot_product_attention`` with the bias as mask.
+
+    Args:
+        attention: the weights.
+    Shape:
+        ``(B, G, T + P, C) -> (B, G, T + P, C)``, P = ``attention.window_size`` squared.
+    """
+
+    def __init__(self, attention: ContinuousWindowAttention):
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, tokens: Tensor, context: StageContext | None = None) -> Tensor:
+        b, g, t, c = tokens.shape
+        heads, side = self.attention.num_heads, self.attention.window_size
+        if side is None:
+            raise ValueError("carriers belong to windows of a size, but the attention is over the whole map")
+        window = dense_table(self.attention.bias((side, side)))
+        front = t - window.shape[-1]
+        q, k, v = self.attention.qkv(tokens).view(b * g, t, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
+        bias = F.pad(window, (front, 0, front, 0)).to(q.dtype)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+        return self.attention.proj(out.transpose(1, 2).reshape(b, g, t, c))
