@@ -56,6 +56,9 @@ lint: $(VENV)/.ready-dev ## ruff: style and formatting
 types: $(VENV)/.ready-dev ## mypy: static types
 	@$(BIN)/mypy
 
+gpu: $(VENV)/.ready-dev ## run what only a GPU can prove, and write its rows to benchmarks/results/
+	@$(BIN)/python benchmarks/gpu.py
+
 wheel: $(VENV)/.ready-dev ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel --outdir dist .
 
