@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ class TrainTransform:
     options: timm.data.create_transform's own, by its names: scale, ratio, hflip, vflip, color_jitter, auto_augment
     (e.g. "rand-m9-mstd0.5-inc1"), interpolation ("random" draws bilinear or bicubic), re_prob, re_mode, re_count,
     train_crop_mode and so on. Raises ConfigError for a name that timm does not know.
+    first: a transform of the picture before timm's, for instance torchvision's RandomAffine.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class TrainTransform:
         image_size: ImageSize,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        first: Callable[[Image.Image], Image.Image] | None = None,
         **options: Any,
     ) -> None:
         self.size = as_size(image_size)
+        self.first = first
         self.options = options
         known = [name for name in inspect.signature(create_transform).parameters if name not in _FIXED]
         for name in options:
@@ -58,7 +61,7 @@ class TrainTransform:
         _mend_posterize(self._transform)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        return self._transform(image)
+        return self._transform(image if self.first is None else self.first(image))
 
 
 def _mend_posterize(transform: Any) -> None:
