@@ -36,10 +36,10 @@ inline void product_of_size(int size, const V<C>* x, int count, const C* m, ptrd
 template <class C, int ALONG>
 inline void product_pieces(const V<C>* x, int count, const C* m, ptrdiff_t across, ptrdiff_t along, int columns,
                            const V<C>* start, V<C>* out) {
-    const int pieces = (columns + BLOCK - 1) / BLOCK;
+    const int pieces = (columns + BLOCK<C> - 1) / BLOCK<C>;
     for (int piece = 0; piece < pieces; ++piece) {
         const int first = columns * piece / pieces, last = columns * (piece + 1) / pieces;
-        product_of_size<C, BLOCK, ALONG>(last - first, x, count, m + first * along, across, along,
+        product_of_size<C, BLOCK<C>, ALONG>(last - first, x, count, m + first * along, across, along,
                                          start ? start + first : nullptr, out + first);
     }
 }
@@ -91,7 +91,7 @@ inline void scatter_block(const V<C>* w, const V<C>* x, int lanes, int pitch, co
 template <class C, int WIDE>
 inline void scatter_columns(const V<C>* w, const V<C>* x, int keys, int lanes, int pitch, const int* place, C* map,
                             int column) {
-    constexpr int GROUP = BLOCK / 2 / WIDE > 0 ? (BLOCK == 16 ? 6 : BLOCK / 2 / WIDE) : 1;
+    constexpr int GROUP = BLOCK<C> == 16 ? 6 : 2 / WIDE;
     int key = 0;
     for (; key + GROUP <= keys; key += GROUP)
         scatter_block<C, GROUP, WIDE>(w + key, x, lanes, pitch, place + key, map, column);

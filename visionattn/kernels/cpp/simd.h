@@ -10,11 +10,12 @@ using f32x = float __attribute__((vector_size(LANES * sizeof(float))));
 using f64x = double __attribute__((vector_size(LANES * sizeof(double))));
 using i32x = int32_t __attribute__((vector_size(LANES * sizeof(int32_t))));
 
-// Numbers that one product keeps in registers: half of what the CPU has, the rest is for operands.
+// Vectors of sums that one product keeps in registers: half of what the CPU has, the rest is for operands. Fewer for
+// double, whose vectors take two registers or more, and which need not be fast.
 #if defined(__AVX512F__)
-constexpr int BLOCK = 16;
+template <class C> constexpr int BLOCK = sizeof(C) == 4 ? 16 : 4;
 #else
-constexpr int BLOCK = 4;
+template <class C> constexpr int BLOCK = 4;
 #endif
 
 template <class C> struct Vector;
