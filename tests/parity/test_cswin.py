@@ -43,6 +43,16 @@ def test_the_outputs_of_the_official_code():
             assert relative_error(model(image_of(case)), case) < 1e-5
 
 
+def test_the_features_of_the_official_dense_code_where_strips_do_not_divide_the_map():
+    published = recorded("cswin_dense")
+    state = published_state(published)
+    model = visionattn.create_backbone("cswin_tiny", num_classes=0, weights=state, overrides=SHALLOW).eval()
+    assert count_parameters(model) == published["params"]
+    with torch.no_grad():
+        for case in published["cases"]:
+            assert relative_error(model(image_of(case)), case) < 1e-5, case["size"]
+
+
 def test_strips_that_change_places_are_noticed():
     state = dict(STATE)
     for name in [name for name in state if ".attns.1." in name]:
