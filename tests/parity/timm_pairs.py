@@ -39,7 +39,12 @@ def excite(model: nn.Module) -> nn.Module:
 
 def pair(name: str, timm_name: str, overrides: Sequence[str] = (), **timm_kwargs) -> tuple[nn.Module, nn.Module]:
     """Ours and timm's with the same weights, through ``load_weights``; both in eval mode."""
-    theirs = excite(timm.create_model(timm_name, num_classes=CLASSES, **timm_kwargs)).eval()
+    return beside(name, timm.create_model(timm_name, num_classes=CLASSES, **timm_kwargs), overrides)
+
+
+def beside(name: str, theirs: nn.Module, overrides: Sequence[str] = ()) -> tuple[nn.Module, nn.Module]:
+    """As :func:`pair`, for a model of timm's that is built already."""
+    excite(theirs).eval()
     ours = visionattn.create_backbone(name, num_classes=CLASSES, overrides=overrides).eval()
     visionattn.load_weights(ours, theirs.state_dict())
     return ours, theirs

@@ -20,8 +20,8 @@ class GlobalQueryAttention(nn.Module):
 
     A query map of another size than the window is resized by bicubic interpolation, and a map that windows do not
     divide is enlarged with zeros at the bottom and the right, which are attended to: both as in the published detection
-    code (the classification code takes one size). Difference from the first published release, which mixed the images of
-    a batch: every window asks with the query of its own image.
+    code (the classification code takes one size). Difference from the first published release, which mixed the images
+    of a batch: every window asks with the query of its own image.
 
     In a stage that computes no global query the mean of the map over a window-sized grid takes its place, so that this
     mixer can stand anywhere.
@@ -31,6 +31,7 @@ class GlobalQueryAttention(nn.Module):
         num_heads: heads N.
         index: ignored; all blocks are alike.
         window_size: tokens along each side of a window, one number or (height, width).
+        halvings: how often the stage halves its map on the way to the query map: 3 from 56 to 7.
         qkv_bias: bias in the k, v projection.
         backend: kernel backend by name, or "auto".
     Raises:
@@ -48,6 +49,7 @@ class GlobalQueryAttention(nn.Module):
         index: int = 0,
         *,
         window_size: int | tuple[int, int] = 7,
+        halvings: int = 0,
         qkv_bias: bool = True,
         backend: str = "auto",
     ):
@@ -56,6 +58,7 @@ class GlobalQueryAttention(nn.Module):
             raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
         self.num_heads = num_heads
         self.window_size = pair(window_size)
+        self.halvings = halvings
         self.backend = backend
         self.kv = nn.Linear(dim, 2 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)

@@ -1,7 +1,7 @@
 """GC ViT: the official code's names and timm's.
 
-The official code keeps the downsampling layer at the end of a stage, timm and we at the start of the next one. Blocks that
-take the global query call their layer ``qkv`` as well, although it makes k and v alone.
+The official code keeps the downsampling layer at the end of a stage, timm and we at the start of the next one. Blocks
+that take the global query call their layer ``qkv`` as well, although it makes k and v alone.
 """
 
 from __future__ import annotations
