@@ -127,7 +127,7 @@ def _pretrained_cfg(card: Mapping[str, Any]) -> PretrainedCfg:
     paper = card.get("paper") or {}
     return PretrainedCfg(
         input_size=size,
-        num_classes=1000,
+        num_classes=card.get("num_classes", 1000),
         pool_size=None,
         crop_pct=card.get("crop_pct", 0.9),
         interpolation="bicubic",
