@@ -10,6 +10,7 @@ from visionattn.attention.grid import GridAttention
 from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
 from visionattn.attention.neighborhood import NeighborhoodAttention
 from visionattn.attention.strip import CrossShapedAttention, LocallyEnhancedAttention
+from visionattn.attention.strip_self import StripSelfAttention
 from visionattn.attention.window import WindowAttention
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "Parallel",
     "Pooling",
     "StageContext",
+    "StripSelfAttention",
     "WindowAttention",
 ]

@@ -1,0 +1,78 @@
+"""Strip self-attention: thin queries and keys, few keys and values.
+
+Shapes: B batch, H W map, C channels, N heads, D width of a head's values, T width of its queries and keys, K keys.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visionattn.attention.geometry import pad_to, round_up
+from visionattn.attention.mixer import StageContext
+
+
+class StripSelfAttention(nn.Module):
+    """Xu et al. 2025, *S2AFormer: Strip Self-Attention for Efficient Vision Transformer*, arXiv 2505.22195.
+
+    Every token attends to the whole map, made cheap twice: a depthwise convolution reduces the map to one key and one
+    value for each cell of ``reduction`` by ``reduction`` tokens, and queries and keys are only ``thin`` channels a
+    head, while values keep all of them. "Strip" means these thin matrices, not rows or columns of the map. Cost per
+    query: ``(T + D) * H * W / reduction**2`` multiply-adds and head.
+
+    The paper's equations are kept; no code was published, and what was not to be had of its text is our choice: the
+    convolution has kernel and stride ``reduction`` and is followed by a layer norm, and ``thin`` is 8. A map that cells
+    do not divide is enlarged with zeros at the bottom and the right before the convolution; every cell, cut or not,
+    counts once. Queries and keys lie on maps of different size, which the two kernel ops do not know, so this is
+    torch's ``scaled_dot_product_attention``.
+
+    Args:
+        dim: channels C.
+        num_heads: heads N.
+        index: ignored; all blocks are alike.
+        reduction: side of a cell; 1: no convolution, a key and a value for every token.
+        thin: width T of a head's queries and keys.
+        qkv_bias: bias in the projections to queries and values; one of keys would change nothing.
+    Raises:
+        ValueError: ``dim`` is not a multiple of ``num_heads``, or ``reduction`` or ``thin`` is not positive.
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, index: int = 0, *, reduction: int = 1, thin: int = 8, qkv_bias: bool = True
+    ):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+        if reduction < 1 or thin < 1:
+            raise ValueError(f"reduction and thin must be positive, got {reduction} and {thin}")
+        self.num_heads, self.reduction, self.thin = num_heads, reduction, thin
+        self.q = nn.Linear(dim, num_heads * thin, bias=qkv_bias)
+        self.k = nn.Linear(dim, num_heads * thin, bias=False)
+        self.v = nn.Linear(dim, dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        reduced = reduction > 1
+        self.reduce = nn.Conv2d(dim, dim, reduction, stride=reduction, groups=dim) if reduced else nn.Identity()
+        self.norm = nn.LayerNorm(dim) if reduced else nn.Identity()
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        b, h, w, c = x.shape
+        cells = self.cells(x)
+        q, k, v = (self._heads(part) for part in (self.q(x), self.k(cells), self.v(cells)))
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).reshape(b, h, w, c))
+
+    def cells(self, x: Tensor) -> Tensor:
+        """What keys and values are made of: ``(B, H, W, C) -> (B, ceil(H / reduction), ceil(W / reduction), C)``."""
+        if self.reduction == 1:
+            return x
+        x = pad_to(x, (round_up(x.shape[1], self.reduction), round_up(x.shape[2], self.reduction)))
+        return self.norm(self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """``(B, rows, columns, N * width) -> (B, N, rows * columns, width)``"""
+        return x.flatten(1, 2).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction}, thin={self.thin}, num_heads={self.num_heads}"
