@@ -1,8 +1,8 @@
 """Recorded outputs of the published code, and weights made from the published parameter names.
 
 Each JSON here holds the names and shapes of a published state dict and, for some input sizes, the logits that the
-published code gave with the weights that :func:`published_state` makes. The weights depend on the names alone, so importer
-and model are proved together and no tensors have to be kept. Indices, masks and caches are not listed.
+published code gave with the weights that :func:`published_state` makes. The weights depend on the names alone, so
+importer and model are proved together and no tensors have to be kept. Indices, masks and caches are not listed.
 
     published = recorded("nat_mini")
     visionattn.load_weights(model, published_state(published))
@@ -31,7 +31,8 @@ def recorded(name: str) -> dict[str, Any]:
 def drawn(name: str, shape: list[int]) -> Tensor:
     """The weight of one published name, the same on every machine.
 
-    Normal numbers, seeded by a hash of the name and scaled by what the name says: matrices and kernels have the variance
+    Normal numbers, seeded by a hash of the name and scaled by what the name says: matrices and kernels have the
+        variance
     1 / fan-in, biases and running means the deviation 0.1, other vectors lie around 1 by 0.1, variances are positive.
     """
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")

@@ -15,7 +15,9 @@ def test_a_convolution_and_a_linear_layer():
 
 
 def test_attention_counts_the_keys_that_are_seen():
-    """Neighborhood attention of kernel 3 on 8 x 8 tokens: 2 * 64 * 9 * C multiply-adds more than the layers around it."""
+    """Neighborhood attention of kernel 3 on 8 x 8 tokens: 2 * 64 * 9 * C multiply-adds more than the layers around
+    it.
+    """
     from visionattn.attention import NeighborhoodAttention
 
     mixer = NeighborhoodAttention(16, 2, kernel_size=3)

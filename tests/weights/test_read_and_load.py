@@ -49,7 +49,12 @@ def test_what_does_not_fit_is_listed(model):
     with pytest.raises(CheckpointError) as raised:
         load_weights(model, state)
     message = str(raised.value)
-    for part in ("3 entries", "missing: norm.bias", "not in the model: extra.weight", "head.fc.weight has shape (9, 128)"):
+    for part in (
+        "3 entries",
+        "missing: norm.bias",
+        "not in the model: extra.weight",
+        "head.fc.weight has shape (9, 128)",
+    ):
         assert part in message
 
 
@@ -81,7 +86,7 @@ def test_a_truncated_checkpoint_is_named(model, tmp_path):
     torch.save(model.state_dict(), tmp_path / "w.pth")
     content = (tmp_path / "w.pth").read_bytes()
     (tmp_path / "half.pth").write_bytes(content[: len(content) // 2])
-    with pytest.raises(CheckpointError, match="half.pth cannot be read"):
+    with pytest.raises(CheckpointError, match=r"half\.pth cannot be read"):
         read_checkpoint(tmp_path / "half.pth")
 
 

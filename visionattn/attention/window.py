@@ -36,8 +36,8 @@ class WindowAttention(QKVAttention):
         window_size: tokens along each side of a window, one number or (height, width).
         shift: move the lines of odd blocks.
         bias: learn a relative-position bias (DaViT has none).
-        shrink: a map smaller than the window is one smaller window; False: it is enlarged to a whole window, as DaViT and
-            GC ViT do.
+        shrink: a map smaller than the window is one smaller window; False: it is enlarged to a whole window, as DaViT
+            and GC ViT do.
         qkv_bias: bias in the q, k, v projection.
         mask_padding: never attend to padding.
         backend: kernel backend by name, or "auto".
