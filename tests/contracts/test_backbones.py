@@ -3,43 +3,40 @@
 import pytest
 import timm
 import torch
-from torch import nn
+from structures import NAMES, REPRESENTATIVES, excited, shallow, small, structure
+from timm.layers import DropPath
 
 import visionattn
 from visionattn.backbones import zoo
 from visionattn.reports.measure import count_gmacs, count_parameters
 
-NAMES = visionattn.list_backbones()
 SIZES = [(32, 32), (33, 47), (64, 40)]
 
 
-def small(name: str, **kwargs) -> nn.Module:
-    """The model with at most two blocks a stage: every mechanism, little time."""
-    depths = [min(depth, 2) for depth in zoo.backbone_files()[name]["depths"]]
-    return visionattn.create_backbone(name, num_classes=5, overrides=[f"depths={depths}"], **kwargs)
-
-
-def excited(model: nn.Module) -> nn.Module:
-    """Random weights in every tensor, so that nothing is hidden by a zero."""
-    for param in model.parameters():
-        if param.ndim > 1:
-            nn.init.normal_(param, std=0.1)
-    return model
+def test_every_structure_is_represented():
+    assert {structure(name) for name in NAMES} == {structure(name) for name in REPRESENTATIVES}
+    assert {"swin_pico", "dinat_pico"} <= set(REPRESENTATIVES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters_and_gmacs_equal_the_card(name):
-    model = visionattn.create_backbone(name)
+def test_parameters_and_gmacs_equal_the_card(name, monkeypatch):
+    real = torch.is_autocast_enabled  # which does not know the meta device
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind="cuda": kind != "meta" and real(kind))
     card = zoo.backbone_files()[name]["card"]
+    with torch.device("meta"):
+        model = visionattn.create_backbone(name, num_classes=card.get("num_classes", 1000))
     assert count_parameters(model) == card["params"]
-    assert count_gmacs(model, card["input_size"]) == pytest.approx(card["gmacs"], rel=0.01)
+    rounding = 0.05 if card["paper"] else 0.0  # papers print one decimal
+    assert count_gmacs(model, card["input_size"]) == pytest.approx(card["gmacs"], rel=0.01, abs=rounding)
+    assert model.feature_info[-1]["num_chs"] == model.num_features
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_features_are_what_feature_info_says_at_any_size(name):
     model = small(name, features_only=True).eval()
     for height, width in SIZES:
-        maps = model(torch.randn(1, 3, height, width))
+        with torch.inference_mode():
+            maps = model(torch.randn(1, 3, height, width))
         assert len(maps) == len(model.feature_info.channels())
         for feature, channels, reduction in zip(
             maps, model.feature_info.channels(), model.feature_info.reduction(), strict=True
@@ -48,19 +45,18 @@ def test_features_are_what_feature_info_says_at_any_size(name):
             assert torch.isfinite(feature).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_timm_builds_the_same_model(name):
-    ours, theirs = small(name), timm.create_model(f"va_{name}", num_classes=5)
-    assert theirs.default_cfg["first_conv"] + ".weight" in theirs.state_dict()
-    assert theirs.default_cfg["classifier"] + ".weight" in theirs.state_dict()
-    assert type(ours) is type(theirs)
-    assert f"va_{name}" in timm.list_models("va_*")
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_timm_and_we_build_the_same_model(name):
+    with torch.device("meta"):
+        ours, theirs = visionattn.create_backbone(name, num_classes=5, overrides=shallow(name)), small(name)
+    assert str(ours) == str(theirs)
+    assert set(timm.list_models("va_*")) == {f"va_{other}" for other in NAMES}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_every_parameter_gets_a_gradient_with_and_without_checkpointing(name):
     model = excited(small(name)).train()
-    image, gradients, outputs = torch.randn(2, 3, 64, 56), [], []
+    image, gradients, outputs = torch.randn(2, 3, 48, 40), [], []
     for checkpointing in (False, True):
         model.set_grad_checkpointing(checkpointing)
         model.zero_grad()
@@ -70,54 +66,51 @@ def test_every_parameter_gets_a_gradient_with_and_without_checkpointing(name):
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
     for parameter_name, gradient in gradients[0].items():
         assert gradient.abs().sum() > 0, parameter_name
-        torch.testing.assert_close(gradients[1][parameter_name], gradient, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(outputs[1], outputs[0])
+        assert (gradients[1][parameter_name] - gradient).norm() < 1e-3 * gradient.norm(), parameter_name
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_classifier_and_features_the_way_timm_offers_them(name):
-    model = small(name).eval()
-    image = torch.randn(1, 3, 40, 36)
-    features = model.forward_features(image)
-    assert features.shape[1] == model.num_features
-    torch.testing.assert_close(model.forward_head(features), model(image))
-    assert model.forward_head(features, pre_logits=True).shape == (1, model.num_features)
-    final, maps = model.forward_intermediates(image)
-    torch.testing.assert_close(final, features)
-    torch.testing.assert_close(model.forward_intermediates(image, indices=1, norm=True, intermediates_only=True)[0], features)
-    early = model.forward_intermediates(image, indices=[0], stop_early=True, intermediates_only=True)
-    torch.testing.assert_close(early[0], maps[0])
-    model.reset_classifier(3)
-    assert model(image).shape == (1, 3)
-    model.reset_classifier(0)
-    assert model(image).shape == (1, model.num_features)
-    kept = model.prune_intermediate_layers([0], prune_head=True)
-    assert kept == [0]
-    assert len(model.stages) == 1
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_images_of_a_batch_do_not_see_each_other(name):
+    model = excited(small(name)).eval()
+    images = torch.randn(3, 3, 45, 70)
+    with torch.inference_mode():
+        together, alone = model(images), torch.cat([model(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4 * float(alone.abs().max()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_every_parameter_has_a_layer_and_layers_are_complete(name):
-    model = small(name)
+    with torch.device("meta"):
+        model = small(name)
     layers = {n: model.layer_of(n) for n, _ in model.named_parameters()}
     assert set(layers.values()) == set(range(model.num_layers))
-    assert layers["head.fc.weight"] == model.num_layers - 1
-    assert layers["stem.conv1.weight"] == 0
+    assert layers[model.default_cfg["classifier"] + ".weight"] == model.num_layers - 1
+    assert layers[model.default_cfg["first_conv"] + ".weight"] == 0
     with pytest.raises(KeyError):
         model.layer_of("nobody")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_position_tables_are_not_decayed(name):
-    model = small(name)
+    with torch.device("meta"):
+        model = small(name)
     names = dict(model.named_parameters())
-    assert model.no_weight_decay() == {n for n in names if n.endswith("bias_table")}
+    tables = {
+        f"{prefix}.{table}"
+        for prefix, module in model.named_modules()
+        for table in getattr(module, "position_tables", ())
+        if getattr(module, table) is not None
+    }
+    assert tables <= model.no_weight_decay() <= set(names)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_drop_path_grows_with_depth(name):
-    model = small(name, drop_path_rate=0.3)
-    rates = [getattr(block.drop_path, "drop_prob", 0.0) for stage in model.stages for block in stage.blocks]
-    assert rates[0] == 0
-    assert rates[-1] == pytest.approx(0.3)
+    with torch.device("meta"):
+        model = small(name, drop_path_rate=0.3)
+    rates = [module.drop_prob for module in model.modules() if isinstance(module, DropPath)]
+    assert len(rates) > len(model.stages)
     assert rates == sorted(rates)
+    assert rates[0] < 0.15
+    assert rates[-1] == pytest.approx(0.3)

@@ -1,0 +1,74 @@
+"""Which backbones have to be run, and which need only be counted.
+
+Two published sizes of one family differ in numbers. Those whose YAML names the same building blocks have the same
+structure, and the smallest of them stands for the others wherever something has to be computed.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import timm
+import torch
+import yaml
+from torch import nn
+
+import visionattn
+from visionattn.backbones import zoo
+
+NAMES = visionattn.list_backbones()
+CONF = resources.files("visionattn.conf")
+
+
+def targets(node: Any) -> set[str]:
+    """Every ``_target_`` in a parsed YAML."""
+    if isinstance(node, dict):
+        own = {node["_target_"]} if "_target_" in node else set()
+        return own.union(*map(targets, node.values()))
+    return set().union(*map(targets, node)) if isinstance(node, list) else set()
+
+
+def structure(name: str) -> frozenset[str]:
+    """The building blocks of a backbone: what its YAML and the files in its defaults build, and the keys it sets."""
+    contents = zoo.backbone_files()[name]
+    parts = targets(contents) | {f"{key}.{option}" for key in ("block", "stage") for option in contents.get(key, {})}
+    for entry in contents["defaults"]:
+        if isinstance(entry, dict):
+            ((place, file),) = entry.items()
+            group = place.removeprefix("override ").lstrip("/").split("@")[0]
+            parts |= targets(yaml.safe_load((CONF / group / f"{file}.yaml").read_text(encoding="utf-8")))
+            parts |= {place.split("@")[0]} if place.startswith("override") else set()
+    return frozenset(parts)
+
+
+def representatives() -> list[str]:
+    """The smallest backbone of each structure."""
+    smallest: dict[frozenset[str], str] = {}
+    for name in sorted(NAMES, key=lambda name: zoo.backbone_files()[name]["card"]["params"]):
+        smallest.setdefault(structure(name), name)
+    return sorted(smallest.values())
+
+
+REPRESENTATIVES = representatives()
+
+
+def shallow(name: str) -> list[str]:
+    """Overrides for at most two blocks a stage: every mechanism, little time."""
+    return [f"depths={[min(depth, 2) for depth in zoo.backbone_files()[name]['depths']]}"]
+
+
+def small(name: str, num_classes: int = 5, **kwargs: Any) -> Any:
+    """The shallow model, built by timm as its users would."""
+    return timm.create_model(f"va_{name}", num_classes=num_classes, overrides=shallow(name), **kwargs)
+
+
+@torch.no_grad()
+def excited(model: nn.Module) -> nn.Module:
+    """Random weights in every tensor, so that nothing is hidden by a zero."""
+    for param in model.parameters():
+        if param.ndim > 1:
+            nn.init.normal_(param, std=min(0.1, 1.5 * param[0].numel() ** -0.5))
+        else:
+            param.add_(0.1 * torch.randn_like(param))
+    return model
