@@ -17,11 +17,11 @@ _HEAD = """# Models
 This file is generated from the cards in `visionattn/conf/backbone`; a test holds it current. To write it again:
 `python -m visionattn.reports.models docs/models.md`.
 
-`visionattn.create_backbone(name)` builds a model, `timm.create_model("va_" + name)` the same one through timm. Parameters
-are exact, and asserted. GMACs are multiply-adds of one image of the input size in units of 1e9; a test holds them within
-1 % of what is counted here. Top-1 is the ImageNet-1k accuracy in per cent that was published; nothing in that column was
-measured here. `create_backbone(name, weights="timm")` fetches the weights in the timm column; files from the addresses in
-the last column load with `visionattn.load_weights(model, path)`.
+`visionattn.create_backbone(name)` builds a model, `timm.create_model("va_" + name)` the same one through timm.
+Parameters are exact, and asserted. GMACs are multiply-adds of one image of the input size in units of 1e9; a test
+holds them within 1 % of what is counted here. Top-1 is the ImageNet-1k accuracy in per cent that was published;
+nothing in that column was measured here. `create_backbone(name, weights="timm")` fetches the weights in the timm
+column; files from the addresses in the last column load with `visionattn.load_weights(model, path)`.
 """
 _COLUMNS = ["Model", "Input", "Parameters", "GMACs", "Top-1", "Pretraining", "Licence", "timm", "Official weights"]
 _RIGHT = {"Parameters", "GMACs", "Top-1"}
