@@ -18,7 +18,8 @@ CHOOSABLE = ["backbone", "head", "data", "optim", "schedule", "trainer", "logger
 
 
 def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "base")
+    paths = (path.relative_to(CONF / group).with_suffix("") for path in (CONF / group).rglob("*.yaml"))
+    return sorted(path.as_posix() for path in paths if path.name != "base")
 
 
 def targets(node: object) -> list[str]:

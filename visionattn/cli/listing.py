@@ -13,7 +13,7 @@ from visionattn.config.composing import choices, groups, source_file
 from visionattn.config.messages import nearest
 from visionattn.errors import ConfigError
 
-_PLURAL = {"data": "data", "debug": "debug", "callbacks": "callbacks"}
+_PLURAL = {group: group for group in ("data", "debug", "callbacks", "optim")}
 
 
 def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
@@ -39,8 +39,8 @@ def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
 
 def _row(group: str, name: str, config_dirs: Sequence[str]) -> list[str]:
     text = _text(f"{group}/{name}.yaml", config_dirs)
-    first = text.lstrip().splitlines()[0] if text.strip() else ""
-    about = first.lstrip("# ").strip() if first.startswith("#") and "@package" not in first else ""
+    comments = [line for line in text.splitlines() if line.startswith("#") and "@package" not in line]
+    about = comments[0].lstrip("# ").strip() if comments else ""
     if group != "backbone":
         return [name, about]
     card: dict[str, Any] = (yaml.safe_load(text) or {}).get("card") or {}

@@ -141,15 +141,21 @@ def source_root() -> Any:
 
 
 def choices(group: str, config_dirs: Sequence[str | Path] = ()) -> list[str]:
-    """Names of the YAML files of a group, without importing Hydra. A leading underscore or the name `base` marks a
-    part, not a choice.
+    """Names of the YAML files of a group and, as `folder/name`, of the folders in it, without importing Hydra. A leading
+    underscore or the name `base` marks a part, not a choice.
     """
     names: set[str] = set()
     for root in (source_root(), *(Path(folder) for folder in config_dirs)):
-        folder = root.joinpath(*group.split("/"))
-        if folder.is_dir():
-            names.update(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml"))
+        names.update(_yaml_names(root.joinpath(*group.split("/"))))
     return sorted(name for name in names if not name.startswith("_") and name != "base")
+
+
+def _yaml_names(folder: Any, prefix: str = "") -> Iterator[str]:
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.is_dir():
+            yield from _yaml_names(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".yaml"):
+            yield prefix + entry.name[:-5]
 
 
 def groups(config_dirs: Sequence[str | Path] = ()) -> list[str]:
