@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -68,6 +69,17 @@ class AxisRule:
         )
         return Spans(group, coordinate, *bounds)
 
+    def pairs(self, length: int) -> int:
+        """Number of (query, key) pairs on an axis: the sum of `spans(length).extent`, without a tensor."""
+        if not self.is_window:
+            return self.size * length
+        total = 0
+        for group in range(min(self.dilation, length)):
+            members = (length - 1 - group) // self.dilation + 1
+            lines = [0, *range(self.shift or self.size, members, self.size), members]
+            total += sum((right - left) ** 2 for left, right in pairwise(lines))
+        return total
+
     def _window(self, coordinate: Tensor, group_length: Tensor) -> tuple[Tensor, Tensor]:
         # floor division: coordinates left of the first line belong to the window that the border cuts
         line = torch.div(coordinate - self.shift, self.size, rounding_mode="floor") * self.size + self.shift
@@ -99,7 +111,7 @@ class Geometry:
 
     def pairs(self, height: int, width: int) -> int:
         """Number of (query, key) pairs on an H x W map: the real work, before any padding of tiles."""
-        return int(self.rows.spans(height).extent.sum()) * int(self.cols.spans(width).extent.sum())
+        return self.rows.pairs(height) * self.cols.pairs(width)
 
 
 def decode(rows: Sequence[int], cols: Sequence[int]) -> Geometry:
