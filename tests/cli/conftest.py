@@ -5,9 +5,10 @@ import sys
 import types
 
 import pytest
-from config.conftest import conf, write_tree  # noqa: F401 - fixtures
 
 from visionattn.errors import DataError
+
+from ..config.conftest import conf, write_tree  # noqa: F401 - fixtures
 
 
 class Train:

@@ -9,11 +9,12 @@ import sys
 import pytest
 import timm
 import torch
-from conftest import TINY, newest
 from omegaconf import OmegaConf
 from PIL import Image
 
 from visionattn.cli import main
+
+from .conftest import TINY, newest
 
 pytestmark = pytest.mark.filterwarnings("default")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import newest
+
+from .conftest import newest
 
 BATCHES = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.accelerator=cpu", "seed=3"]
 TWO = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]

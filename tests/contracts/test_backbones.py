@@ -3,12 +3,13 @@
 import pytest
 import timm
 import torch
-from structures import NAMES, REPRESENTATIVES, excited, shallow, small, structure
 from timm.layers import DropPath
 
 import visionattn
 from visionattn.backbones import zoo
 from visionattn.reports.measure import count_gmacs, count_parameters
+
+from .structures import NAMES, REPRESENTATIVES, excited, shallow, small, structure
 
 SIZES = [(32, 32), (33, 47), (64, 40)]
 

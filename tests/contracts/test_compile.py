@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from structures import REPRESENTATIVES, excited, small
+
+from .structures import REPRESENTATIVES, excited, small
 
 
 @pytest.mark.heavy

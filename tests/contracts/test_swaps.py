@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from test_mixers import MIXERS
 
 import visionattn
 from visionattn.backbones import zoo
+
+from .test_mixers import MIXERS
 
 
 @pytest.mark.parametrize("mixer", MIXERS)

@@ -3,7 +3,8 @@
 import pytest
 import timm
 import torch
-from structures import REPRESENTATIVES, excited, small
+
+from .structures import REPRESENTATIVES, excited, small
 
 IMAGE = (1, 3, 64, 48)
 

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from gpu_shapes import NAMED, draw, make
 from torch.library import opcheck
 
 from visionattn.kernels import neighborhood_attention, window_attention
 from visionattn.kernels.bench import compare
 from visionattn.kernels.triton import attend, refuses
+
+from .gpu_shapes import NAMED, draw, make
 
 RANDOM = 24
 OPCHECK_NOISE = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from attention_cases import Case, assert_same, random_case
+from .attention_cases import Case, assert_same, random_case
 
 from visionattn.kernels import neighborhood_attention, window_attention
 

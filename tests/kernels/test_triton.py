@@ -11,8 +11,7 @@ import torch
 
 from visionattn.kernels import window_attention
 
-sys.path.insert(0, str(Path(__file__).parent))
-from triton_cases import ACCURACY, CHECKS
+from .triton_cases import ACCURACY, CHECKS
 
 pytest.importorskip("triton", reason="the package triton is not installed")
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from recorded import drawn
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..recorded import drawn
 
 
 @dataclass(frozen=True)

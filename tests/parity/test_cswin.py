@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from recorded import image_of, published_state, recorded, relative_error
 from torch.nn import functional as F
 
 import visionattn
@@ -10,6 +9,8 @@ from visionattn.attention import CrossShapedAttention
 from visionattn.backbones import zoo
 from visionattn.errors import CheckpointError
 from visionattn.reports.measure import count_parameters
+
+from ..recorded import image_of, published_state, recorded, relative_error
 
 PUBLISHED = recorded("cswin_tiny")
 STATE = published_state(PUBLISHED)

@@ -3,10 +3,11 @@
 import pytest
 import timm
 import torch
-from timm_pairs import CLASSES, count, largest_error, leak, meta, pair
 
 import visionattn
 from visionattn.backbones import zoo
+
+from .timm_pairs import CLASSES, count, largest_error, leak, meta, pair
 
 SIZES = ["tiny", "small", "base", "large", "huge", "giant"]
 SHALLOW = {"overrides": ["depths=[1,1,2,1]"], "depths": (1, 1, 2, 1)}

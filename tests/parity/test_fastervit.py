@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from recorded import image_of, published_state, recorded, relative_error
 from torch import nn
 
 import visionattn
@@ -12,6 +11,8 @@ from visionattn.backbones import Block, CarrierStage, zoo
 from visionattn.backbones.carrier import CarrierBlock, EncodedBlock, ResidualBlock
 from visionattn.errors import CheckpointError
 from visionattn.reports.measure import count_parameters
+
+from ..recorded import image_of, published_state, recorded, relative_error
 
 PARAMETERS = {
     "fastervit_0": 31_404_840,
