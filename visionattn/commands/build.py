@@ -18,7 +18,7 @@ from visionattn import config
 from visionattn.errors import ConfigError
 from visionattn.reports.measure import count_gmacs, count_parameters
 from visionattn.tasks.observers import PredictionCollector, ProgressBar, Stopwatch
-from visionattn.tasks.task import VisionTask
+from visionattn.tasks.task import VisionTask, global_batch
 
 _QUIET = (
     r".*does not have many workers.*",
@@ -40,6 +40,21 @@ class Run:
     trainer: Trainer
     predictions: PredictionCollector
     stopwatch: Stopwatch
+
+    @property
+    def batch(self) -> int:
+        """Images per optimizer step."""
+        return global_batch(self.trainer, self.data)
+
+    def batch_facts(self) -> dict[str, str]:
+        """Images per optimizer step and the peak learning rate that follows from them, for tables."""
+        trainer = self.trainer
+        processes, accumulated = trainer.num_devices * trainer.num_nodes, trainer.accumulate_grad_batches
+        parts = f"{self.data.batch_size} x {processes} process(es) x {accumulated} accumulated"  # type: ignore[attr-defined]
+        return {
+            "images per step": f"{self.batch} = {parts}",
+            "learning rate": self.task.describe_lr(self.batch),
+        }
 
     def model_facts(self) -> dict[str, str]:
         """Parameters and multiply-adds, for tables."""

@@ -39,8 +39,8 @@ def run(
         _check_resumable(cfg.ckpt)
     parts = build(cfg, run_dir, allow)
     first = parts.trainer.is_global_zero
-    facts = {"model": cfg.name, **parts.model_facts()}
     _check_optimizer(parts)
+    facts = {"model": cfg.name, **parts.model_facts(), **parts.batch_facts()}
     if dry_run:
         if first:
             print_results("dry run: everything builds; no data were read", facts)
@@ -49,6 +49,7 @@ def run(
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
         Console().print(f"training [bold]{cfg.name}[/bold], {facts['parameters']} parameters, into {relative(run_dir)}")
+        Console().print(f"images per step {facts['images per step']}; learning rate {facts['learning rate']}")
     start = time.perf_counter()
     parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=cfg.ckpt, weights_only=True)
     results = _results(parts, facts, time.perf_counter() - start)
@@ -60,7 +61,7 @@ def run(
 def _check_optimizer(parts: Run) -> None:
     """Builds optimizer and schedule once, for nothing, so that a wrong value is found before the data are read."""
     try:
-        parts.task.build_optimizer(total_steps=1000, steps_per_epoch=100)
+        parts.task.build_optimizer(total_steps=1000, steps_per_epoch=100, batch=parts.batch)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the optimizer or its schedule does not build from optim and schedule: {error}") from error
 

@@ -21,6 +21,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from visionattn.errors import UnreadableImagesError
 from visionattn.tasks.guard import stop_together
 from visionattn.tasks.parameters import parameter_groups
+from visionattn.tasks.scaling import LearningRateScaling
 
 Batch = dict[str, Any]
 
@@ -47,6 +48,9 @@ class VisionTask(LightningModule):
         monitor: the logged value that decides what is best.
         monitor_mode: ``max`` or ``min``.
         layer_decay: factor on the learning rate per layer downwards; None: the same rate for all.
+        lr_base_size: images per optimizer step that the optimizer's rate is meant for; the rate of the run follows its
+            real batch. None: the rate as it is given.
+        lr_base_scale: how it follows, ``linear`` or ``sqrt``; see :class:`LearningRateScaling`.
         channels_last: convolutions' memory format for images and weights.
         compile: compile the backbone with ``torch.compile``.
         grad_checkpointing: recompute activations in the backward pass.
@@ -64,6 +68,8 @@ class VisionTask(LightningModule):
         monitor: str,
         monitor_mode: str = "max",
         layer_decay: float | None = None,
+        lr_base_size: int | None = None,
+        lr_base_scale: str = "linear",
         channels_last: bool = False,
         compile: bool = False,
         grad_checkpointing: bool = False,
@@ -75,6 +81,7 @@ class VisionTask(LightningModule):
         self.metrics, self.val_loss = metrics, MeanMetric()
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self._optimizer, self._schedule, self.layer_decay = optimizer, schedule, layer_decay
+        self.lr_scaling = LearningRateScaling(lr_base_size, lr_base_scale)
         self.channels_last, self._compile = channels_last, compile
         self._features: Callable[..., Any] = backbone.forward_intermediates
         self.config_text = ""
@@ -128,17 +135,35 @@ class VisionTask(LightningModule):
     def configure_optimizers(self) -> Any:
         total = int(self.trainer.estimated_stepping_batches)
         per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
-        return self.build_optimizer(total, per_epoch)
+        return self.build_optimizer(total, per_epoch, global_batch(self.trainer, self.trainer.datamodule))  # type: ignore[attr-defined]
 
-    def build_optimizer(self, total_steps: int, steps_per_epoch: float) -> dict[str, Any]:
-        """Optimizer and schedule for a run of ``total_steps``, in Lightning's form."""
-        decay = self._optimizer.keywords.get("weight_decay", 0.0)
+    def build_optimizer(self, total_steps: int, steps_per_epoch: float, batch: int) -> dict[str, Any]:
+        """Optimizer and schedule for a run of ``total_steps`` steps of ``batch`` images, in Lightning's form.
+
+        Raises:
+            ValueError: ``lr_base_size`` is given, but the optimizer has no ``lr`` to scale.
+        """
+        given = self._optimizer.keywords
+        decay = given.get("weight_decay", 0.0)
         groups = parameter_groups(self.backbone, self.head, weight_decay=decay, layer_decay=self.layer_decay)
-        optimizer = self._optimizer(groups)
+        optimizer = self._optimizer(groups, **self._scaled_lr(batch))
         if self._schedule is None:
             return {"optimizer": optimizer}
         scheduler = self._schedule(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _scaled_lr(self, batch: int) -> dict[str, float]:
+        if self.lr_scaling.base_size is None:
+            return {}
+        lr = self._optimizer.keywords.get("lr")
+        if lr is None:
+            raise ValueError("lr_base_size scales the optimizer's lr, but none is given")
+        return {"lr": self.lr_scaling(lr, batch)}
+
+    def describe_lr(self, batch: int) -> str:
+        """The peak learning rate at ``batch`` images per step, and how it came about."""
+        lr = self._optimizer.keywords.get("lr")
+        return "the optimizer's own" if lr is None else self.lr_scaling.describe(lr, batch)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         scheduler.step_update(num_updates=self.global_step)
@@ -155,3 +180,8 @@ class VisionTask(LightningModule):
         with budget.deferred():
             budget.add(records)
         return UnreadableImagesError(budget.summary()) if budget.exceeded else None
+
+
+def global_batch(trainer: Any, data: Any) -> int:
+    """Images per optimizer step: of one process, times processes, times accumulated batches."""
+    return data.batch_size * trainer.num_devices * trainer.num_nodes * trainer.accumulate_grad_batches
