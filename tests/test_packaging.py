@@ -13,6 +13,7 @@ COMPOSE_ALL = """
 import pathlib, sys
 import visionattn
 from visionattn import config
+GROUPS = ("backbone", "data", "optim", "schedule", "trainer", "logger", "callbacks", "debug")
 root = pathlib.Path(visionattn.__file__).parent
 assert str(root).startswith(sys.argv[1]), root
 count = 0
@@ -21,8 +22,7 @@ for path in sorted((root / "conf").rglob("*.yaml")):
     if group in ("mixer", "stem", "downsample"):
         config.compose(f"{group}/{path.stem}")
         count += 1
-    elif group in ("backbone", "data", "optim", "schedule", "trainer", "logger", "callbacks", "debug") and path.stem !=
-    "base":
+    elif group in GROUPS and path.stem != "base":
         config.compose("train", [f"{group}={path.stem}"])
         count += 1
 print(count)

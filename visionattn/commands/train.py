@@ -39,7 +39,7 @@ def run(
         _check_resumable(cfg.ckpt)
     parts = build(cfg, run_dir, allow)
     first = parts.trainer.is_global_zero
-    _check_optimizer(parts)
+    _check_optimizer(parts, cfg)
     facts = {"model": cfg.name, **parts.model_facts(), **parts.batch_facts()}
     if dry_run:
         if first:
@@ -58,12 +58,13 @@ def run(
     return results
 
 
-def _check_optimizer(parts: Run) -> None:
+def _check_optimizer(parts: Run, cfg: DictConfig) -> None:
     """Builds optimizer and schedule once, for nothing, so that a wrong value is found before the data are read."""
     try:
         parts.task.build_optimizer(total_steps=1000, steps_per_epoch=100, batch=parts.batch)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"the optimizer or its schedule does not build from optim and schedule: {error}") from error
+        given = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("optim", "schedule")}
+        raise ConfigError(f"the optimizer or its schedule does not build from {given}: {error}") from error
 
 
 def _check_resumable(path: str) -> None:
