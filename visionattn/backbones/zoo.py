@@ -130,6 +130,7 @@ def _pretrained_cfg(card: Mapping[str, Any]) -> PretrainedCfg:
         num_classes=card.get("num_classes", 1000),
         pool_size=None,
         crop_pct=card.get("crop_pct", 0.9),
+        crop_mode=card.get("crop_mode", "center"),
         interpolation="bicubic",
         mean=tuple(card.get("mean", IMAGENET_DEFAULT_MEAN)),
         std=tuple(card.get("std", IMAGENET_DEFAULT_STD)),

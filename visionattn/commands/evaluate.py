@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningDataModule, seed_everything
 from omegaconf import DictConfig, OmegaConf, open_dict
+from torchmetrics.functional.classification import binary_calibration_error
 
 from visionattn.commands.build import Run, build_evaluation
+from visionattn.commands.protocol import apply_protocol, given_keys, protocol_of_run
+from visionattn.commands.published import published_task
 from visionattn.commands.restore import restore
-from visionattn.errors import DataError
+from visionattn.data.records import RestrictedRecords, ScoredRecords
+from visionattn.errors import ConfigError, DataError, NonFiniteLossError
+from visionattn.heads import KeepClasses
 from visionattn.reports import provenance
 from visionattn.reports.card import print_results
+from visionattn.tasks.observers import Predictions
+from visionattn.tasks.task import VisionTask
+
+CALIBRATION_BINS = 15
+
+
+@dataclass
+class Subject:
+    """What is scored: the task, the data configuration it is scored on, and where its weights come from."""
+
+    task: VisionTask
+    data: DictConfig
+    origin: dict[str, str]
 
 
 def run(
     cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Scores a checkpoint and writes ``result.json``.
+    """Scores a checkpoint of ours, or published weights, and writes ``result.json``.
 
     Args: as for :func:`visionattn.commands.train.run`.
     Returns:
@@ -28,28 +49,47 @@ def run(
         VisionAttnError: an unusable checkpoint, or data that do not suit the model.
     """
     seed_everything(cfg.seed, verbose=False)
-    task, trained = restore(cfg.ckpt, allow)
-    parts = build_evaluation(cfg, task, _data_config(cfg, trained), run_dir, allow)
-    _check_classes(task, parts.data)
-    facts = {"checkpoint": str(cfg.ckpt), **parts.model_facts()}
+    subject = _subject(cfg, allow)
+    parts = build_evaluation(cfg, subject.task, subject.data, run_dir, allow)
+    _check_classes(subject.task, parts.data)
+    facts = {**subject.origin, **parts.model_facts(), "protocol": _in_words(parts)}
     if dry_run:
         if parts.trainer.is_global_zero:
             print_results("dry run: everything builds; no data were read", facts)
         return {}
-    parts.trainer.validate(task, datamodule=parts.data, verbose=False)
-    result = _result(cfg, parts, command)
+    _restrict(subject.task, parts.data)
+    parts.trainer.validate(subject.task, datamodule=parts.data, verbose=False)
+    result = _result(cfg, parts, subject, command)
     if parts.trainer.is_global_zero:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        shown = {name: f"{value:.2f}" for name, value in result["metrics"].items()} | facts
-        shown |= {"images": str(result["num_samples"]), "images/s": f"{parts.stopwatch.rate('val'):,.0f}"}
-        print_results("evaluation", shown, {"result": run_dir / "result.json"})
+        _print(result, facts, run_dir)
     return result
 
 
-def _data_config(cfg: DictConfig, trained: DictConfig) -> DictConfig:
-    """The data of the run, or those chosen now, with the loader settings asked for."""
-    root = cfg if cfg.get("data") is not None else trained
+def _subject(cfg: DictConfig, allow: tuple[str, ...]) -> Subject:
+    if cfg.ckpt is not None and (cfg.weights is not None or cfg.get("backbone") is not None):
+        raise ConfigError("give either ckpt=<checkpoint of a run> or backbone=... weights=..., not both")
+    if cfg.ckpt is None:
+        task, protocol = published_task(cfg, allow)
+        if cfg.get("data") is None:
+            raise ConfigError(
+                "say what to score on: data=image_folder data.root=DIR, or another of `visionattn list data`"
+            )
+        with open_dict(cfg):
+            if "data.num_classes" not in given_keys() and "num_classes" in cfg.data:
+                cfg.data.num_classes = task.num_classes
+        origin = {"backbone": str(cfg.backbone_name), "weights": str(cfg.weights)}
+        return Subject(task, _data_config(cfg, cfg, protocol), origin)
+    restored, trained = restore(cfg.ckpt, allow)
+    own = cfg.get("data") is None
+    protocol = {} if own else protocol_of_run(trained.data)
+    return Subject(restored, _data_config(cfg, trained if own else cfg, protocol), {"checkpoint": str(cfg.ckpt)})
+
+
+def _data_config(cfg: DictConfig, root: DictConfig, protocol: dict[str, Any]) -> DictConfig:
+    """The data of ``root`` with the model's protocol and the loader settings asked for."""
+    apply_protocol(root.data, protocol)
     with open_dict(root):
         if cfg.batch_size is not None:
             root.data.batch_size = root.data.eval_batch_size = cfg.batch_size
@@ -64,19 +104,31 @@ def _check_classes(task: Any, data: LightningDataModule) -> None:
         raise DataError(f"the model tells {known} classes apart, the data have {offered}")
 
 
-def _result(cfg: DictConfig, parts: Run, command: str) -> dict[str, Any]:
-    latest = parts.predictions.latest
-    if len(set(latest.ids)) != len(latest.ids):
-        raise DataError(f"{len(latest.ids) - len(set(latest.ids))} sample ids were evaluated more than once")
+def _restrict(task: VisionTask, data: Any) -> None:
+    """Where the test set has only some of the model's classes, the others are no answers (as its paper scores it)."""
+    records = data.records("val")
+    if isinstance(records, RestrictedRecords) and records.class_subset is not None:
+        task.head = torch.nn.Sequential(task.head, KeepClasses(records.class_subset, data.num_classes))
+
+
+def _result(cfg: DictConfig, parts: Run, subject: Subject, command: str) -> dict[str, Any]:
+    said, data = parts.predictions.latest, parts.data
+    if len(set(said.ids)) != len(said.ids):
+        raise DataError(f"{len(said.ids) - len(set(said.ids))} sample ids were evaluated more than once")
     metrics = {name.removeprefix("val/"): float(value) for name, value in parts.trainer.callback_metrics.items()}
-    budget = parts.data.budget("val")  # type: ignore[attr-defined]
+    records = data.records("val")  # type: ignore[attr-defined]
+    metrics |= _calibration(said)
+    if isinstance(records, ScoredRecords):
+        metrics |= records.scores(dict(zip(said.ids, said.prediction, strict=True)))
     return {
         "metrics": metrics,
-        "num_samples": len(latest.ids),
-        "ids_sha256": provenance.hash_ids(latest.ids),
-        "unreadable": budget.as_dict(),
-        "protocol": parts.data.describe_evaluation(),  # type: ignore[attr-defined]
-        "checkpoint": {"path": str(cfg.ckpt), "sha256": provenance.hash_file(cfg.ckpt)},
+        "num_samples": len(said.ids),
+        "num_published": getattr(records, "num_published", None),
+        "classes": len(getattr(records, "class_subset", None) or range(data.num_classes)),  # type: ignore[attr-defined]
+        "ids_sha256": provenance.hash_ids(said.ids),
+        "unreadable": data.budget("val").as_dict(),  # type: ignore[attr-defined]
+        "protocol": data.describe_evaluation(),  # type: ignore[attr-defined]
+        "checkpoint": _checkpoint(cfg, subject),
         "data": OmegaConf.to_container(parts.data_config.source, resolve=True),
         "precision": str(cfg.trainer.precision),
         "processes": parts.trainer.world_size,
@@ -86,3 +138,43 @@ def _result(cfg: DictConfig, parts: Run, command: str) -> dict[str, Any]:
         "hardware": provenance.hardware(),
         "versions": provenance.versions(),
     }
+
+
+def _calibration(said: Predictions) -> dict[str, float]:
+    """Expected calibration error in percent (Guo et al. 2017, arXiv 1706.04599): 15 equal bins of the confidence.
+
+    From the gathered predictions in the order of their ids, so that the number of processes changes no digit.
+    """
+    if not said.ids:
+        raise DataError("there is no image to score: none could be read, or the set is empty")
+    order = sorted(range(len(said.ids)), key=said.ids.__getitem__)
+    strange = [said.ids[i] for i in order if not math.isfinite(said.confidence[i])]
+    if strange:
+        raise NonFiniteLossError(f"the logits of {len(strange)} images are not finite, e.g. {', '.join(strange[:5])}")
+    confidence = torch.tensor([said.confidence[i] for i in order], dtype=torch.float64)
+    correct = torch.tensor([int(said.prediction[i] == said.target[i]) for i in order])
+    error = binary_calibration_error(confidence, correct, n_bins=CALIBRATION_BINS, norm="l1")
+    return {"ece": 100 * float(error), "confidence": 100 * float(confidence.mean())}
+
+
+def _checkpoint(cfg: DictConfig, subject: Subject) -> dict[str, str]:
+    path = cfg.ckpt if cfg.ckpt is not None else cfg.weights
+    if path == "timm":
+        return {"timm": str(cfg.backbone.card.weights.timm)}
+    return {"path": str(path), "sha256": provenance.hash_file(path)}
+
+
+def _in_words(parts: Run) -> str:
+    rule = parts.data.describe_evaluation()  # type: ignore[attr-defined]
+    size = "x".join(str(edge) for edge in rule["size"])
+    return f"{size}, crop_pct {rule['crop_pct']:g}, {rule['crop_mode']}, {rule['interpolation']}"
+
+
+def _print(result: dict[str, Any], facts: dict[str, Any], run_dir: Path) -> None:
+    shown = {name: f"{value:.2f}" for name, value in result["metrics"].items()} | facts
+    published = result["num_published"]
+    shown["images"] = f"{result['num_samples']:,}"
+    if published is not None and published != result["num_samples"]:
+        shown["images"] += f" of the {published:,} published: these figures are not comparable"
+    shown["images/s"] = f"{result['images_per_second']:,.0f}"
+    print_results("evaluation", shown, {"result": run_dir / "result.json"})

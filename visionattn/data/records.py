@@ -2,8 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, overload
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, overload, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -53,6 +53,23 @@ class Records(Protocol):
 
     def content_digest(self) -> bytes:
         """Bytes that stand for the pixels where that is cheap, else empty; part of the fingerprint."""
+        ...
+
+
+@runtime_checkable
+class RestrictedRecords(Protocol):
+    """Records of a test set that has only some of a model's classes."""
+
+    class_subset: list[int] | None
+    """The labels that are possible answers; None: all."""
+
+
+@runtime_checkable
+class ScoredRecords(Protocol):
+    """Records of a test set with figures of its own."""
+
+    def scores(self, predictions: Mapping[str, int]) -> dict[str, float]:
+        """Name -> figure (in percent, or a count), from the class predicted for every sample id."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from timm.layers import ClassifierHead
 from torch import Tensor, nn
 
@@ -44,3 +45,33 @@ class ClassificationHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         return self.classifier(features[-1])
+
+
+class KeepClasses(nn.Module):
+    """Leaves only some classes as possible answers: the other logits become minus infinity.
+
+    How ImageNet-A and -R are scored (Hendrycks et al. 2019, arXiv 1907.07174; 2020, arXiv 2006.16241): the largest of
+    the subset's logits is the answer, and the softmax runs over the subset alone.
+
+    Args:
+        classes: indices of the possible classes.
+        num_classes: number of all classes K.
+    Shape:
+        ``(B, K) -> (B, K)``
+    Raises:
+        ValueError: an index outside ``0..num_classes-1``.
+    """
+
+    def __init__(self, classes: Sequence[int], num_classes: int):
+        super().__init__()
+        if not classes or min(classes) < 0 or max(classes) >= num_classes:
+            raise ValueError(
+                f"classes must be indices in 0..{num_classes - 1}, got {min(classes, default=None)}"
+                f"..{max(classes, default=None)}"
+            )
+        excluded = torch.ones(num_classes, dtype=torch.bool)
+        excluded[list(classes)] = False
+        self.register_buffer("excluded", excluded, persistent=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.masked_fill(self.excluded, float("-inf"))  # type: ignore[arg-type]

@@ -44,6 +44,23 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> No
     model.load_state_dict(converted.state)
 
 
+def classifier_width(model: nn.Module, state: Mapping[str, Any]) -> int:
+    """Number of classes that the weights in a state dict tell apart, whatever their naming.
+
+    Args:
+        model: a backbone with a classifier, of any width.
+        state: as for :func:`load_weights`.
+    Raises:
+        CheckpointError: there is no classifier in it.
+    """
+    linear = model.get_classifier()  # type: ignore[operator]
+    name = next(name for name, module in model.named_modules() if module is linear) + ".weight"
+    converted = convert(from_run(read_state_dict(state)), model.state_dict())
+    if name not in converted.state:
+        raise CheckpointError(f"these weights, read as {converted.title}, hold no classifier ({name})")
+    return int(converted.state[name].shape[0])
+
+
 def _problems(converted: Converted, wanted: Mapping[str, Tensor]) -> list[str]:
     state, origin = converted.state, converted.origin
     problems = [f"missing: {name}" for name in wanted if name not in state]

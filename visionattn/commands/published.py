@@ -1,0 +1,97 @@
+"""A published model, or a file of weights, made ready for evaluation without any run of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from omegaconf import DictConfig
+from timm.data import resolve_data_config
+from timm.models import get_pretrained_cfg
+from torch import Tensor, nn
+
+from visionattn import config
+from visionattn.backbones import zoo
+from visionattn.errors import CheckpointError, ConfigError
+from visionattn.tasks import ClassificationTask
+from visionattn.weights import classifier_width, load_weights, read_state_dict, timm_weights
+
+PROTOCOL = ("image_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
+
+
+class OwnClassifier(nn.Module):
+    """A backbone's own classifier as the head of a task, so that models that norm after pooling keep their norm.
+
+    Shape:
+        list of ``(B, C, H, W)`` maps -> ``(B, num_classes)``; B batch, C channels, H W map.
+    """
+
+    def __init__(self, classifier: nn.Module):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return self.classifier(features[-1])
+
+
+def published_task(cfg: DictConfig, allow: Sequence[str] = ()) -> tuple[ClassificationTask, dict[str, Any]]:
+    """A task around ``cfg.backbone`` with the weights ``cfg.weights``, and the protocol that belongs to them.
+
+    The number of classes is that of the weights. ``weights=timm`` takes what timm publishes for the backbone and timm's
+    own protocol; a path takes a file in our naming, timm's or the official one, and the protocol of the backbone's
+    card.
+
+    Returns:
+        the task, and a mapping with the keys :data:`PROTOCOL`.
+    Raises:
+        ConfigError: no backbone, or no weights.
+        CheckpointError: weights that do not fit, cannot be read, or cannot be fetched.
+    """
+    if cfg.get("backbone") is None or cfg.weights is None:
+        raise ConfigError(
+            "evaluate needs ckpt=<checkpoint of a run>, or a model: backbone=swin_tiny weights=timm (or weights=<file>)"
+        )
+    facts = _facts(cfg)
+    model = config.instantiate(cfg.backbone, allow=allow, num_classes=facts.get("num_classes") or 1000)
+    if cfg.weights == "timm":
+        state = timm_weights(model.card, model.num_classes, model.in_chans)
+    else:
+        state = read_state_dict(cfg.weights)
+        model.reset_classifier(classifier_width(model, state))
+    load_weights(model, state)
+    task = ClassificationTask(
+        model,
+        lambda feature_info, num_classes: OwnClassifier(model.head),
+        partial(torch.optim.AdamW),
+        num_classes=model.num_classes,
+        monitor="val/top1",
+    )
+    return task, protocol_of(facts)
+
+
+def protocol_of(facts: dict[str, Any]) -> dict[str, Any]:
+    """How timm's ``validate.py`` would prepare images for a model with these facts (timm's ``pretrained_cfg``)."""
+    found = resolve_data_config(pretrained_cfg=facts, verbose=False)
+    return {"image_size": list(found["input_size"][1:])} | {
+        name: list(found[name]) if name in ("mean", "std") else found[name] for name in PROTOCOL[1:]
+    }
+
+
+def _facts(cfg: DictConfig) -> dict[str, Any]:
+    """timm's facts about its weights, else those of our card in the same form."""
+    if cfg.weights != "timm":
+        if not Path(cfg.weights).is_file():
+            raise CheckpointError(f"there are no weights at {cfg.weights}; weights is a file, or timm")
+        known = zoo.default_cfgs.get(zoo.PREFIX + str(cfg.backbone_name))
+        return known.cfgs[""].to_dict() if known is not None else {}
+    name = ((cfg.backbone.get("card") or {}).get("weights") or {}).get("timm")
+    published = get_pretrained_cfg(name) if name is not None and timm.is_model(name.partition(".")[0]) else None
+    if published is None:
+        raise CheckpointError(
+            f"timm publishes no weights for the backbone {cfg.backbone_name}; weights=<file> takes one"
+        )
+    return published.to_dict()
