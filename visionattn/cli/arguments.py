@@ -15,10 +15,11 @@ COMMANDS = {
     "export": ("export", "export"),
     "benchmark": ("benchmark", "benchmark"),
     "data": ("make_data", "make_data"),
+    "data doctor": ("doctor", "doctor"),
 }
 # command -> the group that a bare word after it chooses from: `visionattn benchmark kernels`
 WORDS = {"benchmark": "subject"}
-NAMES = (*COMMANDS, "list")
+NAMES = (*(name for name in COMMANDS if " " not in name), "list")
 SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}
 SWITCHES |= {"-h": "help", "--help": "help"}
 VALUES = {"--config-dir": "config_dirs", "-cd": "config_dirs", "--cfg": "cfg", "-c": "cfg"}
@@ -58,6 +59,8 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
             request.command = _command(word)
         elif word.lstrip("+").startswith("allow="):
             request.allow += _packages(word.partition("=")[2])
+        elif f"{request.command} {word}" in COMMANDS:
+            request.command = f"{request.command} {word}"
         elif request.command in WORDS and "=" not in word and not word.startswith("~"):
             request.overrides.append(f"{WORDS[request.command]}={word}")
         elif request.command != "list" and "=" not in word and not word.startswith("~"):

@@ -9,7 +9,7 @@ visionattn: train, compare and ship hierarchical vision transformers
   visionattn evaluate    score a checkpoint
   visionattn export      write a checkpoint's backbone for timm
   visionattn benchmark   measure kernels and backbones side by side
-  visionattn data        write a small data set in a real layout
+  visionattn data        write a small data set in a real layout; data doctor: check a data set
   visionattn list        what there is: backbones, mixers, heads, data, experiments ...
 
 Everything is set by key=value, and every part can be exchanged:
@@ -50,8 +50,14 @@ COMMANDS = {
         "visionattn benchmark kernels cases=swin_tiny.* repeats=5",
     ),
     "data": (
-        "visionattn data make=shapes layout=imagenet|coco|ade20k dir=DIR\n\nWrites a small data set in a real layout.",
-        "visionattn data make=shapes layout=coco dir=data/shapes",
+        "visionattn data make=shapes layout=imagenet|coco|ade20k dir=DIR\n\nWrites a small data set in a real layout.\n"
+        "\nvisionattn data doctor data=NAME data.root=DIR\n\nLooks for what is wrong with a data set.",
+        "visionattn data make=shapes layout=coco dir=data/shapes\n"
+        "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016",
+    ),
+    "data doctor": (
+        "visionattn data doctor data=NAME data.root=DIR [key=value ...]\n\nLooks at every sample, reports what is wrong.",
+        "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016",
     ),
     "list": (
         "visionattn list KIND [PATTERN]\n\nLists what can be chosen.",
@@ -69,7 +75,7 @@ def show_help(command: str | None) -> int:
 
     usage, examples = COMMANDS[command]
     lines = [usage, "", "Examples:", *(f"  {line}" for line in examples.splitlines())]
-    if command not in ("list", "data"):
+    if command not in ("list", "data", "data doctor"):
         lines += ["", "Groups (group=choice):"]
         lines += [f"  {group:<12} {_few(choices(group))}" for group in groups() if choices(group)]
         lines += ["", f"Every key: visionattn {command} --cfg job"]

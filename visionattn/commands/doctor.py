@@ -1,0 +1,62 @@
+"""``visionattn data doctor``: what is wrong with a data set, before hours are spent on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+
+from visionattn import config
+from visionattn.data.doctor import ERROR, Examinable, Report
+from visionattn.errors import ConfigError, DataError
+from visionattn.reports.card import print_results
+
+
+def run(
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Examines the splits of a data set; prints the findings, writes ``doctor.json`` and pictures.
+
+    Args: as for :func:`visionattn.commands.train.run`.
+    Returns:
+        ``errors`` and ``warnings``, counted; empty for a dry run.
+    Raises:
+        ConfigError: this kind of data has no checks.
+        DataError: something is wrong; raised at the end, when everything has been looked at and reported.
+    """
+    data = config.instantiate(cfg.data, allow=allow)
+    if not isinstance(data, Examinable):
+        raise ConfigError(f"data doctor has no checks for {type(data).__name__}")
+    if dry_run:
+        print_results("dry run: the data module builds; nothing was read", {"data": type(data).__name__})
+        return {}
+    run_dir.mkdir(parents=True, exist_ok=True)
+    report = Report(run_dir, cfg.limit)
+    for split in cfg.splits:
+        data.examine(split, report)
+    (run_dir / "doctor.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
+    _print(report, run_dir)
+    if report.errors:
+        raise DataError(
+            f"the doctor found {report.errors} errors in the data; they are listed in {run_dir}/doctor.json"
+        )
+    return {"errors": 0, "warnings": sum(finding.count for finding in report.findings.values())}
+
+
+def _print(report: Report, run_dir: Path) -> None:
+    console = Console()
+    for (split, _), finding in report.findings.items():
+        colour = "red" if finding.severity == ERROR else "yellow"
+        head = f"[{colour}]{finding.severity}[/{colour}]"
+        console.print(f"{head} {escape(f'{split}: {finding.kind} ({finding.count})')}", highlight=False)
+        for example in finding.examples:
+            console.print(f"    {escape(example)}", highlight=False, soft_wrap=True)
+        if finding.count > len(finding.examples):
+            console.print(f"    ... and {finding.count - len(finding.examples)} more", highlight=False)
+    if not report.findings:
+        console.print("nothing is wrong")
+    print_results("data doctor", report.facts, {**report.pictures, "findings": run_dir / "doctor.json"})
