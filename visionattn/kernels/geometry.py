@@ -29,7 +29,6 @@ import torch
 from torch import Tensor
 
 Pair = int | Sequence[int]
-AXES = ("rows", "columns")
 
 
 class Spans(NamedTuple):
@@ -113,6 +112,13 @@ class Geometry:
         """Number of (query, key) pairs on an H x W map: the real work, before any padding of tiles."""
         return self.rows.pairs(height) * self.cols.pairs(width)
 
+    def check(self, height: int, width: int) -> None:
+        """Raise ValueError with the numbers unless this geometry fits an H x W map. A registered op asks when it
+        runs, because nobody can while sizes are symbols."""
+        check = check_window if self.is_window else check_neighborhood
+        check(self.rows, height, "rows")
+        check(self.cols, width, "columns")
+
 
 def decode(rows: Sequence[int], cols: Sequence[int]) -> Geometry:
     """The geometry whose axes encode to `rows` and `cols`."""
@@ -122,33 +128,56 @@ def decode(rows: Sequence[int], cols: Sequence[int]) -> Geometry:
 def window_geometry(height: int, width: int, window: Pair, shift: Pair, dilation: Pair) -> Geometry:
     """A checked window partition of an H x W map. Raises ValueError or TypeError naming the numbers."""
     sizes, shifts, dilations = _pair("window", window), _pair("shift", shift), _pair("dilation", dilation)
-    for axis, size, line, step in zip(AXES, sizes, shifts, dilations, strict=True):
-        _at_least("window", axis, size, 1)
-        _at_least("dilation", axis, step, 1)
-        if not 0 <= line < size:
-            raise ValueError(f"shift must lie in 0..window-1 on the {axis}, got shift {line} with window {size}")
-    _at_least("map", "rows", height, 1)
-    _at_least("map", "columns", width, 1)
     rows, cols = (AxisRule(s, d, shift=o) for s, d, o in zip(sizes, dilations, shifts, strict=True))
-    return Geometry(rows, cols)
+    geometry = Geometry(rows, cols)
+    geometry.check(height, width)
+    return geometry
 
 
 def neighborhood_geometry(height: int, width: int, kernel_size: Pair, dilation: Pair, stride: Pair) -> Geometry:
     """A checked neighborhood on an H x W map. Raises ValueError or TypeError naming the numbers."""
     sizes, dilations, strides = _pair("kernel_size", kernel_size), _pair("dilation", dilation), _pair("stride", stride)
-    for axis, length, size, step, stride_ in zip(AXES, (height, width), sizes, dilations, strides, strict=True):
-        _at_least("kernel_size", axis, size, 2)
-        _at_least("dilation", axis, step, 1)
-        if not 1 <= stride_ <= size:
-            raise ValueError(
-                f"stride must lie in 1..kernel_size on the {axis}, got stride {stride_} with kernel_size {size}"
-            )
-        if size * step > length:
-            raise ValueError(
-                f"kernel_size * dilation must not exceed the map: {axis}, {size} * {step} = {size * step} > {length}"
-            )
     rows, cols = (AxisRule(s, d, stride=t) for s, d, t in zip(sizes, dilations, strides, strict=True))
-    return Geometry(rows, cols)
+    geometry = Geometry(rows, cols)
+    geometry.check(height, width)
+    return geometry
+
+
+def check_window(rule: AxisRule, length: int, axis: str) -> None:
+    """Raise ValueError with the numbers unless `rule` is a partition of an axis of `length`."""
+    size, dilation, shift = rule.size, rule.dilation, rule.shift
+    for name, value in (("window", size), ("dilation", dilation), ("map", length)):
+        if certainly(value < 1):
+            raise ValueError(f"{name} must be at least 1 on the {axis}, got {value}")
+    if certainly(shift < 0) or certainly(shift >= size):
+        raise ValueError(f"shift must lie in 0..window-1 on the {axis}, got shift {shift} with window {size}")
+
+
+def check_neighborhood(rule: AxisRule, length: int, axis: str) -> None:
+    """Raise ValueError with the numbers unless an axis of `length` holds the neighborhoods of `rule`."""
+    size, dilation, stride = rule.size, rule.dilation, rule.stride
+    for name, value, least in (("kernel_size", size, 2), ("dilation", dilation, 1)):
+        if certainly(value < least):
+            raise ValueError(f"{name} must be at least {least} on the {axis}, got {value}")
+    if certainly(stride < 1) or certainly(stride > size):
+        raise ValueError(
+            f"stride must lie in 1..kernel_size on the {axis}, got stride {stride} with kernel_size {size}"
+        )
+    if certainly(size * dilation > length):
+        raise ValueError(
+            f"kernel_size * dilation must not exceed the map: "
+            f"{axis}, {size} * {dilation} = {size * dilation} > {length}"
+        )
+
+
+def certainly(statement: bool | torch.SymBool) -> bool:
+    """Whether a statement about sizes holds; False where that depends on what a symbol of `torch.compile` or
+    `torch.export` stands for: asking would bind the graph to the sizes that it was traced with."""
+    if not torch.compiler.is_compiling() and isinstance(statement, bool):
+        return statement
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # takes a second to import
+
+    return statically_known_true(statement)
 
 
 def _pair(name: str, value: Pair) -> tuple[int, int]:
@@ -159,8 +188,3 @@ def _pair(name: str, value: Pair) -> tuple[int, int]:
         if isinstance(number, bool) or not isinstance(number, (int, torch.SymInt)):
             raise TypeError(f"{name} must hold integers, got {number!r} of type {type(number).__name__}")
     return pair[0], pair[1]
-
-
-def _at_least(name: str, axis: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least} on the {axis}, got {value}")

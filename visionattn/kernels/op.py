@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visionattn.kernels.geometry import Geometry
+from visionattn.kernels.geometry import Geometry, certainly
 
 AttentionFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], Tensor]
 RefusalFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], str]
@@ -89,7 +89,7 @@ def check_tensors(name: str, q: Tensor, k: Tensor, v: Tensor) -> None:
         raise ValueError(f"{name}: q and k must have the same shape, got {tuple(q.shape)} and {tuple(k.shape)}")
     if v.shape[:4] != q.shape[:4]:
         raise ValueError(f"{name}: v must agree with q in (B, H, W, heads), got {tuple(v.shape)} and {tuple(q.shape)}")
-    if q.shape[-1] < 1 or v.shape[-1] < 1:
+    if certainly(q.shape[-1] < 1) or certainly(v.shape[-1] < 1):
         raise ValueError(f"{name}: head widths must be at least 1, got {q.shape[-1]} and {v.shape[-1]}")
     if not q.dtype == k.dtype == v.dtype:
         raise TypeError(f"{name}: q, k and v must have one type, got {q.dtype}, {k.dtype}, {v.dtype}")
@@ -100,7 +100,7 @@ def check_tensors(name: str, q: Tensor, k: Tensor, v: Tensor) -> None:
 def check_bias(name: str, q: Tensor, bias: Tensor, geometry: Geometry) -> None:
     """Raise ValueError or TypeError unless `bias` is the relative-position table of this geometry."""
     expected = (q.shape[3], *geometry.table_shape)
-    if tuple(bias.shape) != expected:
+    if bias.dim() != 3 or any(certainly(have != need) for have, need in zip(bias.shape, expected, strict=True)):
         raise ValueError(f"{name}: bias must be (heads, 2*rows-1, 2*columns-1) = {expected}, got {tuple(bias.shape)}")
     if not bias.is_floating_point():
         raise TypeError(f"{name}: bias must be floating point, got {bias.dtype}")

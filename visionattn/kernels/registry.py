@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from visionattn.kernels.geometry import Geometry, decode
-from visionattn.kernels.op import AttentionFn
+from visionattn.kernels.op import AttentionFn, check_bias
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -79,13 +79,23 @@ def _forward_op(name: str, kernel: Kernel):
     def forward(
         q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: Sequence[int], cols: Sequence[int], scale: float
     ) -> tuple[Tensor, Tensor]:
-        return kernel.forward(q, k, v, bias, decode(rows, cols), scale)
+        return kernel.forward(q, k, v, bias, fitting(q, bias, rows, cols), scale)
 
     @forward.register_fake
     def fake(q, k, v, bias, rows, cols, scale):
         return v.new_empty(v.shape), q.new_empty(kernel.stats_shape(q), dtype=stats_dtype(q.dtype))
 
     return forward
+
+
+def fitting(q: Tensor, bias: Tensor | None, rows: Sequence[int], cols: Sequence[int]) -> Geometry:
+    """The geometry that `rows` and `cols` encode. Raises ValueError where it does not fit the map or the bias table:
+    a compiled or exported graph takes sizes that nobody could check while it was traced."""
+    geometry = decode(rows, cols)
+    geometry.check(q.shape[1], q.shape[2])
+    if bias is not None:
+        check_bias("window_attention" if geometry.is_window else "neighborhood_attention", q, bias, geometry)
+    return geometry
 
 
 def _backward_op(name: str, kernel: Kernel):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.cpp import build, library
-from visionattn.kernels.geometry import Geometry
+from visionattn.kernels.geometry import Geometry, certainly
 from visionattn.kernels.op import Backend
 from visionattn.kernels.registry import Kernel, register_attention
 
@@ -33,7 +33,7 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
         return f"it runs on the CPU, the tensors are on {q.device}"
     if q.dtype not in library.NAMES:
         return f"it takes float32, float64 and bfloat16, not {q.dtype}"
-    if geometry.rows.size * geometry.cols.size > MOST_KEYS:
+    if certainly(geometry.rows.size * geometry.cols.size > MOST_KEYS):
         return f"it takes up to {MOST_KEYS} keys per query, not {geometry.rows.size} * {geometry.cols.size}"
     return unavailable(q.dtype)
 

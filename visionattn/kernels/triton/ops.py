@@ -5,13 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionattn.kernels.geometry import Geometry
-from visionattn.kernels.registry import register_attention_flops
+from visionattn.kernels.geometry import Geometry, certainly
+from visionattn.kernels.registry import fitting, register_attention_flops
 from visionattn.kernels.triton import launch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WIDEST_HEAD = 128
 OLDEST_CAPABILITY = (8, 0)
+TOO_LARGE = "it addresses one image with 32 bits, and an image of {} x {} points needs more"
 
 
 def _old_devices() -> dict[int, str]:
@@ -32,6 +33,9 @@ def triton_forward(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: list[int], cols: list[int], scale: float
 ) -> tuple[Tensor, Tensor]:
     """Output (B, H, W, N, E) and log-sum-exp (B, N, H, W); `rows` and `cols` are encoded axis rules."""
+    fitting(q, bias, rows, cols)
+    if too_large(q, k, v):  # sizes were symbols when the graph was traced
+        raise ValueError(f"the Triton backend cannot run: {TOO_LARGE.format(*q.shape[1:3])}")
     return launch.forward(launch.problem(q, k, v, bias, rows, cols, scale))
 
 
@@ -88,6 +92,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
     return out
 
 
+def too_large(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether some image certainly needs more than 32 bits for the places of its numbers."""
+    held = q.shape[1] * q.shape[2] * q.shape[3] * max(q.shape[-1], v.shape[-1])
+    return any(certainly(size >= 2**31) for size in (held, *(t.stride(1) * t.shape[1] for t in (q, k, v))))
+
+
 def refuses(q: Tensor, k: Tensor, v: Tensor, interpreted: bool) -> str:
     """Why the kernels cannot run maps of this type and shape, or ""."""
     if q.is_cuda and q.device.index in OLD_DEVICES:
@@ -98,7 +108,6 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, interpreted: bool) -> str:
         return "Triton's interpreter multiplies the bit patterns of bfloat16 tensors; use float32 or float16 there"
     if max(q.shape[-1], v.shape[-1]) > WIDEST_HEAD:
         return f"it holds heads of at most {WIDEST_HEAD} channels, and these have {q.shape[-1]} and {v.shape[-1]}"
-    held = q.shape[1] * q.shape[2] * q.shape[3] * max(q.shape[-1], v.shape[-1])
-    if max(held, *(t.stride(1) * t.shape[1] for t in (q, k, v))) >= 2**31:
-        return f"it addresses one image with 32 bits, and an image of {q.shape[1]} x {q.shape[2]} points needs more"
+    if too_large(q, k, v):
+        return TOO_LARGE.format(*q.shape[1:3])
     return ""

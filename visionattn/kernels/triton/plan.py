@@ -120,10 +120,10 @@ def tile_side(axis: Axis, limit: int) -> int:
 def default_plan(y: Axis, x: Axis, bytes_per_value: int, widest: int) -> Plan:
     """The plan that every call uses, the same in every process, so that a resumed run repeats its bits.
 
-    Chosen from the compiler's reports for sm_90, where no kernel takes more than 99 KiB of shared memory (the limit of
-    consumer cards) and only the fp32 gradient of queries with heads wider than 64 spills registers (some 200 bytes): 64 queries by 32 keys in 16-bit types; half of that in fp32,
-    whose exact products have no tensor cores; eight warps for heads wider than 64. A window that fits one block is
-    handled as one, 64 by 64.
+    Chosen from the compiler's reports for sm_90: 64 queries by 32 keys in 16-bit types; half of that in fp32, whose
+    exact products have no tensor cores; eight warps for heads wider than 64. A window that fits one block is handled
+    as one, 64 by 64. No kernel takes more than 99 KiB of shared memory (the limit of consumer cards), and only the
+    fp32 gradient of queries with heads wider than 64 spills registers (some 200 bytes).
     """
     full = bytes_per_value == 4
     one_block = fits_one_block(y, x, bytes_per_value, widest)
