@@ -56,7 +56,7 @@ COMMANDS = {
         "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016",
     ),
     "data doctor": (
-        "visionattn data doctor data=NAME data.root=DIR [key=value ...]\n\nLooks at every sample, reports what is wrong.",
+        "visionattn data doctor data=NAME data.root=DIR [key=value ...]\n\nReports what is wrong with a data set.",
         "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016",
     ),
     "list": (

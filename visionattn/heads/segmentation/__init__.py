@@ -1,0 +1,8 @@
+"""Heads of semantic segmentation."""
+
+from visionattn.heads.segmentation.head import SegmentationHead
+from visionattn.heads.segmentation.segformer import SegFormerHead
+from visionattn.heads.segmentation.semantic_fpn import SemanticFPN
+from visionattn.heads.segmentation.upernet import FullyConvolutional, UPerNet
+
+__all__ = ["FullyConvolutional", "SegFormerHead", "SegmentationHead", "SemanticFPN", "UPerNet"]
