@@ -89,7 +89,7 @@ def test_the_same_predictions_as_timms_own_way(tree, weights, ours, theirs, tmp_
     monkeypatch.chdir(tmp_path)
     path, model = weights
     seen = {}
-    monkeypatch.setattr("visionattn.commands.evaluate._calibration", lambda said: seen.update(said=said) or {})
+    monkeypatch.setattr("visionattn.tasks.classification_report.calibration", lambda said: seen.update(said=said) or {})
     arguments = ["backbone=swin_tiny", f"backbone.depths={SMALL}", f"weights={path}", "num_workers=0", "batch_size=5"]
     assert (
         main(["evaluate", *arguments, "data=image_folder", f"data.root={tree}", "trainer.accelerator=cpu", *ours]) == 0

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn import config
 from visionattn.errors import ConfigError
 from visionattn.reports.measure import count_gmacs, count_parameters
-from visionattn.tasks.observers import PredictionCollector, ProgressBar, Stopwatch
+from visionattn.tasks.observers import ProgressBar, Stopwatch
+from visionattn.tasks.reporting import Observer, observer_of
 from visionattn.tasks.task import VisionTask, global_batch
 
 _QUIET = (
@@ -38,7 +39,7 @@ class Run:
     task: VisionTask
     data: LightningDataModule
     trainer: Trainer
-    predictions: PredictionCollector
+    observer: Observer
     stopwatch: Stopwatch
 
     @property
@@ -100,8 +101,8 @@ def _run(
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    predictions, stopwatch = PredictionCollector(), Stopwatch()
-    watching: list[Callback] = [predictions, stopwatch, ProgressBar(leave=False)]
+    observer, stopwatch = observer_of(task), Stopwatch()
+    watching: list[Callback] = [observer, stopwatch, ProgressBar(leave=False)]
     trainer = config.instantiate(
         cfg.trainer,
         allow=allow,
@@ -111,7 +112,7 @@ def _run(
         enable_model_summary=False,
         default_root_dir=str(run_dir),
     )
-    return Run(data, task, config.instantiate(data, allow=allow), trainer, predictions, stopwatch)
+    return Run(data, task, config.instantiate(data, allow=allow), trainer, observer, stopwatch)
 
 
 def _loggers(cfg: DictConfig, allow: Sequence[str]) -> list[Any]:

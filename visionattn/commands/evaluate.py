@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,17 @@ from typing import Any
 import torch
 from lightning import LightningDataModule, seed_everything
 from omegaconf import DictConfig, OmegaConf, open_dict
-from torchmetrics.functional.classification import binary_calibration_error
 
 from visionattn.commands.build import Run, build_evaluation
 from visionattn.commands.protocol import apply_protocol, given_keys, protocol_of_run
 from visionattn.commands.published import published_task
 from visionattn.commands.restore import restore
-from visionattn.data.records import RestrictedRecords, ScoredRecords
-from visionattn.errors import ConfigError, DataError, NonFiniteLossError
+from visionattn.data.records import RestrictedRecords
+from visionattn.errors import ConfigError, DataError
 from visionattn.heads import KeepClasses
 from visionattn.reports import provenance
 from visionattn.reports.card import print_results
-from visionattn.tasks.observers import Predictions
 from visionattn.tasks.task import VisionTask
-
-CALIBRATION_BINS = 15
 
 
 @dataclass
@@ -63,7 +58,7 @@ def run(
     if parts.trainer.is_global_zero:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        _print(result, facts, run_dir)
+        _print(result, facts, run_dir, parts.observer.files(run_dir))
     return result
 
 
@@ -112,20 +107,18 @@ def _restrict(task: VisionTask, data: Any) -> None:
 
 
 def _result(cfg: DictConfig, parts: Run, subject: Subject, command: str) -> dict[str, Any]:
-    said, data = parts.predictions.latest, parts.data
-    if len(set(said.ids)) != len(said.ids):
-        raise DataError(f"{len(said.ids) - len(set(said.ids))} sample ids were evaluated more than once")
+    ids, data = parts.observer.ids, parts.data
+    if len(set(ids)) != len(ids):
+        raise DataError(f"{len(ids) - len(set(ids))} sample ids were evaluated more than once")
     metrics = {name.removeprefix("val/"): float(value) for name, value in parts.trainer.callback_metrics.items()}
     records = data.records("val")  # type: ignore[attr-defined]
-    metrics |= _calibration(said)
-    if isinstance(records, ScoredRecords):
-        metrics |= records.scores(dict(zip(said.ids, said.prediction, strict=True)))
+    metrics |= parts.observer.figures(data)
     return {
         "metrics": metrics,
-        "num_samples": len(said.ids),
+        "num_samples": len(ids),
         "num_published": getattr(records, "num_published", None),
         "classes": len(getattr(records, "class_subset", None) or range(data.num_classes)),  # type: ignore[attr-defined]
-        "ids_sha256": provenance.hash_ids(said.ids),
+        "ids_sha256": provenance.hash_ids(ids),
         "unreadable": data.budget("val").as_dict(),  # type: ignore[attr-defined]
         "protocol": data.describe_evaluation(),  # type: ignore[attr-defined]
         "checkpoint": _checkpoint(cfg, subject),
@@ -138,23 +131,6 @@ def _result(cfg: DictConfig, parts: Run, subject: Subject, command: str) -> dict
         "hardware": provenance.hardware(),
         "versions": provenance.versions(),
     }
-
-
-def _calibration(said: Predictions) -> dict[str, float]:
-    """Expected calibration error in percent (Guo et al. 2017, arXiv 1706.04599): 15 equal bins of the confidence.
-
-    From the gathered predictions in the order of their ids, so that the number of processes changes no digit.
-    """
-    if not said.ids:
-        raise DataError("there is no image to score: none could be read, or the set is empty")
-    order = sorted(range(len(said.ids)), key=said.ids.__getitem__)
-    strange = [said.ids[i] for i in order if not math.isfinite(said.confidence[i])]
-    if strange:
-        raise NonFiniteLossError(f"the logits of {len(strange)} images are not finite, e.g. {', '.join(strange[:5])}")
-    confidence = torch.tensor([said.confidence[i] for i in order], dtype=torch.float64)
-    correct = torch.tensor([int(said.prediction[i] == said.target[i]) for i in order])
-    error = binary_calibration_error(confidence, correct, n_bins=CALIBRATION_BINS, norm="l1")
-    return {"ece": 100 * float(error), "confidence": 100 * float(confidence.mean())}
 
 
 def _checkpoint(cfg: DictConfig, subject: Subject) -> dict[str, str]:
@@ -170,11 +146,11 @@ def _in_words(parts: Run) -> str:
     return f"{size}, crop_pct {rule['crop_pct']:g}, {rule['crop_mode']}, {rule['interpolation']}"
 
 
-def _print(result: dict[str, Any], facts: dict[str, Any], run_dir: Path) -> None:
+def _print(result: dict[str, Any], facts: dict[str, Any], run_dir: Path, files: dict[str, Path]) -> None:
     shown = {name: f"{value:.2f}" for name, value in result["metrics"].items()} | facts
     published = result["num_published"]
     shown["images"] = f"{result['num_samples']:,}"
     if published is not None and published != result["num_samples"]:
         shown["images"] += f" of the {published:,} published: these figures are not comparable"
     shown["images/s"] = f"{result['images_per_second']:,.0f}"
-    print_results("evaluation", shown, {"result": run_dir / "result.json"})
+    print_results("evaluation", shown, {"result": run_dir / "result.json", **files})

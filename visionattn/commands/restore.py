@@ -32,7 +32,7 @@ def restore(path: str | Path, allow: Sequence[str] = ()) -> tuple[VisionTask, Di
         raise CheckpointError(f"the config inside {path} describes no task")
     task: VisionTask = config.instantiate(cfg.task, allow=allow)
     _load(task, contents["state_dict"], path)
-    task.config_text = text
+    task.config_text, task.class_facts = text, contents.get("class_facts", {})
     return task, cfg
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from visionattn.commands.build import Run, build
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.reports.card import print_results, relative, write_card
-from visionattn.reports.plots import plot_confusion, plot_curves, plot_mistakes
+from visionattn.reports.plots import plot_curves
 from visionattn.weights import read_checkpoint
 
 
@@ -125,20 +125,4 @@ def _draw(parts: Run, run_dir: Path) -> dict[str, Path]:
     if (run_dir / "metrics.csv").is_file():
         pictures["learning curves"] = folder / "curves.png"
         plot_curves(run_dir / "metrics.csv", pictures["learning curves"], metric=parts.task.monitor)
-    latest, data = parts.predictions.latest, parts.data
-    if latest.ids:
-        import numpy as np
-
-        target, prediction = np.array(latest.target), np.array(latest.prediction)
-        pictures["confusion matrix"] = folder / "confusion.png"
-        plot_confusion(target, prediction, data.class_names, pictures["confusion matrix"])  # type: ignore[attr-defined]
-        pictures["mistakes"] = folder / "mistakes.png"
-        plot_mistakes(
-            [image for _, _, image in latest.mistakes],
-            [caption for _, caption, _ in latest.mistakes],
-            pictures["mistakes"],
-            mean=data.eval_transform.mean,  # type: ignore[attr-defined]
-            std=data.eval_transform.std,  # type: ignore[attr-defined]
-            total=int((target != prediction).sum()),
-        )
-    return pictures
+    return pictures | parts.observer.draw(folder, parts.data)

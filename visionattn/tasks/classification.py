@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from visionattn.tasks.classification_report import ClassificationObserver
 from visionattn.tasks.task import Batch, StepOutput, VisionTask
 
 
@@ -71,6 +72,10 @@ class ClassificationTask(VisionTask):
                 label_smoothing=0.0,
                 num_classes=num_classes,
             )
+
+    def observer(self) -> ClassificationObserver:
+        """Keeps every prediction of a validation: for calibration, the confusion matrix and the mistakes."""
+        return ClassificationObserver()
 
     def step(self, batch: Batch) -> StepOutput:
         images, target = batch["image"], batch["target"]

@@ -84,7 +84,7 @@ class VisionTask(LightningModule):
         self.lr_scaling = LearningRateScaling(lr_base_size, lr_base_scale)
         self.channels_last, self._compile = channels_last, compile
         self._features: Callable[..., Any] = backbone.forward_intermediates
-        self.config_text = ""
+        self.config_text, self.class_facts = "", dict[str, Any]()
         self._unreadable: UnreadableImagesError | None = None
         if grad_checkpointing:
             backbone.set_grad_checkpointing(True)
@@ -169,7 +169,7 @@ class VisionTask(LightningModule):
         scheduler.step_update(num_updates=self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self.config_text
+        checkpoint["config"], checkpoint["class_facts"] = self.config_text, self.class_facts
 
     def _budget_error(self, batch: Batch, split: str) -> UnreadableImagesError | None:
         """Counts the unreadable images of a batch; the error if there are now too many."""
