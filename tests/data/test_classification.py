@@ -11,6 +11,7 @@ import torch
 from tests.data.helpers import jpeg, make_tree
 from visionattn.data import ClassificationData
 from visionattn.data.decode import decode_rgb
+from visionattn.data.finish import Normalise
 from visionattn.data.seeding import SampleRandomState
 from visionattn.data.sources import Digits, ImageFolder
 from visionattn.data.transforms import EvalTransform, TrainTransform
@@ -38,7 +39,7 @@ def test_batches_are_as_promised(tmp_path):
     module.setup("fit")
     batch = next(iter(module.train_dataloader()))
     assert batch["image"].shape == (4, 3, 24, 32)
-    assert batch["image"].dtype == torch.float32
+    assert batch["image"].dtype == torch.uint8
     assert batch["target"].dtype == torch.int64
     assert [name.split("/")[1] for name in batch["id"]] == [module.class_names[t] for t in batch["target"]]
     assert batch["unreadable"] == []
@@ -200,7 +201,8 @@ def test_evaluation_protocol_is_described_and_equals_timm(tmp_path):
         (3, 24, 32), mean=(0.5,) * 3, std=(0.25,) * 3, crop_pct=0.9, crop_mode="squash", interpolation="bilinear"
     )
     picture = decode_rgb(jpeg(4, (61, 47)))
-    assert torch.equal(transform(picture), timm(picture))
+    finish = Normalise(transform.mean, transform.std)
+    assert torch.equal(finish({"image": transform(picture)[None]})["image"][0], timm(picture))
 
 
 @pytest.mark.parametrize("policy", ["rand-m10-n4", "rand-m9-n3-mstd0.5-inc1", "original", "v0", "3a", "augmix-m9-w2"])
@@ -215,7 +217,7 @@ def test_automatic_augmentation_never_fails(policy):
 
 def test_posterize_of_no_bits_is_black():
     transform = TrainTransform(16, auto_augment="rand-m10-n1-inc1", mean=(0.0,) * 3, std=(1.0,) * 3)
-    ops = [op for step in transform._transform.transforms for op in getattr(step, "ops", [])]
+    ops = [op for step in transform._steps for op in getattr(step, "ops", [])]
     (posterize,) = [op for op in ops if op.name.startswith("Posterize")]
     assert not np.asarray(posterize.aug_fn(decode_rgb(jpeg(1)), 0)).any()
     four = np.asarray(posterize.aug_fn(decode_rgb(jpeg(1)), 4))

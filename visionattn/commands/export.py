@@ -122,7 +122,7 @@ def _images(trained: DictConfig, allow: tuple[str, ...]) -> Tensor:
         data.setup("validate")
     except DataError:
         return torch.randn(16, data.in_chans, *data.image_size, generator=torch.Generator().manual_seed(0))
-    return next(iter(data.val_dataloader()))["image"][:16]
+    return data.finish(next(iter(data.val_dataloader())))["image"][:16]
 
 
 @torch.no_grad()

@@ -17,7 +17,8 @@ def protocol_of_run(data: DictConfig) -> dict[str, Any]:
     """What a run's data configuration says about evaluation images."""
     found = {name: OmegaConf.select(data, f"eval_transform.{name}") for name in _IN_TRANSFORM}
     found |= {name: OmegaConf.to_container(data[name]) for name in ("mean", "std")}
-    found["image_size"] = list(as_size(OmegaConf.to_object(data)["image_size"]))  # type: ignore[index,call-overload]
+    size: Any = OmegaConf.to_container(OmegaConf.create({"size": data.image_size}))
+    found["image_size"] = list(as_size(size["size"]))
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from visionattn.data.dataset import Collate, IndexedDataset, StreamDataset, Transform
+from visionattn.data.finish import Normalise
 from visionattn.data.loading import StreamLoader, indexed_loader
 from visionattn.data.records import Records, Source, StreamRecords, check_labels, fingerprint
 from visionattn.data.sampling import GlobalBatches
@@ -26,11 +28,15 @@ _STAGES = {
 class ClassificationData(LightningDataModule):
     """Batches {"image": float (B, 3, H, W), "target": int64 (B,), "id": list[str], "unreadable": list[(id, reason)]}.
 
+    What the loaders give holds 8-bit pictures and what is to be erased from them; `finish` (which Lightning calls once
+    a batch is on the device) normalises.
+
     source: a `Source`, or, where `root` is given, a factory called as `source(root=root)`.
     image_size: one number or (height, width). batch_size: per process. eval_batch_size: for val and test, by default
     the same. seed: of order and augmentation. train_transform, eval_transform: factories called as
     `factory(image_size=, mean=, std=)`, e.g. partials of TrainTransform and EvalTransform; without the first, training
     pictures get the evaluation transform. unreadable_budget: the share of a split that may be unreadable.
+    pin_memory: page-locked batches, where the machine has an accelerator.
 
     Building it reads nothing; `setup` reads the splits a stage needs and raises DataError where the number of classes
     is not `num_classes`. The trainer must not replace the sampler (use_distributed_sampler=False). B can be 0 in
@@ -66,10 +72,12 @@ class ClassificationData(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.unreadable_budget = unreadable_budget
-        self._loading = {"num_workers": num_workers, "pin_memory": pin_memory, "prefetch_factor": prefetch_factor}
+        pins = pin_memory and torch.accelerator.is_available()  # there is nothing to copy to otherwise
+        self._loading = {"num_workers": num_workers, "pin_memory": pins, "prefetch_factor": prefetch_factor}
         common: dict[str, Any] = {"image_size": self.image_size, "mean": tuple(mean), "std": tuple(std)}
         self.eval_transform = (eval_transform or EvalTransform)(**common)
         self.train_transform: Transform = train_transform(**common) if train_transform else self.eval_transform
+        self.finish = Normalise(mean, std)
         self._splits: dict[str, Records | StreamRecords] = {}
         self._budgets: dict[str, UnreadableBudget] = {}
 
@@ -130,6 +138,9 @@ class ClassificationData(LightningDataModule):
         return self.eval_transform.describe()
 
     # -- loaders ----------------------------------------------------------------------------------------------------
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return self.finish(batch)
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", self.batch_size, self.train_transform)

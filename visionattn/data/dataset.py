@@ -5,17 +5,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
-from visionattn.data.decode import decode_rgb
+from visionattn.data.decode import Picture, decode_rgb
+from visionattn.data.erasing import Erasure
 from visionattn.data.records import Records, StreamRecords
 from visionattn.data.sampling import SampleKey
 from visionattn.data.seeding import SampleRandomState, stable_seed
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
 from visionattn.errors import DataError
 
-Transform = Callable[[Image.Image], torch.Tensor]
+Transform = Callable[[Picture], torch.Tensor]
+"""A picture to a tensor (3, H, W), uint8 to be normalised on the device or finished float32.
+
+It may have an attribute `decode`, which makes its pictures (:func:`decode_rgb` otherwise), and a method `erasures()`,
+which says what is erased from the picture it was called with last.
+"""
 
 REFILL_ATTEMPTS = 20
 
@@ -27,11 +32,13 @@ class Sample:
     image: torch.Tensor | None
     target: int
     sample_id: str
+    erased: list[Erasure] = field(default_factory=list)
     unreadable: list[UnreadableRecord] = field(default_factory=list)
 
 
 class Collate:
-    """Samples to a batch: {"image": (B, 3, H, W), "target": int64 (B,), "id": list, "unreadable": list of pairs}.
+    """Samples to a batch: {"image": (B, 3, H, W), "target": int64 (B,), "id": list, "unreadable": list of pairs,
+    "erased": list of (place in the batch, *Erasure)}.
 
     Slots without a picture are left out, so B may be smaller than the number of slots, even 0.
     """
@@ -43,11 +50,24 @@ class Collate:
         images = [sample.image for sample in samples if sample.image is not None]
         kept = [sample for sample in samples if sample.image is not None]
         return {
-            "image": torch.stack(images) if images else torch.zeros(0, 3, *self.size),
+            "image": torch.stack(images) if images else torch.zeros(0, 3, *self.size, dtype=torch.uint8),
             "target": torch.tensor([sample.target for sample in kept], dtype=torch.int64),
             "id": [sample.sample_id for sample in kept],
             "unreadable": [record for sample in samples for record in sample.unreadable],
+            "erased": [(place, *one) for place, sample in enumerate(kept) for one in sample.erased],
         }
+
+
+def decoder_of(transform: Transform) -> Callable[[bytes], Picture]:
+    """What makes the pictures that a transform wants."""
+    return getattr(transform, "decode", decode_rgb)
+
+
+def apply(transform: Transform, picture: Picture) -> tuple[torch.Tensor, list[Erasure]]:
+    """The transform's tensor, and what is to be erased from it."""
+    tensor = transform(picture)
+    erasures = getattr(transform, "erasures", None)
+    return tensor, erasures() if erasures is not None else []
 
 
 class IndexedDataset(Dataset[Sample]):
@@ -74,14 +94,14 @@ class IndexedDataset(Dataset[Sample]):
             if attempt:
                 choice = stable_seed(self.seed, epoch, index, "refill", attempt) % len(self)
             try:
-                image = self.records.load(choice)
+                picture = self.records.load(choice, decoder_of(self.transform))
             except UnreadableImage as error:
                 unreadable.append((self.records.ids[choice], str(error)))
                 continue
             with SampleRandomState(self.seed, epoch, index):
-                tensor = self.transform(image)
-            return Sample(tensor, int(self.records.labels[choice]), self.records.ids[choice], unreadable)
-        return Sample(None, -1, self.records.ids[index], unreadable)
+                tensor, erased = apply(self.transform, picture)
+            return Sample(tensor, int(self.records.labels[choice]), self.records.ids[choice], erased, unreadable)
+        return Sample(None, -1, self.records.ids[index], [], unreadable)
 
 
 class StreamDataset(IterableDataset[Sample]):
@@ -104,13 +124,13 @@ class StreamDataset(IterableDataset[Sample]):
             if not 0 <= label < self.num_classes:
                 raise DataError(f"{sample_id} has label {label}, expected 0..{self.num_classes - 1} (num_classes)")
             try:
-                image = decode_rgb(data)
+                picture = decoder_of(self.transform)(data)
             except UnreadableImage as error:
                 unreadable.append((sample_id, str(error)))
                 continue
             with SampleRandomState(self.seed, self.epoch, sample_id):
-                tensor = self.transform(image)
-            yield Sample(tensor, label, sample_id, unreadable)
+                tensor, erased = apply(self.transform, picture)
+            yield Sample(tensor, label, sample_id, erased, unreadable)
             unreadable = []
         if unreadable:
-            yield Sample(None, -1, unreadable[0][0], unreadable)
+            yield Sample(None, -1, unreadable[0][0], [], unreadable)

@@ -2,13 +2,15 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, overload, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
+from visionattn.data.decode import Picture, decode_rgb
 from visionattn.errors import DataError
+
+Decoder = Callable[[bytes], Picture]
 
 
 class PackedStrings(Sequence[str]):
@@ -47,8 +49,8 @@ class Records(Protocol):
     """int64 (num_samples,)."""
     class_names: list[str]
 
-    def load(self, index: int) -> Image.Image:
-        """The picture, RGB. Raises UnreadableImage."""
+    def load(self, index: int, decode: Decoder = decode_rgb) -> Picture:
+        """The picture, made by `decode` from the file's content where there is a file. Raises UnreadableImage."""
         ...
 
     def content_digest(self) -> bytes:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from timm.data.readers import create_reader
 
-from visionattn.data.decode import decode_rgb
-from visionattn.data.records import PackedStrings
+from visionattn.data.decode import Picture, decode_rgb
+from visionattn.data.records import Decoder, PackedStrings
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
 
@@ -61,14 +60,14 @@ class ReaderRecords:
         names = {label: name for name, label in reader.class_to_idx.items()}
         self.class_names = [str(names.get(label, label)) for label in range(max(names, default=-1) + 1)]
 
-    def load(self, index: int) -> Image.Image:
+    def load(self, index: int, decode: Decoder = decode_rgb) -> Picture:
         try:
             file, _ = self._reader[index]
             with file:
                 data = file.read()
         except OSError as error:
             raise UnreadableImage(f"cannot be opened: {error}") from None
-        return decode_rgb(data)
+        return decode(data)
 
     def content_digest(self) -> bytes:
         return b""

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from timm.utils.misc import natural_key
 
-from visionattn.data.decode import EXTENSIONS, decode_rgb
-from visionattn.data.records import PackedStrings, Records
+from visionattn.data.decode import EXTENSIONS, Picture, decode_rgb
+from visionattn.data.records import Decoder, PackedStrings, Records
 from visionattn.data.sources.label_file import read_flat_labels
 from visionattn.data.sources.tar import TarRecords
 from visionattn.data.unreadable import UnreadableImage
@@ -94,13 +93,13 @@ class ImageFolder:
         labels: list[int] = []
         empty: list[str] = []
         for label, name in enumerate(classes):
-            found = _images_below(path / name, self.root)
+            found = images_below(path / name, self.root)
             files += found
             labels += [label] * len(found)
             if not found:
                 empty.append(name)
         if not files or (empty and not allow_empty):
-            raise DataError(f"no images in {_some(empty)} of {path} (known endings: {', '.join(sorted(EXTENSIONS))})")
+            raise DataError(f"no images in {some(empty)} of {path} (known endings: {', '.join(sorted(EXTENSIONS))})")
         return FileRecords(self.root, PackedStrings(files), np.array(labels, dtype=np.int64), classes)
 
     def _read_flat(self, path: Path) -> "FileRecords":
@@ -111,7 +110,7 @@ class ImageFolder:
         classes = classes or sorted(set(of_name.values()), key=natural_key)
         unknown = sorted(set(of_name.values()) - set(classes))
         if unknown:
-            raise DataError(f"the label file of {path} names classes without a folder in {train}: {_some(unknown)}")
+            raise DataError(f"the label file of {path} names classes without a folder in {train}: {some(unknown)}")
         index = {name: label for label, name in enumerate(classes)}
         labels = np.array([index[of_name[name]] for name in names], dtype=np.int64)
         prefix = self._relative(path)
@@ -127,13 +126,13 @@ class FileRecords:
     labels: np.ndarray
     class_names: list[str]
 
-    def load(self, index: int) -> Image.Image:
+    def load(self, index: int, decode: Decoder = decode_rgb) -> Picture:
         path = self.root / self.ids[index]
         try:
             data = path.read_bytes()
         except OSError as error:
             raise UnreadableImage(f"cannot be opened: {error.strerror}") from None
-        return decode_rgb(data)
+        return decode(data)
 
     def content_digest(self) -> bytes:
         return b""
@@ -149,12 +148,12 @@ def require_same_classes(first: Sequence[str], second: Sequence[str], first_name
     """Raises DataError naming the classes that only one of two splits has."""
     only_first, only_second = sorted(set(first) - set(second)), sorted(set(second) - set(first))
     if only_first or only_second:
-        parts = [f"only in {first_name}: {_some(only_first)}"] if only_first else []
-        parts += [f"only in {second_name}: {_some(only_second)}"] if only_second else []
+        parts = [f"only in {first_name}: {some(only_first)}"] if only_first else []
+        parts += [f"only in {second_name}: {some(only_second)}"] if only_second else []
         raise DataError(f"the class folders of {first_name} and {second_name} differ; {'; '.join(parts)}")
 
 
-def _images_below(folder: Path, root: Path) -> list[str]:
+def images_below(folder: Path, root: Path) -> list[str]:
     found = []
     for base, _, names in os.walk(folder, followlinks=True):
         prefix = Path(base).relative_to(root).as_posix()
@@ -174,11 +173,11 @@ def _tar_files(path: Path) -> list[Path]:
     return sorted(path.glob("*.tar"))
 
 
-def _some(names: Sequence[str], shown: int = 8) -> str:
+def some(names: Sequence[str], shown: int = 8) -> str:
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
 
 
 def _listing(path: Path) -> str:
     names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in path.iterdir())
-    return _some(names) if names else "nothing"
+    return some(names) if names else "nothing"

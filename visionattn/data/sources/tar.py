@@ -4,11 +4,10 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
-from visionattn.data.decode import decode_rgb
-from visionattn.data.records import PackedStrings
+from visionattn.data.decode import Picture, decode_rgb
+from visionattn.data.records import Decoder, PackedStrings
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
 
@@ -43,7 +42,7 @@ class TarRecords:
         self.labels = np.asarray(reader.targets, dtype=np.int64)
         self.class_names = [reader.class_idx_to_name[label] for label in range(len(reader.class_idx_to_name))]
 
-    def load(self, index: int) -> Image.Image:
+    def load(self, index: int, decode: Decoder = decode_rgb) -> Picture:
         number, start, size = (int(value) for value in self._places[index])
         try:
             with open(self._files[number], "rb") as file:
@@ -51,7 +50,7 @@ class TarRecords:
                 data = file.read(size)
         except OSError as error:
             raise UnreadableImage(f"its tar file cannot be opened: {error.strerror}") from None
-        return decode_rgb(data)
+        return decode(data)
 
     def content_digest(self) -> bytes:
         return b""

@@ -1,0 +1,50 @@
+"""Random erasing (Zhong et al. 2017, arXiv 1708.04896) chosen where the picture is made, painted where it is
+normalised.
+
+timm's own :class:`RandomErasing` draws place and noise; it writes into a stand-in that only notes them, because the
+picture is still 8-bit then and the noise belongs to normalised pixels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from timm.data.random_erasing import RandomErasing
+from torch import Tensor
+
+
+class Erasure(NamedTuple):
+    """One rectangle: rows top..bottom-1 and columns left..right-1 become ``pixels``, (3, h, w) or (3, 1, 1)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    pixels: Tensor
+
+
+class Notes:
+    """Looks to timm like one normalised picture (3, H, W) and remembers what is written into it."""
+
+    dtype = torch.float32
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size = (3, *size)
+        self.erasures: list[Erasure] = []
+
+    def size(self) -> tuple[int, int, int]:
+        return self._size
+
+    def __setitem__(self, place: tuple[slice, slice, slice], pixels: Tensor) -> None:
+        _, rows, columns = place
+        self.erasures.append(Erasure(rows.start, rows.stop, columns.start, columns.stop, pixels))
+
+
+def draw_erasures(erasing: RandomErasing | None, size: tuple[int, int]) -> list[Erasure]:
+    """What random erasing does to the next picture of ``size`` (H, W); nothing without ``erasing``."""
+    if erasing is None:
+        return []
+    notes = Notes(size)
+    erasing(notes)
+    return notes.erasures
