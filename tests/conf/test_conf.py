@@ -13,7 +13,12 @@ from visionattn import config
 
 CONF = Path(str(resources.files("visionattn.conf")))
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
-ROOTS = {"evaluate": ["ckpt=x"], "export": ["ckpt=x"], "make_data": ["make=shapes", "layout=coco", "dir=x"]}
+ROOTS = {
+    "evaluate": ["ckpt=x"],
+    "export": ["ckpt=x"],
+    "predict": ["ckpt=x", "source=x"],
+    "make_data": ["make=shapes", "layout=coco", "dir=x"],
+}
 CHOOSABLE = ["backbone", "head", "data", "optim", "schedule", "trainer", "logger", "callbacks", "experiment", "debug"]
 
 

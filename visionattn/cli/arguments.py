@@ -13,6 +13,7 @@ COMMANDS = {
     "train": ("train", "train"),
     "evaluate": ("evaluate", "evaluate"),
     "export": ("export", "export"),
+    "predict": ("predict", "predict"),
     "benchmark": ("benchmark", "benchmark"),
     "data": ("make_data", "make_data"),
     "data doctor": ("doctor", "doctor"),

@@ -8,6 +8,7 @@ visionattn: train, compare and ship hierarchical vision transformers
   visionattn train       train a model on a data set
   visionattn evaluate    score a checkpoint
   visionattn export      write a checkpoint's backbone for timm
+  visionattn predict     draw a model's answers on pictures of your own
   visionattn benchmark   measure kernels and backbones side by side
   visionattn data        write a small data set in a real layout; data doctor: check a data set
   visionattn list        what there is: backbones, mixers, heads, data, experiments ...
@@ -44,6 +45,10 @@ COMMANDS = {
     "export": (
         "visionattn export ckpt=PATH format=timm [key=value ...]\n\nWrites the backbone for timm, checks the logits.",
         "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=timm",
+    ),
+    "predict": (
+        "visionattn predict ckpt=PATH source=IMAGE|DIR [key=value ...]\n\nDraws boxes, masks, class maps; writes JSON.",
+        "visionattn predict ckpt=outputs/.../checkpoints/best.ckpt source=photos options.score=0.3",
     ),
     "benchmark": (
         "visionattn benchmark kernels|backbones|simulate [key=value ...]\n\nMeasures side by side, writes its rows.",
