@@ -1,0 +1,69 @@
+"""Names, numbers and colours of a data set's classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from visionattn.errors import DataError
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of a data set, in the order of their labels 0..K-1.
+
+    names: what they are called. numbers: what stands for each in the mask files. palette: uint8 (K, 3) colours.
+    shares: share of the labelled pixels that each has in the published data, float (K,); None: not known.
+    """
+
+    names: list[str]
+    numbers: list[int]
+    palette: np.ndarray
+    shares: np.ndarray | None = None
+
+
+def packaged(name: str) -> ClassList:
+    """One of the lists in the folder `names`."""
+    text = (files("visionattn.data.segmentation") / "names" / f"{name}.txt").read_text(encoding="utf-8")
+    rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
+    numbers, names = [int(row[0]) for row in rows], [row[1] for row in rows]
+    colours = [[int(part) for part in row[2].split()] for row in rows if len(row) > 2]
+    return ClassList(names, numbers, np.array(colours, np.uint8) if colours else default_palette(len(names)))
+
+
+def numbered(names: Sequence[str], first: int = 0) -> ClassList:
+    """Classes of these names, stored as first, first + 1, ..."""
+    return ClassList(list(names), list(range(first, first + len(names))), default_palette(len(names)))
+
+
+def read_object_info(path: Path) -> ClassList:
+    """ADE20K's objectInfo150.txt: a table with the columns Idx, Ratio, Train, Val and Name (synonyms by comma).
+
+    Raises DataError where the file is something else.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        rows = [line.split("\t") for line in lines[1:] if line.strip()]
+        numbers, shares = [int(row[0]) for row in rows], np.array([float(row[1]) for row in rows])
+        names = [row[4].split(",")[0].strip() for row in rows]
+    except (IndexError, ValueError) as error:
+        raise DataError(f"{path} is not ADE20K's table of classes (Idx, Ratio, Train, Val, Name): {error}") from None
+    if numbers != list(range(1, len(numbers) + 1)):
+        raise DataError(f"{path} numbers its classes {numbers[:5]}..., expected 1, 2, 3, ...")
+    return ClassList(names, numbers, default_palette(len(names)), shares)
+
+
+def default_palette(count: int) -> np.ndarray:
+    """uint8 (count, 3): Pascal VOC's colours, whose bits are those of the class number, counted from 1; the most
+    different ones come first.
+    """
+    colours = np.zeros((count, 3), np.uint8)
+    for index in range(count):
+        number = index + 1
+        for bit in range(8):
+            for channel in range(3):
+                colours[index, channel] |= ((number >> channel) & 1) << (7 - bit)
+            number >>= 3
+    return colours

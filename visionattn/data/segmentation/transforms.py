@@ -1,0 +1,158 @@
+"""Augmentation of a picture together with its label map, on torchvision's operators.
+
+Shapes: H W picture, h w crop.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+
+from visionattn.data.decode import Picture
+from visionattn.data.segmentation.labels import IGNORE
+from visionattn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize, as_size
+from visionattn.errors import ConfigError
+
+CROP_ATTEMPTS = 10
+
+
+def as_tensor(picture: Picture) -> Tensor:
+    """uint8 (3, H, W)."""
+    return picture if isinstance(picture, Tensor) else F.pil_to_tensor(picture)
+
+
+def keep_ratio(size: tuple[int, int], short: int | None, long: int | None) -> float:
+    """The factor that brings a picture of (H, W) to a shorter edge of `short`, its longer one staying below `long`."""
+    factors = [bound / edge for bound, edge in ((short, min(size)), (long, max(size))) if bound is not None]
+    return min(factors, default=1.0)
+
+
+class SegmentationTrainTransform:
+    """Picture and label map to a crop: uint8 (3, h, w) and uint8 (h, w), from torch's random state.
+
+    The recipe of the backbone papers (mmsegmentation's): the picture is scaled by a random factor beyond its base size,
+    a crop is taken in which no class fills more than `category_ratio`, it is flipped and its colours are distorted;
+    what is missing to the size of the crop is filled with the mean colour and ignored labels.
+
+    Only the part that the crop shows is resized, which saves most of the work; its edges lie on whole pixels of the
+    original, and the resizing is antialiased, which that of the published code is not.
+
+    image_size: the crop. short_edge, long_edge: the base size, that of evaluation; None: the picture's own size.
+    scale: bounds of the random factor. flip: probability. category_ratio: 1 switches the limit off.
+    distortion: probability of each of the four colour distortions, 0: none.
+    """
+
+    def __init__(
+        self,
+        image_size: ImageSize,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        short_edge: int | None = 512,
+        long_edge: int | None = 2048,
+        scale: Sequence[float] = (0.5, 2.0),
+        category_ratio: float = 0.75,
+        flip: float = 0.5,
+        distortion: float = 0.5,
+    ) -> None:
+        low, high = (float(bound) for bound in scale)
+        if not 0 < low <= high:
+            raise ConfigError(f"scale is two factors, 0 < low <= high, got {list(scale)}")
+        if not 0 < category_ratio <= 1:
+            raise ConfigError(f"category_ratio must lie in (0, 1], got {category_ratio}")
+        self.size, self.short_edge, self.long_edge = as_size(image_size), short_edge, long_edge
+        self.scale, self.category_ratio, self.flip = (low, high), category_ratio, flip
+        self.distort = PhotometricDistortion(distortion)
+        self.fill = [round(255 * value) for value in mean]
+
+    def __call__(self, picture: Picture, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        image, classes = tv_tensors.Image(as_tensor(picture)), tv_tensors.Mask(torch.from_numpy(labels))
+        height, width = labels.shape
+        factor = keep_ratio((height, width), self.short_edge, self.long_edge) * _uniform(*self.scale)
+        shown = [min(edge, max(round(crop / factor), 1)) for edge, crop in zip((height, width), self.size, strict=True)]
+        target = [min(crop, max(round(edge * factor), 1)) for edge, crop in zip(shown, self.size, strict=True)]
+        top, left = self._place(labels, shown)
+        image = F.resized_crop(image, top, left, *shown, size=target, antialias=True)
+        classes = F.resized_crop(classes, top, left, *shown, size=target)
+        if torch.rand(()) < self.flip:
+            image, classes = F.horizontal_flip(image), F.horizontal_flip(classes)
+        image = self.distort(image)
+        padding = [0, 0, self.size[1] - target[1], self.size[0] - target[0]]
+        if any(padding):
+            image = F.pad(image, padding, fill=self.fill)
+            classes = F.pad(classes, padding, fill=IGNORE)
+        return image.as_subclass(Tensor), classes.as_subclass(Tensor)
+
+    def _place(self, labels: np.ndarray, shown: Sequence[int]) -> tuple[int, int]:
+        """Corner of a crop of `shown` pixels; the last of ten if every one shows too much of one class."""
+        for attempt in range(CROP_ATTEMPTS):
+            top, left = (
+                int(torch.randint(edge - part + 1, ())) for edge, part in zip(labels.shape, shown, strict=True)
+            )
+            if self.category_ratio == 1 or attempt == CROP_ATTEMPTS - 1:
+                break
+            counts = np.bincount(labels[top : top + shown[0], left : left + shown[1]].reshape(-1), minlength=IGNORE + 1)
+            counts = counts[:IGNORE]
+            # as published: one class alone does not pass, an empty crop does not either
+            if (counts > 0).sum() > 1 and counts.max() < self.category_ratio * counts.sum():
+                break
+        return top, left
+
+
+class PhotometricDistortion:
+    """Random brightness, contrast, saturation and hue (Liu et al. 2015, *SSD*, arXiv 1512.02325), each with probability
+    `p`; contrast comes before or after the other two.
+
+    Brightness is added (up to 32 of 255), contrast is a factor (0.5 to 1.5), hue turns by up to a tenth of the circle,
+    as in mmsegmentation; saturation (0.5 to 1.5) blends with grey, where that multiplies the S of HSV.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise ConfigError(f"distortion is a probability, got {p}")
+        self.p = p
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if not self.p:
+            return image
+        if self._happens():
+            shifted = image.to(torch.int16) + round(_uniform(-32, 32))
+            image = tv_tensors.wrap(shifted.clamp(0, 255).to(torch.uint8), like=image)
+        contrast = F.adjust_brightness  # a factor on the values is what torchvision calls brightness
+        late = torch.rand(()) < 0.5
+        if not late and self._happens():
+            image = contrast(image, _uniform(0.5, 1.5))
+        if self._happens():
+            image = F.adjust_saturation(image, _uniform(0.5, 1.5))
+        if self._happens():
+            image = F.adjust_hue(image, _uniform(-0.1, 0.1))
+        if late and self._happens():
+            image = contrast(image, _uniform(0.5, 1.5))
+        return image
+
+    def _happens(self) -> bool:
+        return bool(torch.rand(()) < self.p)
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))
+
+
+class SegmentationEvalTransform:
+    """Picture and label map as they are: uint8 (3, H, W) and (H, W). What the network sees of them (scales, flips,
+    windows) is the affair of the task's inference, which scores at the original size.
+    """
+
+    def __init__(
+        self, image_size: ImageSize, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    ) -> None:
+        self.size, self.mean, self.std = as_size(image_size), tuple(mean), tuple(std)
+
+    def __call__(self, picture: Picture, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        return as_tensor(picture), torch.from_numpy(labels)
+
+    def describe(self) -> dict[str, Any]:
+        return {"size": list(self.size), "mean": list(self.mean), "std": list(self.std), "scored_at": "original size"}

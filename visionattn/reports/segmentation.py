@@ -1,0 +1,157 @@
+"""Pictures of class maps: overlays, sheets of them, how often each class occurs.
+
+Shapes: H W picture, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+_BLUE, _ORANGE = "#2b6cb0", "#dd6b20"
+_BORDER = 6
+
+
+def overlay(picture: np.ndarray, classes: np.ndarray, palette: np.ndarray, alpha: float = 0.6) -> np.ndarray:
+    """The picture with its classes in colour; pixels of no class stay grey.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        classes: (H, W), 0..K-1; anything above is no class.
+        palette: uint8 (K, 3).
+        alpha: weight of the colours.
+    """
+    known = classes < len(palette)
+    colours = palette[np.where(known, classes, 0)].astype(np.float32)
+    mixed = (1 - alpha) * picture + alpha * colours
+    grey = np.repeat(picture.mean(axis=-1, keepdims=True), 3, axis=-1)
+    return np.where(known[..., None], mixed, 0.5 * grey).round().clip(0, 255).astype(np.uint8)
+
+
+def with_legend(picture: Image.Image, entries: Sequence[tuple[str, Sequence[int]]]) -> Image.Image:
+    """The picture with a strip of colour patches and names to its right."""
+    if not entries:
+        return picture
+    font: Any = ImageFont.load_default(size=12)
+    width = max(int(font.getlength(name)) for name, _ in entries) + 3 * _BORDER + 12
+    height = max(picture.height, 18 * len(entries) + 2 * _BORDER)
+    sheet = Image.new("RGB", (picture.width + width, height), "white")
+    sheet.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    for row, (name, colour) in enumerate(entries):
+        left, top = picture.width + _BORDER, _BORDER + 18 * row
+        draw.rectangle((left, top + 1, left + 12, top + 13), fill=tuple(colour))  # type: ignore[arg-type]
+        draw.text((left + 12 + _BORDER, top), name, fill="black", font=font)
+    return sheet
+
+
+def palette_image(classes: np.ndarray, palette: np.ndarray) -> Image.Image:
+    """Classes as an 8-bit PNG that shows its colours: the stored number is the class."""
+    image = Image.fromarray(classes.astype(np.uint8), mode=None)
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = palette
+    image = image.convert("L")
+    image.putpalette(table.reshape(-1).tolist())
+    return image
+
+
+def plot_overlays(
+    samples: Sequence[tuple[Any, np.ndarray, str]], palette: np.ndarray, names: Sequence[str], output: Path
+) -> None:
+    """A sheet of pictures, each beside its overlay, with the classes that occur.
+
+    Args:
+        samples: (picture, classes (H, W), caption).
+        palette: uint8 (K, 3).
+        names: of the classes.
+        output: the file.
+    """
+    columns = 3
+    rows = -(-len(samples) // columns)
+    figure = Figure(figsize=(5 * columns, 2.7 * rows + 0.9), layout="constrained")
+    grid = np.atleast_2d(figure.subplots(rows, 2 * columns, squeeze=False)).reshape(-1, 2)
+    for axes in grid.ravel():
+        axes.axis("off")
+    seen = np.zeros(len(names), bool)
+    for (left, right), (picture, classes, caption) in zip(grid, samples, strict=False):
+        pixels = np.asarray(picture)
+        left.imshow(pixels)
+        right.imshow(overlay(pixels, classes, palette))
+        left.set_title(caption.rpartition("/")[2][:34], fontsize=7)
+        seen |= np.bincount(classes.reshape(-1), minlength=256)[: len(names)] > 0
+    _legend(figure, names, palette, seen)
+    figure.savefig(output, dpi=110)
+
+
+def plot_comparison(
+    samples: Sequence[tuple[Any, np.ndarray, np.ndarray, str]], palette: np.ndarray, names: Sequence[str], output: Path
+) -> None:
+    """A sheet of rows: picture, truth, prediction.
+
+    Args:
+        samples: (picture, true classes (H, W), predicted classes (H, W), caption).
+        palette: uint8 (K, 3).
+        names: of the classes.
+        output: the file.
+    """
+    rows = max(-(-len(samples) // 2), 1)
+    figure = Figure(figsize=(13, 2.3 * rows + 0.9), layout="constrained")
+    grid = figure.subplots(rows, 6, squeeze=False).reshape(-1, 3)
+    for axes in grid.ravel():
+        axes.axis("off")
+    seen = np.zeros(len(names), bool)
+    for (first, second, third), (picture, truth, said, caption) in zip(grid, samples, strict=False):
+        pixels = np.asarray(picture)
+        first.imshow(pixels)
+        second.imshow(overlay(pixels, truth, palette))
+        third.imshow(overlay(pixels, said, palette))
+        for axes, title in zip((first, second, third), (caption, "truth", "predicted"), strict=True):
+            axes.set_title(title[:40], fontsize=7)
+        for classes in (truth, said):
+            seen |= np.bincount(classes.reshape(-1), minlength=256)[: len(names)] > 0
+    _legend(figure, names, palette, seen)
+    figure.savefig(output, dpi=110)
+
+
+def _legend(figure: Figure, names: Sequence[str], palette: np.ndarray, seen: np.ndarray) -> None:
+    from matplotlib.patches import Patch
+
+    shown = np.flatnonzero(seen)[:40]
+    patches = [Patch(color=palette[k] / 255, label=names[k]) for k in shown]
+    if patches:
+        figure.legend(handles=patches, loc="outside lower center", ncols=10, fontsize=7, frameon=False)
+
+
+def plot_class_shares(
+    names: Sequence[str], pixels: np.ndarray, images: np.ndarray, expected: np.ndarray | None, output: Path
+) -> None:
+    """Bars on a logarithmic scale: the share of pixels of each class, the share of images it occurs in, and the
+    published share of pixels.
+
+    Args:
+        names: of the classes.
+        pixels: shares (K,).
+        images: shares (K,).
+        expected: shares (K,), or None.
+        output: the file.
+    """
+    figure = Figure(figsize=(max(7.0, 0.19 * len(names) + 2), 4.6), layout="constrained")
+    axes = figure.subplots()
+    place = np.arange(len(names))
+    axes.bar(place, np.maximum(pixels, 1e-7), color=_BLUE, width=0.75, label="share of pixels")
+    axes.plot(place, np.maximum(images, 1e-7), ".", color=_ORANGE, markersize=5, label="share of images with it")
+    if expected is not None:
+        axes.plot(
+            place, np.maximum(expected, 1e-7), "_", color="black", markersize=8, label="published share of pixels"
+        )
+    axes.set_yscale("log")
+    axes.set_xticks(place, names, rotation=90, fontsize=7 if len(names) < 60 else 5)
+    axes.set_xlim(-0.8, len(names) - 0.2)
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(output, dpi=120)
