@@ -2,7 +2,7 @@
 
 import torch
 
-from visionattn.attention.geometry import crop_table, pad_to, pair, position_table, round_up
+from visionattn.attention.geometry import certainly, exceeds, fit, pad_image, pair, round_up
 
 
 def test_pair():
@@ -10,23 +10,36 @@ def test_pair():
     assert pair([3, 5]) == (3, 5)
 
 
-def test_pad_to_enlarges_bottom_and_right_with_zeros():
+def test_fit_enlarges_with_zeros_and_cuts_at_bottom_and_right():
     x = torch.ones(1, 2, 3, 4)
-    y = pad_to(x, (4, 3))
+    y = fit(x, (4, 3))
     assert y.shape == (1, 4, 3, 4)
     assert torch.equal(y[:, :2], x)
     assert y[:, 2:].abs().sum() == 0
-    assert pad_to(x, (1, 1)) is x
+    assert torch.equal(fit(y, (2, 3)), x)
+    assert fit(x, (2, 3)) is x
+
+
+def test_pad_image():
+    x = torch.ones(1, 3, 5, 8)
+    assert pad_image(x, 4).shape == (1, 3, 8, 8)
+    assert torch.equal(pad_image(x, 4)[:, :, :5], x)
+    assert pad_image(x, 1) is x
 
 
 def test_round_up():
     assert [round_up(n, 7) for n in (1, 7, 8)] == [7, 7, 14]
 
 
-def test_crop_table_keeps_the_offsets_that_still_occur():
-    table = position_table(2, (7, 5))
-    assert table.shape == (2, 13, 9)
-    small = crop_table(table, (3, 5))
-    assert torch.equal(small, table[:, 4:9])
-    assert torch.equal(small[:, 2, 4], table[:, 6, 4])  # the entry for "no offset"
-    assert crop_table(table, (7, 5)) is table
+def test_exceeds_calculates_what_a_comparison_says():
+    assert [exceeds(size, 7) for size in (1, 7, 8, 100)] == [0, 0, 1, 1]
+
+
+def test_of_a_symbol_only_what_every_value_fulfils_is_certain():
+    def answers(x):
+        size = x.shape[0]
+        return certainly(size == 8), certainly(round_up(size, 4) % 4 == 0), certainly(exceeds(size, 3) < 2)
+
+    assert answers(torch.ones(8)) == (True, True, True)
+    compiled = torch.compile(answers, fullgraph=True, backend="eager", dynamic=True)
+    assert compiled(torch.ones(8)) == (False, True, True)

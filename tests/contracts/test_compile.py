@@ -1,9 +1,29 @@
-"""torch.compile without a graph break, with dynamic sizes: one graph class after another, always the eager result."""
+"""torch.compile and torch.export with dynamic batch and sizes: one graph, no break, always the eager result."""
 
 import pytest
 import torch
 
+import visionattn
+
 from .structures import REPRESENTATIVES, excited, small
+
+QUICK = visionattn.list_backbones("*_pico")
+MODELS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.heavy) for name in REPRESENTATIVES]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_exports_with_dynamic_batch_and_sizes(name):
+    """What is traced at one size holds for other ones, whether or not windows and strides divide them."""
+    model = excited(small(name)).eval()
+    axes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    with torch.no_grad():
+        traced = torch.export.export(model, (torch.randn(2, 3, 128, 160),), dynamic_shapes=(axes,))
+        assert all(limits.upper > 10_000 for limits in traced.range_constraints.values())
+        for batch, *size in ((1, 224, 224), (2, 113, 150), (3, 200, 333)):
+            image = torch.randn(batch, 3, *size)
+            expected = model(image)
+            got = traced.module()(image)
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
 @pytest.mark.heavy
@@ -13,7 +33,9 @@ def test_compiles_whole_with_dynamic_sizes(name):
     model = excited(small(name)).eval()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=True)
     with torch.no_grad():
-        for size in ((64, 80), (50, 77)):
-            image = torch.randn(2, 3, *size)
+        for batch, *size in ((2, 128, 160), (3, 113, 150)):
+            image = torch.randn(batch, 3, *size)
             expected = model(image)
-            torch.testing.assert_close(compiled(image), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+            with torch.compiler.set_stance("default" if batch == 2 else "fail_on_recompile"):
+                got = compiled(image)
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))

@@ -1,6 +1,7 @@
 """Position by small networks instead of tables, so that one set of weights serves windows of every size.
 
-Shapes: B batch, H W map, C channels, N heads, D head width, G windows, P tokens and T carrier tokens of a window.
+Shapes: B batch, H W map, C channels, N heads, D head width, rows and columns of windows, P
+tokens and T carrier tokens of a window.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.attention.geometry import dense_table, pad_to, round_up
+from visionattn.attention.geometry import at_least, dense_table, fit, round_up
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
@@ -45,7 +46,7 @@ class ContinuousPositionBias(nn.Module):
     @staticmethod
     def _coordinates(side: int, device: torch.device) -> Tensor:
         """Query minus key for each entry along one axis of the table, 8 to -8 before the logarithm."""
-        share = torch.arange(side - 1, -side, -1, dtype=torch.float32, device=device) / max(side - 1, 1) * 8
+        share = torch.arange(side - 1, -side, -1, dtype=torch.float32, device=device) / at_least(side - 1, 1) * 8
         return share.sign() * (share.abs() + 1).log2() / 3
 
 
@@ -66,7 +67,7 @@ class GridEncoding(nn.Module):
     def forward(self, grid: tuple[int, int]) -> Tensor:
         weight: Any = self.network[0].weight
         axes = [
-            ((torch.arange(side, device=weight.device) - side // 2) / max(side // 2, 1)).to(weight.dtype)
+            ((torch.arange(side, device=weight.device) - side // 2) / at_least(side // 2, 1)).to(weight.dtype)
             for side in grid
         ]
         return self.network(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1))
@@ -119,8 +120,8 @@ class ContinuousWindowAttention(QKVAttention):
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
         height, width = x.shape[1:3]
         if self.window_size is not None:
-            x = pad_to(x, (round_up(height, self.window_size), round_up(width, self.window_size)))
-        return super().forward(x, context)[:, :height, :width]
+            x = fit(x, (round_up(height, self.window_size), round_up(width, self.window_size)))
+        return fit(super().forward(x, context), (height, width))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         window = (q.shape[1], q.shape[2]) if self.window_size is None else (self.window_size, self.window_size)
@@ -139,7 +140,7 @@ class CarrierAttention(nn.Module):
     Args:
         attention: the weights.
     Shape:
-        ``(B, G, T + P, C) -> (B, G, T + P, C)``, P = ``attention.window_size`` squared.
+        ``(B, rows, columns, T + P, C) ->`` the same, P = ``attention.window_size`` squared.
     """
 
     def __init__(self, attention: ContinuousWindowAttention):
@@ -147,13 +148,13 @@ class CarrierAttention(nn.Module):
         self.attention = attention
 
     def forward(self, tokens: Tensor, context: StageContext | None = None) -> Tensor:
-        b, g, t, c = tokens.shape
+        b, rows, columns, t, c = tokens.shape
         heads, side = self.attention.num_heads, self.attention.window_size
         if side is None:
             raise ValueError("carriers belong to windows of a size, but the attention is over the whole map")
         window = dense_table(self.attention.bias((side, side)))
         front = t - window.shape[-1]
-        q, k, v = self.attention.qkv(tokens).view(b * g, t, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.attention.qkv(tokens).view(-1, t, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
         bias = F.pad(window, (front, 0, front, 0)).to(q.dtype)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
-        return self.attention.proj(out.transpose(1, 2).reshape(b, g, t, c))
+        return self.attention.proj(out.transpose(1, 2).reshape(b, rows, columns, t, c))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.attention.geometry import pad_to, pair, position_table, round_up
+from visionattn.attention.geometry import certainly, fit, pair, position_table, round_up
 from visionattn.attention.mixer import StageContext
 from visionattn.kernels import window_attention
 
@@ -67,18 +67,19 @@ class GlobalQueryAttention(nn.Module):
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
         height, width = x.shape[1:3]
         query = self.query(x, context)
-        x = pad_to(x, (round_up(height, self.window_size[0]), round_up(width, self.window_size[1])))
+        x = fit(x, (round_up(height, self.window_size[0]), round_up(width, self.window_size[1])))
         b, h, w, c = x.shape
         k, v = self.kv(x).view(b, h, w, 2, self.num_heads, c // self.num_heads).unbind(3)
         q = query.repeat(1, h // self.window_size[0], w // self.window_size[1], 1).view(k.shape)
         y = window_attention(q, k, v, window=self.window_size, bias=self.bias_table, backend=self.backend)
-        return self.proj(y.reshape(b, h, w, c)[:, :height, :width])
+        return self.proj(fit(y.reshape(b, h, w, c), (height, width)))
 
     def query(self, x: Tensor, context: StageContext | None) -> Tensor:
         """The query map ``(B, wh, ww, C)``."""
         if context is None or context.tokens is None:
             return F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), self.window_size).permute(0, 2, 3, 1)
-        if tuple(context.tokens.shape[1:3]) == self.window_size:
+        height, width = context.tokens.shape[1:3]
+        if certainly(height == self.window_size[0]) and certainly(width == self.window_size[1]):
             return context.tokens
         tokens = context.tokens.permute(0, 3, 1, 2)
         return F.interpolate(tokens, self.window_size, mode="bicubic").permute(0, 2, 3, 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from visionattn.attention.geometry import pad_to, pair, position_table
+from visionattn.attention.geometry import at_least, fit, pair, position_table
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import neighborhood_attention
@@ -18,10 +18,9 @@ class NeighborhoodAttention(QKVAttention):
     Neighborhood Attention*, arXiv 2504.16922.
 
     Every query attends to exactly ``kernel_size`` squared keys: the square around it, moved inwards at the borders.
-        With
-    dilation d the map falls into d by d interleaved maps and each is treated so by itself. A learned bias per relative
-    position, counted in steps of the dilation, is added. Cost per query: ``2 * D * kernel_size**2`` multiply-adds and
-    head.
+    With dilation d the map falls into d by d interleaved maps and each is treated so by itself. A learned bias per
+    relative position, counted in steps of the dilation, is added. Cost per query: ``2 * D * kernel_size**2``
+    multiply-adds and head.
 
     A map smaller than kernel size times dilation is enlarged with zeros at the bottom and the right, which are attended
     to: this is what the modules did that the published detection and segmentation figures come from.
@@ -64,8 +63,9 @@ class NeighborhoodAttention(QKVAttention):
 
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
         height, width = x.shape[1:3]
-        x = pad_to(x, (self.kernel_size[0] * self.dilation, self.kernel_size[1] * self.dilation))
-        return super().forward(x, context)[:, :height, :width]
+        reach = (self.kernel_size[0] * self.dilation, self.kernel_size[1] * self.dilation)
+        x = fit(x, (at_least(height, reach[0]), at_least(width, reach[1])))
+        return fit(super().forward(x, context), (height, width))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return neighborhood_attention(

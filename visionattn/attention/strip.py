@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visionattn.attention.geometry import certainly, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
 
@@ -106,16 +107,15 @@ class CrossShapedAttention(QKVAttention):
     def _branch(self, q: Tensor, k: Tensor, v: Tensor, position: nn.Conv2d, axis: int) -> Tensor:
         """Attention of some heads inside strips that lie side by side along ``axis`` (1: rows, 2: columns)."""
         size, strip = q.shape[axis], self.strip_size
-        missing = -size % strip
+        missing = round_up(size, strip) - size
         before, after = missing // 2, missing - missing // 2
-        padding = (0, 0, 0, 0, before, after) if axis == 2 else (0, 0, 0, 0, 0, 0, before, after)
-        padded = F.pad(v, padding) if missing else v
-        encoded = _convolve_strips(padded, position, strip, axis).narrow(axis, before, size)
+        padded = _border(v, axis, before, after)
+        encoded = _convolve_strips(padded, position, strip, axis)
         if self.mask_padding:
-            return self._strips(q, k, v, axis, first=(strip - before) % strip) + encoded
-        if missing:
-            q, k = F.pad(q, padding), F.pad(k, padding)
-        return self._strips(q, k, padded, axis, first=0).narrow(axis, before, size) + encoded
+            attended = self._strips(q, k, v, axis, first=(strip - before) % strip)
+            return attended + _border(encoded, axis, -before, -after)
+        q, k = _border(q, axis, before, after), _border(k, axis, before, after)
+        return _border(self._strips(q, k, padded, axis, first=0) + encoded, axis, -before, -after)
 
     def _strips(self, q: Tensor, k: Tensor, v: Tensor, axis: int, first: int) -> Tensor:
         """``first``: where the first line between two strips stands."""
@@ -128,6 +128,13 @@ class CrossShapedAttention(QKVAttention):
         return f"strip_size={self.strip_size}, mask_padding={self.mask_padding}, num_heads={self.num_heads}"
 
 
+def _border(x: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """Zeros before and after a map ``(B, H, W, N, D)`` along an axis; negative numbers cut off instead."""
+    if certainly(before == 0) and certainly(after == 0):
+        return x
+    return F.pad(x, (0, 0, 0, 0, before, after) if axis == 2 else (0, 0, 0, 0, 0, 0, before, after))
+
+
 def _convolve_strips(v: Tensor, position: nn.Conv2d, strip: int, axis: int) -> Tensor:
     """The convolution inside each strip of ``(B, H, W, N, D)``, whose size along ``axis`` is a multiple of ``strip``.
 
@@ -138,8 +145,7 @@ def _convolve_strips(v: Tensor, position: nn.Conv2d, strip: int, axis: int) -> T
     x = v.flatten(3)
     if axis == 2:
         x, weight = x.transpose(1, 2), weight.transpose(2, 3)
-    rows, columns = x.shape[1:3]
-    images = x.reshape(-1, strip, columns, x.shape[3]).permute(0, 3, 1, 2)
+    images = x.flatten(0, 1).unflatten(0, (-1, strip)).permute(0, 3, 1, 2)
     y = F.conv2d(images, weight, position.bias, padding=1, groups=position.groups)
-    y = y.permute(0, 2, 3, 1).reshape(-1, rows, columns, x.shape[3])
+    y = y.permute(0, 2, 3, 1).flatten(0, 1).unflatten(0, x.shape[:2])
     return (y.transpose(1, 2) if axis == 2 else y).reshape(v.shape)

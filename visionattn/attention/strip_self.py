@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.attention.geometry import pad_to, round_up
+from visionattn.attention.geometry import fit, round_up
 from visionattn.attention.mixer import StageContext
 
 
@@ -67,7 +67,7 @@ class StripSelfAttention(nn.Module):
         """What keys and values are made of: ``(B, H, W, C) -> (B, ceil(H / reduction), ceil(W / reduction), C)``."""
         if self.reduction == 1:
             return x
-        x = pad_to(x, (round_up(x.shape[1], self.reduction), round_up(x.shape[2], self.reduction)))
+        x = fit(x, (round_up(x.shape[1], self.reduction), round_up(x.shape[2], self.reduction)))
         return self.norm(self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from visionattn.attention.geometry import crop_table, pad_to, pair, position_table, round_up
+from visionattn.attention.geometry import exceeds, fit, pair, position_table, round_up
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
@@ -72,26 +72,23 @@ class WindowAttention(QKVAttention):
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
         height, width = x.shape[1:3]
         if not self.mask_padding:
-            window = self._window(height, width)
-            x = pad_to(x, (round_up(height, window[0]), round_up(width, window[1])))
-        return super().forward(x, context)[:, :height, :width]
+            x = fit(x, (self._whole(height, self.window_size[0]), self._whole(width, self.window_size[1])))
+        return fit(super().forward(x, context), (height, width))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        height, width = q.shape[1:3]
-        window = self._window(height, width)
-        shift = (0, 0)
+        window, shift = self.window_size, (0, 0)
         if self.shifted:
             shift = (
-                window[0] // 2 if height > window[0] else 0,
-                window[1] // 2 if width > window[1] else 0,
+                window[0] // 2 * exceeds(q.shape[1], window[0]),
+                window[1] // 2 * exceeds(q.shape[2], window[1]),
             )
-        bias = None if self.bias_table is None else crop_table(self.bias_table, window)
-        return window_attention(q, k, v, window=window, shift=shift, bias=bias, backend=self.backend)
+        return window_attention(q, k, v, window=window, shift=shift, bias=self.bias_table, backend=self.backend)
 
-    def _window(self, height: int, width: int) -> tuple[int, int]:
+    def _whole(self, size: int, window: int) -> int:
+        """What a map is enlarged to along one axis. A window may exceed the map: the kernels cut it."""
         if not self.shrink:
-            return self.window_size
-        return min(self.window_size[0], height), min(self.window_size[1], width)
+            return round_up(size, window)
+        return size + exceeds(size, window) * (-size % window)
 
     def extra_repr(self) -> str:
         return f"window_size={self.window_size}, shifted={self.shifted}, num_heads={self.num_heads}"

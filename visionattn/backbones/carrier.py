@@ -1,6 +1,7 @@
 """Stages with carrier tokens: a few tokens stand for each window and connect the windows.
 
-Shapes: B batch, H W map, C channels, G windows, c carriers along each side of a window, P tokens of a window.
+Shapes: B batch, H W map, C channels, rows and columns of windows, c carriers along each side of a window, P tokens of
+a window.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from visionattn.attention.continuous import CarrierAttention, ContinuousWindowAttention, GridEncoding
 from visionattn.attention.convolution import ConvolutionPair
-from visionattn.attention.geometry import from_windows, pad_to, round_up, to_windows
+from visionattn.attention.geometry import fit, from_windows, round_up, to_windows
 from visionattn.attention.mixer import MixerFactory, StageContext
 from visionattn.backbones.stage import BlockFactory, DownsampleFactory, Stage
 
@@ -64,7 +65,7 @@ class CarrierBlock(nn.Module):
     Both are ordinary blocks (``carrier`` and ``local``), and both kinds of tokens are told where they stand before.
 
     Shape:
-        tokens ``(B, G, P, C)`` and the map of carriers ``(B, c*rows, c*columns, C)`` ``->`` the same.
+        tokens ``(B, rows, columns, P, C)`` and the map of carriers ``(B, c*rows, c*columns, C)`` ``->`` the same.
     """
 
     def __init__(self, dim: int, attention: ContinuousWindowAttention, block: BlockFactory, drop_path: float):
@@ -87,12 +88,12 @@ class CarrierBlock(nn.Module):
         return self.local.drop_path
 
     def forward(self, tokens: Tensor, carriers: Tensor) -> tuple[Tensor, Tensor]:
-        size, cell = (carriers.shape[1], carriers.shape[2]), (self.per_side, self.per_side)
-        carriers = self.carrier(carriers + self.carrier_encoding(size))
+        cell = (self.per_side, self.per_side)
+        carriers = self.carrier(carriers + self.carrier_encoding((carriers.shape[1], carriers.shape[2])))
         tokens = tokens + self.encoding((self.window, self.window)).flatten(0, 1)
         front = self.per_side**2
-        joint = self.local(torch.cat([to_windows(carriers, cell), tokens], dim=2))
-        return joint[:, :, front:], from_windows(joint[:, :, :front], cell, size)
+        joint = self.local(torch.cat([to_windows(carriers, cell), tokens], dim=3))
+        return joint[..., front:, :], from_windows(joint[..., :front, :], cell)
 
 
 class CarrierStage(Stage):
@@ -149,9 +150,9 @@ class CarrierStage(Stage):
     def forward(self, x: Tensor, prior: Tensor | None = None) -> Tensor:
         x = self.downsample(x)
         height, width = x.shape[1:3]
-        x = pad_to(x, (round_up(height, self.window), round_up(width, self.window)))
+        x = fit(x, (round_up(height, self.window), round_up(width, self.window)))
         x = self._hierarchical(x) if self.per_side else self._plain(x, prior)
-        return x[:, :height, :width]
+        return fit(x, (height, width))
 
     def _plain(self, x: Tensor, prior: Tensor | None) -> Tensor:
         context = self.context(x, prior)
@@ -160,14 +161,14 @@ class CarrierStage(Stage):
         return x
 
     def _hierarchical(self, x: Tensor) -> Tensor:
-        size, window = (x.shape[1], x.shape[2]), (self.window, self.window)
+        window = (self.window, self.window)
         carriers, tokens = self.first_carriers(x), to_windows(x, window)
         for block in self.blocks:
             tokens, carriers = self._run(block, tokens, carriers)
         if self.propagate:
             scale: Any = self.blocks[-1].carrier
             tokens = tokens + scale.scale1(self.nearest_carriers(carriers))
-        return from_windows(tokens, window, size)
+        return from_windows(tokens, window)
 
     def _run(self, block: nn.Module, *inputs: Any) -> Any:
         if self.grad_checkpointing and self.training:
@@ -180,16 +181,28 @@ class CarrierStage(Stage):
         The distance between rectangles is that of carriers, rounded down; they are as large as it takes to reach the
         border.
         """
-        counts = [side // self.window * self.per_side for side in x.shape[1:3]]
-        stride = self.window // self.per_side
-        kernel = [side - (count - 1) * stride for side, count in zip(x.shape[1:3], counts, strict=True)]
-        return F.avg_pool2d(self.tokenizer(x.permute(0, 3, 1, 2)), kernel, stride).permute(0, 2, 3, 1)
+        features = self.tokenizer(x.permute(0, 3, 1, 2))
+        along_rows = self._means(features)
+        return self._means(along_rows.transpose(2, 3)).permute(0, 3, 2, 1)
+
+    def _means(self, x: Tensor) -> Tensor:
+        """Means along the last axis, ``(B, C, H, W) -> (B, C, H, carriers)``.
+
+        A product with a matrix that says which token counts in which mean: unlike a pooling layer's, its sizes may be
+        unknown when a graph is traced.
+        """
+        side = x.shape[-1]
+        count, stride = side // self.window * self.per_side, self.window // self.per_side
+        length = side - (count - 1) * stride
+        first = torch.arange(count, device=x.device)[:, None] * stride
+        token = torch.arange(side, device=x.device)[None]
+        return F.linear(x, ((token >= first) & (token < first + length)).to(x.dtype)) / length
 
     def nearest_carriers(self, carriers: Tensor) -> Tensor:
-        """For each token of each window the carrier whose part of the window it lies in: ``-> (B, G, P, C)``."""
-        cells = to_windows(carriers, (self.per_side, self.per_side)).unflatten(2, (self.per_side, self.per_side))
+        """For each token of each window the carrier whose part of it holds the token: ``(B, rows, columns, P, C)``."""
+        cells = to_windows(carriers, (self.per_side, self.per_side)).unflatten(3, (self.per_side, self.per_side))
         part = torch.arange(self.window, device=carriers.device) * self.per_side // self.window
-        return cells[:, :, part[:, None], part[None]].flatten(2, 3)
+        return cells[:, :, :, part[:, None], part[None]].flatten(3, 4)
 
 
 def _block_around(block: BlockFactory, dim: int, mixer: nn.Module, *, drop_path: float = 0.0) -> nn.Module:

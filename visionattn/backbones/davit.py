@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from visionattn.attention.geometry import pad_to, round_up
+from visionattn.attention.geometry import fit, round_up
 
 
 class NormConvDownsample(nn.Module):
@@ -28,7 +28,7 @@ class NormConvDownsample(nn.Module):
         self.conv = nn.Conv2d(dim_in, dim, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = pad_to(self.norm(x), (round_up(x.shape[1], 2), round_up(x.shape[2], 2)))
+        x = fit(self.norm(x), (round_up(x.shape[1], 2), round_up(x.shape[2], 2)))
         return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 

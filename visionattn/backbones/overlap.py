@@ -6,7 +6,8 @@ Shapes: B batch, H W map or image, C channels.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from visionattn.attention.geometry import pad_image
 
 
 class OverlapStem(nn.Module):
@@ -32,7 +33,4 @@ class OverlapStem(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        missing_h, missing_w = -image.shape[2] % self.stride, -image.shape[3] % self.stride
-        if missing_h or missing_w:
-            image = F.pad(image, (0, missing_w, 0, missing_h))
-        return self.norm(self.conv1(image).permute(0, 2, 3, 1))
+        return self.norm(self.conv1(pad_image(image, self.stride)).permute(0, 2, 3, 1))

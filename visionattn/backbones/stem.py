@@ -9,9 +9,8 @@ Shapes: B batch, H W map or image, C channels.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from visionattn.attention.geometry import pad_to, round_up
+from visionattn.attention.geometry import fit, pad_image, round_up
 
 
 class PatchStem(nn.Module):
@@ -32,10 +31,7 @@ class PatchStem(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        pad_h, pad_w = -image.shape[2] % self.stride, -image.shape[3] % self.stride
-        if pad_h or pad_w:
-            image = F.pad(image, (0, pad_w, 0, pad_h))
-        return self.norm(self.conv1(image).permute(0, 2, 3, 1))
+        return self.norm(self.conv1(pad_image(image, self.stride)).permute(0, 2, 3, 1))
 
 
 class ConvStem(nn.Module):
@@ -85,7 +81,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * dim_in, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = pad_to(x, (round_up(x.shape[1], 2), round_up(x.shape[2], 2)))
+        x = fit(x, (round_up(x.shape[1], 2), round_up(x.shape[2], 2)))
         b, h, w, c = x.shape
         cells = x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(cells.reshape(b, h // 2, w // 2, 4 * c)))
