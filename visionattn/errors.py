@@ -26,3 +26,11 @@ class NonFiniteLossError(VisionAttnError):
 
 class CheckpointError(VisionAttnError):
     """A checkpoint that is missing, unsafe to read, or made for another model."""
+
+
+class Interrupted(VisionAttnError):
+    """The run was asked to stop by a signal; its state is saved."""
+
+
+class OutOfMemoryError(VisionAttnError):
+    """A batch does not fit into memory; says which would."""

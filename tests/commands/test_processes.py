@@ -87,18 +87,19 @@ import json
 import torch
 from torch import distributed as dist, multiprocessing
 from visionattn.errors import NonFiniteLossError
-from visionattn.tasks.guard import stop_together
+from visionattn.tasks.guard import StepGuard
 
 
 def work(rank):
     dist.init_process_group("gloo", init_method="tcp://127.0.0.1:29517", rank=rank, world_size=2)
     weight = torch.nn.Parameter(torch.ones(3))
-    before, message = weight.detach().clone(), ""
+    before, message, guard = weight.detach().clone(), "", StepGuard()
     try:
         for step in range(4):
             image = torch.full((1, 3), float("nan") if rank == 1 and step == 2 else 1.0)
             loss = (image * weight).sum()
-            stop_together(loss, image, {"image": image, "id": [f"sample-{rank}"]})
+            guard.see(loss, image, {"image": image, "id": [f"sample-{rank}"]}, [])
+            guard.decide(None, stop=False)
             if step == 1:
                 before = weight.detach().clone()
     except NonFiniteLossError as error:

@@ -17,8 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn import config
 from visionattn.errors import ConfigError
 from visionattn.reports.measure import count_gmacs, count_parameters
+from visionattn.tasks.checkpoints import AtomicCheckpointIO
 from visionattn.tasks.observers import ProgressBar, Stopwatch
+from visionattn.tasks.position import Position, StepSeeds
 from visionattn.tasks.reporting import Observer, observer_of
+from visionattn.tasks.signals import StopSignals
 from visionattn.tasks.task import VisionTask, global_batch
 
 _QUIET = (
@@ -66,20 +69,25 @@ class Run:
         }
 
 
-def build(cfg: DictConfig, run_dir: Path, allow: Sequence[str]) -> Run:
+def build(cfg: DictConfig, run_dir: Path, allow: Sequence[str], goes_on_at: int | None = None) -> Run:
     """Builds task, data module and trainer of a training run; reads no data.
 
     Args:
         cfg: composed ``train.yaml``; ``run_dir`` is filled in.
         run_dir: folder of the run.
         allow: packages of the user's own that targets may name.
+        goes_on_at: the optimizer step at which the run is resumed; None: it begins.
     Raises:
         ConfigError: something does not build; the message names the config key.
     """
     OmegaConf.update(cfg, "run_dir", str(run_dir), force_add=True)
     task = config.instantiate(cfg.task, allow=allow)
     task.config_text = OmegaConf.to_yaml(cfg, resolve=True)
-    callbacks = list((config.instantiate(cfg.callbacks, allow=allow) or {}).values())
+    for name, key in (("csv", "goes_on_at"), ("tensorboard", "purge_step")):
+        if goes_on_at and cfg.logger and cfg.logger.get(name):  # what was logged after that step comes again
+            OmegaConf.update(cfg, f"logger.{name}.{key}", goes_on_at, force_add=True)
+    callbacks = [StepSeeds(cfg.seed), Position(), StopSignals()]
+    callbacks += (config.instantiate(cfg.callbacks, allow=allow) or {}).values()
     return _run(cfg, task, cfg.data, run_dir, allow, callbacks, _loggers(cfg, allow))
 
 
@@ -110,6 +118,7 @@ def _run(
         logger=loggers or False,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,
+        plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run_dir),
     )
     return Run(data, task, config.instantiate(data, allow=allow), trainer, observer, stopwatch)

@@ -11,10 +11,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from visionattn.commands import resume
 from visionattn.commands.build import Run, build
-from visionattn.errors import CheckpointError, ConfigError
+from visionattn.errors import ConfigError
 from visionattn.reports.card import print_results, relative, write_card
 from visionattn.reports.plots import plot_curves
+from visionattn.tasks.checkpoints import LastCheckpoint, newest, set_aside
 from visionattn.weights import read_checkpoint
 
 
@@ -35,27 +37,64 @@ def run(
         VisionAttnError: a mistake of configuration or data, a non-finite loss, an unusable checkpoint.
     """
     seed_everything(cfg.seed, verbose=False)
-    if cfg.ckpt is not None:
-        _check_resumable(cfg.ckpt)
-    parts = build(cfg, run_dir, allow)
+    found, skipped = _checkpoint(cfg, run_dir)
+    if cfg.resume is not None and (results := resume.finished(cfg, run_dir)):
+        Console().print(f"{relative(run_dir)} is finished; nothing to do")
+        return results
+    contents = read_checkpoint(found) if found else {}
+    parts = build(cfg, run_dir, allow, goes_on_at=contents.get("global_step"))
     first = parts.trainer.is_global_zero
     _check_optimizer(parts, cfg)
     facts = {"model": cfg.name, **parts.model_facts(), **parts.batch_facts()}
+    notices = resume.check_resumable(contents, found, cfg, parts.batch) if found else []
     if dry_run:
         if first:
             print_results("dry run: everything builds; no data were read", facts)
         return {}
     if first:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-        Console().print(f"training [bold]{cfg.name}[/bold], {facts['parameters']} parameters, into {relative(run_dir)}")
-        Console().print(f"images per step {facts['images per step']}; learning rate {facts['learning rate']}")
+        _begin(cfg, run_dir, facts)
+        _tell_resumed(contents, found, skipped, notices)
+    del contents
     start = time.perf_counter()
-    parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=cfg.ckpt, weights_only=True)
+    parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=found, weights_only=True)
     results = _results(parts, facts, time.perf_counter() - start)
     if first:
         _report(cfg, parts, run_dir, command, results)
+        resume.write_results(cfg, run_dir, results)
     return results
+
+
+def _checkpoint(cfg: DictConfig, run_dir: Path) -> tuple[Path | None, list[str]]:
+    """What to go on from: ``ckpt``, or the newest whole checkpoint of the run with ``resume=auto``; and what was passed
+    over.
+    """
+    if cfg.resume not in (None, "auto"):
+        raise ConfigError(f"resume is auto or null, got {cfg.resume!r}; a certain checkpoint is given as ckpt=PATH")
+    if cfg.ckpt is not None:
+        return Path(cfg.ckpt), []
+    return newest(run_dir / "checkpoints") if cfg.resume else (None, [])
+
+
+def _begin(cfg: DictConfig, run_dir: Path, facts: dict[str, str]) -> None:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if cfg.resume is None:  # another run may have been here
+        for name in ("metrics.csv", "nonfinite.jsonl", resume.RESULTS):
+            (run_dir / name).unlink(missing_ok=True)
+    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+    Console().print(f"training [bold]{cfg.name}[/bold], {facts['parameters']} parameters, into {relative(run_dir)}")
+    Console().print(f"images per step {facts['images per step']}; learning rate {facts['learning rate']}")
+
+
+def _tell_resumed(contents: dict[str, Any], found: Path | None, skipped: list[str], notices: list[str]) -> None:
+    for line in skipped:
+        Console(stderr=True).print(f"{line}; the one before is taken")
+        set_aside(Path(line.partition(" is damaged")[0]))
+    if found:
+        at = contents["position"]
+        place = f"epoch {at['epoch']}, batch {at['batch']}" if at["batch"] else f"the start of epoch {at['epoch']}"
+        Console().print(f"goes on from {relative(found)}: {place}, step {at['step']}")
+    for notice in notices:
+        Console().print(f"  changed since: {notice}")
 
 
 def _check_optimizer(parts: Run, cfg: DictConfig) -> None:
@@ -67,22 +106,13 @@ def _check_optimizer(parts: Run, cfg: DictConfig) -> None:
         raise ConfigError(f"the optimizer or its schedule does not build from {given}: {error}") from error
 
 
-def _check_resumable(path: str) -> None:
-    missing = {"state_dict", "optimizer_states", "loops", "config"} - read_checkpoint(path).keys()
-    if missing:
-        raise CheckpointError(
-            f"{path} cannot be resumed from: it lacks {', '.join(sorted(missing))}; "
-            "resume from a last.ckpt of `visionattn train`"
-        )
-
-
 def _results(parts: Run, facts: dict[str, str], seconds: float) -> dict[str, Any]:
     trainer, task = parts.trainer, parts.task
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     results: dict[str, Any] = {f"{name} (last epoch)": f"{value:.2f}" for name, value in sorted(metrics.items())}
-    best = _checkpoints(parts).get("best")
-    if best is not None and best.best_model_score is not None:
-        results[f"{task.monitor} (best epoch, chosen on these images)"] = f"{float(best.best_model_score):.2f}"
+    best = _best_score(parts)
+    if best is not None:
+        results[f"{task.monitor} (best epoch, chosen on these images)"] = f"{best:.2f}"
     results |= facts
     results["images/s training"] = f"{parts.stopwatch.rate('train'):,.0f}"
     results["images/s validation"] = f"{parts.stopwatch.rate('val'):,.0f}"
@@ -90,10 +120,22 @@ def _results(parts: Run, facts: dict[str, str], seconds: float) -> dict[str, Any
     return results | metrics
 
 
-def _checkpoints(parts: Run) -> dict[str, ModelCheckpoint]:
+def _checkpoints(parts: Run) -> dict[str, Path]:
     """``best`` (chosen by a metric) and ``last``, as far as the run has them."""
-    callbacks = [c for c in parts.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
-    return {"best" if callback.monitor else "last": callback for callback in callbacks}
+    places = {}
+    for callback in parts.trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+            places["best"] = Path(callback.best_model_path)
+        elif isinstance(callback, LastCheckpoint) and callback.path.exists():
+            places["last"] = callback.path
+    return places
+
+
+def _best_score(parts: Run) -> float | None:
+    for callback in parts.trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
+            return float(callback.best_model_score)
+    return None
 
 
 def _report(cfg: DictConfig, parts: Run, run_dir: Path, command: str, results: dict[str, Any]) -> None:
@@ -112,9 +154,7 @@ def _report(cfg: DictConfig, parts: Run, run_dir: Path, command: str, results: d
         pictures=pictures,
     )
     places = {"run": run_dir, "card": run_dir / "README.md", "pictures": run_dir / "plots"}
-    for which, callback in _checkpoints(parts).items():
-        if callback.best_model_path:
-            places[f"{which} checkpoint"] = Path(callback.best_model_path)
+    places |= {f"{which} checkpoint": path for which, path in _checkpoints(parts).items()}
     print_results(f"{cfg.name}: done", shown, places)
 
 

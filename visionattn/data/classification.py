@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from visionattn.data.dataset import Collate, IndexedDataset, StreamDataset, Transform
 from visionattn.data.finish import Normalise
-from visionattn.data.loading import StreamLoader, indexed_loader
+from visionattn.data.loading import IndexedLoader, StreamLoader
 from visionattn.data.records import Records, Source, StreamRecords, check_labels, fingerprint
 from visionattn.data.sampling import GlobalBatches
 from visionattn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, ImageSize, as_size
@@ -169,7 +169,7 @@ class ClassificationData(LightningDataModule):
         )
         # Workers fetch ahead before Lightning announces the epoch of a resumed run; so the sampler starts with it.
         batches.set_epoch(self._epoch() if training else 0)
-        return indexed_loader(dataset, batches, collate, **self._loading)
+        return IndexedLoader(dataset, batches, collate, **self._loading)
 
     def _stream_loader(
         self, records: StreamRecords, batch_size: int, transform: Transform, collate: Collate

@@ -1,4 +1,8 @@
-"""Data loaders: exact batches for indexed records, timm's sharding for streams."""
+"""Data loaders: exact batches for indexed records, timm's sharding for streams; both go on where a run was cut off.
+
+A position in an epoch is the number of batches given so far. Order and augmentation are functions of (seed, epoch,
+sample) alone, so a position is all the state there is, and it holds for any number of workers.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,13 +12,62 @@ from torch.utils.data import DataLoader
 
 from visionattn.data.dataset import Collate, IndexedDataset, Sample, StreamDataset
 from visionattn.data.sampling import GlobalBatches
+from visionattn.errors import CheckpointError
 
 
-def indexed_loader(dataset: IndexedDataset, batches: GlobalBatches, collate: Collate, **options: Any) -> DataLoader:
-    """A loader over exactly `batches`. Its own generator keeps the main process' random state untouched."""
-    return DataLoader(
-        dataset, batch_sampler=batches, collate_fn=collate, generator=_generator(batches.seed), **_workers(options)
-    )
+class IndexedLoader(DataLoader[Sample]):
+    """A loader over exactly the batches of its :class:`GlobalBatches`. Its own generator keeps the main process' random
+    state untouched.
+    """
+
+    def __init__(self, dataset: IndexedDataset, batches: GlobalBatches, collate: Collate, **options: Any) -> None:
+        generator = _generator(batches.seed)
+        super().__init__(dataset, batch_sampler=batches, collate_fn=collate, generator=generator, **_workers(options))
+        self._batches = batches
+        self._at = (batches.epoch, 0)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        epoch, given = self._batches.epoch, self._batches.start
+        self._at = (epoch, given)
+        for batch in super().__iter__():
+            given += 1
+            self._at = (epoch, given)
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the iteration stands, and what a batch number means."""
+        epoch, given = self._at
+        return {"epoch": epoch, "batch": given, **self._meaning()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next iteration goes on behind the last batch that was given.
+
+        Raises:
+            CheckpointError: the images of a batch over all processes, the data or the seed are not those of the state.
+        """
+        for name, now in self._meaning().items():
+            if state.get(name) != now:
+                raise CheckpointError(
+                    f"the checkpoint lies inside an epoch whose {_NAMES[name]} was {state.get(name)}; now it is {now}. "
+                    "Its batches would not be the same ones. Resume with the same number"
+                )
+        if state["epoch"] == self._batches.epoch:
+            self._batches.resume(state["epoch"], state["batch"])
+
+    def _meaning(self) -> dict[str, int]:
+        batches = self._batches
+        return {
+            "images": batches.batch_size * batches.world_size,
+            "samples": batches.num_samples,
+            "seed": batches.seed,
+        }
+
+
+_NAMES = {
+    "images": "number of images per batch over all processes (data.batch_size times processes)",
+    "samples": "number of training images",
+    "seed": "data.seed",
+}
 
 
 class StreamLoader(DataLoader[Sample]):

@@ -63,6 +63,7 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.epoch = 0
+        self.start = 0
 
     @property
     def sampler(self) -> "GlobalBatches":
@@ -70,9 +71,16 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        """The next iteration is epoch number `epoch`, from its first batch, unless :meth:`resume` says otherwise."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def resume(self, epoch: int, batch: int) -> None:
+        """The next iteration of epoch number `epoch` starts with batch number `batch`."""
+        self.epoch, self.start = epoch, batch
 
     def __len__(self) -> int:
+        """Batches of a whole epoch; one that is resumed yields fewer."""
         group = self.batch_size * self.world_size
         return self.num_samples // group if self.drop_last else -(-self.num_samples // group)
 
@@ -84,7 +92,7 @@ class GlobalBatches(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch = self.epoch
         order = epoch_order(self.num_samples, self.seed, epoch) if self.shuffle else np.arange(self.num_samples)
-        for batch in range(len(self)):
+        for batch in range(self.start, len(self)):
             start, stop = self.global_batch(batch)
             size = stop - start
             first, last = size * self.rank // self.world_size, size * (self.rank + 1) // self.world_size

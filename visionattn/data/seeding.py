@@ -18,6 +18,14 @@ def stable_seed(*parts: int | str, bits: int = 64) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[: bits // 8], "little")
 
 
+def seed_all(*parts: int | str) -> None:
+    """Starts the global generators of Python, numpy and torch (all devices) from `parts`."""
+    seed = stable_seed(*parts)
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+    torch.manual_seed(seed & 0x7FFFFFFFFFFFFFFF)
+
+
 class SampleRandomState:
     """Within the `with` block the three CPU generators start from `parts`; afterwards they are as they were.
 

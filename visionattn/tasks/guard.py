@@ -1,58 +1,154 @@
-"""Stopping all processes together, before the weights change, when one of them has met something it cannot go on
-with.
+"""What the processes of a run must decide together, once per optimizer step and before the weights change: whether a
+loss or a gradient is not finite, whether to stop, how many images could not be read.
+
+One small reduction carries all of it. It comes right before the optimizer's step, when the gradients have just been
+reduced and the processes stand at the same point anyway.
 """
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from visionattn.errors import NonFiniteLossError, VisionAttnError
+from visionattn.errors import ConfigError, NonFiniteLossError
+
+Records = list[tuple[str, str]]
+POLICIES = ("stop", "skip")
+_ADVICE = (
+    "Usual causes: a learning rate that is too high, fp16 overflow (trainer.precision=bf16-mixed helps), broken images"
+)
 
 
-def stop_together(loss: Tensor | None, prediction: Any, batch: dict[str, Any], error: Exception | None = None) -> None:
-    """Raises on every process if any process has a non-finite loss or an error; otherwise returns.
-
-    Call it at the same point on every process, after the forward and before the backward pass: weights and optimizer
-    state are then untouched.
-
-    Args:
-        loss: scalar loss; None where there is only an error to share.
-        prediction: the model's output, to find the samples that are at fault.
-        batch: with ``image`` and ``id``.
-        error: what this process wants to stop for.
-    Raises:
-        NonFiniteLossError: with the ids of the samples, on every process.
-        VisionAttnError: another process' error, by its message.
-    """
-    bad_loss = loss is not None and not bool(torch.isfinite(loss).all())
-    trouble = [int(bad_loss), int(error is not None)]
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        device = loss.device if loss is not None else _collective_device()
-        flags = torch.tensor(trouble, device=device)
-        dist.all_reduce(flags)
-        if flags.any():
-            _raise(_gather(_report(bad_loss, loss, prediction, batch, error)), error)
-    elif any(trouble):
-        _raise([_report(bad_loss, loss, prediction, batch, error)], error)
+def several_processes() -> bool:
+    """Whether there is anybody to agree with."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def _collective_device() -> torch.device:
+def collective_device() -> torch.device:
     """Where the current process group can reduce a tensor: the GPU for NCCL, else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
-def _report(
-    bad_loss: bool, loss: Tensor | None, prediction: Any, batch: dict[str, Any], error: Exception | None
-) -> tuple:
-    """This process' part: (value of the loss, ids of the samples at fault, message of its error)."""
-    if not bad_loss:
-        return None, [], str(error) if error else None
-    assert loss is not None
-    return float(loss.detach().float().mean()), _suspects(prediction, batch), str(error) if error else None
+def gather(part: Any) -> list[Any]:
+    """The parts of all processes, on every process."""
+    if not several_processes():
+        return [part]
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, part)
+    return parts
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is raised on any process. Call it on all of them."""
+    if not several_processes():
+        return flag
+    flags = torch.tensor([int(flag)], device=collective_device())
+    dist.all_reduce(flags)
+    return bool(flags.item())
+
+
+@dataclass
+class Verdict:
+    """What all processes decided, the same on each.
+
+    Attributes:
+        skip: leave the weights as they are in this step.
+        stop: save and leave after this step.
+        unreadable: images that could not be read, first met since the last step, of all processes.
+        incident: what was not finite, for the run's records; empty if nothing was.
+    """
+
+    skip: bool = False
+    stop: bool = False
+    unreadable: Records = field(default_factory=list)
+    incident: dict[str, Any] = field(default_factory=dict)
+
+
+class StepGuard:
+    """Collects what one process meets between two optimizer steps.
+
+    Args:
+        policy: what to do about a loss or gradient that is not finite: ``stop`` raises, ``skip`` leaves this step out
+            on all processes and goes on.
+        patience: skipped steps in a row after which ``skip`` stops too.
+    Raises:
+        ConfigError: there is no such policy.
+    """
+
+    def __init__(self, policy: str = "stop", patience: int = 10) -> None:
+        if policy not in POLICIES:
+            raise ConfigError(f"nonfinite is one of {', '.join(POLICIES)}, got {policy!r}")
+        self.policy, self.patience = policy, patience
+        self.in_a_row = 0
+        self._seen: list[tuple[Tensor, Any, dict[str, Any]]] = []
+        self._unreadable: Records = []
+
+    def see(self, loss: Tensor, prediction: Any, batch: dict[str, Any], unreadable: Records) -> None:
+        """One batch after its forward pass. Costs nothing on the device."""
+        if self._seen:  # gradients are being accumulated; keeping every batch alive would cost memory
+            before, _, names = self._seen[-1]
+            self._seen[-1] = (before, None, {"id": names["id"]})
+        self._seen.append((loss.detach(), prediction, batch))
+        self._unreadable += unreadable
+
+    def decide(self, norm: Tensor | None, stop: bool, overflow_is_normal: bool = False) -> Verdict:
+        """The common verdict on everything seen since the last call. Every process calls it at the same step.
+
+        Args:
+            norm: norm of the gradient; None: not known.
+            stop: whether this process was asked to stop.
+            overflow_is_normal: the gradient is scaled (fp16) and the scaler sees to overflows itself.
+        Raises:
+            NonFiniteLossError: with the ids of the samples, on every process, unless this step is to be skipped.
+        """
+        seen, self._seen = self._seen, []
+        unreadable, self._unreadable = self._unreadable, []
+        if not seen:
+            return Verdict()
+        bad_loss, bad_norm, stopping, news = self._shared(seen, norm, stop, len(unreadable))
+        verdict = Verdict(stop=stopping > 0)
+        if news:
+            verdict.unreadable = [record for part in gather(unreadable) for record in part]
+        if bad_loss or (bad_norm and not overflow_is_normal):
+            verdict.incident = _incident(gather(_report(seen)), bool(bad_loss))
+            self.in_a_row += 1
+            if self.policy == "stop" or self.in_a_row > self.patience:
+                raise _error(verdict.incident, self.in_a_row)
+            verdict.skip = True
+        else:
+            self.in_a_row = 0
+        return verdict
+
+    @staticmethod
+    def _shared(seen: list[Any], norm: Tensor | None, stop: bool, news: int) -> list[float]:
+        """(losses not finite, gradients not finite, processes to stop, unreadable images), over all processes."""
+        losses = torch.stack([loss.float().mean() for loss, _, _ in seen])
+        bad_norm = torch.zeros((), dtype=torch.bool) if norm is None else ~torch.isfinite(norm)
+        if not several_processes():
+            finite = bool(torch.isfinite(losses).all())
+            return [float(not finite), float(bad_norm), float(stop), float(news)]
+        facts = torch.tensor([0.0, 0.0, float(stop), float(news)], device=losses.device)
+        facts[0], facts[1] = (~torch.isfinite(losses)).sum(), bad_norm.to(losses.device)
+        dist.all_reduce(facts)
+        return facts.tolist()
+
+
+def _report(seen: list[tuple[Tensor, Any, dict[str, Any]]]) -> dict[str, Any]:
+    """This process' part: its losses, the ids at fault, and all ids."""
+    losses = [float(loss.float().mean()) for loss, _, _ in seen]
+    bad = [entry for entry, loss in zip(seen, losses, strict=True) if loss - loss != 0]  # infinite or not a number
+    return {
+        "losses": losses,
+        "at_fault": [name for _, prediction, batch in bad for name in _suspects(prediction, batch)],
+        "ids": [name for _, _, batch in seen for name in batch["id"]],
+    }
 
 
 def _suspects(prediction: Any, batch: dict[str, Any]) -> list[str]:
@@ -64,20 +160,44 @@ def _suspects(prediction: Any, batch: dict[str, Any]) -> list[str]:
     return [name for name, ok in zip(batch["id"], fine.tolist(), strict=True) if not ok] or list(batch["id"])
 
 
-def _gather(report: tuple) -> list[tuple]:
-    reports: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(reports, report)
-    return reports
+def _incident(reports: list[dict[str, Any]], bad_loss: bool) -> dict[str, Any]:
+    losses = [loss for report in reports for loss in report["losses"]]
+    wrong = [loss for loss in losses if loss - loss != 0]
+    return {
+        "what": f"the loss is {wrong[0]}" if bad_loss else "the gradient is not finite, though the loss is",
+        "losses": [report["losses"] for report in reports],
+        "samples": [name for report in reports for name in (report["at_fault"] if bad_loss else report["ids"])],
+    }
 
 
-def _raise(reports: list[tuple], error: Exception | None) -> None:
-    values = [value for value, _, _ in reports if value is not None]
-    if values:
-        ids = [name for _, names, _ in reports for name in names]
-        shown = ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
-        raise NonFiniteLossError(
-            f"the loss is {values[0]}; training stopped before the weights changed. Samples of the batch: {shown}. "
-            "Usual causes: a learning rate that is too high, fp16 overflow (trainer.precision=bf16-mixed helps), "
-            "broken images"
-        )
-    raise error or VisionAttnError(next(message for _, _, message in reports if message))
+def _error(incident: dict[str, Any], in_a_row: int) -> NonFiniteLossError:
+    names = incident["samples"]
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    again = f" in {in_a_row} steps in a row" if in_a_row > 1 else ""
+    return NonFiniteLossError(
+        f"{incident['what']}{again}; training stopped before the weights changed. Samples of the batch: {shown}. "
+        + _ADVICE
+    )
+
+
+def gradient_norm(parameters: list[Tensor]) -> Tensor | None:
+    """2-norm of all gradients together; None where there are none."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return None
+    norm = torch.nn.utils.get_total_norm(gradients)
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+
+
+def record_incident(trainer: Any, incident: dict[str, Any]) -> None:
+    """Appends what was not finite to ``nonfinite.jsonl`` in the run's folder, and says so; on the first process."""
+    if not trainer.is_global_zero:
+        return
+    path = Path(trainer.default_root_dir) / "nonfinite.jsonl"
+    line = {"epoch": trainer.current_epoch, "step": trainer.global_step, **incident}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(
+        f"visionattn: step {trainer.global_step}: {incident['what']}; the step was skipped. Samples: {path}",
+        file=sys.stderr,
+    )

@@ -97,6 +97,9 @@ class Stopwatch(Callback):
         """Images per second in ``train`` or ``val``; 0 before the first batch."""
         return self.images[phase] / self.seconds[phase] if self.images[phase] else 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = time.perf_counter()  # a run that goes on inside an epoch does not start that one
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()
 

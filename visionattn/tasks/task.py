@@ -19,7 +19,8 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, MetricCollection
 
 from visionattn.errors import UnreadableImagesError
-from visionattn.tasks.guard import stop_together
+from visionattn.tasks import memory
+from visionattn.tasks.guard import Records, StepGuard, gather, gradient_norm, record_incident
 from visionattn.tasks.parameters import parameter_groups
 from visionattn.tasks.scaling import LearningRateScaling
 
@@ -54,6 +55,8 @@ class VisionTask(LightningModule):
         channels_last: convolutions' memory format for images and weights.
         compile: compile the backbone with ``torch.compile``.
         grad_checkpointing: recompute activations in the backward pass.
+        nonfinite: what to do about a loss or gradient that is not finite: ``stop``, or ``skip`` the step on all
+            processes; both leave the weights as they are.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class VisionTask(LightningModule):
         channels_last: bool = False,
         compile: bool = False,
         grad_checkpointing: bool = False,
+        nonfinite: str = "stop",
     ):
         super().__init__()
         self.backbone: Any = backbone
@@ -85,7 +89,9 @@ class VisionTask(LightningModule):
         self.channels_last, self._compile = channels_last, compile
         self._features: Callable[..., Any] = backbone.forward_intermediates
         self.config_text, self.class_facts = "", dict[str, Any]()
-        self._unreadable: UnreadableImagesError | None = None
+        self.guard, self.stop_asked, self.stop_agreed = StepGuard(nonfinite), False, False
+        self._batch: Batch = {}
+        self._unreadable: Records = []
         if grad_checkpointing:
             backbone.set_grad_checkpointing(True)
         if layer_decay is not None and not hasattr(backbone, "layer_of"):
@@ -107,13 +113,45 @@ class VisionTask(LightningModule):
             self._features = torch.compile(self.backbone.forward_intermediates)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        output = self.step(batch)
-        stop_together(output.loss, output.prediction, batch, self._budget_error(batch, "train"))
+        self._batch = batch
+        with memory.explained(self._try_batch, len(batch["id"])):
+            output = self.step(batch)
+        self.guard.see(output.loss, output.prediction, batch, self._news(batch, "train"))
         self.log("train/loss", output.loss.detach(), prog_bar=True, batch_size=len(batch["id"]))
         return output.loss
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        with memory.explained(self._try_batch, len(self._batch["id"]), release=loss.detach_):
+            super().backward(loss, *args, **kwargs)
+        self._batch = {}
+
+    def _try_batch(self, size: int) -> None:
+        loss = self.step(memory.head_of(self._batch, size)).loss
+        memory.gradients(loss, list(self.parameters()))
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """The last moment before the weights change: the processes decide together, then the gradient is clipped."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = gradient_norm(parameters)
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        verdict = self.guard.decide(norm, self.stop_asked, overflow_is_normal=scaled)
+        self.stop_agreed = verdict.stop
+        self._count_unreadable(verdict.unreadable, "train")
+        if verdict.incident:
+            record_incident(self.trainer, verdict.incident)
+        if verdict.skip:
+            for parameter in parameters:
+                parameter.grad = None  # an optimizer passes over parameters without one
+        elif gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            if norm is not None:
+                nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        elif gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
-        self._unreadable = self._budget_error(batch, "val") or self._unreadable
+        self._unreadable += self._news(batch, "val")
         if not batch["id"]:
             return None
         output = self.step(batch)
@@ -122,10 +160,10 @@ class VisionTask(LightningModule):
         return output
 
     def on_validation_epoch_start(self) -> None:
-        self._unreadable = None
+        self._unreadable = []
 
     def on_validation_epoch_end(self) -> None:
-        stop_together(None, None, {"id": []}, self._unreadable)
+        self._count_unreadable([record for part in gather(self._unreadable) for record in part], "val")
         self.log("val/loss", self.val_loss.compute(), prog_bar=True)
         for name, value in self.metrics.compute().items():
             self.log(f"val/{name}", value, prog_bar=True)
@@ -170,16 +208,35 @@ class VisionTask(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"], checkpoint["class_facts"] = self.config_text, self.class_facts
+        checkpoint["images_per_step"] = global_batch(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        checkpoint["unreadable"] = {split: dict(data.budget(split).records) for split in ("train", "val")}
 
-    def _budget_error(self, batch: Batch, split: str) -> UnreadableImagesError | None:
-        """Counts the unreadable images of a batch; the error if there are now too many."""
-        records = batch.get("unreadable")
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        for split, records in checkpoint.get("unreadable", {}).items():
+            data.budget(split).records.update(records)
+
+    def _news(self, batch: Batch, split: str) -> Records:
+        """The unreadable images of a batch that were not known yet."""
+        if not batch.get("unreadable"):
+            return []
+        known = self.trainer.datamodule.budget(split).records  # type: ignore[attr-defined]
+        return [(name, reason) for name, reason in batch["unreadable"] if name not in known]
+
+    def _count_unreadable(self, records: Records, split: str) -> None:
+        """Counts what any process met, the same on all of them.
+
+        Raises:
+            UnreadableImagesError: there are now too many.
+        """
         if not records:
-            return None
+            return
         budget = self.trainer.datamodule.budget(split)  # type: ignore[attr-defined]
         with budget.deferred():
             budget.add(records)
-        return UnreadableImagesError(budget.summary()) if budget.exceeded else None
+        if budget.exceeded:
+            raise UnreadableImagesError(budget.summary())
 
 
 def global_batch(trainer: Any, data: Any) -> int:
