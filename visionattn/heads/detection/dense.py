@@ -1,0 +1,142 @@
+"""One-stage detectors: RetinaNet and FCOS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.fcos import FCOSHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNetHead
+
+from visionattn.heads.detection.detector import Detections, Detector, Targets, check_finite
+from visionattn.heads.detection.pyramid import Pyramid
+from visionattn.heads.features import FeatureInfo
+
+_PYRAMID = partial(Pyramid, extra="p6p7", skip=1)
+
+
+class _Channels(nn.Module):
+    """What torchvision's detectors want to be built on: something that names its channels. It is never called."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.out_channels = channels
+
+
+class _Dense(Detector):
+    """What both have in common: the layers run on every level, the losses and the selection are torchvision's."""
+
+    pyramid: Pyramid
+    detector: RetinaNet | FCOS
+
+    def _layers(self, features: Sequence[Tensor], images: ImageList) -> tuple[dict[str, Tensor], list[Tensor], list]:
+        maps = list(self.pyramid(features).values())
+        detector = self.detector
+        per_place = detector.anchor_generator.num_anchors_per_location()[0]
+        counts = [x.shape[2] * x.shape[3] * per_place for x in maps]
+        return detector.head(maps), detector.anchor_generator(images, maps), counts
+
+    def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
+        outputs, anchors, counts = self._layers(features, images)
+        check_finite("class scores and boxes", *outputs.values())
+        split = {name: list(x.split(counts, dim=1)) for name, x in outputs.items()}
+        anchors_per_level = [list(a.split(counts)) for a in anchors]
+        return self.detector.postprocess_detections(split, anchors_per_level, images.image_sizes)
+
+
+class RetinaNetDetector(_Dense):
+    """RetinaNet (Lin et al. 2017, arXiv 1708.02002), torchvision's layers, losses and selection.
+
+    Args:
+        feature_info: what the backbone says of its maps.
+        num_classes: classes K.
+        pyramid: called as ``pyramid(feature_info)``; by default levels of stride 8 to 128.
+        anchor_scale: side of the smallest anchor of a level in units of its stride.
+        topk: candidates per level before suppression.
+        score_threshold: detections below it are left out.
+        nms_threshold: overlap above which the weaker one of two of a class is dropped.
+        per_image: detections per image at most.
+    """
+
+    def __init__(
+        self,
+        feature_info: FeatureInfo,
+        num_classes: int,
+        *,
+        pyramid: Callable[..., Pyramid] = _PYRAMID,
+        anchor_scale: float = 4,
+        topk: int = 1000,
+        score_threshold: float = 0.05,
+        nms_threshold: float = 0.5,
+        per_image: int = 100,
+    ):
+        super().__init__()
+        self.pyramid = pyramid(feature_info)
+        sizes = [[anchor_scale * stride * 2 ** (i / 3) for i in range(3)] for stride in self.pyramid.strides]
+        anchors = AnchorGenerator(tuple(tuple(map(int, level)) for level in sizes), ((0.5, 1.0, 2.0),) * len(sizes))
+        self.detector = RetinaNet(
+            _Channels(self.pyramid.channels),
+            num_classes,
+            anchor_generator=anchors,
+            head=RetinaNetHead(self.pyramid.channels, anchors.num_anchors_per_location()[0], num_classes),
+            topk_candidates=topk,
+            score_thresh=score_threshold,
+            nms_thresh=nms_threshold,
+            detections_per_img=per_image,
+        )
+
+    def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
+        outputs, anchors, _ = self._layers(features, images)
+        losses = self.detector.compute_loss([dict(t) for t in targets], outputs, anchors)
+        return {f"loss_{name}": loss for name, loss in losses.items()}
+
+
+class FCOSDetector(_Dense):
+    """FCOS (Tian et al. 2019, arXiv 1904.01355), torchvision's layers, losses and selection.
+
+    Args:
+        feature_info: what the backbone says of its maps.
+        num_classes: classes K.
+        pyramid: called as ``pyramid(feature_info)``; by default levels of stride 8 to 128.
+        topk: candidates per level before suppression.
+        score_threshold: detections below it are left out.
+        nms_threshold: overlap above which the weaker one of two of a class is dropped.
+        per_image: detections per image at most.
+    """
+
+    def __init__(
+        self,
+        feature_info: FeatureInfo,
+        num_classes: int,
+        *,
+        pyramid: Callable[..., Pyramid] = _PYRAMID,
+        topk: int = 1000,
+        score_threshold: float = 0.2,
+        nms_threshold: float = 0.6,
+        per_image: int = 100,
+    ):
+        super().__init__()
+        self.pyramid = pyramid(feature_info)
+        anchors = AnchorGenerator(
+            tuple((stride,) for stride in self.pyramid.strides), ((1.0,),) * len(self.pyramid.strides)
+        )
+        self.detector = FCOS(
+            _Channels(self.pyramid.channels),
+            num_classes,
+            anchor_generator=anchors,
+            head=FCOSHead(self.pyramid.channels, 1, num_classes),
+            topk_candidates=topk,
+            score_thresh=score_threshold,
+            nms_thresh=nms_threshold,
+            detections_per_img=per_image,
+        )
+
+    def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
+        outputs, anchors, counts = self._layers(features, images)
+        losses = self.detector.compute_loss([dict(t) for t in targets], outputs, anchors, counts)
+        return {f"loss_{name}": torch.as_tensor(loss) for name, loss in losses.items()}

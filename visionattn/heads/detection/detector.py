@@ -1,0 +1,76 @@
+"""What all detectors promise: losses in training, detections otherwise.
+
+Shapes: B batch, N objects of an image, H W padded images, C channels.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+
+from visionattn.errors import NonFiniteLossError
+
+Targets = Sequence[Mapping[str, Tensor]]
+"""Of every image: ``boxes`` float (N, 4) as x1 y1 x2 y2 in pixels of the padded image, ``labels`` int64 (N,) in
+0..K-1, and where masks are learnt ``masks`` uint8 (N, H, W). N may be 0."""
+
+Detections = list[dict[str, Tensor]]
+"""Of every image: ``boxes`` float (N, 4), ``scores`` float (N,), ``labels`` int64 (N,) in 0..K-1, the highest score
+first; with masks ``masks`` float (N, 1, 28, 28), the probabilities inside the boxes."""
+
+
+class Detector(nn.Module):
+    """Base of the detectors.
+
+    Attributes:
+        has_masks: whether it learns and gives masks.
+    """
+
+    has_masks = False
+
+    def forward(
+        self, features: Sequence[Tensor], images: ImageList, targets: Targets | None = None
+    ) -> dict[str, Tensor] | Detections:
+        """Losses by name in training, detections otherwise.
+
+        Args:
+            features: the backbone's maps.
+            images: padded batch ``(B, 3, H, W)`` and the (height, width) of each image in it.
+            targets: needed in training.
+        Raises:
+            ValueError: no targets in training, or maps that are not what ``feature_info`` says.
+            NonFiniteLossError: what the layers say is not finite, outside training.
+        """
+        if not self.training:
+            return self.detect(features, images)
+        if targets is None:
+            raise ValueError("a detector in training needs targets")
+        return self.losses(features, images, targets)
+
+    @abstractmethod
+    def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
+        """Losses by name; their sum is minimised."""
+
+    @abstractmethod
+    def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
+        """What is in the images."""
+
+
+def check_finite(what: str, *tensors: Tensor) -> None:
+    """Outside training a NaN would only look like an image without objects; here it gets a name.
+
+    Raises:
+        NonFiniteLossError: some value is NaN or infinite.
+    """
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        raise NonFiniteLossError(f"the {what} of the detector are not finite: broken weights, or a broken image")
+
+
+def shifted(targets: Targets, by: int) -> list[dict[str, Any]]:
+    """The targets with ``by`` added to the labels: torchvision's R-CNN keeps 0 for the background."""
+    return [{**target, "labels": target["labels"] + by} for target in targets]

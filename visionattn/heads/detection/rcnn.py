@@ -1,0 +1,59 @@
+"""Faster R-CNN and Mask R-CNN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
+
+from visionattn.heads.detection.detector import Detections, Detector, Targets, shifted
+from visionattn.heads.detection.proposals import ProposalNetwork
+from visionattn.heads.detection.pyramid import Pyramid
+from visionattn.heads.detection.regions import RegionHeads
+from visionattn.heads.features import FeatureInfo
+
+
+class RCNN(Detector):
+    """Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid (Lin et al. 2017, arXiv 1612.03144), and
+    with masks Mask R-CNN (He et al. 2017, arXiv 1703.06870).
+
+    With torchvision's ResNet-50 and its weights the detections are those of ``maskrcnn_resnet50_fpn``, bit by bit.
+    The papers' Mask R-CNN of mmdetection differs in two losses: L1 instead of smooth L1 with beta 1/9 for boxes.
+
+    Args:
+        feature_info: what the backbone says of its maps.
+        num_classes: classes K, without the background.
+        masks: Mask R-CNN; without, Faster R-CNN.
+        pyramid: called as ``pyramid(feature_info)``.
+        proposals: called as ``proposals(channels, strides)``.
+        regions: called as ``regions(channels, num_maps, num_classes, masks=)``.
+    """
+
+    def __init__(
+        self,
+        feature_info: FeatureInfo,
+        num_classes: int,
+        *,
+        masks: bool = True,
+        pyramid: Callable[..., Pyramid] = Pyramid,
+        proposals: Callable[..., ProposalNetwork] = ProposalNetwork,
+        regions: Callable[..., RegionHeads] = RegionHeads,
+    ):
+        super().__init__()
+        self.has_masks = masks
+        self.pyramid = pyramid(feature_info)
+        self.rpn = proposals(self.pyramid.channels, self.pyramid.strides)
+        self.roi_heads = regions(self.pyramid.channels, self.pyramid.num_maps, num_classes, masks=masks)
+
+    def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
+        targets = shifted(targets, 1)
+        maps = self.pyramid(features)
+        proposals, losses = self.rpn(images, maps, targets)
+        return losses | self.roi_heads(maps, proposals, images.image_sizes, targets)[1]
+
+    def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
+        maps = self.pyramid(features)
+        proposals, _ = self.rpn(images, maps)
+        found, _ = self.roi_heads(maps, proposals, images.image_sizes)
+        return shifted(found, -1)

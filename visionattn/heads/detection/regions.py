@@ -1,0 +1,112 @@
+"""What is said of every proposal: class, box, mask."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import MultiScaleRoIAlign
+
+from visionattn.heads.detection.detector import check_finite
+
+BOX_HEADS = ("2fc", "4conv1fc")
+
+
+class RegionHeads(RoIHeads):
+    """Box and mask branches of Mask R-CNN (He et al. 2017, arXiv 1703.06870), torchvision's.
+
+    Args:
+        channels: of the pyramid.
+        num_maps: the pyramid's levels that regions are taken from (the finest ones).
+        num_classes: classes K, without the background.
+        masks: with a mask branch.
+        box_head: ``2fc``, or ``4conv1fc`` with batch norms (Wu and He 2018, arXiv 1803.08494), which the backbone
+            papers put into Cascade R-CNN.
+        width: of the fully connected layers.
+        mask_channels: of the mask branch's four convolutions.
+        sampled: proposals per image that the loss is taken over, a quarter of them objects at most.
+        overlap: IoU from which a proposal counts as an object.
+        box_weights: factors on the offsets (x, y, width, height).
+        class_agnostic: one box for all classes, as in Cascade R-CNN.
+        score_threshold: detections below it are left out.
+        nms_threshold: overlap above which the weaker one of two of a class is dropped.
+        per_image: detections per image at most.
+    Raises:
+        ValueError: an unknown ``box_head``.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_maps: int,
+        num_classes: int,
+        *,
+        masks: bool = True,
+        box_head: str = "2fc",
+        width: int = 1024,
+        mask_channels: int = 256,
+        sampled: int = 512,
+        overlap: float = 0.5,
+        box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
+        class_agnostic: bool = False,
+        score_threshold: float = 0.05,
+        nms_threshold: float = 0.5,
+        per_image: int = 100,
+    ):
+        if box_head not in BOX_HEADS:
+            raise ValueError(f"box_head is one of {', '.join(BOX_HEADS)}, got {box_head!r}")
+        levels = [str(i) for i in range(num_maps)]
+        head: nn.Module
+        if box_head == "2fc":
+            head = TwoMLPHead(channels * 7 * 7, width)
+        else:
+            head = FastRCNNConvFCHead((channels, 7, 7), [channels] * 4, [width], norm_layer=nn.BatchNorm2d)
+        mask_parts = {}
+        if masks:
+            mask_parts = {
+                "mask_roi_pool": MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+                "mask_head": MaskRCNNHeads(channels, (mask_channels,) * 4, 1),
+                "mask_predictor": MaskRCNNPredictor(mask_channels, mask_channels, num_classes + 1),
+            }
+        super().__init__(
+            MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+            head,
+            AgnosticPredictor(width, num_classes + 1) if class_agnostic else FastRCNNPredictor(width, num_classes + 1),
+            fg_iou_thresh=overlap,
+            bg_iou_thresh=overlap,
+            batch_size_per_image=sampled,
+            positive_fraction=0.25,
+            bbox_reg_weights=tuple(box_weights),
+            score_thresh=score_threshold,
+            nms_thresh=nms_threshold,
+            detections_per_img=per_image,
+            **mask_parts,
+        )
+
+    def postprocess_detections(
+        self,
+        class_logits: Tensor,
+        box_regression: Tensor,
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """torchvision's, after a look for values that are not finite."""
+        check_finite("class scores and boxes", class_logits, box_regression)
+        return super().postprocess_detections(class_logits, box_regression, proposals, image_shapes)
+
+
+class AgnosticPredictor(nn.Module):
+    """Class scores, and one box for all classes.
+
+    Shape:
+        ``(N, width) -> (N, num_classes), (N, 4)``
+    """
+
+    def __init__(self, width: int, num_classes: int):
+        super().__init__()
+        self.cls_score = nn.Linear(width, num_classes)
+        self.bbox_pred = nn.Linear(width, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.cls_score(x), self.bbox_pred(x)
