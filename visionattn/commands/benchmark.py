@@ -11,9 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn.errors import ConfigError
 from visionattn.kernels.bench import run_kernels, simulate
 from visionattn.reports.card import print_results
+from visionattn.reports.loading import run_loading
 from visionattn.reports.speed import run_backbones
 
-MEASUREMENTS: dict[str, Callable[..., Any]] = {"kernels": run_kernels, "simulate": simulate, "backbones": run_backbones}
+MEASUREMENTS: dict[str, Callable[..., Any]] = {
+    "kernels": run_kernels,
+    "simulate": simulate,
+    "backbones": run_backbones,
+    "loading": run_loading,
+}
 _OWN = ("measure", "run_dir", "subject")
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from PIL import Image
 from timm.data import auto_augment, create_transform
@@ -68,7 +69,7 @@ class TrainTransform:
         composed = create_transform(
             (3, *self.size), is_training=True, mean=tuple(mean), std=tuple(std), normalize=False, **options
         )
-        _mend_posterize(composed)
+        mend_posterize(composed)
         self._steps = composed.transforms if first is None else [first, *composed.transforms]
         if decoder == "torchvision":
             self._steps = _on_tensors(self._steps)
@@ -106,11 +107,11 @@ def _on_tensors(steps: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]
     """timm's steps with its crop and the flips on tensors, and Pillow pictures where a later step wants them."""
     if not (type(steps[0]) is RandomResizedCropAndInterpolation and _TensorCrop.can(steps[0])):
         return [_to_picture, *steps]
-    changed: list[Callable[..., Any]] = [_TensorCrop(steps[0])]
-    rest = list(steps[1:])
+    flips, rest = [], list(steps[1:])
     while rest and isinstance(rest[0], (RandomHorizontalFlip, RandomVerticalFlip)):
-        changed.append(rest.pop(0))
-    return changed + ([] if all(isinstance(step, MaybePILToTensor) for step in rest) else [_to_picture]) + rest
+        flips.append(rest.pop(0))
+    picture = [] if all(isinstance(step, MaybePILToTensor) for step in rest) else [_to_picture]
+    return [_TensorCrop(steps[0]), *flips, *picture, *rest]
 
 
 class _TensorCrop:
@@ -136,19 +137,20 @@ class _TensorCrop:
         choices = self._choices(self._crop)
         mode = random.choice(choices) if len(choices) > 1 else choices[0]  # timm draws only where there is a choice
         part = pixels[None, :, top : top + height, left : left + width]
+        part = part.contiguous(memory_format=torch.channels_last)  # Pillow's own layout, and the fast one for torch
         return interpolate(part, self._crop.size, mode=self._MODES[mode], antialias=True)[0]
 
 
 def _to_picture(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
-    return Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
 
 
 _DECODERS = {"pillow": decode_rgb, "torchvision": decode_fast}
 
 
-def _mend_posterize(transform: Any) -> None:
+def mend_posterize(transform: Any) -> None:
     """Replaces the posterize step inside a composed transform, in place, where timm's own one can fail.
 
     At full strength timm's automatic augmentations keep 0 bits of each channel: black. Pillow 13 refuses 0 bits, which
