@@ -24,7 +24,10 @@ def test_kernels_dry_run_shows_its_arguments(capsys):
 
 @pytest.mark.parametrize(
     ("words", "answer"),
-    [([], "needs a word that says what, one of: backbones, kernels, loading, simulate"), (["kernel"], "did you mean kernels?")],
+    [
+        ([], "needs a word that says what, one of: backbones, kernels, loading, simulate"),
+        (["kernel"], "did you mean kernels?"),
+    ],
 )
 def test_what_to_benchmark_must_be_said(words, answer, capsys):
     assert main(["benchmark", *words]) == 2
