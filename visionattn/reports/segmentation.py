@@ -52,10 +52,9 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[str, Sequence[int]
 
 def palette_image(classes: np.ndarray, palette: np.ndarray) -> Image.Image:
     """Classes as an 8-bit PNG that shows its colours: the stored number is the class."""
-    image = Image.fromarray(classes.astype(np.uint8), mode=None)
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
-    image = image.convert("L")
+    image = Image.fromarray(classes.astype(np.uint8))
     image.putpalette(table.reshape(-1).tolist())
     return image
 
@@ -116,6 +115,28 @@ def plot_comparison(
             seen |= np.bincount(classes.reshape(-1), minlength=256)[: len(names)] > 0
     _legend(figure, names, palette, seen)
     figure.savefig(output, dpi=110)
+
+
+def plot_class_iou(names: Sequence[str], iou: np.ndarray, mean: float, output: Path) -> None:
+    """Bars of the IoU of every class in percent, sorted; classes that do not occur are left out.
+
+    Args:
+        names: of the classes.
+        iou: (K,), NaN for classes without one.
+        mean: of those that have one.
+        output: the file.
+    """
+    order = [int(k) for k in np.argsort(-iou, kind="stable") if not np.isnan(iou[k])]
+    figure = Figure(figsize=(max(7.0, 0.19 * len(order) + 2), 4.4), layout="constrained")
+    axes = figure.subplots()
+    place = np.arange(len(order))
+    axes.bar(place, iou[order], color=_BLUE, width=0.75)
+    axes.axhline(mean, color=_ORANGE, linewidth=1.2)
+    axes.annotate(f"mIoU {mean:.2f}", (len(order) - 0.5, mean), ha="right", va="bottom", color=_ORANGE)
+    axes.set_xticks(place, [names[k] for k in order], rotation=90, fontsize=7 if len(order) < 60 else 5)
+    axes.set(ylabel="IoU (%)", ylim=(0, 100), xlim=(-0.8, len(order) - 0.2))
+    axes.grid(axis="y", alpha=0.25)
+    figure.savefig(output, dpi=120)
 
 
 def _legend(figure: Figure, names: Sequence[str], palette: np.ndarray, seen: np.ndarray) -> None:

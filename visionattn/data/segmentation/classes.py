@@ -1,7 +1,7 @@
 """Names, numbers and colours of a data set's classes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,12 +16,14 @@ class ClassList:
 
     names: what they are called. numbers: what stands for each in the mask files. palette: uint8 (K, 3) colours.
     shares: share of the labelled pixels that each has in the published data, float (K,); None: not known.
+    images: split -> in how many of its published images each occurs, int (K,).
     """
 
     names: list[str]
     numbers: list[int]
     palette: np.ndarray
     shares: np.ndarray | None = None
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def packaged(name: str) -> ClassList:
@@ -47,12 +49,13 @@ def read_object_info(path: Path) -> ClassList:
     try:
         rows = [line.split("\t") for line in lines[1:] if line.strip()]
         numbers, shares = [int(row[0]) for row in rows], np.array([float(row[1]) for row in rows])
+        images = {split: np.array([int(row[c]) for row in rows]) for split, c in (("train", 2), ("val", 3))}
         names = [row[4].split(",")[0].strip() for row in rows]
     except (IndexError, ValueError) as error:
         raise DataError(f"{path} is not ADE20K's table of classes (Idx, Ratio, Train, Val, Name): {error}") from None
     if numbers != list(range(1, len(numbers) + 1)):
         raise DataError(f"{path} numbers its classes {numbers[:5]}..., expected 1, 2, 3, ...")
-    return ClassList(names, numbers, default_palette(len(names)), shares)
+    return ClassList(names, numbers, default_palette(len(names)), shares, images)
 
 
 def default_palette(count: int) -> np.ndarray:

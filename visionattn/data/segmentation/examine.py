@@ -7,7 +7,7 @@ import numpy as np
 
 from visionattn.data.decode import decode_rgb
 from visionattn.data.doctor import Report
-from visionattn.data.segmentation.labels import IGNORE, LabelError, shift_of
+from visionattn.data.segmentation.labels import IGNORE, LabelError, shift_of, shift_of_counts
 from visionattn.data.segmentation.sources import MaskRecords, MaskSource
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
@@ -96,13 +96,17 @@ def _judge(records: MaskRecords, tally: _Tally, split: str, report: Report) -> N
     names, expected = records.class_names, records.classes.shares
     if not tally.masks:
         return
-    if expected is not None and (shift := shift_of(tally.shares, expected)):
+    published = records.classes.images.get(split)
+    shift = 0 if expected is None else shift_of(tally.shares, expected)
+    if published is not None and report.limit is None:
+        shift = shift_of_counts(tally.images, published) or shift
+        other = int((tally.images != published).sum())
+        if other and not shift:
+            report.warning(split, "not the published split", f"{other} classes occur in another number of images")
+    if shift:
         most = names[int(tally.pixels.argmax())]
-        report.error(
-            split,
-            "labels look shifted",
-            f"by {shift:+d} against the published shares of the classes; the most frequent label reads {most!r}",
-        )
+        what = f"by {shift:+d} against what is published of the classes; the most frequent label reads {most!r}"
+        report.error(split, "labels look shifted", what)
     absent = [name for name, count in zip(names, tally.pixels, strict=True) if not count]
     if absent and report.limit is None:
         shown = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")

@@ -119,6 +119,17 @@ def shift_of(measured: np.ndarray, expected: np.ndarray, farthest: int = 2) -> i
     return best if misfits[0] > 0.03 and misfits[best] < 0.6 * misfits[0] else 0
 
 
+def shift_of_counts(measured: np.ndarray, published: np.ndarray, farthest: int = 2) -> int:
+    """As :func:`shift_of`, decided by exact counts: in how many images of a whole split each class occurs, int (K,)."""
+    count = len(published)
+    agree = {}
+    for shift in range(-farthest, farthest + 1):
+        places = np.arange(max(0, -shift), min(count, count - shift))
+        agree[shift] = float((measured[places + shift] == published[places]).mean()) if len(places) else 0.0
+    best = max(agree, key=lambda shift: agree[shift])
+    return best if agree[0] < 0.5 and agree[best] > 0.8 else 0
+
+
 def _misfit(measured: np.ndarray, expected: np.ndarray, shift: int) -> float:
     """Relative entropy of what the moved shares have in common with the expected ones."""
     count = len(expected)

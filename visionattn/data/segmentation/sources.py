@@ -81,8 +81,8 @@ class Place:
 
 
 class MaskSource:
-    """Pictures and masks below `root`. A layout says where (`places`, of train and val; the first that exists counts), which
-    classes there are (`classes`), and what else a mask may hold (`ignored`).
+    """Pictures and masks below `root`. A layout says where (`places` of train and val; the first that exists counts),
+    which classes there are (`classes`), and what else a mask may hold (`ignored`).
 
     Reading raises DataError where the folders are missing or a picture has no mask, naming it.
     """
