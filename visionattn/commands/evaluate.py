@@ -47,7 +47,7 @@ def run(
     subject = _subject(cfg, allow)
     parts = build_evaluation(cfg, subject.task, subject.data, run_dir, allow)
     _check_classes(subject.task, parts.data)
-    facts = {**subject.origin, **parts.model_facts(), "protocol": _in_words(parts)}
+    facts = {**subject.origin, **parts.model_facts(), "protocol": _in_words(_protocol(parts))}
     if dry_run:
         if parts.trainer.is_global_zero:
             print_results("dry run: everything builds; no data were read", facts)
@@ -76,7 +76,7 @@ def _subject(cfg: DictConfig, allow: tuple[str, ...]) -> Subject:
                 cfg.data.num_classes = task.num_classes
         origin = {"backbone": str(cfg.backbone_name), "weights": str(cfg.weights)}
         return Subject(task, _data_config(cfg, cfg, protocol), origin)
-    restored, trained = restore(cfg.ckpt, allow)
+    restored, trained = restore(cfg.ckpt, allow, cfg.task)
     own = cfg.get("data") is None
     protocol = {} if own else protocol_of_run(trained.data)
     return Subject(restored, _data_config(cfg, trained if own else cfg, protocol), {"checkpoint": str(cfg.ckpt)})
@@ -120,7 +120,7 @@ def _result(cfg: DictConfig, parts: Run, subject: Subject, command: str) -> dict
         "classes": len(getattr(records, "class_subset", None) or range(data.num_classes)),  # type: ignore[attr-defined]
         "ids_sha256": provenance.hash_ids(ids),
         "unreadable": data.budget("val").as_dict(),  # type: ignore[attr-defined]
-        "protocol": data.describe_evaluation(),  # type: ignore[attr-defined]
+        "protocol": _protocol(parts),
         "checkpoint": _checkpoint(cfg, subject),
         "data": OmegaConf.to_container(parts.data_config.source, resolve=True),
         "precision": str(cfg.trainer.precision),
@@ -140,10 +140,15 @@ def _checkpoint(cfg: DictConfig, subject: Subject) -> dict[str, str]:
     return {"path": str(path), "sha256": provenance.hash_file(path)}
 
 
-def _in_words(parts: Run) -> str:
-    rule = parts.data.describe_evaluation()  # type: ignore[attr-defined]
-    size = "x".join(str(edge) for edge in rule["size"])
-    return f"{size}, crop_pct {rule['crop_pct']:g}, {rule['crop_mode']}, {rule['interpolation']}"
+def _protocol(parts: Run) -> dict[str, Any]:
+    """How evaluation pictures are made, by the data, and what the task does with them."""
+    return parts.data.describe_evaluation() | parts.task.protocol()  # type: ignore[attr-defined]
+
+
+def _in_words(rule: dict[str, Any]) -> str:
+    shown = {name: value for name, value in rule.items() if name not in ("mean", "std")}
+    size = ["x".join(str(edge) for edge in shown.pop("size"))] if "size" in shown else []
+    return ", ".join([*size, *(f"{name} {value}" for name, value in shown.items())])
 
 
 def _print(result: dict[str, Any], facts: dict[str, Any], run_dir: Path, files: dict[str, Path]) -> None:

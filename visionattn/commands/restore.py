@@ -14,10 +14,17 @@ from visionattn.tasks.task import VisionTask
 from visionattn.weights import read_checkpoint
 
 
-def restore(path: str | Path, allow: Sequence[str] = ()) -> tuple[VisionTask, DictConfig]:
+def restore(
+    path: str | Path, allow: Sequence[str] = (), changes: DictConfig | None = None
+) -> tuple[VisionTask, DictConfig]:
     """The task with its weights, and the config of the run that made it.
 
     Where weights were averaged, these are the averaged ones.
+
+    Args:
+        path: the checkpoint.
+        allow: packages of the user's own that targets may name.
+        changes: keys of the run's ``task`` that get another value, for instance how pictures are evaluated.
 
     Raises:
         CheckpointError: unreadable, unsafe, without a config, or weights that do not fit it.
@@ -30,6 +37,8 @@ def restore(path: str | Path, allow: Sequence[str] = ()) -> tuple[VisionTask, Di
     cfg = OmegaConf.create(text)
     if not isinstance(cfg, DictConfig) or "task" not in cfg:
         raise CheckpointError(f"the config inside {path} describes no task")
+    if changes:
+        cfg.task = OmegaConf.merge(cfg.task, changes)
     task: VisionTask = config.instantiate(cfg.task, allow=allow)
     _load(task, contents["state_dict"], path)
     task.config_text, task.class_facts = text, contents.get("class_facts", {})

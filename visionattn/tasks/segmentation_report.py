@@ -127,4 +127,5 @@ def draw_prediction(image: Image.Image, classes: np.ndarray, names: list[str], p
     drawn = Image.fromarray(overlay(np.asarray(image), classes, palette))
     shares = [{"class": names[k], "label": k, "share": counts[k] / classes.size} for k in order]
     picture = with_legend(drawn, [(names[k], palette[k].tolist()) for k in order[:20]])
-    return Predicted(picture, {"classes": shares}, {"classes": palette_image(classes, palette)})
+    record = {"size": list(image.size), "classes": shares}
+    return Predicted(picture, record, {"classes": palette_image(classes, palette)})

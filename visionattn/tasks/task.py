@@ -101,6 +101,10 @@ class VisionTask(LightningModule):
     def step(self, batch: Batch) -> StepOutput:
         """Loss and prediction for a batch; ``self.training`` tells training from validation."""
 
+    def protocol(self) -> dict[str, Any]:
+        """How the task evaluates pictures, beyond what the data make of them; for result files."""
+        return {}
+
     def forward(self, images: Tensor) -> Any:
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
