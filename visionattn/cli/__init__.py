@@ -1,7 +1,8 @@
 """The command line: `visionattn train | evaluate | export | benchmark | list | data`.
 
 Help, lists and mistakes answer without importing torch; a command's module is imported when its configuration has been
-checked. Exit codes: 0 done, 1 a job failed, 2 the command line or a configuration is wrong, 130 interrupted.
+checked. Exit codes: 0 done, 1 a job failed, 2 the command line or a configuration is wrong, 130 interrupted, 143 stopped
+by a signal with its state saved.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from visionattn.errors import ConfigError, VisionAttnError
+from visionattn.errors import ConfigError, Interrupted, VisionAttnError
 
 __all__ = ["main"]
 
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "visionattn") -> int:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         print(f"visionattn: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return 143 if isinstance(error, Interrupted) else 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("visionattn: interrupted", file=sys.stderr)
         return 130

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from visionattn.cli import ranks
 from visionattn.cli.arguments import COMMANDS, Request
-from visionattn.errors import VisionAttnError
+from visionattn.errors import Interrupted, VisionAttnError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -56,6 +56,8 @@ class Job:
         start, results, error = time.monotonic(), None, ""
         try:
             results = self._run(cfg, hydra, run_dir)
+        except Interrupted:  # the whole sweep is to stop
+            raise
         except Exception as failure:  # noqa: BLE001 - the sweep's other jobs still run; it reports and fails at the end
             error = f"{type(failure).__name__}: {failure}" if not isinstance(failure, VisionAttnError) else str(failure)
             _report(failure, hydra)

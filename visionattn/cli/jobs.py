@@ -15,6 +15,7 @@ from visionattn.cli.arguments import Request
 from visionattn.cli.job import Job
 from visionattn.cli.preflight import check, checked_choices
 from visionattn.config.composing import compose, isolated_hydra, quoted
+from visionattn.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,7 +31,7 @@ def execute(request: Request) -> int:
         return show(cfg, request)
     if sweeping:
         checked_choices(cfg, request)
-    with _directories(cfg, request) as extra, _quiet_unless_first():
+    with _directories(cfg, request, sweeping) as extra, _quiet_unless_first():
         overrides = [*request.overrides, *extra]
         if not sweeping:
             run_once(Job.of(request), request.config_name, overrides, request.config_dirs)
@@ -73,6 +74,8 @@ def run_child(spec: dict[str, Any]) -> int:
     try:
         with _quiet_unless_first():
             run_once(job, spec["config_name"], overrides, spec["config_dirs"])
+    except Interrupted:
+        return 0  # all processes stop after the same step; the first one says so
     except Exception as failure:  # noqa: BLE001 - reported below, unless the first process failed too and says so itself
         return ranks.fail_child(failure, run_dir)
     return 0
@@ -94,13 +97,14 @@ def show(cfg: DictConfig, request: Request) -> int:
 
 
 @contextlib.contextmanager
-def _directories(cfg: DictConfig, request: Request) -> Iterator[list[str]]:
+def _directories(cfg: DictConfig, request: Request, sweeping: bool) -> Iterator[list[str]]:
     """Overrides for where to write: nowhere lasting in a dry run, the same place in every process."""
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="visionattn-") as folder:
             yield [f"hydra.run.dir={quoted(folder)}", f"hydra.sweep.dir={quoted(folder)}", "hydra.output_subdir=null"]
         return
-    if not ranks.started_from_outside() and ranks.RUN_DIR not in os.environ:
+    resuming = cfg.get("resume") is not None
+    if not ranks.started_from_outside() and ranks.RUN_DIR not in os.environ and not resuming:
         yield []
         return
     from visionattn.config.hydra_nodes import resolvable
@@ -109,6 +113,12 @@ def _directories(cfg: DictConfig, request: Request) -> Iterator[list[str]]:
     names = [name for name in ("run", "sweep") if f"hydra.{name}.dir" not in typed]
     with resolvable(cfg) as whole:
         proposal = {name: str(Path(whole.hydra[name].dir).absolute()) for name in names}
+        if resuming and sweeping and "sweep" in proposal:
+            raise ConfigError("resume in a sweep needs a directory that stays the same: give hydra.sweep.dir=DIR")
+        if resuming and "run" in proposal:
+            from visionattn.commands.resume import run_to_continue
+
+            proposal["run"] = str(run_to_continue(whole, Path(proposal["run"])))
     agreed = ranks.agree(proposal) if proposal else {}
     extra = [f"hydra.{name}.dir={quoted(folder)}" for name, folder in agreed.items()]
     yield extra if ranks.is_first() else [*extra, "hydra.output_subdir=null"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from visionattn.errors import CheckpointError, ConfigError
+from visionattn.errors import CheckpointError
 
 RESULTS = "results.json"
 FREE = (
@@ -91,7 +92,8 @@ def check_resumable(contents: dict[str, Any], path: Path, cfg: DictConfig, image
 
 def differences(began: DictConfig, now: DictConfig, free: tuple[str, ...] = ()) -> Iterator[str]:
     """``key: value then -> value now`` for every key that differs, but for the ``free`` ones (none given: FREE)."""
-    old, new = dict(_flat(_resolved(began))), dict(_flat(_resolved(now)))
+    place = began.get("run_dir")
+    old, new = dict(_flat(_resolved(began, place))), dict(_flat(_resolved(now, place)))
     free = free or FREE
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) == new.get(key) or any(fnmatch(key, pattern) for pattern in free):
@@ -116,12 +118,13 @@ def _repeats(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
     return False
 
 
-def _resolved(cfg: DictConfig) -> Any:
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    if not isinstance(plain, dict):
-        raise ConfigError("a configuration is a mapping")
-    plain.pop("hydra", None)
-    return plain
+def _resolved(cfg: DictConfig, run_dir: str | None) -> Any:
+    """Everything resolved, as if the run lay in ``run_dir``; without Hydra's own settings."""
+    cfg = copy.deepcopy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        cfg.pop("hydra", None)
+        cfg.run_dir = run_dir
+    return OmegaConf.to_container(cfg, resolve=True)
 
 
 def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -51,8 +51,7 @@ class IndexedLoader(DataLoader[Sample]):
                     f"the checkpoint lies inside an epoch whose {_NAMES[name]} was {state.get(name)}; now it is {now}. "
                     "Its batches would not be the same ones. Resume with the same number"
                 )
-        if state["epoch"] == self._batches.epoch:
-            self._batches.resume(state["epoch"], state["batch"])
+        self._batches.resume(state["epoch"], state["batch"])
 
     def _meaning(self) -> dict[str, int]:
         batches = self._batches
