@@ -22,7 +22,8 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> No
     interpolation. Indices and masks that some projects save although they are no parameters are left out, and so are
     the weights of parts that were taken off the model: the classifier where it has none, and what a model of features
     alone does not need. A checkpoint of one of our own runs holds a backbone and a head; its weights go into the
-    backbone and its classifier.
+    backbone and its classifier. Of another project's detector or segmenter the backbone is taken; its neck and heads,
+    and the norms between backbone and neck, are not ours.
 
     Args:
         model: what :func:`visionattn.create_backbone` gives.
@@ -94,9 +95,14 @@ def _resize_position_tables(model: nn.Module, state: StateDict) -> None:
 
 
 def from_run(state: StateDict) -> StateDict:
-    """The names of a plain backbone for the weights of one of our classification runs; other names stay."""
+    """The names of a plain backbone for the weights of one of our classification runs; other names stay, but of those
+    of another project's model around a backbone only the backbone and a classifier's.
+    """
     if not any(name.startswith("backbone.") for name in state):
         return state
+    if not any(name.startswith("backbone.stem.") for name in state):
+        around = {name for name in state if not name.startswith(("backbone.", "head.fc."))}
+        return {name.removeprefix("backbone."): tensor for name, tensor in state.items() if name not in around}
     renamed = {}
     for name, tensor in state.items():
         part, _, rest = name.partition(".")

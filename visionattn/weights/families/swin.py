@@ -1,9 +1,13 @@
-"""Swin: the official code's names and timm's, and those of DiNAT_s, which is Swin with another attention.
+"""Swin: the official code's names, timm's and OpenMMLab's (mmdetection, mmsegmentation, mmpretrain), and those of
+DiNAT_s, which is Swin with another attention.
 
-The official projects keep the downsampling layer at the end of a stage, timm and we at the start of the next one.
+All but timm and us keep the downsampling layer at the end of a stage, not at the start of the next one. The detection
+and segmentation code has a norm for each feature; that of the last one is our last norm, the others are not ours.
 """
 
 from __future__ import annotations
+
+from torch import Tensor
 
 from visionattn.weights.formats import Format, Rule, flat_table, later_stage
 
@@ -12,6 +16,11 @@ _TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
 _RPB = "layers.0.blocks.0.attn.rpb"
 _DOWNSAMPLE_AT_THE_END = "layers.0.downsample.reduction.weight"
 
+_LAST = [
+    Rule(r"norm3?\.(.+)", r"norm.\1"),
+    Rule(r"norm[012]\..+", None),
+    Rule(r"head\.(?:fc\.)?(weight|bias)", r"head.fc.\1"),
+]
 _SHARED = [
     Rule(r"patch_embed\.proj\.(.+)", r"stem.conv1.\1"),
     Rule(r"patch_embed\.norm\.(.+)", r"stem.norm.\1"),
@@ -21,11 +30,32 @@ _SHARED = [
     Rule(BLOCK + r"attn\.relative_position_bias_table", r"stages.\1.blocks.\2.mixer.bias_table", flat_table()),
     Rule(BLOCK + r"attn\.rpb", r"stages.\1.blocks.\2.mixer.bias_table"),
     Rule(BLOCK + r"(?:attn\.relative_position_index|attn_mask)", None),
-    Rule(r"(norm\..+)", r"\1"),
-    Rule(r"head\.(?:fc\.)?(weight|bias)", r"head.fc.\1"),
+    *_LAST,
 ]
 _AT_THE_END = Rule(r"layers\.(\d+)\.downsample\.(.+)", later_stage("downsample."))
 _AT_THE_START = Rule(r"layers\.(\d+)\.downsample\.(.+)", r"stages.\1.downsample.\2")
+
+
+def _cell_order(tensor: Tensor, wanted: Tensor) -> Tensor:
+    """OpenMMLab merges patches by ``nn.Unfold``: the four tokens (0,0), (0,1), (1,0), (1,1) of a channel side by side;
+    ours are four maps (0,0), (1,0), (0,1), (1,1) one after the other. Last axis ``4 * C``.
+    """
+    return tensor.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]].transpose(-1, -2).flatten(-2)
+
+
+_MM = r"stages\.(\d+)\.blocks\.(\d+)\."
+_OPENMMLAB = [
+    Rule(r"patch_embed\.projection\.(.+)", r"stem.conv1.\1"),
+    Rule(r"patch_embed\.norm\.(.+)", r"stem.norm.\1"),
+    Rule(_MM + r"(norm[12]\..+)", r"stages.\1.blocks.\2.\3"),
+    Rule(_MM + r"attn\.w_msa\.((?:qkv|proj)\..+)", r"stages.\1.blocks.\2.mixer.\3"),
+    Rule(_MM + r"attn\.w_msa\.relative_position_bias_table", r"stages.\1.blocks.\2.mixer.bias_table", flat_table()),
+    Rule(_MM + r"attn\.w_msa\.relative_position_index", None),
+    Rule(_MM + r"ffn\.layers\.0\.0\.(.+)", r"stages.\1.blocks.\2.ffn.fc1.\3"),
+    Rule(_MM + r"ffn\.layers\.1\.(.+)", r"stages.\1.blocks.\2.ffn.fc2.\3"),
+    Rule(r"stages\.(\d+)\.downsample\.((?:norm|reduction)\..+)", later_stage("downsample."), _cell_order),
+    *_LAST,
+]
 
 FORMATS = [
     Format(
@@ -37,6 +67,9 @@ FORMATS = [
         "Swin Transformer (timm)",
         lambda names: _TABLE in names and _DOWNSAMPLE_AT_THE_END not in names,
         [*_SHARED, _AT_THE_START],
+    ),
+    Format(
+        "Swin Transformer (OpenMMLab)", lambda names: "stages.0.blocks.0.attn.w_msa.qkv.weight" in names, _OPENMMLAB
     ),
     Format("DiNAT_s (official)", lambda names: _RPB in names, [*_SHARED, _AT_THE_END]),
 ]
