@@ -5,7 +5,7 @@ Shapes: H W map, K classes.
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -61,26 +61,20 @@ def _numbers(image: Image.Image) -> np.ndarray:
 class LabelTable:
     """Which class every stored number stands for.
 
-    mapping: stored number -> class 0..K-1, or IGNORE. Every other number is an error.
-    Raises ConfigError for numbers outside 0..65535, and for more than 255 classes (255 marks ignored pixels).
+    numbers: what stands for the classes 0, 1, ...; ignore: what counts nowhere, unless it is a class. Every other
+    number is an error.
+    Raises ConfigError for numbers outside 0..65535, repeated ones, and more than 255 classes (255 marks ignored ones).
     """
 
-    def __init__(self, mapping: Mapping[int, int]) -> None:
-        classes = sorted({label for label in mapping.values() if label != IGNORE})
-        if not mapping or min(mapping) < 0 or max(mapping) > _LARGEST:
-            raise ConfigError(f"a label table maps numbers in 0..{_LARGEST}, got {sorted(mapping)[:_SHOWN]}")
-        if classes != list(range(len(classes))) or len(classes) > IGNORE:
-            raise ConfigError(f"a label table maps to classes 0..K-1 with K up to {IGNORE}, got {classes[:_SHOWN]}...")
-        self.num_classes = len(classes)
-        self.known = sorted(mapping)
+    def __init__(self, numbers: Sequence[int], ignore: Sequence[int] = (IGNORE,)) -> None:
+        self.known = sorted({*numbers, *ignore})
+        if not numbers or self.known[0] < 0 or self.known[-1] > _LARGEST:
+            raise ConfigError(f"the labels of a mask are numbers in 0..{_LARGEST}, got {self.known[:_SHOWN]}")
+        if len(set(numbers)) < len(numbers) or len(numbers) > IGNORE:
+            raise ConfigError(f"a mask has up to {IGNORE} classes, each with a number of its own; got {len(numbers)}")
         self._table = np.full(_LARGEST + 1, _FORBIDDEN, dtype=np.int16)
-        for number, label in mapping.items():
-            self._table[number] = label
-
-    @classmethod
-    def plain(cls, num_classes: int, first: int = 0, ignore: Sequence[int] = (IGNORE,)) -> "LabelTable":
-        """Classes stored as first, first + 1, ...; the numbers in `ignore` count nowhere."""
-        return cls({**dict.fromkeys(ignore, IGNORE), **{first + k: k for k in range(num_classes)}})
+        self._table[list(ignore)] = IGNORE
+        self._table[list(numbers)] = np.arange(len(numbers))
 
     def __call__(self, stored: np.ndarray, where: str) -> np.ndarray:
         """Classes, uint8 (H, W). Raises LabelError, naming `where` and the numbers that stand for nothing."""

@@ -105,8 +105,7 @@ class MaskSource:
         return (IGNORE,)
 
     def table(self) -> LabelTable:
-        classes = self.classes()
-        return LabelTable(dict.fromkeys(self.ignored(), IGNORE) | {n: k for k, n in enumerate(classes.numbers)})
+        return LabelTable(self.classes().numbers, self.ignored())
 
     def open(self, split: str) -> MaskRecords:
         if split not in self.splits:
