@@ -97,7 +97,10 @@ class Job:
 
     def _own_overrides(self, hydra: Any) -> list[str]:
         """What composes this very job again, by itself."""
-        words = [word for word in (*hydra.overrides.hydra, *hydra.overrides.task) if not word.startswith(_PARENT_ONLY)]
+        from omegaconf import OmegaConf
+
+        typed = OmegaConf.to_container(hydra.overrides, resolve=False)  # as typed: ${run_dir} has no value yet
+        words = [word for word in (*typed["hydra"], *typed["task"]) if not word.startswith(_PARENT_ONLY)]  # type: ignore[index, call-overload]
         return [*words, f"hydra.job.num={hydra.job.num}"] if self.sweep else words
 
 
