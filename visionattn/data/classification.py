@@ -36,7 +36,7 @@ class ClassificationData(LightningDataModule):
     the same. seed: of order and augmentation. train_transform, eval_transform: factories called as
     `factory(image_size=, mean=, std=)`, e.g. partials of TrainTransform and EvalTransform; without the first, training
     pictures get the evaluation transform. unreadable_budget: the share of a split that may be unreadable.
-    pin_memory: page-locked batches, where the machine has an accelerator.
+    pin_memory: page-locked batches, where the machine has an accelerator. timeout: seconds to wait for the workers.
 
     Building it reads nothing; `setup` reads the splits a stage needs and raises DataError where the number of classes
     is not `num_classes`. The trainer must not replace the sampler (use_distributed_sampler=False). B can be 0 in
@@ -61,6 +61,7 @@ class ClassificationData(LightningDataModule):
         unreadable_budget: float = 0.001,
         pin_memory: bool = False,
         prefetch_factor: int = 2,
+        timeout: float = 600.0,
         root: str | None = None,
     ) -> None:
         super().__init__()
@@ -74,6 +75,7 @@ class ClassificationData(LightningDataModule):
         self.unreadable_budget = unreadable_budget
         pins = pin_memory and torch.accelerator.is_available()  # there is nothing to copy to otherwise
         self._loading = {"num_workers": num_workers, "pin_memory": pins, "prefetch_factor": prefetch_factor}
+        self._loading["timeout"] = timeout
         common: dict[str, Any] = {"image_size": self.image_size, "mean": tuple(mean), "std": tuple(std)}
         self.eval_transform = (eval_transform or EvalTransform)(**common)
         self.train_transform: Transform = train_transform(**common) if train_transform else self.eval_transform

@@ -8,31 +8,61 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from visionattn.data.dataset import Collate, IndexedDataset, Sample, StreamDataset
-from visionattn.data.sampling import GlobalBatches
-from visionattn.errors import CheckpointError
+from visionattn.data.sampling import GlobalBatches, SampleKey
+from visionattn.errors import CheckpointError, DataError
 
 
 class IndexedLoader(DataLoader[Sample]):
     """A loader over exactly the batches of its :class:`GlobalBatches`. Its own generator keeps the main process' random
     state untouched.
+
+    options: of torch's DataLoader. timeout: seconds to wait for a batch of the workers before a :class:`DataError` says
+    which samples they are at; 0: forever. Without workers nobody is there to notice.
     """
 
-    def __init__(self, dataset: IndexedDataset, batches: GlobalBatches, collate: Collate, **options: Any) -> None:
+    def __init__(
+        self,
+        dataset: IndexedDataset,
+        batches: GlobalBatches,
+        collate: Collate,
+        timeout: float = 600.0,
+        **options: Any,
+    ) -> None:
         generator = _generator(batches.seed)
-        super().__init__(dataset, batch_sampler=batches, collate_fn=collate, generator=generator, **_workers(options))
+        self._watched = None
+        if options.get("num_workers", 0) > 0:
+            self._watched = Watched(dataset, options["num_workers"])
+            options["timeout"] = timeout
+        watched = dataset if self._watched is None else self._watched
+        super().__init__(watched, batch_sampler=batches, collate_fn=collate, generator=generator, **_workers(options))
         self._batches = batches
         self._at = (batches.epoch, 0)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         epoch, given = self._batches.epoch, self._batches.start
         self._at = (epoch, given)
-        for batch in super().__iter__():
+        iterator = super().__iter__()
+        while True:
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                raise self._explained(error) from error
             given += 1
             self._at = (epoch, given)
             yield batch
+
+    def _explained(self, error: RuntimeError) -> Exception:
+        """A DataError with the samples at hand where the workers hang or have died; else the error itself."""
+        text = str(error)
+        if self._watched is None or not ("timed out" in text or "exited unexpectedly" in text or "is killed" in text):
+            return error
+        what = f"no batch came in {self.timeout:g} s (data.timeout)" if "timed out" in text else text.splitlines()[0]
+        return DataError(f"the workers that read the data hang or died: {what}. {self._watched.report()}")
 
     def state_dict(self) -> dict[str, int]:
         """Where the iteration stands, and what a batch number means."""
@@ -69,6 +99,34 @@ _NAMES = {
 }
 
 
+class Watched(Dataset[Sample]):
+    """A data set whose workers note what they are reading, in memory that the main process sees."""
+
+    def __init__(self, dataset: IndexedDataset, num_workers: int) -> None:
+        self.dataset = dataset
+        self._now = torch.full((num_workers,), -1, dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        worker = get_worker_info()
+        if worker is None:
+            return self.dataset[key]
+        self._now[worker.id] = key[1]
+        sample = self.dataset[key]
+        self._now[worker.id] = -1
+        return sample
+
+    def report(self) -> str:
+        """Which sample each worker is at."""
+        places = [
+            f"worker {worker}: {self.dataset.records.ids[index]}" if index >= 0 else f"worker {worker}: none"
+            for worker, index in enumerate(self._now.tolist())
+        ]
+        return f"At hand: {'; '.join(places)}"
+
+
 class StreamLoader(DataLoader[Sample]):
     """A loader over a stream; tells it the epoch when iteration starts.
 
@@ -103,4 +161,4 @@ def _workers(options: dict[str, Any]) -> dict[str, Any]:
     """torch refuses worker options where there are no workers."""
     if options.get("num_workers", 0) > 0:
         return {**options, "persistent_workers": True}
-    return {key: value for key, value in options.items() if key != "prefetch_factor"}
+    return {key: value for key, value in options.items() if key not in ("prefetch_factor", "timeout")}
