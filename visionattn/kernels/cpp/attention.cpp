@@ -13,9 +13,12 @@ template <class S> static void forward(const Problem& p) {
     const int group = p.batch * p.rows.tiles >= 4 * p.threads ? p.heads : 1, groups = p.heads / group;
     parallel(p.batch * p.rows.tiles * groups, p.threads, [&](int job) {
         const int first = job % groups * group, row = job / groups % p.rows.tiles;
-        TileWork<S> work(p, job / groups / p.rows.tiles);
+        TileWork<S> work(p);
+        work.b = job / groups / p.rows.tiles;
         for (int step = 0; step < p.cols.tiles * group; ++step) {
-            const int head = first + step % group;
+            const int head = first + step % group, next = step + 1;
+            if (next < p.cols.tiles * group)
+                work.expect(p.rows.tile[row], p.cols.tile[next / group], first + next % group, false);
             work.enter(p.rows.tile[row], p.cols.tile[step / group], head);
             for (int block = 0; block < work.blocks; ++block) work.forward(block, added.of(work, head, block));
         }
@@ -34,11 +37,15 @@ template <class S> static void backward(const Problem& p) {
     parallel(parts * groups, p.threads, [&](int job) {
         const int first = job % groups * group, part = job / groups;
         Gradients<C> grads(p, added.offsets, first, group);
+        TileWork<S> work(p);
         for (int unit = part * p.units; unit < units && unit < (part + 1) * p.units; ++unit) {
             const int top = unit * height % p.rows.tiles, b = unit * height / p.rows.tiles;
-            TileWork<S> work(p, b);
+            work.b = b;
             for (int step = 0; step < steps; ++step) {
-                const int head = first + step % group, tile = step / group;
+                const int head = first + step % group, tile = step / group, next = step + 1;
+                if (next < steps)
+                    work.expect(p.rows.tile[top + next / group / p.cols.tiles], p.cols.tile[next / group % p.cols.tiles],
+                                first + next % group, true);
                 work.enter(p.rows.tile[top + tile / p.cols.tiles], p.cols.tile[tile % p.cols.tiles], head);
                 for (int block = 0; block < work.blocks; ++block)
                     work.backward(block, added.of(work, head, block), grads,
@@ -54,5 +61,6 @@ template <class S> static void backward(const Problem& p) {
 // One library per scalar type: float, double or bf16.
 extern "C" {
 void visionattn_forward(const Problem* p) { forward<SCALAR>(*p); }
+int visionattn_problem_size() { return sizeof(Problem); }
 void visionattn_backward(const Problem* p) { backward<SCALAR>(*p); }
 }

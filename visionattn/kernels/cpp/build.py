@@ -18,7 +18,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-SOURCES = ("attention.cpp", "additive.h", "gradients.h", "tile.h", "problem.h", "products.h", "simd.h")
+MAIN = "attention.cpp"
+SOURCES = {
+    path.name: path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.*")) if path.suffix in (".cpp", ".h")
+}
+"""The sources as they are when this module is imported. What is compiled, and what names the result, are these bytes,
+even if a file is edited meanwhile."""
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-w")
 FLAG_SETS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",), ())
 """Tried in this order: not every compiler has OpenMP (threads of the C++ library serve then) or knows every CPU."""
@@ -58,15 +63,16 @@ def compiled(compiler: str, scalar: str) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        for name, content in SOURCES.items():
+            (Path(scratch) / name).write_bytes(content)
         built = Path(scratch) / target.name
-        run_compiler(compiler, scalar, built)
+        run_compiler(compiler, scalar, Path(scratch) / MAIN, built)
         built.replace(target)
     return target
 
 
-def run_compiler(compiler: str, scalar: str, output: Path) -> None:
+def run_compiler(compiler: str, scalar: str, source: Path, output: Path) -> None:
     """Raises OSError with the compiler's first complaint if it accepts none of the flag sets."""
-    source = Path(__file__).with_name(SOURCES[0])
     for more in FLAG_SETS:
         command = [compiler, *FLAGS, *more, f"-DSCALAR={scalar}", str(source), "-o", str(output)]
         result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
@@ -87,8 +93,8 @@ def cache_directory() -> Path:
 def fingerprint(compiler: str, scalar: str) -> str:
     """Hash of all that the compiled code depends on."""
     digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update(Path(__file__).with_name(name).read_bytes())
+    for name, content in SOURCES.items():
+        digest.update(name.encode() + b"\0" + content)
     asked = [compiler, "--version"]
     version = subprocess.run(asked, capture_output=True, text=True, timeout=TIMEOUT, check=False).stdout
     digest.update(repr((compiler, version, FLAGS, FLAG_SETS, scalar, cpu_kind())).encode())

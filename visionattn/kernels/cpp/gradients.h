@@ -21,20 +21,21 @@ template <class C> struct Gradients {
     template <class S> void leave_image(int b, int head) {
         if (!p.windows) write<S>(0, 1, p.height, 0, 1, p.width, b, head);
     }
+    // Writes the rows of a rectangle of keys and leaves zeros behind.
     template <class S> void write(int y, int dy, int ny, int x, int dx, int nx, int b, int head) {
-        V<C>*from_k = k.data, *from_v = v.data;
-        for (int r = 0; r < ny; ++r)
+        const int wide = vectors(p.depth), value_wide = vectors(p.value_depth);
+        const V<C>*from_k = k.data, *from_v = v.data;
+        for (int r = 0; r < ny; ++r) {
+            S *to_k = at<S>(p.dk, b, y + r * dy, x, head), *to_v = at<S>(p.dv, b, y + r * dy, x, head);
             for (int c = 0; c < nx; ++c) {
-                from_k = write_row(from_k, at<S>(p.dk, b, y + r * dy, x + c * dx, head), p.depth);
-                from_v = write_row(from_v, at<S>(p.dv, b, y + r * dy, x + c * dx, head), p.value_depth);
+                write_row(reinterpret_cast<const C*>(from_k), p.depth, C(1), to_k);
+                write_row(reinterpret_cast<const C*>(from_v), p.value_depth, C(1), to_v);
+                from_k += wide, from_v += value_wide;
+                to_k += p.dk.col * dx, to_v += p.dv.col * dx;
             }
-    }
-    // Writes one row and leaves zeros behind.
-    template <class S> static V<C>* write_row(V<C>* from, S* to, int depth) {
-        const C* number = reinterpret_cast<const C*>(from);
-        for (int d = 0; d < depth; ++d) store(to[d], number[d]);
-        for (int i = 0; i < vectors(depth); ++i) from[i] = V<C>{};
-        return from + vectors(depth);
+        }
+        k.clear(size_t(ny) * nx * wide);
+        v.clear(size_t(ny) * nx * value_wide);
     }
     // Where the bias gradient of a block is summed, or null.
     V<C>* of_bias(const Tile& y, const Tile& x, int head, int block) {
@@ -62,6 +63,6 @@ template <class C> struct Gradients {
     const Problem& p;
     const Offsets& offsets;
     int first, group;
-    Aligned<V<C>> k, v, bias;
+    Zeros<V<C>> k, v, bias;
     std::vector<char> met;  // pairs of shapes that occurred
 };

@@ -127,6 +127,8 @@ def call(
     loaded = build.load(NAMES[q.dtype])
     if loaded.library is None:
         raise RuntimeError(f"the cpp backend is not available: {loaded.reason}")
+    if loaded.library.visionattn_problem_size() != ctypes.sizeof(Problem):
+        raise RuntimeError("the cpp backend's library was compiled from other sources than this package's")
     getattr(loaded.library, f"visionattn_{direction}")(ctypes.byref(problem))
 
 

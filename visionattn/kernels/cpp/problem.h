@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #ifndef _OPENMP
@@ -28,13 +29,15 @@ struct Problem {
     void *bias, *stats, *dbias;  // (N, rows, cols); (B, H, W, N, 2): largest logit and 1 / sum; (jobs, N, rows, cols)
 };
 
-template <class T> struct Aligned {  // zeros, where vectors may lie
-    explicit Aligned(size_t count) : bytes(count * sizeof(T) + 256), data(align(bytes)) {}
-    static T* align(std::vector<char>& raw) {
-        return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(raw.data()) + 127) & ~uintptr_t(127));
-    }
-    std::vector<char> bytes;
+template <class T> struct Aligned {  // where vectors may lie
+    explicit Aligned(size_t count) : bytes(new char[count * sizeof(T) + 128]), data(align(bytes.get())) {}
+    static T* align(char* raw) { return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(raw) + 127) & ~uintptr_t(127)); }
+    std::unique_ptr<char[]> bytes;
     T* data;
+};
+template <class T> struct Zeros : Aligned<T> {
+    explicit Zeros(size_t count) : Aligned<T>(count) { clear(count); }
+    void clear(size_t count) { std::memset(static_cast<void*>(this->data), 0, count * sizeof(T)); }
 };
 
 template <class S> inline S* at(const Map& map, int b, int y, int x, int head) {

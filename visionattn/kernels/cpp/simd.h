@@ -5,10 +5,15 @@
 #include <cstdint>
 #include <cstring>
 
+// A function that only prefetches is "pure" to GCC, which leaves out calls of such functions.
+#define INLINED inline __attribute__((always_inline))
+
 constexpr int LANES = 16;
 using f32x = float __attribute__((vector_size(LANES * sizeof(float))));
 using f64x = double __attribute__((vector_size(LANES * sizeof(double))));
 using i32x = int32_t __attribute__((vector_size(LANES * sizeof(int32_t))));
+using u32x = uint32_t __attribute__((vector_size(LANES * sizeof(uint32_t))));
+using u16x = uint16_t __attribute__((vector_size(LANES * sizeof(uint16_t))));
 
 // Vectors of sums that one product keeps in registers: half of what the CPU has, the rest is for operands. Fewer for
 // double, whose vectors take two registers or more, and which need not be fast.
@@ -42,6 +47,36 @@ inline void store(bf16& to, float x) {  // round to nearest even; a NaN stays on
     uint32_t bits;
     std::memcpy(&bits, &x, 4);
     to.bits = x != x ? 0x7fc0 : uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// LANES numbers from and to memory that need not be aligned.
+template <class C> inline V<C> load_vector(const C* from) {
+    V<C> x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+inline f32x load_vector(const bf16* from) {
+    u16x bits;
+    std::memcpy(&bits, from, sizeof bits);
+    return (f32x)(__builtin_convertvector(bits, u32x) << 16);
+}
+template <class C> inline void store_vector(C* to, const V<C>& x) { std::memcpy(to, &x, sizeof x); }
+inline void store_vector(bf16* to, const f32x& x) {
+    const u32x bits = (u32x)x, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const u16x upper = __builtin_convertvector(x != x ? rounded - rounded + 0x7fc0 : rounded, u16x);
+    std::memcpy(to, &upper, sizeof upper);
+}
+
+// `depth` numbers times `factor`, between a row of a map and a row of numbers of arithmetic.
+template <class S, class C> inline void read_row(const S* from, int depth, C factor, C* to) {
+    int d = 0;
+    for (; d + LANES <= depth; d += LANES) store_vector<C>(to + d, load_vector(from + d) * factor);
+    for (; d < depth; ++d) to[d] = load(from[d]) * factor;
+}
+template <class S, class C> inline void write_row(const C* from, int depth, C factor, S* to) {
+    int d = 0;
+    for (; d + LANES <= depth; d += LANES) store_vector(to + d, load_vector(from + d) * factor);
+    for (; d < depth; ++d) store(to[d], from[d] * factor);
 }
 
 template <class T> inline T larger(const T& a, const T& b) { return a > b ? a : b; }

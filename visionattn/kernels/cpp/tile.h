@@ -5,8 +5,8 @@
 
 template <class S> struct TileWork {
     using C = typename Compute<S>::type;
-    TileWork(const Problem& p, int b)
-        : p(p), b(b), wide(vectors(p.depth)), value_wide(vectors(p.value_depth)),
+    explicit TileWork(const Problem& p)
+        : p(p), b(0), wide(vectors(p.depth)), value_wide(vectors(p.value_depth)),
           most_keys(::most_keys(p.rows) * ::most_keys(p.cols)), place(most_keys), key(vectors(most_keys * p.depth) + 1),
           value(vectors(most_keys * p.value_depth) + 1), logits(most_keys), weights(most_keys),
           q_rows(LANES * wide), q(LANES * wide), o(LANES * value_wide),
@@ -20,13 +20,49 @@ template <class S> struct TileWork {
         queries = ys.queries * xs.queries;
         blocks = vectors(queries);
         C *to_key = reinterpret_cast<C*>(key.data), *to_value = reinterpret_cast<C*>(value.data);
-        for (int r = 0, i = 0; r < ys.keys; ++r)
-            for (int c = 0; c < xs.keys; ++c, ++i) {
-                const int row = y.key + r * y.step, col = x.key + c * x.step;
-                place[i] = p.windows ? i : row * p.width + col;
-                copy(at<S>(p.k, b, row, col, head), p.depth, C(1), to_key + size_t(i) * p.depth);
-                copy(at<S>(p.v, b, row, col, head), p.value_depth, C(1), to_value + size_t(i) * p.value_depth);
+        int* to_place = place.data();
+        for (int r = 0; r < ys.keys; ++r) {
+            const int row = y.key + r * y.step;
+            const S *from_key = at<S>(p.k, b, row, x.key, head), *from_value = at<S>(p.v, b, row, x.key, head);
+            for (int c = 0; c < xs.keys; ++c) {
+                *to_place++ = p.windows ? r * xs.keys + c : row * p.width + x.key + c * x.step;
+                read_row(from_key, p.depth, C(1), to_key);
+                read_row(from_value, p.value_depth, C(1), to_value);
+                to_key += p.depth, to_value += p.value_depth;
+                from_key += p.k.col * x.step, from_value += p.v.col * x.step;
             }
+        }
+    }
+
+    // Asks for the rows of a tile that comes next, to be read and to be written: they lie apart in memory, and waiting
+    // for them would take longer than the arithmetic.
+    INLINED void expect(const Tile& rows, const Tile& cols, int head, bool back) const {
+        const Shape &high = p.rows.shape[rows.shape], &wide = p.cols.shape[cols.shape];
+        for (int r = 0; r < high.keys; ++r) {
+            const int row = rows.key + r * rows.step;
+            ask<0>(p.k, p.depth, row, cols.key, cols.step, wide.keys, head);
+            ask<0>(p.v, p.value_depth, row, cols.key, cols.step, wide.keys, head);
+            if (back && p.windows) {
+                ask<1>(p.dk, p.depth, row, cols.key, cols.step, wide.keys, head);
+                ask<1>(p.dv, p.value_depth, row, cols.key, cols.step, wide.keys, head);
+            }
+        }
+        for (int r = 0; r < high.queries; ++r) {
+            const int row = rows.query + r * rows.step;
+            ask<0>(p.q, p.depth, row, cols.query, cols.step, wide.queries, head);
+            if (back) {
+                ask<0>(p.grad, p.value_depth, row, cols.query, cols.step, wide.queries, head);
+                ask<1>(p.dq, p.depth, row, cols.query, cols.step, wide.queries, head);
+            } else {
+                ask<1>(p.out, p.value_depth, row, cols.query, cols.step, wide.queries, head);
+            }
+        }
+    }
+    template <int WRITE>
+    INLINED void ask(const Map& map, int depth, int row, int col, int step, int count, int head) const {
+        const S* from = at<S>(map, b, row, col, head);
+        for (int i = 0; i < count; ++i, from += map.col * step)
+            for (int d = 0; d < depth; d += 64 / int(sizeof(S))) __builtin_prefetch(from + d, WRITE);
     }
 
     void forward(int block, const V<C>* added) {
@@ -89,17 +125,13 @@ template <class S> struct TileWork {
         }
     }
 
-    static void copy(const S* from, int depth, C factor, C* to) {
-        for (int d = 0; d < depth; ++d) to[d] = load(from[d]) * factor;
-    }
-
     // The block's queries times factor: as rows padded with zeros, and across lanes. Missing lanes are zero.
     void read(const Map& map, int depth, C factor, Aligned<V<C>>& by_row, Aligned<V<C>>& by_lane) {
         const int pitch = vectors(depth);
-        for (int i = 0; i < LANES * pitch; ++i) by_row.data[i] = V<C>{};
+        for (int i = depth % LANES ? 0 : lanes * pitch; i < LANES * pitch; ++i) by_row.data[i] = V<C>{};
         for (int lane = 0; lane < lanes; ++lane)
-            copy(at<S>(map, b, rows[lane], cols[lane], head), depth, factor,
-                 reinterpret_cast<C*>(by_row.data + lane * pitch));
+            read_row(at<S>(map, b, rows[lane], cols[lane], head), depth, factor,
+                     reinterpret_cast<C*>(by_row.data + lane * pitch));
         for (int part = 0; part < pitch; ++part) {
             V<C>* to = by_lane.data + part * LANES;
             for (int lane = 0; lane < LANES; ++lane) to[lane] = by_row.data[lane * pitch + part];
@@ -113,11 +145,9 @@ template <class S> struct TileWork {
             V<C>* from = by_lane.data + part * LANES;
             transpose(from);
             const int count = depth - part * LANES < LANES ? depth - part * LANES : LANES;
-            for (int lane = 0; lane < lanes; ++lane) {
-                S* to = at<S>(map, b, rows[lane], cols[lane], head) + part * LANES;
-                const C* row = reinterpret_cast<const C*>(from + lane);
-                for (int d = 0; d < count; ++d) store(to[d], row[d] * factor);
-            }
+            for (int lane = 0; lane < lanes; ++lane)
+                write_row(reinterpret_cast<const C*>(from + lane), count, factor,
+                          at<S>(map, b, rows[lane], cols[lane], head) + part * LANES);
         }
     }
 
