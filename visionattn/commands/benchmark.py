@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from visionattn.commands.overhead import run_training
 from visionattn.errors import ConfigError
 from visionattn.kernels.bench import run_kernels, simulate
 from visionattn.reports.card import print_results
@@ -19,6 +20,7 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "simulate": simulate,
     "backbones": run_backbones,
     "loading": run_loading,
+    "training": run_training,
 }
 _OWN = ("measure", "run_dir", "subject")
 

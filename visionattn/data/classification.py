@@ -74,8 +74,8 @@ class ClassificationData(LightningDataModule):
         self.seed = seed
         self.unreadable_budget = unreadable_budget
         pins = pin_memory and torch.accelerator.is_available()  # there is nothing to copy to otherwise
-        self._loading = {"num_workers": num_workers, "pin_memory": pins, "prefetch_factor": prefetch_factor}
-        self._loading["timeout"] = timeout
+        self._loading: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pins}
+        self._loading |= {"prefetch_factor": prefetch_factor, "timeout": timeout}
         common: dict[str, Any] = {"image_size": self.image_size, "mean": tuple(mean), "std": tuple(std)}
         self.eval_transform = (eval_transform or EvalTransform)(**common)
         self.train_transform: Transform = train_transform(**common) if train_transform else self.eval_transform

@@ -9,6 +9,10 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from visionattn.errors import ConfigError
+from visionattn.tasks.sharding import FullySharded
 
 
 class WeightEMA(WeightAveraging):
@@ -37,6 +41,14 @@ class WeightEMA(WeightAveraging):
             return False
         self._step = step_idx
         return True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if isinstance(trainer.strategy, FullySharded):
+            raise ConfigError("averaged weights cannot be kept where the weights are divided: add callbacks=no_ema")
+        device = self._device or pl_module.device
+        self._average_model = AveragedModel(pl_module, device=device, use_buffers=self._use_buffers, **self._kwargs)
 
     def _swap_models(self, pl_module: LightningModule) -> None:
         super()._swap_models(pl_module)

@@ -130,6 +130,8 @@ class StepGuard:
     def _shared(seen: list[Any], norm: Tensor | None, stop: bool, news: int) -> list[float]:
         """(losses not finite, gradients not finite, processes to stop, unreadable images), over all processes."""
         losses = torch.stack([loss.float().mean() for loss, _, _ in seen])
+        if norm is not None and hasattr(norm, "full_tensor"):  # its parts lie on several processes
+            norm = norm.full_tensor()
         bad_norm = torch.zeros((), dtype=torch.bool) if norm is None else ~torch.isfinite(norm)
         if not several_processes():
             finite = bool(torch.isfinite(losses).all())
@@ -185,8 +187,7 @@ def gradient_norm(parameters: list[Tensor]) -> Tensor | None:
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return None
-    norm = torch.nn.utils.get_total_norm(gradients)
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    return torch.nn.utils.get_total_norm(gradients)
 
 
 def record_incident(trainer: Any, incident: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from visionattn.tasks import memory
 from visionattn.tasks.guard import Records, StepGuard, gather, gradient_norm, record_incident
 from visionattn.tasks.parameters import parameter_groups
 from visionattn.tasks.scaling import LearningRateScaling
+from visionattn.tasks.sharding import FullySharded
 
 Batch = dict[str, Any]
 
@@ -82,6 +83,8 @@ class VisionTask(LightningModule):
         self.backbone: Any = backbone
         self.loss = loss
         self.head = head(feature_info=backbone.feature_info)
+        if isinstance(getattr(backbone, "head", None), nn.Module):
+            backbone.head = nn.Identity()  # what it keeps without classes (DaViT's norm) would never get a gradient
         self.metrics, self.val_loss = metrics, MeanMetric()
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self._optimizer, self._schedule, self.layer_decay = optimizer, schedule, layer_decay
@@ -115,6 +118,13 @@ class VisionTask(LightningModule):
             self.to(memory_format=torch.channels_last)
         if self._compile:
             self._features = torch.compile(self.backbone.forward_intermediates)
+
+    def configure_model(self) -> None:
+        strategy = self.trainer.strategy
+        if isinstance(strategy, FullySharded):
+            strategy.shard(self.backbone, self.head)
+            features = self.backbone.forward_intermediates
+            self._features = torch.compile(features) if self._compile else features
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._batch = batch
