@@ -111,6 +111,12 @@ class CascadeRCNN(Detector):
             self._add_masks(found, maps, images.image_sizes)
         return shifted(found, -1)
 
+    def cost(self, features: Sequence[Tensor]) -> None:
+        maps = self.pyramid(features)
+        self.rpn.head(list(maps.values()))
+        for stage in self.cascade:
+            stage.cost(maps)  # type: ignore[operator]
+
     def _add_masks(self, found: Detections, maps: Maps, sizes: list[tuple[int, int]]) -> None:
         boxes, labels = [f["boxes"] for f in found], [f["labels"] for f in found]
         each = [maskrcnn_inference(mask_logits(stage, maps, boxes, sizes), labels) for stage in self.cascade]  # type: ignore[arg-type]

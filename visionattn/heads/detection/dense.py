@@ -41,6 +41,9 @@ class _Dense(Detector):
         counts = [x.shape[2] * x.shape[3] * per_place for x in maps]
         return detector.head(maps), detector.anchor_generator(images, maps), counts
 
+    def cost(self, features: Sequence[Tensor]) -> None:
+        self.detector.head(list(self.pyramid(features).values()))
+
     def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
         outputs, anchors, counts = self._layers(features, images)
         check_finite("class scores and boxes", *outputs.values())

@@ -57,3 +57,8 @@ class RCNN(Detector):
         proposals, _ = self.rpn(images, maps)
         found, _ = self.roi_heads(maps, proposals, images.image_sizes)
         return shifted(found, -1)
+
+    def cost(self, features: Sequence[Tensor]) -> None:
+        maps = self.pyramid(features)
+        self.rpn.head(list(maps.values()))
+        self.roi_heads.cost(maps)

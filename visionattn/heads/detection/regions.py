@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
@@ -83,6 +85,13 @@ class RegionHeads(RoIHeads):
             detections_per_img=per_image,
             **mask_parts,
         )
+
+    def cost(self, maps: Mapping[str, Tensor]) -> None:
+        """See :meth:`Detector.cost`."""
+        map_ = maps["0"]
+        self.box_predictor(self.box_head(map_.new_zeros(1000, map_.shape[1], 7, 7)))
+        if self.mask_predictor is not None:
+            self.mask_predictor(self.mask_head(map_.new_zeros(100, map_.shape[1], 14, 14)))
 
     def postprocess_detections(
         self,

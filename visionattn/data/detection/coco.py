@@ -1,0 +1,159 @@
+"""COCO's layout: root/train2017, root/val2017, root/annotations/instances_*.json."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+
+from visionattn.data.decode import decode_fast
+from visionattn.data.detection.annotations import Annotations, read_annotations, read_json
+from visionattn.data.detection.masks import Segmentation, complaint, draw
+from visionattn.data.unreadable import UnreadableImage
+from visionattn.errors import DataError
+
+IMAGES = {"train": "train2017", "val": "val2017"}
+ANNOTATIONS = {"train": "annotations/instances_train2017.json", "val": "annotations/instances_val2017.json"}
+
+
+class CocoRecords:
+    """One split of pictures with objects; see :class:`Coco`. The objects lie in `annotations`."""
+
+    def __init__(self, folder: Path, file: Path, masks: bool, empty_images: bool) -> None:
+        self.folder, self.file, self.masks = folder, file, masks
+        self.annotations: Annotations = read_annotations(file, masks, empty_images)
+        self.ids, self.class_names = self.annotations.names, self.annotations.class_names
+        self.category_ids = self.annotations.category_ids
+        self.labels = self.annotations.labels
+
+    def path(self, index: int) -> Path:
+        """The picture's file."""
+        return self.folder / self.ids[index]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) as the annotations say."""
+        height, width = self.annotations.sizes[index].tolist()
+        return height, width
+
+    def picture(self, index: int) -> Tensor:
+        """uint8 (3, H, W).
+
+        Raises:
+            UnreadableImage: missing, damaged, or of another size than the annotations say.
+        """
+        path = self.path(index)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UnreadableImage(f"{error.strerror or error}") from None
+        found = decode_fast(data)
+        picture = found if isinstance(found, Tensor) else F.pil_to_tensor(found)
+        if tuple(picture.shape[1:]) != self.size(index):
+            height, width = self.size(index)
+            raise UnreadableImage(
+                f"the picture is {picture.shape[1]}x{picture.shape[2]}, its annotations say {height}x{width}"
+            )
+        return picture
+
+    def objects(self, index: int) -> dict[str, Any]:
+        """boxes (tv_tensor, x1 y1 x2 y2), labels int64 (N,), and with masks `masks` (tv_tensor, uint8 (N, H, W)).
+
+        Raises:
+            UnreadableImage: a mask cannot be drawn.
+        """
+        notes, size = self.annotations, self.size(index)
+        rows = slice(int(notes.first[index]), int(notes.first[index + 1]))
+        boxes = tv_tensors.BoundingBoxes(torch.from_numpy(notes.boxes[rows].copy()), format="XYXY", canvas_size=size)  # type: ignore[call-overload]
+        target: dict[str, Any] = {"boxes": boxes, "labels": torch.from_numpy(notes.labels[rows].copy())}
+        if self.masks:
+            target["masks"] = tv_tensors.Mask(torch.from_numpy(draw(self.segmentations(index), *size)))
+        return target
+
+    def segmentations(self, index: int) -> list[Segmentation]:
+        """As they stand in the file, of the objects of one picture."""
+        notes = self.annotations
+        return [
+            json.loads(notes.segmentations[row]) for row in range(int(notes.first[index]), int(notes.first[index + 1]))
+        ]
+
+    def ground_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
+        """The file's contents, as COCO's evaluation takes it, of some images: crowds and boxes of every sort included;
+        only what would keep the evaluation from working is left out (values that are not finite, masks that cannot be
+        drawn).
+        """
+        content, wanted = read_json(self.file), set(image_ids)
+        images = [image for image in content["images"] if image["id"] in wanted]
+        sizes = {image["id"]: (image["height"], image["width"]) for image in images}
+        known = set(self.category_ids)
+        kept = []
+        for annotation in content["annotations"]:
+            size = sizes.get(annotation.get("image_id"))
+            if size is None or annotation.get("category_id") not in known or not _finite(annotation.get("bbox")):
+                continue
+            if masks and complaint(annotation.get("segmentation"), *size):
+                continue
+            kept.append(annotation)
+        return {"info": {}, "images": images, "annotations": kept, "categories": content["categories"]}
+
+    def fingerprint(self) -> str:
+        """sha256 over names, sizes, boxes and labels."""
+        digest, notes = hashlib.sha256(), self.annotations
+        for name in self.ids:
+            digest.update(f"{name}\n".encode())
+        for array in (notes.sizes, notes.first, notes.boxes, notes.labels):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+class Coco:
+    """Pictures with objects in COCO's layout.
+
+    root: the folder. images, annotations: split -> folder or file below root. masks: read masks too; objects without a
+    usable mask are left out then. empty_images: train on pictures without objects too; evaluation always has them.
+
+    Category ids may be sparse: label k is the k-th id in rising order. Boxes without width or height, or outside their
+    image, and masks that cannot be right are left out of training, counted by reason (`records.annotations.dropped`).
+    A picture that is missing, damaged, or of another size than its annotations say is unreadable.
+    Reading raises DataError where the annotation file is missing or is none.
+    """
+
+    splits: Sequence[str] = ("train", "val", "test")
+
+    def __init__(
+        self,
+        root: str,
+        images: Mapping[str, str] = IMAGES,
+        annotations: Mapping[str, str] = ANNOTATIONS,
+        masks: bool = True,
+        empty_images: bool = True,
+    ) -> None:
+        self.root = Path(root).expanduser()
+        self.images, self.annotations = dict(images), dict(annotations)
+        self.masks, self.empty_images = masks, empty_images
+
+    def open(self, split: str) -> CocoRecords:
+        """Reads one split; test equals val."""
+        split = "val" if split == "test" else split
+        folder, file = self.root / self.images[split], self.root / self.annotations[split]
+        if not folder.is_dir() or not file.is_file():
+            found = (
+                ", ".join(sorted(path.name for path in self.root.iterdir())[:12]) if self.root.is_dir() else "nothing"
+            )
+            raise DataError(
+                f"expected the pictures {folder} and the annotations {file}; {self.root} holds {found or 'nothing'}"
+            )
+        return CocoRecords(folder, file, self.masks, self.empty_images or split != "train")
+
+
+def _finite(box: Any) -> bool:
+    return (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(isinstance(value, (int, float)) and value - value == 0 for value in box)
+    )

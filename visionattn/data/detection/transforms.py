@@ -1,0 +1,136 @@
+"""Augmentation of pictures together with their boxes and masks, on torchvision's v2 transforms.
+
+Shapes: H W picture, N objects.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from visionattn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize
+from visionattn.errors import ConfigError
+
+Target = dict[str, Any]
+SHORT_EDGES = tuple(range(480, 801, 32))
+
+
+class DetectionTrainTransform:
+    """A picture uint8 (3, H, W) and its objects to another one, from torch's random state.
+
+    Without `jitter`: the shorter edge becomes one of `short_edges`, the longer one stays below `long_edge` (480 to 800
+    and 1333 in the papers' 3x schedule, 800 alone in 1x); then a flip. `crop`: in half of the cases the picture is
+    first scaled to a shorter edge of 400, 500 or 600 and cut, as in DETR (Carion et al. 2020, arXiv 2005.12872) and in
+    Swin's 3x schedule.
+    With `jitter`, e.g. (0.1, 2.0): large-scale jitter (Ghiasi et al. 2020, arXiv 2012.07177): scaled by a random factor
+    of `crop_size`, then cut or padded to exactly that.
+    Boxes are clipped; objects of which less than one pixel is left go.
+
+    image_size, mean, std: not used; given to all transforms.
+    """
+
+    def __init__(
+        self,
+        image_size: ImageSize | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        short_edges: Sequence[int] = SHORT_EDGES,
+        long_edge: int = 1333,
+        crop: bool = False,
+        jitter: Sequence[float] | None = None,
+        crop_size: Sequence[int] = (1024, 1024),
+        flip: float = 0.5,
+        vertical_flip: float = 0.0,
+    ) -> None:
+        if not short_edges or min(short_edges) < 1 or long_edge < max(short_edges):
+            raise ConfigError(
+                f"short_edges need a number of pixels, none above long_edge, got {list(short_edges)} and {long_edge}"
+            )
+        if jitter is not None and not 0 < jitter[0] <= jitter[1]:
+            raise ConfigError(f"jitter is [smallest, largest] factor, got {list(jitter)}")
+        steps: list[Any] = []
+        resize = v2.RandomShortestSize(list(short_edges), max_size=long_edge, antialias=True)
+        if jitter is not None:
+            size = (int(crop_size[0]), int(crop_size[1]))
+            steps += [v2.ScaleJitter(size, scale_range=(jitter[0], jitter[1]), antialias=True)]
+            steps += [v2.RandomCrop(size, pad_if_needed=True, fill={tv_tensors.Image: 114, "others": 0})]
+        elif crop:
+            cut = v2.Compose([v2.RandomShortestSize([400, 500, 600], antialias=True), _RangeCrop(384, 600), resize])
+            steps += [v2.RandomChoice([resize, cut])]
+        else:
+            steps += [resize]
+        steps += [v2.RandomHorizontalFlip(flip), v2.RandomVerticalFlip(vertical_flip)]
+        self._steps = v2.Compose(steps)
+
+    def __call__(self, picture: Tensor, target: Target) -> tuple[Tensor, Target]:
+        image, target = self._steps(tv_tensors.Image(picture), target)
+        return image.as_subclass(Tensor), keep_visible(target)
+
+
+class DetectionEvalTransform:
+    """A picture uint8 (3, H, W) to another one, the same every time: the shorter edge becomes `short_edge` unless the
+    longer one would exceed `long_edge`.
+    """
+
+    def __init__(
+        self,
+        image_size: ImageSize | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        short_edge: int = 800,
+        long_edge: int = 1333,
+    ) -> None:
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.short_edge, self.long_edge = short_edge, long_edge
+        if not 0 < short_edge <= long_edge:
+            raise ConfigError(f"short_edge must lie in 1..long_edge, got {short_edge} and {long_edge}")
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Of the result."""
+        factor = min(self.short_edge / min(height, width), self.long_edge / max(height, width))
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        return F.resize(picture, list(self.size(*picture.shape[1:])), antialias=True)
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol, for the evaluation's result file."""
+        return {
+            "short_edge": self.short_edge,
+            "long_edge": self.long_edge,
+            "interpolation": "bilinear, antialiased",
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+
+class _RangeCrop(torch.nn.Module):
+    """A cut whose edges are drawn between two bounds, or the picture's own edge where that is smaller."""
+
+    def __init__(self, smallest: int, largest: int) -> None:
+        super().__init__()
+        self.smallest, self.largest = smallest, largest
+
+    def forward(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+        size = [_between(min(edge, self.smallest), min(edge, self.largest)) for edge in image.shape[-2:]]
+        return v2.RandomCrop(size)(image, target)
+
+
+def _between(low: int, high: int) -> int:
+    return int(torch.randint(low, high + 1, ()))
+
+
+def keep_visible(target: Target, least: float = 1.0) -> Target:
+    """Clips the boxes, and leaves out objects narrower or lower than `least` pixels, or without a pixel of mask."""
+    boxes = F.clamp_bounding_boxes(target["boxes"]).as_subclass(Tensor)
+    keep = ((boxes[:, 2:] - boxes[:, :2]) >= least).all(1)
+    if "masks" in target:
+        keep &= target["masks"].as_subclass(Tensor).bool().flatten(1).any(1)
+    visible = {"boxes": boxes[keep], "labels": target["labels"][keep]}
+    if "masks" in target:
+        visible["masks"] = target["masks"].as_subclass(Tensor)[keep]
+    return visible
