@@ -103,6 +103,7 @@ def test_the_same_predictions_as_timms_own_way(tree, weights, ours, theirs, tmp_
 
 
 def test_the_result_says_what_it_depends_on(tree, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "240")
     monkeypatch.chdir(tmp_path)
     path, model = weights
     arguments = ["backbone=swin_tiny", f"backbone.depths={SMALL}", f"weights={path}", "num_workers=0"]

@@ -90,3 +90,13 @@ def test_layer_decay_needs_a_backbone_that_knows_its_layers():
         ClassificationTask(
             Plain(), ClassificationHead, partial(torch.optim.AdamW), num_classes=2, monitor="x", layer_decay=0.7
         )
+
+
+def test_a_head_may_be_the_backbones_own_classifier():
+    from visionattn.backbones.classifier import PoolNormHead
+    from visionattn.heads import ClassificationHead
+
+    head = ClassificationHead([{"num_chs": 8}], 5, classifier=partial(PoolNormHead, hidden=True))
+    assert head([torch.randn(2, 8, 3, 3)]).shape == (2, 5)
+    names = {name for name, _ in head.named_parameters()}
+    assert {"classifier.norm.weight", "classifier.pre_logits.fc.weight", "classifier.fc.bias"} <= names

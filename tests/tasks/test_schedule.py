@@ -33,6 +33,14 @@ def test_the_warm_up_takes_at_most_half_of_a_short_run():
     assert max(seen) == seen[5] == pytest.approx(1.0)
 
 
+def test_cooldown_and_a_warm_up_inside_the_cosine_are_timms():
+    options = {"warmup_epochs": 2, "warmup_lr": 0.0, "min_lr": 0.1, "cooldown_epochs": 3, "warmup_prefix": False}
+    seen = rates(cosine, 100, steps_per_epoch=5, **options)
+    assert seen[5] == pytest.approx(0.5)
+    assert seen[10] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 10 / 85)))
+    assert seen[85:] == [pytest.approx(0.1)] * 15
+
+
 def test_constant():
     seen = rates(constant, 20, steps_per_epoch=5, warmup_epochs=1, warmup_lr=0.0)
     assert seen[0] == 0.0

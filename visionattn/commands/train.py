@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +15,7 @@ from rich.console import Console
 
 from visionattn.commands import resume
 from visionattn.commands.build import Run, build
+from visionattn.commands.initialise import initialise
 from visionattn.errors import ConfigError
 from visionattn.reports.card import print_results, relative, write_card
 from visionattn.reports.plots import plot_curves
@@ -42,10 +45,13 @@ def run(
         Console().print(f"{relative(run_dir)} is finished; nothing to do")
         return results
     contents = read_checkpoint(found) if found else {}
-    parts = build(cfg, run_dir, allow, goes_on_at=contents.get("global_step"))
+    with torch.device("meta") if dry_run else nullcontext():  # shapes alone: no weights are drawn for nothing
+        parts = build(cfg, run_dir, allow, goes_on_at=contents.get("global_step"))
     first = parts.trainer.is_global_zero
     _check_optimizer(parts, cfg)
     facts = {"model": cfg.name, **parts.model_facts(), **parts.batch_facts()}
+    if cfg.weights is not None:
+        facts["weights"] = str(cfg.weights)
     notices = resume.check_resumable(contents, found, cfg, parts.batch) if found else []
     if dry_run:
         if first:
@@ -55,6 +61,8 @@ def run(
         _begin(cfg, run_dir, facts)
         _tell_resumed(contents, found, skipped, notices)
     del contents
+    if cfg.weights is not None and found is None:
+        initialise(parts.task, cfg.weights)
     start = time.perf_counter()
     parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=found, weights_only=True)
     results = _results(parts, facts, time.perf_counter() - start)

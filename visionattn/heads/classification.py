@@ -5,7 +5,7 @@ Shapes: B batch, H W map, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ class ClassificationHead(nn.Module):
         num_classes: width of the output.
         drop_rate: dropout before the linear layer.
         pool_type: timm's name of the pooling.
+        classifier: what stands in place of pooling and linear layer, a backbone's own classifier (its ``head``):
+            DaViT norms after pooling, MaxViT has a hidden layer there. Called as the backbone calls it.
     Shape:
         list of ``(B, C, H, W)`` maps -> ``(B, num_classes)``
     """
@@ -35,13 +37,15 @@ class ClassificationHead(nn.Module):
         *,
         drop_rate: float = 0.0,
         pool_type: str = "avg",
+        classifier: Callable[..., nn.Module] | None = None,
     ):
         super().__init__()
-        self.classifier = ClassifierHead(
-            feature_info[-1]["num_chs"], num_classes, pool_type=pool_type, drop_rate=drop_rate
-        )
-        nn.init.trunc_normal_(self.classifier.fc.weight, std=0.02)
-        nn.init.zeros_(self.classifier.fc.bias)
+        build = classifier or ClassifierHead
+        self.classifier = build(feature_info[-1]["num_chs"], num_classes, pool_type=pool_type, drop_rate=drop_rate)
+        for module in self.classifier.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         return self.classifier(features[-1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from timm.scheduler import CosineLRScheduler, StepLRScheduler
+from timm.scheduler import CosineLRScheduler, PolyLRScheduler, StepLRScheduler
 from timm.scheduler.scheduler import Scheduler
 from torch.optim import Optimizer
 
@@ -15,6 +15,8 @@ def cosine(
     warmup_epochs: float = 5,
     warmup_lr: float = 1e-6,
     min_lr: float = 1e-5,
+    cooldown_epochs: float = 0,
+    warmup_prefix: bool = True,
 ) -> Scheduler:
     """Linear warm-up, then half a cosine down to ``min_lr`` (Loshchilov and Hutter 2016, arXiv 1608.03983).
 
@@ -25,15 +27,19 @@ def cosine(
         warmup_epochs: length of the warm-up in epochs, at most half of the run.
         warmup_lr: rate of the first step.
         min_lr: rate of the last step.
+        cooldown_epochs: epochs at ``min_lr`` behind the cosine, at most a quarter of the run.
+        warmup_prefix: the cosine starts behind the warm-up (Swin's code); else it runs from step 0 and the warm-up
+            takes the place of its beginning (timm's training script).
     """
     warmup = _warmup_steps(warmup_epochs, steps_per_epoch, total_steps)
+    falling = total_steps - min(round(cooldown_epochs * steps_per_epoch), total_steps // 4)
     return CosineLRScheduler(
         optimizer,
-        t_initial=max(total_steps - warmup, 2),
+        t_initial=max(falling - warmup * warmup_prefix, 2),
         lr_min=min_lr,
         warmup_t=warmup,
         warmup_lr_init=warmup_lr,
-        warmup_prefix=True,
+        warmup_prefix=warmup_prefix,
         t_in_epochs=False,
     )
 
@@ -55,3 +61,36 @@ def constant(
 
 def _warmup_steps(warmup_epochs: float, steps_per_epoch: float, total_steps: int) -> int:
     return min(round(warmup_epochs * steps_per_epoch), total_steps // 2)
+
+
+def poly(
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    steps_per_epoch: float,
+    power: float = 1.0,
+    min_lr: float = 0.0,
+    warmup_steps: int = 1500,
+    warmup_lr: float = 1e-10,
+) -> Scheduler:
+    """``(1 - step / total_steps) ** power`` of the rate (Liu et al. 2015, *ParseNet*, arXiv 1506.04579), as segmentation
+    recipes count it: in steps, the warm-up in the place of its beginning.
+
+    Args:
+        optimizer: its groups' ``lr`` is the peak; a group's ``lr_scale`` multiplies whatever the schedule says.
+        total_steps: optimizer steps of the whole run, warm-up included.
+        steps_per_epoch: not used.
+        power: 1: a straight line.
+        min_lr: rate behind the last step.
+        warmup_steps: length of the linear warm-up, at most half of the run.
+        warmup_lr: rate of the first step.
+    """
+    return PolyLRScheduler(
+        optimizer,
+        t_initial=total_steps,
+        power=power,
+        lr_min=min_lr,
+        warmup_t=min(warmup_steps, total_steps // 2),
+        warmup_lr_init=warmup_lr,
+        t_in_epochs=False,
+    )

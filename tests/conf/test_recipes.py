@@ -1,0 +1,74 @@
+"""The shipped experiments: what their headers say is true of them, and they build."""
+
+import re
+
+import pytest
+import torch
+
+from visionattn import config
+from visionattn.cli import main
+from visionattn.reports.measure import count_parameters
+
+from .test_conf import CONF, options
+
+RECIPES = [name for name in options("experiment") if name.startswith("imagenet/")]
+HEADER = ("command   visionattn train experiment=", "hardware  ", "source    github.com/", "unverified ")
+
+
+def composed(name):
+    return config.compose("train", [f"experiment={name}", "data.root=x", "run_dir=x", "name=x", "backbone_name=x"])
+
+
+def test_there_is_a_recipe_for_every_family_with_a_published_one():
+    families = {re.match(r"imagenet/([a-z]+)", name)[1] for name in RECIPES}
+    assert families == {"swin", "cswin", "maxvit", "davit", "gcvit", "nat", "dinat", "fastervit"}
+    assert len(RECIPES) > 35
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_header_says_what_the_recipe_does(name):
+    text = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for begin in HEADER:
+        assert any(line.startswith(f"# {begin}") for line in lines), begin
+    assert f"experiment={name} " in text
+    cfg = composed(name)
+    card, published = cfg.backbone.card, float(re.search(r": ([\d.]+) % top-1 published", lines[1])[1])
+    if not name.endswith("finetune"):
+        assert published == card.top1
+        assert cfg.backbone.drop_path_rate == card.get("drop_path", cfg.backbone.drop_path_rate)
+    epochs = sum(map(int, re.findall(r"(\d+) (?:epochs )?at (?:\d|the)", lines[1])))
+    assert cfg.trainer.max_epochs == epochs
+    assert cfg.data.image_size == card.input_size[1]
+    assert cfg.data.eval_transform.crop_pct == card.crop_pct
+    devices, nodes = re.search(r"devices=(\d+)", text)[1], re.search(r"num_nodes=(\d+)", text)
+    batch = cfg.data.batch_size * int(devices) * (int(nodes[1]) if nodes else 1)
+    assert batch == cfg.task.lr_base_size  # the command of the header trains at the stated rate
+
+
+@pytest.mark.parametrize("name", ["imagenet/maxvit_tiny", "imagenet/fastervit_4"])
+def test_a_recipe_builds_without_data(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", f"experiment={name}", "data.root=/nowhere", "trainer.accelerator=cpu", "--dry-run"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "no data were read" in shown
+    assert f"{composed(name).backbone.card.params:,}" in shown
+    assert "128 = 128 x 1 process(es) x 1 accumulated" in shown
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_experiment_builds_without_data(name, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    root = [] if name.startswith("digits/") else ["data.root=/nowhere"]
+    assert main(["train", f"experiment={name}", *root, "trainer.accelerator=cpu", "--dry-run"]) == 0
+    assert "no data were read" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_is_trained_is_the_published_model(name):
+    cfg = composed(name)
+    with torch.device("meta"):
+        task = config.instantiate(cfg.task)
+    assert count_parameters(task.backbone) + count_parameters(task.head) == cfg.backbone.card.params
