@@ -30,6 +30,19 @@ class Case:
         out = self.op(q, k, v, bias=bias[0] if bias else None, backend=backend, **self.options)
         return [out.detach(), *torch.autograd.grad(out, inputs, self.grad.to(out.dtype))]
 
+    def run_packed(self, backend: str, dtype: torch.dtype | None = None) -> list[Tensor]:
+        """As `run`, through one tensor that holds q, k and v, which must have one width."""
+        q, k, v, *bias = [x.detach().to(dtype or x.dtype).requires_grad_() for x in self.inputs]
+        qkv = torch.stack((q, k, v), 3).detach().requires_grad_()
+        out = self.op.packed(qkv, bias=bias[0] if bias else None, backend=backend, **self.options)
+        gradient, *table = torch.autograd.grad(out, [qkv, *bias], self.grad.to(out.dtype))
+        return [out.detach(), *gradient.unbind(3), *table]
+
+    def of_one_width(self) -> Case:
+        """The same case with values as wide as queries."""
+        q, k, _, *bias = self.inputs
+        return Case(self.op, self.options, (q, k, q.flip(1).sin(), *bias), k.cos())
+
     def __str__(self) -> str:
         return f"{self.op.name} {tuple(self.inputs[0].shape)} E={self.inputs[2].shape[-1]} {self.options}"
 
@@ -63,6 +76,12 @@ def random_case(seed: int) -> Case:
 
 def assert_same(case: Case, backend: str, tolerance: float = 1e-12) -> None:
     """In float64, the output and every gradient of `backend` are the reference's."""
-    for ours, truth in zip(case.run(backend), case.run("reference"), strict=True):
+    compare(case.run(backend), case, backend, tolerance)
+    even = case.of_one_width()
+    compare(even.run_packed(backend), even, f"{backend}, packed", tolerance)
+
+
+def compare(results: list[Tensor], case: Case, backend: str, tolerance: float) -> None:
+    for ours, truth in zip(results, case.run("reference"), strict=True):
         worst = float((ours - truth).abs().max())
         assert worst <= tolerance * (1 + float(truth.abs().max())), f"{backend}: off by {worst:.1e} in {case}"

@@ -1,5 +1,7 @@
 """The backends as torch ops: opcheck, compile, export, autocast, checkpointing, odd inputs, FLOP counts."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -43,6 +45,52 @@ def test_opcheck(backend: str, with_bias: bool) -> None:
     saved = [None if x is None else x.detach() for x in (q, k, v, bias)]
     backward = getattr(torch.ops.visionattn, f"{backend}_backward").default
     torch.library.opcheck(backward, (torch.randn_like(out), *saved, out, stats, rows, cols, 0.5))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_opcheck_packed(backend: str, with_bias: bool) -> None:
+    qkv = torch.randn(2, 5, 6, 3, 2, 4, requires_grad=True)
+    bias = torch.randn(2, 5, 3, requires_grad=True) if with_bias else None
+    rows, cols = [3, 1, 0, 2], [2, 2, 0, 1]
+    op = getattr(torch.ops.visionattn, f"{backend}_packed").default
+    torch.library.opcheck(op, (qkv, bias, rows, cols, 0.5))
+    saved = qkv.detach(), None if bias is None else bias.detach()
+    out, stats = op(*saved, rows, cols, 0.5)
+    backward = getattr(torch.ops.visionattn, f"{backend}_packed_backward").default
+    torch.library.opcheck(backward, (torch.randn_like(out), *saved, out, stats, rows, cols, 0.5))
+
+
+@pytest.mark.parametrize("choice", ["auto", "tiled", "reference"])
+def test_packed_is_the_same_function(choice: str) -> None:
+    """Values, the one gradient, autocast, a compiled graph of any size, FLOPs; and a shape that does not fit."""
+    qkv, bias = torch.randn(2, 6, 9, 3, 2, 4, requires_grad=True), torch.randn(2, 5, 5, requires_grad=True)
+
+    def packed(qkv: Tensor) -> Tensor:
+        return neighborhood_attention.packed(qkv, kernel_size=3, dilation=2, bias=bias, backend=choice)
+
+    def apart(qkv: Tensor) -> Tensor:
+        return neighborhood_attention(*qkv.unbind(3), kernel_size=3, dilation=2, bias=bias, backend=choice)
+
+    def results(function: Callable[[Tensor], Tensor], qkv: Tensor) -> list[Tensor]:
+        out = function(qkv)
+        return [out, *torch.autograd.grad(out.float().square().sum(), (qkv, bias))]
+
+    torch._dynamo.reset()
+    compiled = torch.compile(packed, fullgraph=True, dynamic=True, backend="aot_eager")
+    torch.testing.assert_close(results(packed, qkv), results(apart, qkv))
+    torch.testing.assert_close(results(compiled, qkv), results(apart, qkv))
+    turned = torch.randn(3, 2, 4, 5, 8, 7).permute(3, 4, 5, 0, 1, 2).requires_grad_()  # another size, any strides
+    torch.testing.assert_close(results(compiled, turned), results(apart, turned))
+    with torch.autocast("cpu", torch.bfloat16):
+        out, gradient, _ = results(packed, qkv)
+    assert (out.dtype, gradient.dtype) == (torch.bfloat16, torch.float32)
+    with FlopCounterMode(display=False) as counter:
+        packed(qkv).sum().backward()
+    if choice != "reference":
+        assert counter.get_total_flops() == 3 * 4 * 4 * 9 * (2 * 6 * 9 * 2)
+    with pytest.raises(ValueError, match=r"\(B, H, W, 3, heads, D\), got \(2, 6, 9, 2, 4\)"):
+        neighborhood_attention.packed(qkv[:, :, :, 0], kernel_size=3)
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from visionattn.kernels.backends import NEIGHBORHOOD
 from visionattn.kernels.geometry import Pair, neighborhood_geometry
-from visionattn.kernels.op import Call, Op, autocast, check_bias, check_tensors
+from visionattn.kernels.op import Call, Op, autocast, check_bias, check_tensors, unpack
 
 
 class NeighborhoodAttention(Op):
@@ -48,6 +50,24 @@ class NeighborhoodAttention(Op):
         backend: str = "auto",
     ) -> Tensor:
         return self.dispatch(self.call(q, k, v, kernel_size, dilation, stride, bias, scale), backend)
+
+    def packed(
+        self,
+        qkv: Tensor,
+        *,
+        kernel_size: Pair,
+        dilation: Pair = 1,
+        stride: Pair = 1,
+        bias: Tensor | None = None,
+        scale: float | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """The same for queries, keys and values in one tensor `(B, H, W, 3, N, D)`, as one projection gives them. Its
+        gradient is one such tensor, written once, where the backend can: autograd has nothing to stack."""
+        (qkv,) = autocast(qkv)
+        q, k, v = unpack(self.name, qkv)
+        call = self.call(q, k, v, kernel_size, dilation, stride, bias, scale)
+        return self.dispatch(replace(call, qkv=qkv), backend)
 
     def explain(
         self,

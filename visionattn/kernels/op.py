@@ -19,21 +19,25 @@ from torch import Tensor
 from visionattn.kernels.geometry import Geometry, certainly
 
 AttentionFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], Tensor]
+PackedFn = Callable[[Tensor, Tensor | None, Geometry, float], Tensor]
 RefusalFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], str]
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One implementation of an op. `refuses` returns the reason why it cannot run this call, or "" when it can."""
+    """One implementation of an op. `refuses` returns the reason why it cannot run this call, or "" when it can.
+    `packed` is the same function of `(qkv, bias, geometry, scale)`, if it saves something; it runs where `fn` does."""
 
     name: str
     fn: AttentionFn
     refuses: RefusalFn
+    packed: PackedFn | None = None
 
 
 @dataclass(frozen=True)
 class Call:
-    """A checked call: what every backend receives, in order."""
+    """A checked call: what every backend receives, in order. `qkv` is the one tensor (B, H, W, 3, N, D) of which q, k
+    and v are views, where the caller has it."""
 
     q: Tensor
     k: Tensor
@@ -41,11 +45,14 @@ class Call:
     bias: Tensor | None
     geometry: Geometry
     scale: float
+    qkv: Tensor | None = None
 
     def reason(self, backend: Backend) -> str:
         return backend.refuses(self.q, self.k, self.v, self.bias, self.geometry, self.scale)
 
     def run(self, backend: Backend) -> Tensor:
+        if self.qkv is not None and backend.packed is not None:
+            return backend.packed(self.qkv, self.bias, self.geometry, self.scale)
         return backend.fn(self.q, self.k, self.v, self.bias, self.geometry, self.scale)
 
 
@@ -95,6 +102,13 @@ def check_tensors(name: str, q: Tensor, k: Tensor, v: Tensor) -> None:
         raise TypeError(f"{name}: q, k and v must have one type, got {q.dtype}, {k.dtype}, {v.dtype}")
     if not q.device == k.device == v.device:
         raise ValueError(f"{name}: q, k and v must be on one device, got {q.device}, {k.device}, {v.device}")
+
+
+def unpack(name: str, qkv: Tensor) -> tuple[Tensor, ...]:
+    """q, k and v as views of `(B, H, W, 3, N, D)`. Raises ValueError for another shape."""
+    if qkv.dim() != 6 or certainly(qkv.shape[3] != 3):
+        raise ValueError(f"{name}: qkv must have the shape (B, H, W, 3, heads, D), got {tuple(qkv.shape)}")
+    return qkv.unbind(3)
 
 
 def check_bias(name: str, q: Tensor, bias: Tensor, geometry: Geometry) -> None:

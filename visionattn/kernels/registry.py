@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from visionattn.kernels.geometry import Geometry, decode
-from visionattn.kernels.op import AttentionFn, check_bias
+from visionattn.kernels.op import AttentionFn, PackedFn, check_bias
 
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
+Maps = Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Kernel:
     """The two functions of a backend.
 
     forward(q, k, v, bias, geometry, scale) -> (out (B, H, W, N, E), stats): both contiguous; stats has the shape
-    `stats_shape(q)`. backward(grad, q, k, v, bias, out, stats, geometry, scale) -> the gradients of q, k, v,
-    contiguous and of their type, and of the bias table, contiguous and of the bias's type; an empty tensor stands for
-    the last one where bias is None. stats_shape(q): shape of what forward leaves to backward beside the output, in
-    `stats_dtype(q.dtype)`.
+    `stats_shape(q)`. backward(grad, q, k, v, bias, out, stats, geometry, scale, into) writes the gradients of q, k and
+    v into the three maps `into`, of any strides but with channels side by side, and returns that of the bias table,
+    contiguous and of the bias's type, or an empty tensor where bias is None. stats_shape(q): shape of what forward
+    leaves to backward beside the output, in `stats_dtype(q.dtype)`.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], tuple[Tensor, Tensor]]
-    backward: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor, Geometry, float], Gradients]
+    backward: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor, Geometry, float, Maps], Tensor]
     stats_shape: Callable[[Tensor], Sequence[int]]
 
 
@@ -112,12 +112,79 @@ def _backward_op(name: str, kernel: Kernel):
         cols: Sequence[int],
         scale: float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return kernel.backward(grad, q, k, v, bias, out, stats, decode(rows, cols), scale)
+        into = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+        return *into, kernel.backward(grad, q, k, v, bias, out, stats, decode(rows, cols), scale, into)
 
     @backward.register_fake
     def fake(grad, q, k, v, bias, out, stats, rows, cols, scale):
         table = q.new_empty(0) if bias is None else bias.new_empty(bias.shape)
         return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), table
+
+    return backward
+
+
+def register_packed_attention(name: str, kernel: Kernel) -> PackedFn:
+    """As `register_attention`, for q, k and v in one tensor (B, H, W, 3, N, D): `visionattn::<name>_packed`. The
+    gradient is one such tensor, written in place: autograd has nothing to stack."""
+    forward_op, backward_op = _packed_forward_op(name, kernel), _packed_backward_op(name, kernel)
+
+    def setup_context(ctx, inputs, output) -> None:
+        qkv, bias, ctx.rows, ctx.cols, ctx.scale = inputs
+        ctx.save_for_backward(qkv, bias, *output)
+        ctx.set_materialize_grads(False)
+
+    def backward(ctx, grad, grad_stats):
+        if grad is None:
+            return (None,) * 5
+        qkv, bias, out, stats = ctx.saved_tensors
+        gradient, table = backward_op(grad, qkv, bias, out, stats, ctx.rows, ctx.cols, ctx.scale)
+        return gradient, None if bias is None else table, None, None, None
+
+    forward_op.register_autograd(backward, setup_context=setup_context)
+    register_packed_flops(name)
+
+    def attend(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
+        return forward_op(qkv, bias, geometry.rows.encode(), geometry.cols.encode(), scale)[0]
+
+    return attend
+
+
+def _packed_forward_op(name: str, kernel: Kernel):
+    @torch.library.custom_op(f"visionattn::{name}_packed", mutates_args=())
+    def forward(
+        qkv: Tensor, bias: Tensor | None, rows: Sequence[int], cols: Sequence[int], scale: float
+    ) -> tuple[Tensor, Tensor]:
+        q, k, v = qkv.unbind(3)
+        return kernel.forward(q, k, v, bias, fitting(q, bias, rows, cols), scale)
+
+    @forward.register_fake
+    def fake(qkv, bias, rows, cols, scale):
+        q = qkv.select(3, 0)
+        return q.new_empty(q.shape), q.new_empty(kernel.stats_shape(q), dtype=stats_dtype(q.dtype))
+
+    return forward
+
+
+def _packed_backward_op(name: str, kernel: Kernel):
+    @torch.library.custom_op(f"visionattn::{name}_packed_backward", mutates_args=())
+    def backward(
+        grad: Tensor,
+        qkv: Tensor,
+        bias: Tensor | None,
+        out: Tensor,
+        stats: Tensor,
+        rows: Sequence[int],
+        cols: Sequence[int],
+        scale: float,
+    ) -> tuple[Tensor, Tensor]:
+        q, k, v = qkv.unbind(3)
+        gradient = qkv.new_empty(qkv.shape)
+        into = gradient.unbind(3)
+        return gradient, kernel.backward(grad, q, k, v, bias, out, stats, decode(rows, cols), scale, into)
+
+    @backward.register_fake
+    def fake(grad, qkv, bias, out, stats, rows, cols, scale):
+        return qkv.new_empty(qkv.shape), qkv.new_empty(0) if bias is None else bias.new_empty(bias.shape)
 
     return backward
 
@@ -139,3 +206,17 @@ def register_attention_flops(name: str) -> None:
 
     register_flop_formula(getattr(torch.ops.visionattn, name))(forward)
     register_flop_formula(getattr(torch.ops.visionattn, f"{name}_backward"))(backward)
+
+
+def register_packed_flops(name: str) -> None:
+    """The same formulas for `visionattn::<name>_packed` and its backward."""
+
+    def forward(qkv_shape, bias_shape, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
+        batch, height, width, _, heads, depth = qkv_shape
+        return 4 * depth * batch * heads * decode(rows, cols).pairs(height, width)
+
+    def backward(grad, qkv, bias, out, stats, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
+        return 2 * forward(qkv, bias, rows, cols, scale)
+
+    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_packed"))(forward)
+    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_packed_backward"))(backward)

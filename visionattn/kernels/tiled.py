@@ -19,7 +19,14 @@ from torch import Tensor
 
 from visionattn.kernels.geometry import Geometry
 from visionattn.kernels.op import Backend
-from visionattn.kernels.registry import Gradients, Kernel, no_stats, register_attention, stats_dtype
+from visionattn.kernels.registry import (
+    Kernel,
+    Maps,
+    no_stats,
+    register_attention,
+    register_packed_attention,
+    stats_dtype,
+)
 from visionattn.kernels.tile_plan import Plan, plan_for
 
 CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
@@ -48,10 +55,11 @@ def backward(
     stats: Tensor,
     geometry: Geometry,
     scale: float,
-) -> Gradients:
+    into: Maps,
+) -> Tensor:
     plan = plan_for(q, geometry)
     added = plan.additive(bias, q.dtype)
-    dq, dk, dv = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (q, k, v))
+    dq, dk, dv = into
     total = plan.no_gradient(q) if bias is not None else None
     for part in chunks(q, plan):
         weights = attention_weights(plan, q[part], k[part], added, scale)
@@ -64,8 +72,7 @@ def backward(
         d_logits.mul_(scale)
         dq[part] = plan.scatter_queries(product(d_logits, plan.gather_keys(k[part])))
         dk[part] = plan.sum_keys(product(d_logits.mT, plan.gather_queries(q[part])))
-    table = q.new_empty(0) if bias is None or total is None else plan.fold(total).to(bias.dtype)
-    return dq, dk, dv, table
+    return q.new_empty(0) if bias is None or total is None else plan.fold(total).to(bias.dtype)
 
 
 def attention_weights(plan: Plan, q: Tensor, k: Tensor, added: Tensor | None, scale: float) -> Tensor:
@@ -92,6 +99,7 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
     return ""
 
 
-attend = register_attention("tiled", Kernel(forward, backward, no_stats))
-WINDOW = Backend("tiled", attend, refuses)
-NEIGHBORHOOD = Backend("tiled", attend, refuses)
+KERNEL = Kernel(forward, backward, no_stats)
+attend, attend_packed = register_attention("tiled", KERNEL), register_packed_attention("tiled", KERNEL)
+WINDOW = Backend("tiled", attend, refuses, attend_packed)
+NEIGHBORHOOD = Backend("tiled", attend, refuses, attend_packed)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from visionattn.kernels.backends import WINDOW
 from visionattn.kernels.geometry import Pair, window_geometry
-from visionattn.kernels.op import Call, Op, autocast, check_bias, check_tensors
+from visionattn.kernels.op import Call, Op, autocast, check_bias, check_tensors, unpack
 
 
 class WindowAttention(Op):
@@ -47,6 +49,24 @@ class WindowAttention(Op):
         backend: str = "auto",
     ) -> Tensor:
         return self.dispatch(self.call(q, k, v, window, shift, dilation, bias, scale), backend)
+
+    def packed(
+        self,
+        qkv: Tensor,
+        *,
+        window: Pair,
+        shift: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        bias: Tensor | None = None,
+        scale: float | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """The same for queries, keys and values in one tensor `(B, H, W, 3, N, D)`, as one projection gives them. Its
+        gradient is one such tensor, written once, where the backend can: autograd has nothing to stack."""
+        (qkv,) = autocast(qkv)
+        q, k, v = unpack(self.name, qkv)
+        call = self.call(q, k, v, window, shift, dilation, bias, scale)
+        return self.dispatch(replace(call, qkv=qkv), backend)
 
     def explain(
         self,

@@ -81,7 +81,7 @@ def _backend(call: Call, backend: Backend, train: bool) -> Method:
 
     def run() -> Tensor:
         q, k, v = leaves[0].unbind(3)
-        return replace(fresh, q=q, k=k, v=v).run(backend)
+        return replace(fresh, q=q, k=k, v=v, qkv=leaves[0]).run(backend)
 
     return Method(backend.name, run, leaves)
 

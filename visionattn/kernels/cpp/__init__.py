@@ -16,7 +16,7 @@ from torch import Tensor
 from visionattn.kernels.cpp import build, library
 from visionattn.kernels.geometry import Geometry, certainly
 from visionattn.kernels.op import Backend
-from visionattn.kernels.registry import Kernel, register_attention
+from visionattn.kernels.registry import Kernel, register_attention, register_packed_attention
 
 MOST_KEYS = 4096
 """Keys of a window or neighborhood above which the bias and mask of one tile no longer pay."""
@@ -38,6 +38,7 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
     return unavailable(q.dtype)
 
 
-attend = register_attention("cpp", Kernel(library.forward, library.backward, library.stats_shape))
-WINDOW = Backend("cpp", attend, refuses)
-NEIGHBORHOOD = Backend("cpp", attend, refuses)
+KERNEL = Kernel(library.forward, library.backward, library.stats_shape)
+attend, attend_packed = register_attention("cpp", KERNEL), register_packed_attention("cpp", KERNEL)
+WINDOW = Backend("cpp", attend, refuses, attend_packed)
+NEIGHBORHOOD = Backend("cpp", attend, refuses, attend_packed)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from visionattn.kernels.cpp import build
 from visionattn.kernels.geometry import AxisRule, Geometry
-from visionattn.kernels.registry import Gradients, stats_dtype
+from visionattn.kernels.registry import Maps, stats_dtype
 from visionattn.kernels.tiles import axis_tiles
 
 NAMES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bf16"}
@@ -79,16 +79,17 @@ def backward(
     stats: Tensor,
     geometry: Geometry,
     scale: float,
-) -> Gradients:
-    dq, dk, dv = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
-    maps = {"q": dense(q), "k": dense(k), "v": dense(v), "grad": dense(grad), "dq": dq, "dk": dk, "dv": dv}
+    into: Maps,
+) -> Tensor:
+    maps = {"q": dense(q), "k": dense(k), "v": dense(v), "grad": dense(grad)}
+    maps |= zip(("dq", "dk", "dv"), into, strict=True)
     units, together = backward_units(q, geometry)
     tables = None if bias is None else stats.new_empty((-(-units // together), *bias.shape))
     arrays = {"bias": table(bias, stats.dtype), "stats": stats.contiguous(), "dbias": tables}
     call("backward", maps, arrays, geometry, scale)
     if bias is None or tables is None:
-        return dq, dk, dv, q.new_empty(0)
-    return dq, dk, dv, tables.sum(0).to(bias.dtype)
+        return q.new_empty(0)
+    return tables.sum(0).to(bias.dtype)
 
 
 def backward_units(q: Tensor, geometry: Geometry) -> tuple[int, int]:
