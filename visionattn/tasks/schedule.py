@@ -73,8 +73,8 @@ def poly(
     warmup_steps: int = 1500,
     warmup_lr: float = 1e-10,
 ) -> Scheduler:
-    """``(1 - step / total_steps) ** power`` of the rate (Liu et al. 2015, *ParseNet*, arXiv 1506.04579), as segmentation
-    recipes count it: in steps, the warm-up in the place of its beginning.
+    """``(1 - step / total_steps) ** power`` of the rate (Liu et al. 2015, *ParseNet*, arXiv 1506.04579), counted as in
+    segmentation recipes: in steps, the warm-up in the place of its beginning.
 
     Args:
         optimizer: its groups' ``lr`` is the peak; a group's ``lr_scale`` multiplies whatever the schedule says.

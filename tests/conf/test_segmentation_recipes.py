@@ -1,0 +1,49 @@
+"""The recipes of segmentation: they build, with the numbers of parameters that their sources print."""
+
+import re
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+
+from visionattn import config
+from visionattn.backbones.zoo import list_backbones
+
+FOLDER = Path(str(resources.files("visionattn.conf"))) / "experiment" / "ade20k"
+RECIPES = sorted(path.stem for path in FOLDER.glob("upernet_*.yaml"))
+QUICK = ("upernet_swin_tiny_160k", "upernet_dinat_large_160k")
+
+
+def compose(name):
+    return config.compose(
+        "train", [f"experiment=ade20k/{name}", "name=x", "backbone_name=x", "run_dir=x", "data.root=x"]
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.heavy) for name in RECIPES]
+)
+def test_a_recipe_has_the_published_number_of_parameters(name):
+    with torch.device("meta"):
+        task = config.instantiate(compose(name).task)
+    published = int(re.search(r"(\d+) M parameters", (FOLDER / f"{name}.yaml").read_text()).group(1))
+    count = sum(parameter.numel() for parameter in task.parameters()) / 1e6
+    assert abs(count - published) < 1.0, count
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_says_where_its_scores_come_from(name):
+    text = (FOLDER / f"{name}.yaml").read_text()
+    assert name.removeprefix("upernet_").removesuffix("_160k") in list_backbones()
+    for part in (f"experiment=ade20k/{name}", "mIoU published", "# source    github.com/", "unverified"):
+        assert part in text, part
+
+
+def test_the_recipes_are_those_of_the_papers():
+    cfg = compose("upernet_dinat_tiny_160k")
+    assert cfg.trainer.max_steps == 160_000
+    assert cfg.data.batch_size * 8 == cfg.task.lr_base_size == 16
+    assert (cfg.optim.lr, cfg.optim.weight_decay, cfg.schedule.warmup_steps) == (6e-5, 0.01, 1500)
+    assert cfg.backbone.mixers.s1.dilation == [1, 16]  # maps are larger than in classification
+    assert cfg.backbone.mixers.s3.dilation == [1, 2, 1, 3, 1, 4]
