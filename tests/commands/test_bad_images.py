@@ -1,6 +1,11 @@
 """Images that cannot be read: counted and named, in training and in evaluation, down to the command's exit code."""
 
+import io
+import json
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from visionattn.cli import main
 from visionattn.data.shapes import make_shapes
@@ -31,7 +36,24 @@ def test_over_the_budget_the_run_stops_and_names_the_file(folder, split, capsys)
     assert f"1 of the {40 if split == 'train' else 20} {split} images cannot be read" in error
 
 
-def test_within_the_budget_the_run_goes_on(folder):
-    broken = sorted((folder / "train").rglob("*.JPEG"))[3]
-    broken.write_bytes(b"")
+def test_within_the_budget_the_run_goes_on_and_lists_them(folder, tmp_path):
+    """Truncated, empty, no image, a bomb: listed. CMYK and 16 bit: read."""
+    files = sorted((folder / "train").rglob("*.JPEG"))
+    broken = {files[3]: files[3].read_bytes()[:100], files[7]: b"", files[11]: b"no image", files[15]: bomb()}
+    for path, contents in broken.items():
+        path.write_bytes(contents)
+    Image.open(files[20]).convert("CMYK").save(files[20], "JPEG")
+    Image.fromarray(np.full((32, 32), 40_000, np.uint16)).save(files[21], "PNG")
     assert train(folder, 0.1) == 0
+    found = next(tmp_path.rglob("unreadable.json"))
+    listed = {entry["id"].rpartition("/")[2]: entry["reason"] for entry in json.loads(found.read_text())[0]["images"]}
+    assert listed.keys() == {path.name for path in broken}
+    assert "empty" in listed[files[7].name]
+    assert "too many pixels" in listed[files[15].name]
+
+
+def bomb() -> bytes:
+    """A PNG of a few kilobytes that says it has 20,000 x 20,000 pixels."""
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
+    return buffer.getvalue()

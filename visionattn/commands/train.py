@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -163,6 +164,11 @@ def _report(cfg: DictConfig, parts: Run, run_dir: Path, command: str, results: d
     )
     places = {"run": run_dir, "card": run_dir / "README.md", "pictures": run_dir / "plots"}
     places |= {f"{which} checkpoint": path for which, path in _checkpoints(parts).items()}
+    budgets = [parts.data.budget(split) for split in sizes]  # type: ignore[attr-defined]
+    if any(budget.records for budget in budgets):
+        places["images that cannot be read"] = run_dir / "unreadable.json"
+        lists = [budget.as_dict() for budget in budgets]
+        places["images that cannot be read"].write_text(json.dumps(lists, indent=1) + "\n", encoding="utf-8")
     print_results(f"{cfg.name}: done", shown, places)
 
 
