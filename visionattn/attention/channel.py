@@ -28,7 +28,8 @@ class ChannelAttention(QKVAttention):
     def __init__(self, dim: int, num_heads: int, index: int = 0, *, qkv_bias: bool = True):
         super().__init__(dim, num_heads, qkv_bias=qkv_bias)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, qkv: Tensor) -> Tensor:
+        q, k, v = qkv.unbind(3)
         b, h, w, n, d = q.shape
         q, k, v = (x.reshape(b, h * w, n, d).transpose(1, 2) for x in (q, k, v))
         affinity = ((k * d**-0.5).transpose(-2, -1) @ v).softmax(dim=-1)

@@ -123,9 +123,9 @@ class ContinuousWindowAttention(QKVAttention):
             x = fit(x, (round_up(height, self.window_size), round_up(width, self.window_size)))
         return fit(super().forward(x, context), (height, width))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        window = (q.shape[1], q.shape[2]) if self.window_size is None else (self.window_size, self.window_size)
-        return window_attention(q, k, v, window=window, bias=self.bias(window), backend=self.backend)
+    def attend(self, qkv: Tensor) -> Tensor:
+        window = tuple(qkv.shape[1:3]) if self.window_size is None else (self.window_size, self.window_size)
+        return window_attention.packed(qkv, window=window, bias=self.bias(window), backend=self.backend)
 
     def extra_repr(self) -> str:
         return f"window_size={self.window_size}, carriers={self.carriers}, num_heads={self.num_heads}"

@@ -29,5 +29,6 @@ class FullAttention(QKVAttention):
         super().__init__(dim, num_heads, qkv_bias=qkv_bias)
         self.backend = backend
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, qkv: Tensor) -> Tensor:
+        q, k, v = qkv.unbind(3)
         return window_attention(q, k, v, window=(q.shape[1], q.shape[2]), backend=self.backend)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.attention.geometry import certainly, fit, pair, position_table, round_up
+from visionattn.attention.linear import Linear
 from visionattn.attention.mixer import StageContext
 from visionattn.kernels import window_attention
 
@@ -60,8 +61,8 @@ class GlobalQueryAttention(nn.Module):
         self.window_size = pair(window_size)
         self.halvings = halvings
         self.backend = backend
-        self.kv = nn.Linear(dim, 2 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.kv = Linear(dim, 2 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
         self.bias_table = position_table(num_heads, self.window_size)
 
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:

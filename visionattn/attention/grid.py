@@ -48,10 +48,10 @@ class GridAttention(QKVAttention):
         self.backend = backend
         self.bias_table = position_table(num_heads, self.grid_size)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        dilation = (-(-q.shape[1] // self.grid_size[0]), -(-q.shape[2] // self.grid_size[1]))
-        return window_attention(
-            q, k, v, window=self.grid_size, dilation=dilation, bias=self.bias_table, backend=self.backend
+    def attend(self, qkv: Tensor) -> Tensor:
+        dilation = (-(-qkv.shape[1] // self.grid_size[0]), -(-qkv.shape[2] // self.grid_size[1]))
+        return window_attention.packed(
+            qkv, window=self.grid_size, dilation=dilation, bias=self.bias_table, backend=self.backend
         )
 
     def extra_repr(self) -> str:

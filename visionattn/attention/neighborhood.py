@@ -67,11 +67,9 @@ class NeighborhoodAttention(QKVAttention):
         x = fit(x, (at_least(height, reach[0]), at_least(width, reach[1])))
         return fit(super().forward(x, context), (height, width))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return neighborhood_attention(
-            q,
-            k,
-            v,
+    def attend(self, qkv: Tensor) -> Tensor:
+        return neighborhood_attention.packed(
+            qkv,
             kernel_size=self.kernel_size,
             dilation=self.dilation,
             stride=self.stride,

@@ -9,6 +9,7 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 
+from visionattn.attention.linear import Linear
 from visionattn.attention.mixer import StageContext
 
 
@@ -29,15 +30,14 @@ class QKVAttention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
         b, h, w, c = x.shape
         qkv = self.qkv(x).view(b, h, w, 3, self.num_heads, c // self.num_heads)
-        q, k, v = qkv.unbind(3)
-        return self.proj(self.attend(q, k, v).reshape(b, h, w, c))
+        return self.proj(self.attend(qkv).reshape(b, h, w, c))
 
     @abstractmethod
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention on ``(B, H, W, N, D)`` tensors."""
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Attention of queries, keys and values in one tensor ``(B, H, W, 3, N, D)``; returns ``(B, H, W, N, D)``."""

@@ -40,7 +40,8 @@ class LocallyEnhancedAttention(QKVAttention):
         self.backend = backend
         self.position = _depthwise(dim)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, qkv: Tensor) -> Tensor:
+        q, k, v = qkv.unbind(3)
         height, width = q.shape[1:3]
         attended = window_attention(q, k, v, window=(height, width), backend=self.backend)
         encoded = self.position(v.flatten(3).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -98,7 +99,8 @@ class CrossShapedAttention(QKVAttention):
         self.backend = backend
         self.vertical, self.horizontal = _depthwise(dim // 2), _depthwise(dim // 2)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, qkv: Tensor) -> Tensor:
+        q, k, v = qkv.unbind(3)
         half = self.num_heads // 2
         down = self._branch(q[..., :half, :], k[..., :half, :], v[..., :half, :], self.vertical, 2)
         across = self._branch(q[..., half:, :], k[..., half:, :], v[..., half:, :], self.horizontal, 1)

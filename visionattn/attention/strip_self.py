@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.attention.geometry import fit, round_up
+from visionattn.attention.linear import Linear
 from visionattn.attention.mixer import StageContext
 
 
@@ -48,10 +49,10 @@ class StripSelfAttention(nn.Module):
         if reduction < 1 or thin < 1:
             raise ValueError(f"reduction and thin must be positive, got {reduction} and {thin}")
         self.num_heads, self.reduction, self.thin = num_heads, reduction, thin
-        self.q = nn.Linear(dim, num_heads * thin, bias=qkv_bias)
-        self.k = nn.Linear(dim, num_heads * thin, bias=False)
-        self.v = nn.Linear(dim, dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.q = Linear(dim, num_heads * thin, bias=qkv_bias)
+        self.k = Linear(dim, num_heads * thin, bias=False)
+        self.v = Linear(dim, dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
         reduced = reduction > 1
         self.reduce = nn.Conv2d(dim, dim, reduction, stride=reduction, groups=dim) if reduced else nn.Identity()
         self.norm = nn.LayerNorm(dim) if reduced else nn.Identity()

@@ -75,14 +75,14 @@ class WindowAttention(QKVAttention):
             x = fit(x, (self._whole(height, self.window_size[0]), self._whole(width, self.window_size[1])))
         return fit(super().forward(x, context), (height, width))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, qkv: Tensor) -> Tensor:
         window, shift = self.window_size, (0, 0)
         if self.shifted:
             shift = (
-                window[0] // 2 * exceeds(q.shape[1], window[0]),
-                window[1] // 2 * exceeds(q.shape[2], window[1]),
+                window[0] // 2 * exceeds(qkv.shape[1], window[0]),
+                window[1] // 2 * exceeds(qkv.shape[2], window[1]),
             )
-        return window_attention(q, k, v, window=window, shift=shift, bias=self.bias_table, backend=self.backend)
+        return window_attention.packed(qkv, window=window, shift=shift, bias=self.bias_table, backend=self.backend)
 
     def _whole(self, size: int, window: int) -> int:
         """What a map is enlarged to along one axis. A window may exceed the map: the kernels cut it."""

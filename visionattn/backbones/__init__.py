@@ -2,6 +2,7 @@
 
 from visionattn.backbones.block import Block
 from visionattn.backbones.carrier import CarrierStage
+from visionattn.backbones.feed_forward import FeedForward
 from visionattn.backbones.hierarchical import HierarchicalBackbone
 from visionattn.backbones.overlap import OverlapStem
 from visionattn.backbones.stage import Stage
@@ -12,6 +13,7 @@ __all__ = [
     "CarrierStage",
     "ConvDownsample",
     "ConvStem",
+    "FeedForward",
     "HierarchicalBackbone",
     "OverlapStem",
     "PatchMerging",

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from timm.layers import DropPath, LayerScale, Mlp
+from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 
 from visionattn.attention.mixer import StageContext
+from visionattn.backbones.feed_forward import FeedForward
 
 NormFactory = Callable[[int], nn.Module]
 FeedForwardFactory = Callable[..., nn.Module]
@@ -43,7 +44,7 @@ class Block(nn.Module):
         mixer: nn.Module,
         *,
         mlp_ratio: float = 4.0,
-        ffn: FeedForwardFactory = Mlp,
+        ffn: FeedForwardFactory = FeedForward,
         norm: NormFactory = nn.LayerNorm,
         position: Callable[[int], nn.Module] | None = None,
         drop_path: float = 0.0,

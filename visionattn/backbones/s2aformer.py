@@ -13,6 +13,7 @@ from typing import Any
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from visionattn.attention.linear import Linear
 from visionattn.backbones.block import Block, NormFactory
 from visionattn.backbones.davit import ConvPosition
 
@@ -64,8 +65,8 @@ class LocalInteraction(nn.Module):
     def __init__(self, dim: int, *, norm: NormFactory = nn.LayerNorm, drop_path: float = 0.0):
         super().__init__()
         self.norm = norm(dim)
-        self.mix, self.conv = nn.Linear(dim, dim), nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-        self.act, self.proj = nn.GELU(), nn.Linear(dim, dim)
+        self.mix, self.conv = Linear(dim, dim), nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.act, self.proj = nn.GELU(), Linear(dim, dim)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from visionattn.attention.geometry import fit, pad_image, round_up
+from visionattn.attention.linear import Linear
 
 
 class PatchStem(nn.Module):
@@ -78,7 +79,7 @@ class PatchMerging(nn.Module):
     def __init__(self, dim_in: int, dim: int):
         super().__init__()
         self.norm = nn.LayerNorm(4 * dim_in)
-        self.reduction = nn.Linear(4 * dim_in, dim, bias=False)
+        self.reduction = Linear(4 * dim_in, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = fit(x, (round_up(x.shape[1], 2), round_up(x.shape[2], 2)))
