@@ -1,0 +1,43 @@
+"""Multi-head attention around one fused operator: project to q, k, v, attend, project back.
+
+Shapes: B batch, H W map, C channels, N heads, D head width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+from visionattn.attention.linear import Linear
+from visionattn.attention.mixer import StageContext
+
+
+class QKVAttention(nn.Module):
+    """Base of the mixers whose queries, keys and values come from one linear layer; a subclass says who attends to
+    whom.
+
+    Args:
+        dim: channels C; a multiple of ``num_heads``.
+        num_heads: heads N.
+        qkv_bias: bias in the q, k, v projection.
+    Raises:
+        ValueError: ``dim`` is not a multiple of ``num_heads``.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, qkv_bias: bool = True):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        b, h, w, c = x.shape
+        qkv = self.qkv(x).view(b, h, w, 3, self.num_heads, c // self.num_heads)
+        return self.proj(self.attend(qkv).reshape(b, h, w, c))
+
+    @abstractmethod
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Attention of queries, keys and values in one tensor ``(B, H, W, 3, N, D)``; returns ``(B, H, W, N, D)``."""
