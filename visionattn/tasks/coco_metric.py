@@ -39,12 +39,67 @@ def coco_figures(truth: dict[str, Any], results: Sequence[Result], kind: str) ->
     found = stated.loadRes([{name: result[name] for name in kept} for result in results])
     evaluation = COCOeval_faster(stated, found, kind, print_function=_nowhere)
     evaluation.params.imgIds = sorted(image["id"] for image in truth["images"])
-    evaluation.run()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    valid = precision > -1
-    sums = np.where(valid, precision, 0).sum((0, 1))
-    counts = valid.sum((0, 1))
-    return np.asarray(evaluation.stats[:12], np.float64), np.where(counts > 0, sums / np.maximum(counts, 1), -1.0)
+    usual = evaluation.params.recThrs
+    second = _second_hits(truth, evaluation.params)
+    evaluation.params.recThrs = np.concatenate([usual, second.reshape(-1)])
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision, recall = (np.ascontiguousarray(evaluation.eval[name]) for name in ("precision", "recall"))
+    precision = _as_pycocotools(precision, len(usual), second.shape)
+    classes = np.array([_mean(of_class) for of_class in precision[:, :, :, 0, -1].transpose(2, 0, 1)])
+    return _twelve(precision, recall), classes
+
+
+def _second_hits(truth: dict[str, Any], params: Any) -> np.ndarray:
+    """A recall, for each class and range of areas (K, A), that only a second right detection reaches; 2 where there is
+    no second object.
+    """
+    objects = [a for a in truth["annotations"] if not a.get("iscrowd")]
+    places = {number: place for place, number in enumerate(sorted(c["id"] for c in truth["categories"]))}
+    of_class = np.array([places[a["category_id"]] for a in objects], np.int64)
+    areas = np.array([a["area"] for a in objects], np.float64)
+    counts = np.zeros((len(places), len(params.areaRng)))
+    for place, (low, high) in enumerate(params.areaRng):
+        inside = of_class[(areas >= low) & (areas <= high)]
+        counts[:, place] = np.bincount(inside, minlength=len(places))
+    return np.where(counts > 1, 1.5 / np.maximum(counts, 1), 2.0)
+
+
+def _as_pycocotools(precision: np.ndarray, usual: int, second: tuple[int, int]) -> np.ndarray:
+    """pycocotools divides by the number of detections plus 2.2e-16. That matters where one right detection stands
+    alone at the top of the list: its precision is 1 minus 2.2e-16. A second right one in a row makes it 1.
+
+    Args:
+        precision: with the recalls of :func:`_second_hits` behind the ``usual`` ones.
+        usual: their number.
+        second: shape of the others, (K, A).
+    """
+    extra = precision[:, usual:].reshape(precision.shape[0], *second, *precision.shape[2:])
+    reached = np.einsum("tkakam->tkam", extra) == 1.0
+    precision = np.ascontiguousarray(precision[:, :usual])
+    alone = (precision == 1.0) & ~reached[:, None]
+    precision[alone] = 1.0 / (1.0 + np.spacing(1.0))
+    return precision
+
+
+def _twelve(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """pycocotools' summary, in its order of summation, so that not even the last bit differs.
+
+    Args:
+        precision: (thresholds from 0.5 to 0.95, recalls, classes, areas all to large, at most 1, 10, 100 detections).
+        recall: the same without the recalls.
+    """
+    figures = [precision[:, :, :, 0, 2], precision[0:1, :, :, 0, 2], precision[5:6, :, :, 0, 2]]
+    figures += [precision[:, :, :, area, 2] for area in (1, 2, 3)]
+    figures += [recall[:, :, 0, most] for most in (0, 1, 2)]
+    figures += [recall[:, :, area, 2] for area in (1, 2, 3)]
+    return np.array([_mean(values) for values in figures])
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over what exists; -1 where there is nothing to find."""
+    known = values[values > -1]
+    return float(np.mean(known)) if len(known) else -1.0
 
 
 def _nowhere(*_: Any) -> None:
