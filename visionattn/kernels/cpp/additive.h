@@ -23,8 +23,10 @@ template <class C> struct Additive {
         V<C>* to = data.data + head * offsets.total() + offsets.first[pair];
         const C* table = static_cast<const C*>(p.bias) + size_t(p.bias ? head : 0) * p.table_rows * p.table_cols;
         each_pair(p, y, x, [&](size_t place, int lane, int row, int col, bool visible) {
-            const C value = p.bias ? table[row * p.table_cols + col] : C(0);
-            to[place][lane] = visible ? value : -std::numeric_limits<C>::infinity();
+            if (!visible)  // the table may have no such entry
+                to[place][lane] = -std::numeric_limits<C>::infinity();
+            else
+                to[place][lane] = p.bias ? table[row * p.table_cols + col] : C(0);
         });
     }
     template <class W> const V<C>* of(const W& work, int head, int block) const {
