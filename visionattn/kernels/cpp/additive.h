@@ -36,5 +36,5 @@ template <class C> struct Additive {
     }
     Offsets offsets;
     int heads;
-    Aligned<V<C>> data;
+    Zeros<V<C>> data;
 };
