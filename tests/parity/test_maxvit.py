@@ -7,7 +7,7 @@ import torch
 import visionattn
 from visionattn.backbones import zoo
 
-from .timm_pairs import CLASSES, count, largest_error, leak, meta, pair
+from .timm_pairs import CLASSES, count, excite, largest_error, leak, meta, pair
 
 NAMES = visionattn.list_backbones("maxvit_*")
 SHALLOW = {"overrides": ["depths=[1,1,2,1]"], "depths": (1, 1, 2, 1)}
@@ -89,3 +89,16 @@ def test_tables_of_another_window_are_resized():
     ours = visionattn.create_backbone("maxvit_tiny_384", num_classes=CLASSES, overrides=SINGLE["overrides"])
     visionattn.load_weights(ours, theirs.state_dict())
     assert ours.stages[0].blocks[1].mixer.bias_table.shape == (2, 23, 23)
+
+
+@pytest.mark.parametrize(("dim_in", "stride"), [(8, 1), (8, 2), (6, 2)])
+def test_norms_folded_into_convolutions_outside_of_training(dim_in, stride):
+    from visionattn.backbones.maxvit import MBConv
+
+    layer, x, seen = excite(MBConv(dim_in, 8, stride=stride)).eval(), torch.randn(2, 9, 12, dim_in), []
+    expected = layer(x)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), expected.detach())
+        layer.norm1.register_forward_hook(lambda *args: seen.append(args))
+        layer(x)
+    assert len(seen) == 1

@@ -44,21 +44,20 @@ def linear_then(layer: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
     """``activation(layer(x))``; a GELU after a :class:`Linear` is computed with the product where no gradient is
     needed.
     """
-    if (
-        type(layer) is not Linear
-        or type(activation) is not nn.GELU
-        or _hooked(layer)
-        or _hooked(activation)
-        or not _suits(x, layer.weight)
-        or _needs_gradient(x, layer.weight, layer.bias)
-    ):
+    if type(layer) is not Linear or type(activation) is not nn.GELU or hooked(layer) or hooked(activation):
         return activation(layer(x))
-    parts = [x, layer.weight] if layer.bias is None else [x, layer.weight, layer.bias]
-    if _autocast(x):
-        parts = [part.to(torch.get_autocast_dtype("cpu")) for part in parts]
-    if {part.dtype for part in parts} not in ({torch.float32}, {torch.bfloat16}):
-        return activation(layer(x))
-    return _product(parts[0], parts[1], parts[2] if len(parts) == 3 else None, "gelu", activation.approximate)
+    return linear_gelu(x, layer.weight, layer.bias, activation.approximate)
+
+
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None, approximate: str = "none") -> Tensor:
+    """``gelu(linear(x, weight, bias))`` in one pass where no gradient is needed."""
+    if _suits(x, weight) and not _needs_gradient(x, weight, bias):
+        parts = [x, weight] if bias is None else [x, weight, bias]
+        if _autocast(x):
+            parts = [part.to(torch.get_autocast_dtype("cpu")) for part in parts]
+        if {part.dtype for part in parts} in ({torch.float32}, {torch.bfloat16}):
+            return _product(parts[0], parts[1], parts[2] if bias is not None else None, "gelu", approximate)
+    return F.gelu(linear(x, weight, bias), approximate=approximate)
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
@@ -82,7 +81,8 @@ def _needs_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def _hooked(module: nn.Module) -> bool:
+def hooked(module: nn.Module) -> bool:
+    """Whether somebody waits for this module to be called."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 

@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from timm.layers import DropPath
 from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visionattn.attention.linear import hooked, linear, linear_gelu
 from visionattn.attention.mixer import MixerFactory, StageContext
 from visionattn.backbones.stage import BlockFactory, Stage
 
@@ -36,7 +38,18 @@ class SameConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.stride[0] == 1:
             return super().forward(x)
-        return super().forward(F.pad(x, (x.shape[3] % 2, 1, x.shape[2] % 2, 1)))
+        return super().forward(self._padded(x))
+
+    def scaled(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """What comes out times a factor, plus a summand, of each channel; for a convolution without bias."""
+        weight = self.weight * scale[:, None, None, None]
+        if self.stride[0] != 1:
+            x = self._padded(x)
+        return F.conv2d(x, weight, shift, self.stride, self.padding, groups=self.groups)
+
+    @staticmethod
+    def _padded(x: Tensor) -> Tensor:
+        return F.pad(x, (x.shape[3] % 2, 1, x.shape[2] % 2, 1))
 
 
 class MBConv(nn.Module):
@@ -71,12 +84,39 @@ class MBConv(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or any(map(hooked, self.children()))
+        if not (self.training or watched):
+            return self._inference(x)
         x = x.permute(0, 3, 1, 2)
         y = self.act1(self.norm1(self.expand(self.norm(x))))
         y = self.project(self.gate(self.act2(self.norm2(self.depthwise(y)))))
         if self.stride == 2:
             x = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
         return (self.shortcut(x) + self.drop_path(y)).permute(0, 2, 3, 1)
+
+    def _inference(self, x: Tensor) -> Tensor:
+        """The same with the norms inside the convolutions beside them, and the 1x1 convolutions as linear layers."""
+        (scale, shift), (scale1, shift1), (scale2, shift2) = map(_affine, (self.norm, self.norm1, self.norm2))
+        expand = self.expand.weight.flatten(1)
+        y = linear_gelu(
+            x, scale1[:, None] * expand * scale, scale1 * (expand * shift).sum(1) + shift1, approximate="tanh"
+        )
+        y = self.depthwise.scaled(y.permute(0, 3, 1, 2), scale2, shift2)
+        y = self.gate(self.act2(y)).permute(0, 2, 3, 1)
+        y = linear(y, self.project.weight.flatten(1), self.project.bias)
+        if self.stride == 2:
+            x = F.avg_pool2d(x.permute(0, 3, 1, 2), 2, ceil_mode=True, count_include_pad=False).permute(0, 2, 3, 1)
+        if isinstance(self.shortcut, nn.Conv2d):
+            x = linear(x, self.shortcut.weight.flatten(1), self.shortcut.bias)
+        return x + y
+
+
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Factor and summand of each channel that a batch norm is outside of training."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
 
 
 class MaxViTStem(nn.Module):
