@@ -35,8 +35,9 @@ def plot_curves(metrics_csv: Path, output: Path, *, metric: str = "val/top1") ->
     left, right = figure.subplots(1, 2)
     _line(left, series.get("train/loss", []), "training loss (smoothed)", _GREY, smooth=True)
     _line(left, series.get("val/loss", []), "validation loss", _BLUE)
-    left.set(xlabel="optimizer step", ylabel="cross entropy", title="Loss")
-    left.legend(frameon=False)
+    left.set(xlabel="optimizer step", ylabel="loss", title="Loss")
+    if left.get_legend_handles_labels()[0]:
+        left.legend(frameon=False)
     _line(right, series.get(metric, []), metric, _BLUE)
     right.set(xlabel="optimizer step", ylabel=f"{metric} (%)", title="Validation")
     if values := [value for _, value in series.get(metric, [])]:

@@ -1,0 +1,125 @@
+"""Detection from the command line: a user's own backbone trains, is scored and draws; bad input has a name."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from visionattn.cli import main
+from visionattn.data.shapes import make_shapes
+
+from .conftest import newest
+
+TOY = '''
+from torch import nn
+
+
+class ToyBackbone(nn.Module):
+    """Three strided convolutions."""
+
+    def __init__(self, width=8, **kwargs):
+        super().__init__()
+        widths, strides = [3, width, 2 * width, 4 * width], [4, 2, 2]
+        self.stages = nn.ModuleList(nn.Conv2d(a, b, s, s) for a, b, s in zip(widths, widths[1:], strides))
+        facts = enumerate(zip(widths[1:], [4, 8, 16]))
+        self.feature_info = [{"num_chs": w, "reduction": r, "module": f"stages.{i}"} for i, (w, r) in facts]
+
+    def forward_intermediates(self, x, norm=False, intermediates_only=False, **kwargs):
+        maps = []
+        for stage in self.stages:
+            x = stage(x).relu()
+            maps.append(x)
+        return maps
+'''
+YAML = "# a toy\n_target_: toy_package.ToyBackbone\nwidth: 8\nnum_classes: 0\n"
+SMALL = [
+    *("task=detection", "data=coco", "data.num_classes=10", "data.image_size=64", "data.num_workers=0"),
+    *("data.train_transform.short_edges=[64]", "data.eval_transform.short_edge=64", "data.source.empty_images=true"),
+    *("head.pyramid.channels=16", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu"),
+]
+RCNN = ["head.regions.width=16", "head.regions.mask_channels=16", "head.regions.sampled=8"]
+RCNN += ["head.proposals.after_nms=[20,10]", "head.proposals.anchor_scale=4"]
+
+
+def size_of(path):
+    with Image.open(path) as image:
+        return image.size
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes") / "coco"
+    make_shapes("coco", folder, num_train=8, num_val=5, image_size=64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(shapes, tmp_path_factory):
+    """A run with a backbone of the user's own."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "toy_package.py").write_text(TOY)
+    (folder / "conf" / "backbone").mkdir(parents=True)
+    (folder / "conf" / "backbone" / "toy.yaml").write_text(YAML)
+    own = ["--config-dir", str(folder / "conf"), "allow=[toy_package]", "backbone=toy", f"data.root={shapes}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(str(folder))
+        assert main(["train", *SMALL, *RCNN, *own, "head=mask_rcnn"]) == 0
+        yield newest(folder / "outputs" / "detection" / "toy")
+
+
+def test_training_leaves_pictures_and_figures(trained):
+    for name in ("predictions.png", "classes.png", "curves.png"):
+        assert size_of(trained / "plots" / name)[0] > 100
+    header = (trained / "metrics.csv").read_text().splitlines()[0]
+    for name in ("val/box_ap", "val/mask_ap", "val/mask_ar_large", "train/loss_mask"):
+        assert name in header
+    assert "predictions and truth" in (trained / "README.md").read_text()
+
+
+def test_evaluate_writes_the_submission_and_the_classes(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = f"ckpt={trained}/checkpoints/last.ckpt"
+    assert main(["evaluate", checkpoint, "allow=[toy_package]", "trainer.accelerator=cpu"]) == 0
+    folder = newest(tmp_path / "outputs" / "evaluate")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["num_samples"] == 5
+    assert {"box_ap", "mask_ap75"} <= result["metrics"].keys()
+    assert result["protocol"]["short_edge"] == 64
+    classes = json.loads((folder / "classes.json").read_text())
+    assert [c["id"] for c in classes] == [1, 2, 3, 5, 8, 13, 21, 34, 55, 90]
+    for line in json.loads((folder / "detections.json").read_text()):
+        assert {"image_id", "category_id", "bbox", "score", "segmentation"} == line.keys()
+
+
+def test_predict_draws_every_picture_and_names_the_broken_one(trained, shapes, tmp_path, capsys):
+    source = tmp_path / "photos"
+    source.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        shutil.copy(next((shapes / "val2017").iterdir()), source / name)
+    (source / "broken.png").write_bytes(b"nothing")
+    arguments = [f"ckpt={trained}/checkpoints/last.ckpt", f"source={source}", f"dir={tmp_path / 'out'}"]
+    assert main(["predict", *arguments, "allow=[toy_package]", "options.score=0.0", "device=cpu"]) == 0
+    said = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [image["image"] for image in said["images"]] == ["a.jpg", "b.jpg"]
+    assert said["unreadable"][0][0] == "broken.png"
+    assert "broken.png cannot be read" in capsys.readouterr().err
+    for image in said["images"]:
+        assert size_of(tmp_path / "out" / image["files"]["drawing"]) == tuple(image["size"])
+        for found in image["objects"]:
+            assert found.keys() == {"class", "category_id", "bbox", "score", "segmentation"}
+
+
+def test_predict_says_what_it_cannot_do(trained, tmp_path, capsys):
+    checkpoint = f"ckpt={trained}/checkpoints/last.ckpt"
+    assert main(["predict", checkpoint, f"source={tmp_path}/none", "allow=[toy_package]"]) == 1
+    assert "is neither a picture nor a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("head", ["retinanet", "cascade_mask_rcnn"])
+def test_other_heads_train_on_the_zoos_backbones(shapes, tmp_path, monkeypatch, head):
+    monkeypatch.chdir(tmp_path)
+    options = RCNN if "rcnn" in head else []
+    assert main(["train", *SMALL, *options, f"data.root={shapes}", f"head={head}", "backbone=swin_pico"]) == 0
+    assert "val/box_ap" in (newest(tmp_path / "outputs" / "detection" / "swin_pico") / "metrics.csv").read_text()
