@@ -11,7 +11,7 @@ import torch
 from tests.data.helpers import jpeg
 from visionattn.data import ClassificationData
 from visionattn.data.sources import WebDataset
-from visionattn.errors import DataError
+from visionattn.errors import CheckpointError, DataError
 
 pytest.importorskip("webdataset")
 
@@ -139,3 +139,24 @@ def test_labels_out_of_range_are_named(tmp_path):
     module.num_classes = 2
     with pytest.raises(DataError, match=r"s002 has label 2, expected 0\.\.1"):
         list(module.val_dataloader())
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_resumed_epoch_goes_on_behind_the_last_batch(tmp_path, monkeypatch, num_workers):
+    """A loader in its second epoch, and a fresh loader brought into the middle of that epoch, give the same."""
+    root = write_shards(tmp_path, [6, 6, 6, 6])
+    monkeypatch.setattr(ClassificationData, "_epoch", lambda self: epoch)
+    epoch = 0
+    first = data(root, num_workers=num_workers).train_dataloader()
+    assert list(first)
+    epoch = 1
+    whole = [batch["id"] for batch in first]
+    iterator = iter(first)
+    given = [next(iterator)["id"] for _ in range(3)]
+    state = first.state_dict()
+    del iterator
+    second = data(root, num_workers=num_workers).train_dataloader()
+    second.load_state_dict(state)
+    assert given + [batch["id"] for batch in second] == whole
+    with pytest.raises(CheckpointError, match=r"workers \(data.num_workers\)"):
+        second.load_state_dict(state | {"workers": num_workers + 1})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _CALLBACKS = ("hydra.experimental.callbacks.LogJobReturnCallback",)
+_SAMPLERS = re.compile(r"optuna\.samplers\.[A-Z][A-Za-z]*Sampler")  # what the Optuna sweeper's own files name
 _LOG_CLASSES = frozenset(
     {
         *(
@@ -91,7 +92,7 @@ def resolvable(cfg: DictConfig) -> Iterator[DictConfig]:
 def _check_plugins(values: Any, key: str, allow: Sequence[str]) -> None:
     for where, target in walk_targets(values, key):
         known = isinstance(target, str) and all(part.isidentifier() for part in target.split("."))
-        own = known and (target.startswith(_PLUGINS) or target in _CALLBACKS)
+        own = known and (target.startswith(_PLUGINS) or target in _CALLBACKS or _SAMPLERS.fullmatch(target) is not None)
         named = known and any(target == name or target.startswith(name + ".") for name in allow)
         if not (own or named):
             raise ConfigError(

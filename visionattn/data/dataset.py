@@ -112,10 +112,14 @@ class StreamDataset(IterableDataset[Sample]):
         self.transform = transform
         self.num_classes = num_classes
         self.seed = seed
-        self.epoch = 0
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers live longer than an epoch
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self._epoch.fill_(epoch)
         self.records.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Sample]:

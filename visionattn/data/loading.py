@@ -75,12 +75,7 @@ class IndexedLoader(DataLoader[Sample]):
         Raises:
             CheckpointError: the images of a batch over all processes, the data or the seed are not those of the state.
         """
-        for name, now in self._meaning().items():
-            if state.get(name) != now:
-                raise CheckpointError(
-                    f"the checkpoint lies inside an epoch whose {_NAMES[name]} was {state.get(name)}; now it is {now}. "
-                    "Its batches would not be the same ones. Resume with the same number"
-                )
+        _check_meaning(state, self._meaning())
         self._batches.resume(state["epoch"], state["batch"])
 
     def _meaning(self) -> dict[str, int]:
@@ -96,6 +91,9 @@ _NAMES = {
     "images": "number of images per batch over all processes (data.batch_size times processes)",
     "samples": "number of training images",
     "seed": "data.seed",
+    "per_process": "number of images per batch and process (data.batch_size)",
+    "workers": "number of workers (data.num_workers)",
+    "share": "number of images of one process (which follows from the number of processes)",
 }
 
 
@@ -132,6 +130,9 @@ class StreamLoader(DataLoader[Sample]):
 
     In evaluation, where processes may own different numbers of shards, it adds empty batches until all processes
     have made equally many, because a collective call per batch would hang otherwise.
+
+    A stream cannot be entered in its middle: a resumed epoch is read again from its start and what was given already is
+    dropped. That is exact for the same number of workers and processes; others are refused.
     """
 
     def __init__(
@@ -140,17 +141,48 @@ class StreamLoader(DataLoader[Sample]):
         super().__init__(dataset, collate_fn=collate, generator=_generator(dataset.seed), **_workers(options))
         self._current_epoch = epoch
         self._total = total
+        self._at = self._resumed = (0, 0)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         assert isinstance(self.dataset, StreamDataset)
-        self.dataset.set_epoch(self._current_epoch())
+        epoch = self._current_epoch()
+        self.dataset.set_epoch(epoch)
+        dropped = self._resumed[1] if self._resumed[0] == epoch else 0
         made = 0
         for batch in super().__iter__():
             made += 1
-            yield batch
+            self._at = (epoch, made)
+            if made > dropped:
+                yield batch
         for _ in range(made, self._total):
             assert self.collate_fn is not None
             yield self.collate_fn([])
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the iteration stands, and what a batch number means."""
+        return {"epoch": self._at[0], "batch": self._at[1], **self._meaning()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next iteration of that epoch goes on behind the last batch that was given.
+
+        Raises:
+            CheckpointError: the stream is not divided as it was.
+        """
+        _check_meaning(state, self._meaning())
+        self._resumed = (state["epoch"], state["batch"])
+
+    def _meaning(self) -> dict[str, int]:
+        sized: Any = self.dataset
+        return {"per_process": int(self.batch_size or 0), "workers": self.num_workers, "share": len(sized)}
+
+
+def _check_meaning(state: dict[str, int], meaning: dict[str, int]) -> None:
+    for name, now in meaning.items():
+        if state.get(name) != now:
+            raise CheckpointError(
+                f"the checkpoint lies inside an epoch whose {_NAMES[name]} was {state.get(name)}; now it is {now}. "
+                "Its batches would not be the same ones. Resume with the same number"
+            )
 
 
 def _generator(seed: int) -> torch.Generator:

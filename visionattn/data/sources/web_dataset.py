@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from timm.data.readers import create_reader
 
 from visionattn.data.records import StreamRecords
+from visionattn.data.seeding import stable_seed
 from visionattn.errors import DataError
 
 
@@ -144,6 +146,10 @@ class ShardRecords(StreamRecords):
             reader._lazy_init()
         stages = reader.ds.pipeline[:-2]  # the last two decode and rename
         stages[3 if self.training else 2] = _shard_samples
+        if self.training:  # timm's generator goes on from epoch to epoch; an order must follow from the epoch alone
+            seed = stable_seed(self._arguments["seed"], reader.epoch_count.value, reader.global_worker_id)
+            size, initial = (self._arguments[f"sample_{name}_size"] for name in ("shuffle", "initial"))
+            stages[4] = webdataset.shuffle(bufsize=size, initial=initial, rng=random.Random(seed))
         return webdataset.DataPipeline(*stages)
 
     def fingerprint(self) -> str:
