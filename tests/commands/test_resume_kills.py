@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from .interruption import differing, seen
 from .test_resume import BATCHES, COMMON, EPOCHS
@@ -47,6 +48,24 @@ def whole(tmp_path_factory):
         return done[processes, options]
 
     return get
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_another_number_of_processes_trains_on_every_remaining_sample_once(tmp_path, before, after):
+    run, sizes = tmp_path / "run", {1: "data.batch_size=8", 2: "data.batch_size=4"}
+    assert train(run, "train 3 kill", sizes[before], processes=before).returncode in {-9, 137}
+    ended = train(run, "", sizes[after], processes=after)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    parts = [seen(run, rank) for rank in (0, 1) if (run / f"seen_{rank}.jsonl").exists()]
+    kept = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert kept["position"]["step"] == EPOCHS * BATCHES
+    cut = 2  # batches of the first part that are in the checkpoint it was gone on from
+    ids = [name for (epoch, batch), names in parts[0].items() if epoch == 0 for name in names]
+    if after == 2:
+        ids += [name for (epoch, batch), names in parts[1].items() if epoch == 0 and batch >= cut for name in names]
+    else:
+        ids += [name for (epoch, batch), names in parts[1].items() if epoch == 0 and batch < cut for name in names]
+    assert len(ids) == len(set(ids)) == 8 * BATCHES
 
 
 KILLS = [

@@ -43,10 +43,10 @@ class SampleRandomState:
 
     def __enter__(self) -> None:
         self._python = random.getstate()
-        self._numpy = np.random.get_bit_generator()
+        self._numpy = np.random.get_bit_generator()  # type: ignore[attr-defined]
         self._torch = torch.default_generator.get_state()
         random.seed(self.seed)
-        np.random.set_bit_generator(self._own)
+        np.random.set_bit_generator(self._own)  # type: ignore[attr-defined]
         np.random.seed(self.seed & 0xFFFFFFFF)
         torch.default_generator.manual_seed(self.seed & 0x7FFFFFFFFFFFFFFF)
 
@@ -54,5 +54,5 @@ class SampleRandomState:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         random.setstate(self._python)
-        np.random.set_bit_generator(self._numpy)
+        np.random.set_bit_generator(self._numpy)  # type: ignore[attr-defined]
         torch.default_generator.set_state(self._torch)
