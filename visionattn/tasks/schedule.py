@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from timm.scheduler import CosineLRScheduler, PolyLRScheduler, StepLRScheduler
+from collections.abc import Sequence
+
+from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler, PolyLRScheduler, StepLRScheduler
 from timm.scheduler.scheduler import Scheduler
 from torch.optim import Optimizer
 
@@ -90,6 +92,38 @@ def poly(
         t_initial=total_steps,
         power=power,
         lr_min=min_lr,
+        warmup_t=min(warmup_steps, total_steps // 2),
+        warmup_lr_init=warmup_lr,
+        t_in_epochs=False,
+    )
+
+
+def steps(
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    steps_per_epoch: float,
+    milestones: Sequence[float] = (8, 11),
+    factor: float = 0.1,
+    warmup_steps: int = 500,
+    warmup_lr: float = 1e-7,
+) -> Scheduler:
+    """The rate falls by a factor at some epochs: detection's 1x schedule (8 and 11 of 12) and 3x schedule (27 and 33 of
+    36).
+
+    Args:
+        optimizer: its groups' ``lr`` is the peak; a group's ``lr_scale`` multiplies whatever the schedule says.
+        total_steps: optimizer steps of the whole run, warm-up included.
+        steps_per_epoch: optimizer steps per epoch.
+        milestones: epochs at whose beginning the rate falls.
+        factor: what the rate is multiplied by.
+        warmup_steps: length of the linear warm-up, at most half of the run.
+        warmup_lr: rate of the first step.
+    """
+    return MultiStepLRScheduler(
+        optimizer,
+        decay_t=[round(epoch * steps_per_epoch) for epoch in milestones],
+        decay_rate=factor,
         warmup_t=min(warmup_steps, total_steps // 2),
         warmup_lr_init=warmup_lr,
         t_in_epochs=False,

@@ -12,7 +12,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxP
 
 from visionattn.heads.features import FeatureInfo, FeatureNorms, check_maps
 
-EXTRAS = ("pool", "p6p7", "none")
+EXTRAS = ("pool", "p6p7", "p6p7_input", "none")
 
 
 class Pyramid(nn.Module):
@@ -22,7 +22,8 @@ class Pyramid(nn.Module):
         feature_info: what the backbone says of its maps.
         channels: of every level.
         extra: what comes on top: ``pool`` (one level of half the size, for R-CNN), ``p6p7`` (two convolutions, for
-            RetinaNet and FCOS), ``none``.
+            RetinaNet and FCOS), ``p6p7_input`` (the same from the backbone's coarsest map, as in mmdetection's
+            RetinaNet), ``none``.
         skip: how many of the finest maps are left out; RetinaNet and FCOS leave out the map of stride 4.
         feature_norms: see :class:`FeatureNorms`.
     Attributes:
@@ -57,12 +58,13 @@ class Pyramid(nn.Module):
                 )
         block: ExtraFPNBlock | None = None
         if extra != "none":
-            block = LastLevelMaxPool() if extra == "pool" else LastLevelP6P7(channels, channels)
+            source = used[-1]["num_chs"] if extra == "p6p7_input" else channels
+            block = LastLevelMaxPool() if extra == "pool" else LastLevelP6P7(source, channels)
         self.norms = FeatureNorms(used, feature_norms)
         self.fpn = FeaturePyramidNetwork([info["num_chs"] for info in used], channels, extra_blocks=block)
         self.strides = [int(info["reduction"]) for info in used]
         self.num_maps = len(used)
-        for _ in range({"none": 0, "pool": 1, "p6p7": 2}[extra]):
+        for _ in range({"none": 0, "pool": 1}.get(extra, 2)):
             self.strides.append(2 * self.strides[-1])
 
     def forward(self, features: Sequence[Tensor]) -> OrderedDict[str, Tensor]:
