@@ -250,10 +250,14 @@ def test_what_counts_as_a_shift():
     counts = random.randint(1, 500, 20)
     for shift in (-2, -1, 1, 2):
         moved = np.roll(shares, shift)
-        assert shift_of(moved, shares) == shift
+        assert shift_of(moved, shares, 200) == shift
         assert shift_of_counts(np.roll(counts, shift), counts) == shift
-    assert shift_of(shares, shares) == 0
-    assert shift_of(random.dirichlet(200 * shares), shares) == 0
+    assert shift_of(shares, shares, 200) == 0
+    assert shift_of(random.dirichlet(200 * shares), shares, 200) == 0
+    for _ in range(50):  # a handful of pictures proves nothing
+        for count in (7, 30):
+            few = sum(random.multinomial(1, shares) for _ in range(count)) / count
+            assert shift_of(few, shares, count) == 0
     assert shift_of_counts(counts, counts) == 0
     assert shift_of_counts(random.randint(1, 500, 20), counts) == 0
 

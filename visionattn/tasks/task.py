@@ -185,6 +185,7 @@ class VisionTask(LightningModule):
         self.metrics.reset()
 
     def configure_optimizers(self) -> Any:
+        self.trainer.fit_loop.setup_data()  # a run counted in steps alone would not know its batches per epoch yet
         total = int(self.trainer.estimated_stepping_batches)
         per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         return self.build_optimizer(total, per_epoch, global_batch(self.trainer, self.trainer.datamodule))  # type: ignore[attr-defined]

@@ -97,7 +97,7 @@ def _judge(records: MaskRecords, tally: _Tally, split: str, report: Report) -> N
     if not tally.masks:
         return
     published = records.classes.images.get(split)
-    shift = 0 if expected is None else shift_of(tally.shares, expected)
+    shift = 0 if expected is None else shift_of(tally.shares, expected, tally.masks)
     if published is not None and report.limit is None:
         shift = shift_of_counts(tally.images, published) or shift
         other = int((tally.images != published).sum())
@@ -114,7 +114,7 @@ def _judge(records: MaskRecords, tally: _Tally, split: str, report: Report) -> N
     before = report.tables.get("classes of train")
     if before is not None and split != "train" and expected is None:
         trained = np.array([row["share"] for row in before])
-        if len(trained) == len(names) and (shift := shift_of(tally.shares, trained)):
+        if len(trained) == len(names) and (shift := shift_of(tally.shares, trained, tally.masks)):
             report.error(split, "labels look shifted", f"by {shift:+d} against those of train")
 
 

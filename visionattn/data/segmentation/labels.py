@@ -20,6 +20,7 @@ IGNORE = 255
 _LARGEST = 65535
 _FORBIDDEN = -1
 _SHOWN = 8
+_ENOUGH = 20
 
 
 class LabelError(DataError):
@@ -102,15 +103,18 @@ class LabelTable:
         return f"this data set has {', '.join(words[:_SHOWN])}{', ...' if len(words) > _SHOWN else ''}"
 
 
-def shift_of(measured: np.ndarray, expected: np.ndarray, farthest: int = 2) -> int:
+def shift_of(measured: np.ndarray, expected: np.ndarray, samples: int, farthest: int = 2) -> int:
     """By how much class numbers are off, judged by how often each class occurs: 0 where nothing speaks for a shift.
 
-    measured, expected: shares of pixels (K,). A shift of +1: what is called k is k - 1 in truth. It is believed only
-    where the shares fit badly as they are and much better when moved.
+    measured, expected: shares of pixels (K,); samples: masks that were measured. A shift of +1: what is called k is
+    k - 1 in truth. It is believed only where the shares fit worse than so few masks explain, and better when moved.
     """
+    if samples < _ENOUGH:
+        return 0
     misfits = {shift: _misfit(measured, expected, shift) for shift in range(-farthest, farthest + 1)}
     best = min(misfits, key=lambda shift: misfits[shift])
-    return best if misfits[0] > 0.03 and misfits[best] < 0.6 * misfits[0] else 0
+    chance = 0.03 + len(expected) / (10 * samples)  # about four times what sampling alone gives
+    return best if misfits[0] > chance and misfits[best] < 0.5 * misfits[0] else 0
 
 
 def shift_of_counts(measured: np.ndarray, published: np.ndarray, farthest: int = 2) -> int:

@@ -110,9 +110,8 @@ def glance(records: MaskRecords) -> None:
     """Raises LabelError where some masks, evenly spread over the split, hold labels that cannot be right."""
     count = len(records.ids)
     pixels = np.zeros(IGNORE + 1, np.int64)
-    for index in sorted(
-        {place * count // _GLANCE for place in range(min(_GLANCE, count))} if count > _GLANCE else range(count)
-    ):
+    places = sorted({place * count // _GLANCE for place in range(_GLANCE)}) if count > _GLANCE else range(count)
+    for index in places:
         try:
             classes = records.table(records.stored(index), str(records.mask(index)))
         except UnreadableImage:
@@ -120,7 +119,7 @@ def glance(records: MaskRecords) -> None:
         pixels += np.bincount(classes.reshape(-1), minlength=IGNORE + 1)
     names, expected = records.class_names, records.classes.shares
     counted = pixels[: len(names)]
-    if expected is not None and counted.sum() and (shift := shift_of(counted / counted.sum(), expected)):
+    if expected is not None and counted.sum() and (shift := shift_of(counted / counted.sum(), expected, len(places))):
         most = int(counted.argmax())
         truth = names[(most - shift) % len(names)]
         raise LabelError(

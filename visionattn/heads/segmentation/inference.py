@@ -57,7 +57,7 @@ class Inference:
             raise ConfigError(f"inference mode is one of {', '.join(MODES)}, got {mode!r}")
         if not self.scales or min(self.scales) <= 0:
             raise ConfigError(f"inference needs scales above 0, got {self.scales}")
-        if min(self.stride) < 1 or any(step > edge for step, edge in zip(self.stride, self.crop, strict=True)):
+        if mode == "slide" and any(step > edge for step, edge in zip(self.stride, self.crop, strict=True)):
             raise ConfigError(f"windows of {self.crop} with stride {self.stride} leave gaps; stride is 1..crop")
         if window_batch < 1:
             raise ConfigError(f"window_batch must be at least 1, got {window_batch}")

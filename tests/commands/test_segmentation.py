@@ -1,0 +1,136 @@
+"""Segmentation from the command line: train, evaluate on one and more processes, predict, doctor."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from visionattn.cli import main
+from visionattn.data.segmentation.labels import decode_mask
+
+from .conftest import newest
+
+pytestmark = pytest.mark.filterwarnings("default")
+SMALL = ["data.image_size=48", "data.batch_size=6", "head.decoder.channels=8", "head.auxiliary.channels=8"]
+ROUNDS = ["trainer.max_epochs=-1", "trainer.max_steps=4", "+trainer.val_check_interval=2"]
+PLACE = ["trainer.check_val_every_n_epoch=null", "trainer.accelerator=cpu"]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    arguments = ["layout=ade20k", f"dir={folder}", "num_train=12", "num_val=7", "image_size=48"]
+    assert main(["data", "make=shapes", *arguments]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(shapes, tmp_path_factory):
+    """A run counted in steps, validated every other step, as the published recipes are."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        words = ["experiment=shapes/upernet", f"data.root={shapes}", *SMALL, *ROUNDS, *PLACE]
+        assert main(["train", *words]) == 0
+    return newest(newest(folder / "outputs" / "segmentation"))
+
+
+def test_training_leaves_figures_and_pictures(run):
+    with (run / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/mIoU")]
+    assert [int(row["step"]) for row in rows] == [1, 3]
+    for name in ("predictions", "classes", "curves"):
+        with Image.open(run / "plots" / f"{name}.png") as image:
+            assert min(image.size) > 200
+    assert len(list((run / "plots" / "overlays").glob("*.png"))) == 7
+    contents = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert contents["class_facts"]["names"][0] == "arrow"
+    assert "val/mIoU" in (run / "README.md").read_text()
+
+
+def result(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_evaluation_repeats_training_and_holds_the_matrix(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", f"ckpt={run}/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path}/a"]) == 0
+    found = result(tmp_path / "a")
+    with (run / "metrics.csv").open() as file:
+        last = [row for row in csv.DictReader(file) if row.get("val/mIoU")][-1]
+    assert found["metrics"]["mIoU"] == pytest.approx(float(last["val/mIoU"]), abs=1e-4)
+    assert found["num_samples"] == 7
+    assert found["protocol"]["mode"] == "whole"
+    matrix = np.load(tmp_path / "a" / "confusion.npy")
+    right, union = np.diag(matrix), matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
+    assert found["metrics"]["mIoU"] == np.mean(100 * right[union > 0] / union[union > 0])
+    assert len((tmp_path / "a" / "classes.csv").read_text().splitlines()) == 16
+
+
+@pytest.mark.heavy
+def test_another_inference_and_more_processes(run, tmp_path):
+    changed = ["inference=slide", "task.inference.crop=32", "task.inference.stride=20", "+task.boundary_iou=true"]
+    found = []
+    for count in (1, 2, 3):
+        command = [sys.executable, "-m", "visionattn", "evaluate", f"ckpt={run}/checkpoints/last.ckpt", *changed]
+        where = [f"hydra.run.dir={tmp_path}/{count}", "batch_size=1"]
+        devices = ["trainer=ddp", f"trainer.devices={count}", "trainer.accelerator=cpu"]
+        done = subprocess.run([*command, *where, *devices], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        found.append(result(tmp_path / str(count)))
+    assert [one["processes"] for one in found] == [1, 2, 3]
+    for other in found[1:]:
+        for name in ("mIoU", "mAcc", "aAcc", "boundary_mIoU"):
+            assert found[0]["metrics"][name] == other["metrics"][name], name
+        assert found[0]["ids_sha256"] == other["ids_sha256"]
+    assert found[0]["protocol"]["crop"] == [32, 32]
+
+
+def test_predict_draws_class_maps(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for name, size in (("a.png", (60, 35)), ("b.jpg", (33, 70))):
+        Image.fromarray(np.random.RandomState(0).randint(0, 255, (*size[::-1], 3), np.uint8)).save(
+            tmp_path / "mine" / name
+        )
+    assert main(["predict", f"ckpt={run}/checkpoints/last.ckpt", f"source={tmp_path}/mine", f"dir={tmp_path}/out"]) == 0
+    answers = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert [answer["size"] for answer in answers] == [[60, 35], [33, 70]]
+    for answer in answers:
+        classes = decode_mask((tmp_path / "out" / answer["files"]["classes"]).read_bytes())
+        assert classes.shape == tuple(answer["size"][::-1])
+        for entry in answer["classes"]:
+            assert entry["share"] == (classes == entry["label"]).mean()
+        with Image.open(tmp_path / "out" / answer["files"]["drawing"]) as drawing:
+            assert drawing.height >= answer["size"][1]
+
+
+def test_the_doctor_reports_and_fails(shapes, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["data", "doctor", "data=ade20k", f"data.root={shapes}", f"hydra.run.dir={tmp_path}/doctor"]
+    assert main([*words, "data.num_classes=15"]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+    assert (tmp_path / "doctor" / "train_classes.png").stat().st_size > 0
+    mask = sorted((shapes / "ADEChallengeData2016" / "annotations" / "training").glob("*.png"))[2]
+    whole = mask.read_bytes()
+    try:
+        Image.fromarray(decode_mask(whole) + np.uint8(50)).save(mask)
+        assert main([*words, "data.num_classes=15"]) == 1
+        shown = capsys.readouterr()
+        assert mask.name in shown.out
+        assert "errors in the data" in shown.err
+        again = ["train", "experiment=shapes/upernet", f"data.root={shapes}", *SMALL, *ROUNDS, *PLACE]
+        assert main([*again, f"hydra.run.dir={tmp_path}/again"]) == 1
+        assert f"{mask.name}: labels that stand for nothing: " in capsys.readouterr().err
+    finally:
+        mask.write_bytes(whole)
+
+
+def test_the_doctor_says_what_it_has_no_checks_for(capsys):
+    assert main(["data", "doctor", "data=digits"]) == 2
+    assert "no checks for ClassificationData" in capsys.readouterr().err
