@@ -89,8 +89,9 @@ def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
 
     H and W are multiples of the window. What stays on the map needs no such copy: see :mod:`visionattn.kernels`.
     """
-    cells = x.unfold(1, window[0], window[0]).unfold(2, window[1], window[1])
-    return cells.permute(0, 1, 2, 4, 5, 3).flatten(3, 4)
+    b, h, w, c = x.shape
+    cells = x.view(b, h // window[0], window[0], w // window[1], window[1], c)
+    return cells.transpose(2, 3).flatten(3, 4)
 
 
 def from_windows(windows: Tensor, window: tuple[int, int]) -> Tensor:
