@@ -29,7 +29,7 @@ _RGB = ImageReadMode.RGB.value
 _PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # Pillow warns at half of what it refuses
 
 # What Pillow's decoders raise on damaged files (found by flipping and cutting bytes of each format).
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -99,7 +99,7 @@ def decode_rgb(data: bytes) -> Image.Image:
         raise UnreadableImage(f"not an image in a known format ({len(data)} bytes)") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"too many pixels: {error}") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UnreadableImage(f"{type(error).__name__}: {error}") from None
 
 
