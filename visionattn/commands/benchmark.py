@@ -12,6 +12,7 @@ from visionattn.commands.overhead import run_training
 from visionattn.errors import ConfigError
 from visionattn.kernels.bench import run_kernels, simulate
 from visionattn.reports.card import print_results
+from visionattn.reports.detection_speed import run_detection
 from visionattn.reports.loading import run_loading
 from visionattn.reports.speed import run_backbones
 
@@ -20,6 +21,7 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "simulate": simulate,
     "backbones": run_backbones,
     "loading": run_loading,
+    "detection": run_detection,
     "training": run_training,
 }
 _OWN = ("measure", "run_dir", "subject")
