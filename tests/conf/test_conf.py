@@ -14,6 +14,7 @@ from visionattn import config
 CONF = Path(str(resources.files("visionattn.conf")))
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
 ROOTS = {
+    "doctor": ["data=digits"],
     "evaluate": ["ckpt=x"],
     "export": ["ckpt=x"],
     "predict": ["ckpt=x", "source=x"],

@@ -13,6 +13,7 @@ from visionattn.data.segmentation.labels import IGNORE
 from visionattn.errors import ConfigError, DataError
 from visionattn.heads.segmentation import FullyConvolutional, SegmentationHead, UPerNet, inference
 from visionattn.heads.segmentation.inference import Inference, class_map, starts
+from visionattn.tasks.schedule import poly
 from visionattn.tasks.segmentation import PixelLoss, SegmentationTask
 from visionattn.tasks.segmentation_metrics import BoundaryIoU, DatasetIoU, figures, per_class
 
@@ -304,3 +305,11 @@ def test_a_wrong_stride_is_named():
     backbone.feature_info[1]["reduction"] = 16
     with pytest.raises(ValueError, match="b declares stride 16"):
         task(backbone)(torch.randn(2, 3, 32, 32))
+
+
+def test_the_poly_schedule_is_a_line_in_steps_behind_its_warm_up():
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=6e-5)
+    schedule = poly(optimizer, total_steps=160_000, steps_per_epoch=float("inf"))
+    for step, share in ((750, 0.5), (1500, 1 - 1500 / 160_000), (80_000, 0.5), (160_000, 0)):
+        schedule.step_update(step)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(6e-5 * share, rel=1e-4, abs=1e-12)
