@@ -51,7 +51,7 @@ COMMANDS = {
         "visionattn predict ckpt=outputs/.../checkpoints/best.ckpt source=photos options.score=0.3",
     ),
     "benchmark": (
-        "visionattn benchmark kernels|backbones|simulate|detection [key=value ...]\n\nMeasures side by side, writes its rows.",
+        "visionattn benchmark kernels|backbones|simulate|detection [key=value ...]\n\nMeasures side by side.",
         "visionattn benchmark kernels cases=swin_tiny.* repeats=5",
     ),
     "data": (

@@ -40,17 +40,19 @@ def coco_figures(truth: dict[str, Any], results: Sequence[Result], kind: str) ->
     evaluation.params.imgIds = sorted(image["id"] for image in truth["images"])
     usual = evaluation.params.recThrs
     second = _second_hits(truth, evaluation.params)
-    evaluation.params.recThrs = np.concatenate([usual, second.reshape(-1)])
+    extra, which = np.unique(second, return_inverse=True)
+    evaluation.params.recThrs = np.concatenate([usual, extra])
     evaluation.evaluate()
     evaluation.accumulate()
     precision, recall = (np.ascontiguousarray(evaluation.eval[name]) for name in ("precision", "recall"))
-    precision = _as_pycocotools(precision, len(usual), second.shape)
+    precision = _as_pycocotools(precision, len(usual), which.reshape(second.shape))
     classes = np.array([_mean(of_class) for of_class in precision[:, :, :, 0, -1].transpose(2, 0, 1)])
     return _twelve(precision, recall), classes
 
 
 def _second_hits(truth: dict[str, Any], params: Any) -> np.ndarray:
-    """A recall, for each class and range of areas (K, A), that only a second right detection reaches; 2 where there is
+    """A recall, for each class and range of areas (K, A), that only a second right detection reaches, a power of two
+    so that there are few of them; 2 where there is
     no second object.
     """
     objects = [a for a in truth["annotations"] if not a.get("iscrowd")]
@@ -61,23 +63,22 @@ def _second_hits(truth: dict[str, Any], params: Any) -> np.ndarray:
     for place, (low, high) in enumerate(params.areaRng):
         inside = of_class[(areas >= low) & (areas <= high)]
         counts[:, place] = np.bincount(inside, minlength=len(places))
-    return np.where(counts > 1, 1.5 / np.maximum(counts, 1), 2.0)
+    return np.where(counts > 1, 2.0 ** np.floor(np.log2(2.0 / np.maximum(counts, 1))), 2.0)
 
 
-def _as_pycocotools(precision: np.ndarray, usual: int, second: tuple[int, int]) -> np.ndarray:
+def _as_pycocotools(precision: np.ndarray, usual: int, which: np.ndarray) -> np.ndarray:
     """pycocotools divides by the number of detections plus 2.2e-16. That matters where one right detection stands
     alone at the top of the list: its precision is 1 minus 2.2e-16. A second right one in a row makes it 1.
 
     Args:
         precision: with the recalls of :func:`_second_hits` behind the ``usual`` ones.
         usual: their number.
-        second: shape of the others, (K, A).
+        which: place of its recall among the others, for each class and range of areas, int (K, A).
     """
-    extra = precision[:, usual:].reshape(precision.shape[0], *second, *precision.shape[2:])
-    reached = np.einsum("tkakam->tkam", extra) == 1.0
+    classes, areas = np.indices(which.shape)
+    reached = precision[:, usual + which, classes, areas] == 1.0  # (thresholds, K, A, most)
     precision = np.ascontiguousarray(precision[:, :usual])
-    alone = (precision == 1.0) & ~reached[:, None]
-    precision[alone] = 1.0 / (1.0 + np.spacing(1.0))
+    precision[(precision == 1.0) & ~reached[:, None]] = 1.0 / (1.0 + np.spacing(1.0))
     return precision
 
 
