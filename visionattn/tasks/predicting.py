@@ -28,9 +28,7 @@ class Predicted:
 class PredictsImages(Protocol):
     """A task that can be asked about pictures outside any data set."""
 
-    def predict_images(
-        self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]
-    ) -> list[Predicted]:
+    def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
         """Answers for RGB pictures of any sizes, in their order.
 
         Args:
