@@ -117,7 +117,7 @@ def test_predict_says_what_it_cannot_do(trained, tmp_path, capsys):
     assert "is neither a picture nor a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("head", ["retinanet", "cascade_mask_rcnn"])
+@pytest.mark.parametrize("head", ["cascade_mask_rcnn", pytest.param("retinanet", marks=pytest.mark.heavy)])
 def test_other_heads_train_on_the_zoos_backbones(shapes, tmp_path, monkeypatch, head):
     monkeypatch.chdir(tmp_path)
     options = RCNN if "rcnn" in head else []
