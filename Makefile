@@ -43,8 +43,8 @@ install: $(VENV)/.ready ## make .venv and install visionattn into it
 train: $(VENV)/.ready ## train the default model on scikit-learn's digits; ARGS='...' are passed on
 	@$(BIN)/visionattn train $(ARGS)
 
-test: $(VENV)/.ready-dev ## run the test suite; ARGS='...' are passed to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.ready-dev ## run the test suite in two processes; ARGS='...' are passed to pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 heavy: $(VENV)/.ready-dev ## run the long sweeps that the usual suite leaves out
 	@$(BIN)/python -m pytest -m heavy $(ARGS)

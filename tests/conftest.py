@@ -1,9 +1,11 @@
-"""Shared by all tests: two threads, a fixed seed before each test."""
+"""Shared by all tests: the threads of two cores, a fixed seed before each test."""
+
+import os
 
 import pytest
 import torch
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture(autouse=True)
