@@ -123,7 +123,7 @@ def test_the_result_says_what_it_depends_on(tree, weights, tmp_path, monkeypatch
     confidence = sum(float(logits.softmax(-1).max()) for logits in expected.values()) / 11
     assert result["metrics"]["confidence"] == pytest.approx(100 * confidence, rel=1e-4)
     assert 0 <= result["metrics"]["ece"] <= 100
-    assert "224x224, crop_pct 0.9, center, bicubic" in " ".join(capsys.readouterr().out.split())
+    assert "224x224, crop_pct 0.9, crop_mode center, interpolation bicubic" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
