@@ -26,6 +26,23 @@ def test_a_single_run(train, tmp_path):
     assert "allow" not in call["cfg"]
 
 
+def test_two_commands_of_the_same_second_have_folders_of_their_own(train, conf):
+    root = conf / "train.yaml"
+    root.write_text(root.read_text().replace("%H-%M-%S-%f", "%Y"))
+    assert [main(["train"]), main(["train"]), main(["train", "seed=1"])] == [0, 0, 0]
+    names = [call["run_dir"].name for call in train.calls]
+    assert names == [names[0], f"{names[0]}_2", f"{names[0]}_3"]
+    assert [main(["train", "-m", "seed=1,2"]), main(["train", "-m", "seed=1,2"])] == [0, 0]
+    sweeps = [call["run_dir"].parent.name for call in train.calls[3:]]
+    assert sweeps == [names[0]] * 2 + [f"{names[0]}_2"] * 2
+
+
+def test_a_folder_that_was_named_is_taken_as_it_is(train, tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert main(["train", "hydra.run.dir=mine"]) == 0
+    assert train.calls[0]["run_dir"] == tmp_path / "mine"
+
+
 def test_leaves_no_hydra_behind(train):
     main(["train"])
     assert GlobalHydra not in Singleton._instances or not GlobalHydra.instance().is_initialized()

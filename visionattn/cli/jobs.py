@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,12 +104,9 @@ def _directories(cfg: DictConfig, request: Request, sweeping: bool) -> Iterator[
         with tempfile.TemporaryDirectory(prefix="visionattn-") as folder:
             yield [f"hydra.run.dir={quoted(folder)}", f"hydra.sweep.dir={quoted(folder)}", "hydra.output_subdir=null"]
         return
-    resuming = cfg.get("resume") is not None
-    if not ranks.started_from_outside() and ranks.RUN_DIR not in os.environ and not resuming:
-        yield []
-        return
     from visionattn.config.hydra_nodes import resolvable
 
+    resuming = cfg.get("resume") is not None
     typed = {word.partition("=")[0] for word in request.overrides}
     names = [name for name in ("run", "sweep") if f"hydra.{name}.dir" not in typed]
     with resolvable(cfg) as whole:
@@ -119,9 +117,32 @@ def _directories(cfg: DictConfig, request: Request, sweeping: bool) -> Iterator[
             from visionattn.commands.resume import run_to_continue
 
             proposal["run"] = str(run_to_continue(whole, Path(proposal["run"])))
+    used = "sweep" if sweeping else "run"
+    goes_on = resuming and used in proposal and Path(proposal[used], "config.yaml").is_file()
+    if used in proposal and not goes_on and _named_by_time(cfg, used) and ranks.may_choose():
+        proposal[used] = str(claim(Path(proposal[used])))
     agreed = ranks.agree(proposal) if proposal else {}
     extra = [f"hydra.{name}.dir={quoted(folder)}" for name, folder in agreed.items()]
     yield extra if ranks.is_first() else [*extra, "hydra.output_subdir=null"]
+
+
+def _named_by_time(cfg: DictConfig, name: str) -> bool:
+    """Whether a directory is a new one for every command, not one that the user's configuration fixes."""
+    from visionattn.config.messages import unresolved_plain
+
+    return "${now:" in str(unresolved_plain(cfg)["hydra"][name]["dir"])
+
+
+def claim(folder: Path) -> Path:
+    """Makes the folder or, where another command of the same second has it, one beside it: ``name_2``, ``name_3``."""
+    for number in count(1):
+        chosen = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
+        try:
+            chosen.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return chosen
+    raise AssertionError
 
 
 @contextlib.contextmanager

@@ -40,6 +40,11 @@ def is_first() -> bool:
     return not any(int(os.environ.get(name) or 0) for name in _ranks())
 
 
+def may_choose() -> bool:
+    """Whether the run directory is this process's to choose."""
+    return is_first() and RUN_DIR not in os.environ
+
+
 def _ranks() -> tuple[str, ...]:
     if "RANK" in os.environ:
         return ("RANK",)
