@@ -35,6 +35,13 @@ def test_a_broken_prediction_is_named():
         decide(loss=float("inf"), prediction=prediction)
 
 
+def test_an_image_that_spoils_the_whole_batch_is_named_alone():
+    image = torch.zeros(3, 3, 4, 4)
+    image[1, 0, 0, 0] = NAN
+    with pytest.raises(NonFiniteLossError, match=r"the loss is nan.*: b\."):
+        decide(loss=NAN, image=image, prediction=torch.full((3, 5), NAN))
+
+
 def test_all_are_named_where_none_stands_out():
     with pytest.raises(NonFiniteLossError, match="a, b, c"):
         decide(loss=NAN)

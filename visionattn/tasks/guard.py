@@ -90,6 +90,11 @@ class StepGuard:
         self._seen: list[tuple[Tensor, Any, dict[str, Any]]] = []
         self._unreadable: Records = []
 
+    @property
+    def at_start(self) -> bool:
+        """Whether the next batch is the first one of an optimizer step."""
+        return not self._seen
+
     def see(self, loss: Tensor, prediction: Any, batch: dict[str, Any], unreadable: Records) -> None:
         """One batch after its forward pass. Costs nothing on the device."""
         if self._seen:  # gradients are being accumulated; keeping every batch alive would cost memory
@@ -154,12 +159,15 @@ def _report(seen: list[tuple[Tensor, Any, dict[str, Any]]]) -> dict[str, Any]:
 
 
 def _suspects(prediction: Any, batch: dict[str, Any]) -> list[str]:
-    """Ids whose image or prediction is not finite; all ids of the batch if none stands out."""
-    fine = torch.ones(len(batch["id"]), dtype=torch.bool)
+    """Ids whose image is not finite, else those whose prediction is not (which one image can spoil for all of them,
+    through a batch norm); all ids of the batch if none stands out.
+    """
     for tensor in (batch.get("image"), prediction):
-        if isinstance(tensor, Tensor) and tensor.shape[:1] == (len(fine),):
-            fine &= torch.isfinite(tensor.detach()).flatten(1).all(1).cpu()
-    return [name for name, ok in zip(batch["id"], fine.tolist(), strict=True) if not ok] or list(batch["id"])
+        if isinstance(tensor, Tensor) and tensor.shape[:1] == (len(batch["id"]),):
+            fine = torch.isfinite(tensor.detach()).flatten(1).all(1).tolist()
+            if not all(fine):
+                return [name for name, ok in zip(batch["id"], fine, strict=True) if not ok]
+    return list(batch["id"])
 
 
 def _incident(reports: list[dict[str, Any]], bad_loss: bool) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from visionattn.errors import UnreadableImagesError
 from visionattn.tasks import memory
+from visionattn.tasks.buffers import KeptBuffers
 from visionattn.tasks.guard import Records, StepGuard, gather, gradient_norm, record_incident
 from visionattn.tasks.parameters import parameter_groups
 from visionattn.tasks.scaling import LearningRateScaling
@@ -57,7 +58,8 @@ class VisionTask(LightningModule):
         compile: compile the backbone with ``torch.compile``.
         grad_checkpointing: recompute activations in the backward pass.
         nonfinite: what to do about a loss or gradient that is not finite: ``stop``, or ``skip`` the step on all
-            processes; both leave the weights as they are.
+            processes; both leave the weights as they are, and a skipped step the running statistics and the averaged
+            weights too.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class VisionTask(LightningModule):
         self._features: Callable[..., Any] = backbone.forward_intermediates
         self.config_text, self.class_facts = "", dict[str, Any]()
         self.guard, self.stop_asked, self.stop_agreed = StepGuard(nonfinite), False, False
+        self.step_skipped, self._kept = False, KeptBuffers([backbone, self.head, loss])
         self._batch: Batch = {}
         self._unreadable: Records = []
         if grad_checkpointing:
@@ -128,6 +131,8 @@ class VisionTask(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._batch = batch
+        if self.guard.policy == "skip" and self.guard.at_start:
+            self._kept.keep()
         with memory.explained(self._try_batch, len(batch["id"])):
             output = self.step(batch)
         self.guard.see(output.loss, output.prediction, batch, self._news(batch, "train"))
@@ -151,13 +156,14 @@ class VisionTask(LightningModule):
         norm = gradient_norm(parameters)
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         verdict = self.guard.decide(norm, self.stop_asked, overflow_is_normal=scaled)
-        self.stop_agreed = verdict.stop
+        self.stop_agreed, self.step_skipped = verdict.stop, verdict.skip
         self._count_unreadable(verdict.unreadable, "train")
         if verdict.incident:
             record_incident(self.trainer, verdict.incident)
         if verdict.skip:
             for parameter in parameters:
                 parameter.grad = None  # an optimizer passes over parameters without one
+            self._kept.put_back()
         elif gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
             if norm is not None:
                 nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
