@@ -9,7 +9,13 @@ QUESTION = "print('va_dinat_pico' in timm.list_models('va_*'))"
 
 
 @pytest.mark.parametrize(
-    "order", ["import timm, visionattn", "import visionattn, timm", "import visionattn.attention; import timm"]
+    "order",
+    [
+        "import timm, visionattn",
+        "import visionattn, timm",
+        "import visionattn.attention; import timm",
+        "import visionattn, importlib.util; importlib.util.find_spec('timm'); import timm",
+    ],
 )
 def test_registered_in_any_order(order):
     done = subprocess.run([sys.executable, "-c", f"{order}; {QUESTION}"], capture_output=True, text=True, check=True)
