@@ -32,8 +32,18 @@ def draw_objects(
     *,
     scores: Sequence[float] | None = None,
     masks: Sequence[np.ndarray] | None = None,
+    least_edge: int = 0,
 ) -> Image.Image:
-    """A copy of an RGB picture with boxes ``(N, 4)`` as x1 y1 x2 y2, names, scores and masks ``(H, W)`` on it."""
+    """A copy of an RGB picture with boxes ``(N, 4)`` as x1 y1 x2 y2, names, scores and masks ``(H, W)`` on it.
+
+    A picture whose longer edge is below ``least_edge`` is enlarged a whole number of times first, so that names do not
+    hide its objects.
+    """
+    times = max(1, -(-least_edge // max(picture.size)))
+    if times > 1:
+        picture = picture.resize((times * picture.width, times * picture.height), Image.Resampling.BICUBIC)
+        masks = None if masks is None else [np.kron(mask, np.ones((times, times), np.uint8)) for mask in masks]
+        boxes = times * boxes
     pixels = np.asarray(picture, np.float32).copy()
     for mask, label in zip(masks if masks is not None else (), labels, strict=False):
         inside = np.asarray(mask, bool)

@@ -17,7 +17,7 @@ from visionattn.tasks.reporting import Observer
 if TYPE_CHECKING:
     from visionattn.tasks.detection import DetectionTask
 
-_SHOWN, _LEAST = 12, 0.5
+_SHOWN, _LEAST, _EDGE = 12, 0.5, 480
 
 
 class DetectionObserver(Observer):
@@ -60,15 +60,15 @@ class DetectionObserver(Observer):
                 truth["labels"].tolist(),
                 names,
                 masks=list(truth["masks"].numpy()) if "masks" in truth else None,
+                least_edge=_EDGE,
             )
             said = [r for r in latest.results if r["image_id"] == number and r["score"] >= _LEAST]
             boxes = np.array([r["bbox"] for r in said], np.float64).reshape(-1, 4)
             boxes[:, 2:] += boxes[:, :2]
             masks = list(draw([r["segmentation"] for r in said if "segmentation" in r], *records.size(index)))
             labels, scores = [label_of[r["category_id"]] for r in said], [r["score"] for r in said]
-            rows.append(
-                (records.ids[index], true, draw_objects(picture, boxes, labels, names, scores=scores, masks=masks))
-            )
+            drawn = draw_objects(picture, boxes, labels, names, scores=scores, masks=masks, least_edge=_EDGE)
+            rows.append((records.ids[index], true, drawn))
         return rows
 
     def files(self, folder: Path) -> dict[str, Path]:
