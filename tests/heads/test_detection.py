@@ -19,7 +19,7 @@ from visionattn.heads.detection import (
     RegionHeads,
     RetinaNetDetector,
 )
-from visionattn.heads.detection import cascade as cascade_module
+from visionattn.heads.detection import stages as stages_module
 from visionattn.heads.detection.torchvision_twin import mask_rcnn_like
 
 INFO = [{"num_chs": 8 * 2**i, "reduction": 4 * 2**i, "module": f"stages.{i}"} for i in range(3)]
@@ -210,14 +210,14 @@ def test_the_stages_detect_as_a_plain_computation_says():
 def test_each_stage_trains_on_the_refined_boxes_with_its_own_overlap(monkeypatch):
     head = build("cascade").train()
     seen = []
-    original = cascade_module.sample
+    original = stages_module.sample
 
     def watch(stage, boxes, targets):
         samples = original(stage, boxes, targets)
         seen.append((stage, [b.clone() for b in boxes], samples))
         return samples
 
-    monkeypatch.setattr(cascade_module, "sample", watch)
+    monkeypatch.setattr(stages_module, "sample", watch)
     features, images = inputs()
     head(features, images, TARGETS)
     truth = TARGETS[0]["boxes"]

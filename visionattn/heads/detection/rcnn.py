@@ -11,6 +11,7 @@ from visionattn.heads.detection.detector import Detections, Detector, Targets, s
 from visionattn.heads.detection.proposals import ProposalNetwork
 from visionattn.heads.detection.pyramid import Pyramid
 from visionattn.heads.detection.regions import RegionHeads
+from visionattn.heads.detection.stages import stage_losses
 from visionattn.heads.features import FeatureInfo
 
 
@@ -19,7 +20,7 @@ class RCNN(Detector):
     with masks Mask R-CNN (He et al. 2017, arXiv 1703.06870).
 
     With torchvision's ResNet-50 and its weights the detections are those of ``maskrcnn_resnet50_fpn``, bit by bit.
-    The papers' Mask R-CNN of mmdetection differs in two losses: L1 instead of smooth L1 with beta 1/9 for boxes.
+    The papers' Mask R-CNN of mmdetection learns boxes by L1 instead of smooth L1 with beta 1/9.
 
     Args:
         feature_info: what the backbone says of its maps.
@@ -50,7 +51,7 @@ class RCNN(Detector):
         targets = shifted(targets, 1)
         maps = self.pyramid(features)
         proposals, losses = self.rpn(images, maps, targets)
-        return losses | self.roi_heads(maps, proposals, images.image_sizes, targets)[1]
+        return losses | stage_losses(self.roi_heads, maps, proposals, images.image_sizes, targets)[0]
 
     def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
         maps = self.pyramid(features)

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.ops import MultiScaleRoIAlign
 
+from visionattn.heads.detection.align import RegionAlign
 from visionattn.heads.detection.detector import check_finite
 
 BOX_HEADS = ("2fc", "4conv1fc")
+BOX_LOSSES = ("smooth_l1", "giou")
 
 
 class RegionHeads(RoIHeads):
@@ -25,9 +26,11 @@ class RegionHeads(RoIHeads):
         masks: with a mask branch.
         box_head: ``2fc``, or ``4conv1fc`` with batch norms (Wu and He 2018, arXiv 1803.08494), which the backbone
             papers put into Cascade R-CNN.
+        box_loss: ``smooth_l1`` of the offsets, or ``giou`` of the boxes.
         width: of the fully connected layers.
         mask_channels: of the mask branch's four convolutions.
         sampled: proposals per image that the loss is taken over, a quarter of them objects at most.
+        mask_sampled: objects per image that the masks' loss is taken over, drawn from those; None: all of them.
         overlap: IoU from which a proposal counts as an object.
         box_weights: factors on the offsets (x, y, width, height).
         class_agnostic: one box for all classes, as in Cascade R-CNN.
@@ -35,7 +38,7 @@ class RegionHeads(RoIHeads):
         nms_threshold: overlap above which the weaker one of two of a class is dropped.
         per_image: detections per image at most.
     Raises:
-        ValueError: an unknown ``box_head``.
+        ValueError: an unknown ``box_head`` or ``box_loss``, or ``mask_sampled`` below 1.
     """
 
     def __init__(
@@ -46,9 +49,11 @@ class RegionHeads(RoIHeads):
         *,
         masks: bool = True,
         box_head: str = "2fc",
+        box_loss: str = "smooth_l1",
         width: int = 1024,
         mask_channels: int = 256,
         sampled: int = 512,
+        mask_sampled: int | None = None,
         overlap: float = 0.5,
         box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
         class_agnostic: bool = False,
@@ -58,7 +63,10 @@ class RegionHeads(RoIHeads):
     ):
         if box_head not in BOX_HEADS:
             raise ValueError(f"box_head is one of {', '.join(BOX_HEADS)}, got {box_head!r}")
-        levels = [str(i) for i in range(num_maps)]
+        if box_loss not in BOX_LOSSES:
+            raise ValueError(f"box_loss is one of {', '.join(BOX_LOSSES)}, got {box_loss!r}")
+        if mask_sampled is not None and mask_sampled < 1:
+            raise ValueError(f"mask_sampled is at least 1, or null for all, got {mask_sampled}")
         head: nn.Module
         if box_head == "2fc":
             head = TwoMLPHead(channels * 7 * 7, width)
@@ -67,12 +75,12 @@ class RegionHeads(RoIHeads):
         mask_parts = {}
         if masks:
             mask_parts = {
-                "mask_roi_pool": MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+                "mask_roi_pool": RegionAlign(num_maps, 14),
                 "mask_head": MaskRCNNHeads(channels, (mask_channels,) * 4, 1),
                 "mask_predictor": MaskRCNNPredictor(mask_channels, mask_channels, num_classes + 1),
             }
         super().__init__(
-            MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+            RegionAlign(num_maps, 7),
             head,
             AgnosticPredictor(width, num_classes + 1) if class_agnostic else FastRCNNPredictor(width, num_classes + 1),
             fg_iou_thresh=overlap,
@@ -85,6 +93,7 @@ class RegionHeads(RoIHeads):
             detections_per_img=per_image,
             **mask_parts,
         )
+        self.box_loss, self.mask_sampled = box_loss, mask_sampled
 
     def cost(self, maps: Mapping[str, Tensor]) -> None:
         """See :meth:`Detector.cost`."""

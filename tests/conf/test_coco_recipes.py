@@ -1,0 +1,64 @@
+"""The recipes on COCO: every family is there, headers are true of them, and all of them build without data."""
+
+import re
+
+import pytest
+
+from visionattn import config
+from visionattn.cli import main
+
+from .test_conf import CONF, options
+
+RECIPES = [name for name in options("experiment") if name.startswith("coco/") and "/base_" not in name]
+FAMILIES = {"swin", "dinat", "nat", "cswin", "davit", "gcvit", "s2aformer"}
+PATTERN = r"coco/(mask_rcnn|cascade_mask_rcnn|retinanet)_([a-z0-9]+?)_(\w+)_(1x|3x)"
+EPOCHS = {"1x": (12, [8, 11]), "3x": (36, [27, 33])}
+
+
+def composed(name):
+    return config.compose("train", [f"experiment={name}", "data.root=x", "run_dir=x", "name=x", "backbone_name=x"])
+
+
+def test_every_family_and_every_framework_is_there():
+    parts = [re.fullmatch(PATTERN, name).groups() for name in RECIPES]
+    assert {family for _, family, _, _ in parts} == FAMILIES
+    assert {family for head, family, _, _ in parts if head == "mask_rcnn"} == FAMILIES
+    assert {"swin", "dinat", "nat", "cswin", "gcvit"} == {f for head, f, _, _ in parts if head == "cascade_mask_rcnn"}
+    assert {"swin", "davit", "s2aformer"} == {family for head, family, _, _ in parts if head == "retinanet"}
+    assert {"coco/mask_rcnn_swin_tiny_1x", "coco/mask_rcnn_swin_tiny_3x"} <= set(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_header_says_what_the_recipe_does(name):
+    text = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for begin in (
+        "command   visionattn train experiment=",
+        "hardware  8 GPUs, 2 images each",
+        "source    ",
+        "unverified ",
+    ):
+        assert any(line.startswith(f"# {begin}") for line in lines), begin
+    assert f"experiment={name} " in text
+    scores = r"\d\d\.\d box AP( and \d\d\.\d mask AP)? published|no published score is quoted"
+    assert re.search(scores, lines[1]), lines[1]
+    head, family, size, length = re.fullmatch(PATTERN, name).groups()
+    cfg, (epochs, milestones) = composed(name), EPOCHS[length]
+    assert (cfg.trainer.max_epochs, list(cfg.schedule.milestones)) == (epochs, milestones)
+    assert f"override /backbone: {family}_{size}\n" in text
+    assert (cfg.optim.lr, cfg.optim.weight_decay) == (1e-4, 0.05)
+    assert cfg.data.batch_size * 8 == cfg.task.lr_base_size == 16
+    assert cfg.data.source.masks == (head != "retinanet")
+    if head == "cascade_mask_rcnn":
+        assert (cfg.head.regions.box_head, cfg.head.regions.box_loss) == ("4conv1fc", "giou")
+        assert not cfg.head.class_agnostic
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n.endswith("cascade_mask_rcnn_swin_tiny_3x") else pytest.mark.heavy) for n in RECIPES],
+)
+def test_it_builds_without_data(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", f"experiment={name}", "data.root=/nowhere", "trainer.accelerator=cpu", "--dry-run"]) == 0
+    assert "no data were read" in " ".join(capsys.readouterr().out.split())
