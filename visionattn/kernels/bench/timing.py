@@ -13,18 +13,23 @@ from typing import Any
 import torch
 
 Runner = Callable[[], object]
-SHORTEST = 2e-3
+SHORTEST, SHORT = 0.02, 0.1
 
 
 def interleaved(runners: Mapping[str, Runner], repeats: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds of each run: every runner once per round, so that a machine that slows down slows all of them alike.
 
-    A runner faster than 2 ms is run several times in a row and its time divided. Call each once before (to compile).
+    A runner of less than 0.1 s runs once before it is timed, so that none pays for what the one before it left in the
+    caches; one of less than 20 ms is run several times in a row and its time divided. Call each once before: it may
+    have to be compiled.
     """
-    counts = {name: max(1, round(SHORTEST / max(_seconds(run, 1, device), 1e-6))) for name, run in runners.items()}
+    first = {name: max(_seconds(run, 1, device), 1e-6) for name, run in runners.items()}
+    counts = {name: max(1, round(SHORTEST / seconds)) for name, seconds in first.items()}
     times: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(repeats):
         for name, run in runners.items():
+            if first[name] < SHORT:
+                run()
             times[name].append(_seconds(run, counts[name], device))
     return times
 
