@@ -14,6 +14,7 @@ from visionattn.kernels.bench import run_kernels, simulate
 from visionattn.reports.card import print_results
 from visionattn.reports.detection_speed import run_detection
 from visionattn.reports.loading import run_loading
+from visionattn.reports.segmentation_speed import run_segmentation
 from visionattn.reports.speed import run_backbones
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
@@ -22,6 +23,7 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "backbones": run_backbones,
     "loading": run_loading,
     "detection": run_detection,
+    "segmentation": run_segmentation,
     "training": run_training,
 }
 _OWN = ("measure", "run_dir", "subject")

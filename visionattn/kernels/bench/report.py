@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 Row = dict[str, Any]
-PACKAGES = ("visionattn", "torch", "triton", "timm", "natten", "xformers")
+PACKAGES = ("visionattn", "torch", "triton", "timm", "natten", "xformers", "transformers")
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
