@@ -97,5 +97,5 @@ def test_a_stride_that_does_not_double_is_an_error_that_names_the_stage(own, tmp
     (own / "conf" / "backbone" / "odd.yaml").write_text(YAML.replace("own_package", "odd_package"))
     monkeypatch.syspath_prepend(str(own))
     words = ["--config-dir", str(own / "conf"), "allow=[odd_package]", "backbone=odd", f"data.root={own / 'coco'}"]
-    assert main(["train", *TASKS["detection"], *words, *SHORT]) == 1
+    assert main(["train", *TASKS["detection"], *words, *SHORT]) == 2
     assert "stages.1 has stride 16 after 4" in capsys.readouterr().err

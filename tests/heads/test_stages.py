@@ -10,7 +10,8 @@ from visionattn.heads.detection import RCNN, CascadeRCNN, RegionHeads
 from visionattn.heads.detection import stages as stages_module
 from visionattn.heads.detection.stages import box_loss, drawn, likeliest, of_class
 
-from .test_detection import FEW, INFO, NARROW, SMALL, TARGETS, decode, inputs
+from .test_detection import FEW, INFO, NAMES, NARROW, RCNNS, SMALL, TARGETS, decode, inputs
+from .test_detection import build as build_any
 
 
 def build(detector=CascadeRCNN, box="giou", **kwargs):
@@ -122,3 +123,18 @@ def test_in_training_the_box_of_the_true_class_goes_on(monkeypatch):
         assert (labels > 0).all()
         for box, label in zip(TARGETS[0]["boxes"], TARGETS[0]["labels"], strict=True):
             assert (labels[(boxes == box).all(1)] == label + 1).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_box_that_is_no_number_makes_the_loss_none(name, value):
+    """And reads nothing outside the maps on its way: with one map only, every region is taken from it."""
+    broken = [{**TARGETS[0], "boxes": TARGETS[0]["boxes"].clone()}, TARGETS[1]]
+    broken[0]["boxes"][1, 2] = value
+    features, images = inputs()
+    with_levels = build_any(name).train()
+    assert not torch.isfinite(sum(with_levels(features, images, broken).values()))
+    if name in RCNNS:
+        one = partial(SMALL, extra="none")
+        alone = RCNNS[name](INFO[:1], 3, pyramid=one, proposals=FEW, regions=NARROW).train()
+        assert not torch.isfinite(sum(alone(features[:1], images, broken).values()))

@@ -18,6 +18,9 @@ from visionattn.data.detection.paste import paste
 from visionattn.data.sampling import GlobalBatches, SampleKey, epoch_order
 from visionattn.data.seeding import SampleRandomState, stable_seed
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
+from visionattn.errors import DataError
+
+Edges = tuple[int, int]
 
 
 @dataclass
@@ -106,6 +109,8 @@ class FinishScenes:
 
     The batch then has "image" float (B, 3, H, W), H and W multiples of `divisor`, and "size", the (height, width) of
     every picture in it.
+
+    Raises DataError where the masks of a picture have another size than the picture.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], divisor: int = 32) -> None:
@@ -127,17 +132,23 @@ class FinishScenes:
         for place, image in zip(stacked, images, strict=True):
             pixels = image.to(torch.float32).div_(255) if image.dtype == torch.uint8 else image / 1.0
             place[:, : image.shape[1], : image.shape[2]] = pixels.sub_(self._mean).div_(self._std)
-        targets = [self._padded(target, height, width) for target in batch["target"]]
+        names = batch.get("id") or [f"picture {i + 1}" for i in range(len(images))]
+        targets = [
+            self._padded(target, size, (height, width), name)
+            for target, size, name in zip(batch["target"], sizes, names, strict=True)
+        ]
         return batch | {"image": stacked, "size": sizes, "target": targets}
 
     @staticmethod
-    def _padded(target: dict[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
+    def _padded(target: dict[str, Tensor], size: Edges, padded: Edges, name: str) -> dict[str, Tensor]:
         if "masks" not in target:
             return target
         masks = target["masks"]
-        padded = masks.new_zeros(len(masks), height, width)
-        padded[:, : masks.shape[1], : masks.shape[2]] = masks
-        return target | {"masks": padded}
+        if tuple(masks.shape[1:]) != size:
+            raise DataError(f"{name}: the transform gave masks of {tuple(masks.shape[1:])} for a picture of {size}")
+        enlarged = masks.new_zeros(len(masks), *padded)
+        enlarged[:, : size[0], : size[1]] = masks
+        return target | {"masks": enlarged}
 
 
 class GroupedBatches(GlobalBatches):

@@ -36,7 +36,8 @@ class Detector(nn.Module):
     def forward(
         self, features: Sequence[Tensor], images: ImageList, targets: Targets | None = None
     ) -> dict[str, Tensor] | Detections:
-        """Losses by name in training, detections otherwise.
+        """Losses by name in training, detections otherwise. A box that is not finite makes the losses NaN, which the
+        task's guard acts on.
 
         Args:
             features: the backbone's maps.
@@ -50,7 +51,12 @@ class Detector(nn.Module):
             return self.detect(features, images)
         if targets is None:
             raise ValueError("a detector in training needs targets")
-        return self.losses(features, images, targets)
+        safe = [{**target, "boxes": target["boxes"].nan_to_num(0.0, 0.0, 0.0)} for target in targets]
+        losses = self.losses(features, images, safe)
+        first = next(iter(losses))
+        for target in targets:  # a box that is no number makes the loss none, and reaches no index on its way
+            losses[first] = losses[first] + (0 * target["boxes"]).sum()
+        return losses
 
     @abstractmethod
     def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
