@@ -1,4 +1,4 @@
-"""Linear layers that the CPU computes through oneDNN.
+"""Linear layers, and layers with a GELU after them, that the CPU computes through oneDNN.
 
 torch sends a float32 linear layer on x86 to MKL, which on processors of other makers than its own runs at a half to a
 third of oneDNN's speed, and adds the bias and the GELU in passes of their own. oneDNN's product has both built in.
@@ -9,6 +9,7 @@ Shapes: C channels in, E channels out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,13 +52,38 @@ def linear_then(layer: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None, approximate: str = "none") -> Tensor:
     """``gelu(linear(x, weight, bias))`` in one pass where no gradient is needed."""
-    if _suits(x, weight) and not _needs_gradient(x, weight, bias):
-        parts = [x, weight] if bias is None else [x, weight, bias]
-        if _autocast(x):
-            parts = [part.to(torch.get_autocast_dtype("cpu")) for part in parts]
-        if {part.dtype for part in parts} in ({torch.float32}, {torch.bfloat16}):
-            return _product(parts[0], parts[1], parts[2] if bias is not None else None, "gelu", approximate)
-    return F.gelu(linear(x, weight, bias), approximate=approximate)
+    parts = one_pass(x, weight, bias)
+    if parts is None:
+        return F.gelu(linear(x, weight, bias), approximate=approximate)
+    return _product(*parts, "gelu", approximate)
+
+
+def one_pass(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """The three in one type if oneDNN may compute their layer together with the GELU that follows, else None."""
+    if not _suits(x, weight) or _needs_gradient(x, weight, bias):
+        return None
+    kind = torch.get_autocast_dtype("cpu") if _autocast(x) else x.dtype
+    if kind not in (torch.float32, torch.bfloat16):
+        return None
+    given = {part.dtype for part in (x, weight, bias) if part is not None}
+    if given != {kind} and not _autocast(x):
+        return None
+    return x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
+
+
+def convolution_gelu(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], groups: int, approximate: str = "none"
+) -> Tensor:
+    """``gelu(conv2d(x, weight, bias))`` padded by 1, for what :func:`one_pass` gives: x ``(B, C, H, W)``."""
+    return torch.ops.mkldnn._convolution_pointwise(
+        x, weight, bias, [1, 1], stride, [1, 1], groups, "gelu", [], approximate
+    )
+
+
+def unwatched(module: nn.Module) -> bool:
+    """Whether only the result of a module counts: no gradient, no statistics, no trace, no hooks on its parts."""
+    watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or any(map(hooked, module.children()))
+    return not (module.training or watched)
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.attention import GlobalQueryAttention
+from visionattn.attention.linear import convolution_gelu, one_pass, unwatched
 from visionattn.attention.mixer import StageContext
 from visionattn.backbones.stage import Stage
 
@@ -33,7 +35,13 @@ class FusedMBConv(nn.Module):
         self.project = nn.Conv2d(dim, dim, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.project(self.gate(self.act(self.depthwise(x))))
+        return x + self.project(self.gate(self._activated(x)))
+
+    def _activated(self, x: Tensor) -> Tensor:
+        parts = one_pass(x, self.depthwise.weight, None) if unwatched(self) else None
+        if parts is None:
+            return self.act(self.depthwise(x))
+        return convolution_gelu(*parts, self.depthwise.stride, self.depthwise.groups)
 
 
 class GCViTDownsample(nn.Module):
@@ -75,6 +83,8 @@ class GCViTStem(nn.Module):
         self.down = GCViTDownsample(dim, dim)
 
     def forward(self, image: Tensor) -> Tensor:
+        if unwatched(self):
+            image = image.contiguous(memory_format=torch.channels_last)
         return self.down(self.conv1(image).permute(0, 2, 3, 1))
 
 

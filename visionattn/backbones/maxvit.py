@@ -18,7 +18,7 @@ from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.attention.linear import hooked, linear, linear_gelu
+from visionattn.attention.linear import convolution_gelu, linear, linear_gelu, one_pass, unwatched
 from visionattn.attention.mixer import MixerFactory, StageContext
 from visionattn.backbones.stage import BlockFactory, Stage
 
@@ -36,20 +36,24 @@ class SameConv(nn.Conv2d):
         super().__init__(dim_in, dim, 3, stride=stride, padding=int(stride == 1), groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.stride[0] == 1:
-            return super().forward(x)
         return super().forward(self._padded(x))
 
-    def scaled(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """What comes out times a factor, plus a summand, of each channel; for a convolution without bias."""
+    def normed_gelu(self, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        """The convolution, a batch norm as it is outside of training, and a GELU (tanh), in one pass if possible."""
+        scale, shift = _affine(norm)
         weight = self.weight * scale[:, None, None, None]
-        if self.stride[0] != 1:
-            x = self._padded(x)
-        return F.conv2d(x, weight, shift, self.stride, self.padding, groups=self.groups)
+        bias = shift if self.bias is None else self.bias * scale + shift
+        parts = one_pass(x, weight, bias)
+        if parts is None:
+            y = F.conv2d(self._padded(x), weight, bias, self.stride, self.padding, groups=self.groups)
+            return F.gelu(y, approximate="tanh")
+        x, weight, bias = parts
+        if self.stride[0] == 2:  # a row and a column of zeros in the kernel cost less than around the map
+            weight = F.pad(weight, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
+        return convolution_gelu(x, weight, bias, self.stride, self.groups, "tanh")
 
-    @staticmethod
-    def _padded(x: Tensor) -> Tensor:
-        return F.pad(x, (x.shape[3] % 2, 1, x.shape[2] % 2, 1))
+    def _padded(self, x: Tensor) -> Tensor:
+        return x if self.stride[0] == 1 else F.pad(x, (x.shape[3] % 2, 1, x.shape[2] % 2, 1))
 
 
 class MBConv(nn.Module):
@@ -84,8 +88,7 @@ class MBConv(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
-        watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or any(map(hooked, self.children()))
-        if not (self.training or watched):
+        if unwatched(self):
             return self._inference(x)
         x = x.permute(0, 3, 1, 2)
         y = self.act1(self.norm1(self.expand(self.norm(x))))
@@ -96,13 +99,12 @@ class MBConv(nn.Module):
 
     def _inference(self, x: Tensor) -> Tensor:
         """The same with the norms inside the convolutions beside them, and the 1x1 convolutions as linear layers."""
-        (scale, shift), (scale1, shift1), (scale2, shift2) = map(_affine, (self.norm, self.norm1, self.norm2))
+        (scale, shift), (scale1, shift1) = map(_affine, (self.norm, self.norm1))
         expand = self.expand.weight.flatten(1)
         y = linear_gelu(
             x, scale1[:, None] * expand * scale, scale1 * (expand * shift).sum(1) + shift1, approximate="tanh"
         )
-        y = self.depthwise.scaled(y.permute(0, 3, 1, 2), scale2, shift2)
-        y = self.gate(self.act2(y)).permute(0, 2, 3, 1)
+        y = self.gate(self.depthwise.normed_gelu(y.permute(0, 3, 1, 2), self.norm2)).permute(0, 2, 3, 1)
         y = linear(y, self.project.weight.flatten(1), self.project.bias)
         if self.stride == 2:
             x = F.avg_pool2d(x.permute(0, 3, 1, 2), 2, ceil_mode=True, count_include_pad=False).permute(0, 2, 3, 1)
@@ -142,7 +144,11 @@ class MaxViTStem(nn.Module):
         self.down = MBConv(width, dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.down(self.conv2(self.act1(self.norm1(self.conv1(image)))).permute(0, 2, 3, 1))
+        if unwatched(self):
+            y = self.conv1.normed_gelu(image.contiguous(memory_format=torch.channels_last), self.norm1)
+        else:
+            y = self.act1(self.norm1(self.conv1(image)))
+        return self.down(self.conv2(y).permute(0, 2, 3, 1))
 
 
 class MaxViTStage(Stage):
