@@ -21,3 +21,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         assert main(["train", *TINY, "mixer@backbone.mixers.s3=window_4"]) == 0
     return newest(folder / "outputs" / "classification" / "dinat_pico")
+
+
+@pytest.fixture(scope="session")
+def swin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a backbone that timm has too."""
+    folder = tmp_path_factory.mktemp("swin") / "run"
+    assert main(["train", "backbone=swin_pico", *TINY, f"hydra.run.dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(swin: Path) -> Path:
+    """That run's model in the Hub's form, under timm's own names."""
+    folder = swin.parent / "exported"
+    assert main(["export", f"ckpt={swin}/checkpoints/best.ckpt", f"dir={folder}"]) == 0
+    return folder

@@ -43,7 +43,7 @@ def test_another_of_timms_models(task, published, monkeypatch):
         asked.append((card["weights"]["timm"], num_classes, in_chans))
         return published[1]
 
-    monkeypatch.setattr("visionattn.commands.initialise.timm_weights", weights)
+    monkeypatch.setattr("visionattn.weights.sources.timm_weights", weights)
     initialise(task, "timm:swin_tiny_patch4_window7_224.ms_in22k")
     initialise(task, "timm")
     assert asked == [("swin_tiny_patch4_window7_224.ms_in22k", 0, 3), ("swin_tiny_patch4_window7_224.ms_in1k", 0, 3)]

@@ -1,7 +1,7 @@
 import pytest
 
 
-@pytest.fixture(params=["tiled", "cpp"])
+@pytest.fixture(params=["tiled", "cpp", "portable"])
 def backend(request: pytest.FixtureRequest) -> str:
     """The backends that this machine must be able to run; `cpp` only where there is a compiler."""
     from visionattn.kernels.cpp import build

@@ -55,8 +55,9 @@ def create_backbone(
         name: one of :func:`list_backbones`.
         num_classes: width of the classifier; 0: none.
         features_only: give a module that returns the list of feature maps ``(B, C, H, W)``; ``out_indices`` selects.
-        weights: path of a checkpoint, or a state dict, see :func:`visionattn.load_weights`; or ``"timm"``: what timm
-            publishes for this model, fetched by timm (with a fresh classifier for another number of classes).
+        weights: a state dict, see :func:`visionattn.load_weights`; or the path of a checkpoint or folder,
+            ``"hf-hub:owner/name"``, a name of timm's, or ``"timm"``: what timm publishes for this model, fetched by
+            timm (with a fresh classifier for another number of classes).
         overrides: changes as on the command line, relative to the backbone: ``("mixer@mixers.s3=window",
             "block.mlp_ratio=3")``.
         **kwargs: other arguments of the backbone (``in_chans``, ``drop_path_rate``, ...).
@@ -72,11 +73,11 @@ def create_backbone(
         PREFIX + name, num_classes=num_classes, features_only=features_only, overrides=tuple(overrides), **kwargs
     )
     if weights is not None:
-        from visionattn.weights import load_weights, timm_weights
+        from visionattn.weights import load_weights, open_source
 
         inner: Any = model.model if features_only else model
-        if isinstance(weights, str) and weights == "timm":
-            weights = timm_weights(inner.card, inner.num_classes, inner.in_chans)
+        if not isinstance(weights, Mapping):
+            weights = open_source(weights, inner.card, inner.num_classes, inner.in_chans).state
         load_weights(inner, weights)
     return model
 

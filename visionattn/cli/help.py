@@ -7,7 +7,7 @@ visionattn: train, compare and ship hierarchical vision transformers
 
   visionattn train       train a model on a data set
   visionattn evaluate    score a checkpoint
-  visionattn export      write a checkpoint's backbone for timm
+  visionattn export      write a model for timm and the Hub, or as a graph (ONNX, torch.export)
   visionattn predict     draw a model's answers on pictures of your own
   visionattn benchmark   measure kernels and backbones side by side
   visionattn data        write a small data set in a real layout; data doctor: check a data set
@@ -43,8 +43,10 @@ COMMANDS = {
         "visionattn evaluate ckpt=outputs/.../checkpoints/best.ckpt",
     ),
     "export": (
-        "visionattn export ckpt=PATH format=timm [key=value ...]\n\nWrites the backbone for timm, checks the logits.",
-        "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=timm",
+        "visionattn export ckpt=PATH format=timm|safetensors|onnx|torch_export|aot_inductor [key=value ...]\n\n"
+        "Writes the model for use elsewhere, loads what it wrote, and compares.",
+        "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=timm options.push_to_hub=OWNER/NAME\n"
+        "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=onnx",
     ),
     "predict": (
         "visionattn predict ckpt=PATH source=IMAGE|DIR [key=value ...]\n\nDraws boxes, masks, class maps; writes JSON.",

@@ -21,6 +21,7 @@ from visionattn.heads import KeepClasses
 from visionattn.reports import provenance
 from visionattn.reports.card import print_results
 from visionattn.tasks.task import VisionTask
+from visionattn.weights.sources import weights_file
 
 
 @dataclass
@@ -137,6 +138,9 @@ def _checkpoint(cfg: DictConfig, subject: Subject) -> dict[str, str]:
     path = cfg.ckpt if cfg.ckpt is not None else cfg.weights
     if path == "timm":
         return {"timm": str(cfg.backbone.card.weights.timm)}
+    if cfg.ckpt is None:
+        file = weights_file(str(path))
+        return {"path": str(file), "sha256": provenance.hash_file(file)} if file else {"source": str(path)}
     return {"path": str(path), "sha256": provenance.hash_file(path)}
 
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from timm.data import resolve_data_config
-from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from visionattn import config
 from visionattn.backbones import zoo
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.tasks import ClassificationTask
-from visionattn.weights import classifier_width, load_weights, read_state_dict, timm_weights
+from visionattn.weights import classifier_width, load_weights, open_source
 
 PROTOCOL = ("image_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 
@@ -42,8 +39,8 @@ def published_task(cfg: DictConfig, allow: Sequence[str] = ()) -> tuple[Classifi
     """A task around ``cfg.backbone`` with the weights ``cfg.weights``, and the protocol that belongs to them.
 
     The number of classes is that of the weights. ``weights=timm`` takes what timm publishes for the backbone and timm's
-    own protocol; a path takes a file in our naming, timm's or the official one, and the protocol of the backbone's
-    card.
+    own protocol; so does a folder or a repository in the Hub's form. A path takes a file in our naming, timm's or the
+    official one, and the protocol of the backbone's card. See :func:`visionattn.weights.open_source`.
 
     Returns:
         the task, and a mapping with the keys :data:`PROTOCOL`.
@@ -55,14 +52,13 @@ def published_task(cfg: DictConfig, allow: Sequence[str] = ()) -> tuple[Classifi
         raise ConfigError(
             "evaluate needs ckpt=<checkpoint of a run>, or a model: backbone=swin_tiny weights=timm (or weights=<file>)"
         )
-    facts = _facts(cfg)
+    _check_published(cfg)
+    card = cfg.backbone.get("card") or {}
+    source = open_source(cfg.weights, OmegaConf.to_container(card) if card else {})  # type: ignore[arg-type]
+    facts = dict(source.facts) or _card_facts(cfg)
     model = config.instantiate(cfg.backbone, allow=allow, num_classes=facts.get("num_classes") or 1000)
-    if cfg.weights == "timm":
-        state = timm_weights(model.card, model.num_classes, model.in_chans)
-    else:
-        state = read_state_dict(cfg.weights)
-        model.reset_classifier(classifier_width(model, state))
-    load_weights(model, state)
+    model.reset_classifier(classifier_width(model, source.state))
+    load_weights(model, source.state)
     task = ClassificationTask(
         model,
         lambda feature_info, num_classes: OwnClassifier(model.head),
@@ -81,17 +77,16 @@ def protocol_of(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _facts(cfg: DictConfig) -> dict[str, Any]:
-    """timm's facts about its weights, else those of our card in the same form."""
-    if cfg.weights != "timm":
-        if not Path(cfg.weights).is_file():
-            raise CheckpointError(f"there are no weights at {cfg.weights}; weights is a file, or timm")
-        known = zoo.default_cfgs.get(zoo.PREFIX + str(cfg.backbone_name))
-        return known.cfgs[""].to_dict() if known is not None else {}
+def _check_published(cfg: DictConfig) -> None:
+    """``weights=timm`` asked of a backbone that timm has no weights of: said before anything is fetched."""
     name = ((cfg.backbone.get("card") or {}).get("weights") or {}).get("timm")
-    published = get_pretrained_cfg(name) if name is not None and timm.is_model(name.partition(".")[0]) else None
-    if published is None:
+    if cfg.weights == "timm" and name is None:
         raise CheckpointError(
             f"timm publishes no weights for the backbone {cfg.backbone_name}; weights=<file> takes one"
         )
-    return published.to_dict()
+
+
+def _card_facts(cfg: DictConfig) -> dict[str, Any]:
+    """The facts of our card, in timm's form."""
+    known = zoo.default_cfgs.get(zoo.PREFIX + str(cfg.backbone_name))
+    return known.cfgs[""].to_dict() if known is not None else {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from visionattn.commands.restore import parse_config
 from visionattn.errors import CheckpointError
 
 RESULTS = "results.json"
@@ -53,10 +54,10 @@ def finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:
     return dict(contents["results"]) if contents["end"] == ends else None
 
 
-def write_results(cfg: DictConfig, run_dir: Path, results: dict[str, Any]) -> None:
-    """Marks the run as finished."""
+def write_results(cfg: DictConfig, run_dir: Path, results: dict[str, Any], command: str = "") -> None:
+    """Marks the run as finished; ``command`` as it was typed."""
     ends = {key: cfg.trainer.get(key) for key in ("max_epochs", "max_steps")}
-    text = json.dumps({"end": ends, "results": results}, indent=1, default=str)
+    text = json.dumps({"end": ends, "command": command, "results": results}, indent=1, default=str)
     (run_dir / RESULTS).write_text(text + "\n", encoding="utf-8")
 
 
@@ -73,8 +74,7 @@ def check_resumable(contents: dict[str, Any], path: Path, cfg: DictConfig, image
             f"{path} cannot be resumed from: it lacks {', '.join(sorted(missing))}; "
             "resume from a last.ckpt of `visionattn train`"
         )
-    began = OmegaConf.create(contents["config"])
-    assert isinstance(began, DictConfig)
+    began = parse_config(contents["config"], path)
     changed = list(differences(began, cfg))
     if changed:
         raise CheckpointError(

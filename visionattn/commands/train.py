@@ -21,7 +21,7 @@ from visionattn.errors import ConfigError
 from visionattn.reports.card import print_results, relative, write_card
 from visionattn.reports.plots import plot_curves
 from visionattn.tasks.checkpoints import LastCheckpoint, newest, set_aside
-from visionattn.weights import read_checkpoint
+from visionattn.weights import Report, read_checkpoint
 
 
 def run(
@@ -63,13 +63,16 @@ def run(
         _tell_resumed(contents, found, skipped, notices)
     del contents
     if cfg.weights is not None and found is None:
-        initialise(parts.task, cfg.weights)
+        report = initialise(parts.task, cfg.weights, cfg.weights_part)
+        facts["weights"] = f"{cfg.weights}: {report.summary()}"
+        if first:
+            _tell_weights(facts["weights"], report)
     start = time.perf_counter()
     parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=found, weights_only=True)
     results = _results(parts, facts, time.perf_counter() - start)
     if first:
         _report(cfg, parts, run_dir, command, results)
-        resume.write_results(cfg, run_dir, results)
+        resume.write_results(cfg, run_dir, results, command)
     return results
 
 
@@ -104,6 +107,13 @@ def _tell_resumed(contents: dict[str, Any], found: Path | None, skipped: list[st
         Console().print(f"goes on from {relative(found)}: {place}, step {at['step']}")
     for notice in notices:
         Console().print(f"  changed since: {notice}")
+
+
+def _tell_weights(summary: str, report: Report) -> None:
+    console = Console()
+    console.print(f"weights from {summary}", highlight=False, markup=False)
+    for line in report.lines():
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _check_optimizer(parts: Run, cfg: DictConfig) -> None:

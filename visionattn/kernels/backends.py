@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from visionattn.kernels import cpp, flex, natten, reference, tiled, triton, xformers
+from visionattn.kernels import cpp, flex, natten, portable, reference, tiled, triton, xformers
 from visionattn.kernels.op import Backend
 
 WINDOW: tuple[Backend, ...] = (
@@ -11,6 +11,7 @@ WINDOW: tuple[Backend, ...] = (
     tiled.WINDOW,
     xformers.WINDOW,
     flex.WINDOW,
+    portable.WINDOW,
     reference.WINDOW,
 )
 NEIGHBORHOOD: tuple[Backend, ...] = (
@@ -19,5 +20,6 @@ NEIGHBORHOOD: tuple[Backend, ...] = (
     tiled.NEIGHBORHOOD,
     natten.NEIGHBORHOOD,
     flex.NEIGHBORHOOD,
+    portable.NEIGHBORHOOD,
     reference.NEIGHBORHOOD,
 )

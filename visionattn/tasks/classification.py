@@ -73,6 +73,9 @@ class ClassificationTask(VisionTask):
                 num_classes=num_classes,
             )
 
+    def on_fit_start(self) -> None:
+        self.class_facts = {"names": list(self.trainer.datamodule.class_names)}  # type: ignore[attr-defined]
+
     def observer(self) -> ClassificationObserver:
         """Keeps every prediction of a validation: for calibration, the confusion matrix and the mistakes."""
         return ClassificationObserver()

@@ -2,15 +2,20 @@
 
 from visionattn.weights.formats import Format, Rule
 from visionattn.weights.from_timm import timm_weights
-from visionattn.weights.load import classifier_width, load_weights
+from visionattn.weights.load import Report, classifier_width, load_model, load_weights
 from visionattn.weights.read import read_checkpoint, read_state_dict
 from visionattn.weights.resize import resize_table
+from visionattn.weights.sources import Source, open_source
 
 __all__ = [
     "Format",
+    "Report",
     "Rule",
+    "Source",
     "classifier_width",
+    "load_model",
     "load_weights",
+    "open_source",
     "read_checkpoint",
     "read_state_dict",
     "resize_table",

@@ -11,7 +11,7 @@ from visionattn.errors import CheckpointError
 from visionattn.weights.read import StateDict
 
 
-def timm_weights(card: Mapping[str, Any], num_classes: int, in_chans: int = 3) -> StateDict:
+def timm_weights(card: Mapping[str, Any], num_classes: int | None, in_chans: int = 3) -> StateDict:
     """The state dict of timm's pretrained model that a backbone's card names under ``weights.timm``.
 
     timm downloads it or takes it from its cache. For another number of classes than the published one the classifier is
@@ -19,7 +19,7 @@ def timm_weights(card: Mapping[str, Any], num_classes: int, in_chans: int = 3) -
 
     Args:
         card: card of the backbone.
-        num_classes: classes of the model that is to take the weights; 0: no classifier.
+        num_classes: classes of the model that is to take the weights; 0: no classifier; None: the published ones.
         in_chans: image channels of that model.
     Raises:
         CheckpointError: timm publishes no weights for this backbone, or they can be neither downloaded nor found.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,45 @@ from visionattn.weights.formats import Converted, convert
 from visionattn.weights.read import StateDict, read_state_dict
 from visionattn.weights.resize import resize_table
 
+_CLASSIFIER = "head."
 
-def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> None:
+
+@dataclass
+class Report:
+    """What became of the entries of a checkpoint.
+
+    Attributes:
+        title: the naming they had.
+        taken: names of the model that got their values.
+        resized: those among them whose tables had another size: the old shape and the new one.
+        left_out: entries of the checkpoint that the model has no part for.
+        fresh: names of the model that keep the values they started with.
+    """
+
+    title: str
+    taken: list[str] = field(default_factory=list)
+    resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line of counts."""
+        parts = [f"{len(self.taken)} tensors taken"]
+        parts += [f"{len(names)} {word}" for word, names in self._others() if names]
+        return f"{', '.join(parts)} (names: {self.title})"
+
+    def lines(self) -> Iterator[str]:
+        """Every name that was not simply taken, with what became of it."""
+        for name, (old, new) in self.resized.items():
+            yield f"resized: {name} {old} -> {new}"
+        for word, names in self._others()[1:]:
+            yield from (f"{word}: {name}" for name in names)
+
+    def _others(self) -> list[tuple[str, list[str]]]:
+        return [("resized", list(self.resized)), ("left out", self.left_out), ("fresh", self.fresh)]
+
+
+def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> Report:
     """Loads a checkpoint into a backbone; every name and every shape has to fit.
 
     Names and layouts of timm and of the official repositories are recognised by what is in the checkpoint and
@@ -29,20 +67,57 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> No
         model: what :func:`visionattn.create_backbone` gives.
         source: path of a ``.safetensors`` or torch file, or a state dict (bare, or under ``state_dict``, ``model``...;
             averaged weights are preferred; prefixes of DDP and ``torch.compile`` are removed).
+    Returns:
+        what was taken, resized and left out.
     Raises:
         CheckpointError: the file cannot be read, or names or shapes do not fit; the message lists every one of them.
     """
-    wanted = model.state_dict()
-    converted = convert(from_run(read_state_dict(source)), wanted)
-    _leave_out_removed_parts(model, converted, wanted)
-    _resize_position_tables(model, converted.state)
-    problems = _problems(converted, wanted)
-    if problems:
-        raise CheckpointError(
-            f"{len(problems)} entries of the checkpoint, read as {converted.title}, do not fit the model:\n  "
-            + "\n  ".join(problems)
-        )
+    state, around = from_run(read_state_dict(source))
+    converted = convert(state, model.state_dict())
+    report = _prepared(model, converted)
+    report.left_out += around
+    _check(_problems(converted, model.state_dict()), converted.title)
     model.load_state_dict(converted.state)
+    return report
+
+
+def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mapping[str, Any]) -> Report:
+    """Loads a checkpoint into a backbone and the head on it.
+
+    Where only the number of outputs differs (another number of classes), the head's tensors keep their start.
+
+    Args:
+        backbone: without a classifier of its own.
+        head: what a task has; a classifier is its part ``classifier``.
+        source: as for :func:`load_weights`; a run of ours, or another project's classification model.
+    Raises:
+        CheckpointError: as for :func:`load_weights`, or there is no such head in it.
+    """
+    whole = read_state_dict(source)
+    state, around = from_run(whole)
+    wanted = dict(backbone.state_dict())
+    wanted |= {name.replace("classifier.", _CLASSIFIER, 1): tensor for name, tensor in head.state_dict().items()}
+    converted = convert(state, wanted)
+    theirs = Converted(converted.title)
+    for name in [name for name in converted.state if name.startswith(_CLASSIFIER)]:
+        ours = name.replace(_CLASSIFIER, "classifier.", 1)
+        theirs.state[ours], theirs.origin[ours] = converted.state.pop(name), converted.origin[name]
+    for name in [name for name in around if name.startswith("head.")]:
+        theirs.state[name.removeprefix("head.")] = whole[name]
+        theirs.origin[name.removeprefix("head.")] = name
+        around.remove(name)
+    if not theirs.state:
+        raise CheckpointError(
+            f"these weights, read as {converted.title}, hold no head; weights_part=backbone takes the backbone alone"
+        )
+    report, upper = _prepared(backbone, converted), _same_inputs(head, theirs)
+    _check(_problems(converted, backbone.state_dict()) + _problems(theirs, upper), converted.title)
+    backbone.load_state_dict(converted.state)
+    head.load_state_dict(theirs.state, strict=False)
+    report.taken += [f"head.{name}" for name in theirs.state]
+    report.left_out += around
+    report.fresh = [f"head.{n} {tuple(t.shape)}" for n, t in head.state_dict().items() if n not in theirs.state]
+    return report
 
 
 def classifier_width(model: nn.Module, state: Mapping[str, Any]) -> int:
@@ -56,10 +131,41 @@ def classifier_width(model: nn.Module, state: Mapping[str, Any]) -> int:
     """
     linear = model.get_classifier()  # type: ignore[operator]
     name = next(name for name, module in model.named_modules() if module is linear) + ".weight"
-    converted = convert(from_run(read_state_dict(state)), model.state_dict())
+    converted = convert(from_run(read_state_dict(state))[0], model.state_dict())
     if name not in converted.state:
         raise CheckpointError(f"these weights, read as {converted.title}, hold no classifier ({name})")
     return int(converted.state[name].shape[0])
+
+
+def _same_inputs(head: nn.Module, theirs: Converted) -> dict[str, Tensor]:
+    """What the head wants, without the tensors of which only the number of outputs, the first axis, differs."""
+    own = head.state_dict()
+    differing = {
+        name
+        for name, tensor in own.items()
+        if name in theirs.state
+        and theirs.state[name].shape != tensor.shape
+        and theirs.state[name].ndim == tensor.ndim > 0
+        and theirs.state[name].shape[1:] == tensor.shape[1:]
+    }
+    for name in differing:
+        del theirs.state[name]
+    return {name: tensor for name, tensor in own.items() if name not in differing}
+
+
+def _prepared(model: nn.Module, converted: Converted) -> Report:
+    """Leaves out what the model has no part for, and resizes its tables, in place."""
+    left_out = _leave_out_removed_parts(model, converted, model.state_dict())
+    resized = _resize_position_tables(model, converted.state)
+    return Report(converted.title, list(converted.state), resized, left_out)
+
+
+def _check(problems: list[str], title: str) -> None:
+    if problems:
+        raise CheckpointError(
+            f"{len(problems)} entries of the checkpoint, read as {title}, do not fit the model:\n  "
+            + "\n  ".join(problems)
+        )
 
 
 def _problems(converted: Converted, wanted: Mapping[str, Tensor]) -> list[str]:
@@ -79,32 +185,43 @@ def _problems(converted: Converted, wanted: Mapping[str, Tensor]) -> list[str]:
     return problems
 
 
-def _leave_out_removed_parts(model: nn.Module, converted: Converted, wanted: Mapping[str, Tensor]) -> None:
+def _leave_out_removed_parts(model: nn.Module, converted: Converted, wanted: Mapping[str, Tensor]) -> list[str]:
     removed = tuple(f"{part}." for part in getattr(model, "removed_parts", tuple)())
-    for name in [name for name in converted.state if name not in wanted and name.startswith(removed)]:
+    names = [name for name in converted.state if name not in wanted and name.startswith(removed)] if removed else []
+    for name in names:
         del converted.state[name]
+    return [converted.origin[name] for name in names]
 
 
-def _resize_position_tables(model: nn.Module, state: StateDict) -> None:
+def _resize_position_tables(model: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     """Every module names its tables in ``position_tables``; those of another window get the size of the model's."""
+    resized = {}
     for prefix, module in model.named_modules():
         for table in getattr(module, "position_tables", ()):
             name, own = f"{prefix}.{table}".lstrip("."), getattr(module, table)
-            if own is not None and name in state and state[name].ndim == own.ndim:
+            if own is not None and name in state and state[name].ndim == own.ndim and state[name].shape != own.shape:
+                old = tuple(state[name].shape)
                 state[name] = resize_table(state[name], tuple(own.shape[-2:]))
+                resized[name] = (old, tuple(state[name].shape))
+    return resized
 
 
-def from_run(state: StateDict) -> StateDict:
-    """The names of a plain backbone for the weights of one of our classification runs; other names stay, but of those
-    of another project's model around a backbone only the backbone and a classifier's.
+def from_run(state: StateDict) -> tuple[StateDict, list[str]]:
+    """The names of a plain backbone for the weights of one of our runs, and what stood around it.
+
+    Of a run of ours that is the backbone and, where it has one, the classifier; other heads stand around it. Of another
+    project's model around a backbone likewise. A bare backbone stays as it is.
     """
     if not any(name.startswith("backbone.") for name in state):
-        return state
-    if not any(name.startswith("backbone.stem.") for name in state):
-        around = {name for name in state if not name.startswith(("backbone.", "head.fc."))}
-        return {name.removeprefix("backbone."): tensor for name, tensor in state.items() if name not in around}
-    renamed = {}
+        return state, []
+    ours = any(name.startswith("backbone.stem.") for name in state)
+    classifier = "head.classifier." if ours else "head.fc."
+    renamed, around = {}, []
     for name, tensor in state.items():
-        part, _, rest = name.partition(".")
-        renamed[{"backbone": rest, "head": rest.replace("classifier.", "head.", 1)}.get(part, name)] = tensor
-    return renamed
+        if name.startswith("backbone."):
+            renamed[name.removeprefix("backbone.")] = tensor
+        elif name.startswith(classifier):
+            renamed[name.replace(classifier, _CLASSIFIER, 1) if ours else name] = tensor
+        else:
+            around.append(name)
+    return renamed, around

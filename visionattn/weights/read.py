@@ -18,6 +18,7 @@ from visionattn.errors import CheckpointError
 StateDict = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
+_DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError)
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
@@ -30,6 +31,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
+    _check_archive(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -39,11 +41,48 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} is refused: it holds more than tensors and plain values ({_first_line(error)}). "
             "A checkpoint can run code when it is read; save the weights alone, best as .safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}") from error
     if not isinstance(contents, Mapping):
         raise CheckpointError(f"{path} holds a {type(contents).__name__}, not a dictionary of weights")
+    _check_entries(path, contents)
     return dict(contents)
+
+
+def _check_archive(path: Path) -> None:
+    """A torch file is an archive of stored records; one with names that climb, or that unpacks to more, is not torch's.
+
+    Raises:
+        CheckpointError: names leading out of a folder, or compressed entries.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        entries = zipfile.ZipFile(path).infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}") from error
+    for entry in entries:
+        if ".." in entry.filename.replace("\\", "/").split("/") or entry.filename.startswith(("/", "\\")):
+            raise CheckpointError(f"{path} is refused: its entry {entry.filename!r} leads out of its own folder")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise CheckpointError(
+                f"{path} is refused: its entry {entry.filename!r} is compressed ({entry.compress_size} bytes unpack to "
+                f"{entry.file_size}), which torch never writes"
+            )
+
+
+def _check_entries(path: Path, contents: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        CheckpointError: the name of a function that Lightning would call on loading.
+    """
+    for name in ("hyper_parameters", "datamodule_hyper_parameters"):
+        given = contents.get(name)
+        if isinstance(given, Mapping) and "_instantiator" in given:
+            raise CheckpointError(
+                f"{path} is refused: {name}._instantiator={given['_instantiator']!r} names a function to call when "
+                "it is loaded; save the weights alone, best as .safetensors"
+            )
 
 
 def read_state_dict(source: str | Path | Mapping[str, Any]) -> StateDict:

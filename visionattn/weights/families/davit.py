@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from visionattn.weights.formats import Format, Rule
+from visionattn.weights.twins import Configuration, Twin, one_for_all
 
 
 def _block(rest: str) -> Callable[[re.Match[str]], str]:
@@ -54,4 +56,25 @@ FORMATS = [
             Rule(r"head\.(weight|bias)", r"head.fc.\1"),
         ],
     ),
+]
+
+
+def _arguments(ours: Configuration, image_size: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "embed_dims": list(ours["dims"]),
+        "depths": list(ours["depths"]),
+        "num_heads": list(ours["num_heads"]),
+        "window_size": one_for_all(ours, "mixers", "spatial", "window_size"),
+        "mlp_ratio": ours["block"]["mlp_ratio"],
+    }
+
+
+TWINS = [
+    Twin(
+        "DaViT",
+        like="davit_tiny",
+        architecture="davit_tiny",
+        free=("dims", "depths", "num_heads", "block.mlp_ratio", "mixers.*.mixers.spatial.window_size"),
+        arguments=_arguments,
+    )
 ]

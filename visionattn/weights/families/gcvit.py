@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
+from visionattn.errors import ConfigError
 from visionattn.weights.formats import Format, Rule, flat_table, later_stage
+from visionattn.weights.twins import Configuration, Twin, per_stage
 
 NewName = Callable[[re.Match[str]], str]
 
@@ -103,4 +106,37 @@ FORMATS = [
     Format(
         "GC ViT (official)", lambda names: "levels.0.q_global_gen.to_q_global.0.conv.0.weight" in names, _official()
     ),
+]
+
+
+def _arguments(ours: Configuration, image_size: tuple[int, int]) -> dict[str, Any]:
+    """timm halves each stage's map until it is a window of the size that the model is built for."""
+    windows = per_stage(ours, "mixers", "own", "window_size")
+    for stage, (own, shared, halvings) in enumerate(
+        zip(
+            windows,
+            per_stage(ours, "mixers", "shared", "window_size"),
+            per_stage(ours, "mixers", "shared", "halvings"),
+            strict=True,
+        )
+    ):
+        needed = [own * 2**halvings * 4 * 2**stage] * 2
+        if own != shared or list(image_size) != needed:
+            raise ConfigError(
+                f"timm's GC ViT ends at one window: stage {stage + 1} with windows of {own} and {shared} tokens and a "
+                f"query halved {halvings} times would need images of {needed}, the model was trained on "
+                f"{list(image_size)}"
+            )
+    return {"window_size": [[size, size] for size in windows], "img_size": list(image_size)}
+
+
+TWINS = [  # timm's entry points fix the rest
+    Twin(
+        "GC ViT",
+        like=name,
+        architecture=name,
+        free=("mixers.*.mixers.*.window_size", "mixers.*.mixers.shared.halvings"),
+        arguments=_arguments,
+    )
+    for name in ("gcvit_xxtiny", "gcvit_xtiny", "gcvit_tiny", "gcvit_small", "gcvit_base")
 ]

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
+from visionattn.errors import ConfigError
 from visionattn.weights.formats import Format, Rule
+from visionattn.weights.twins import Configuration, Twin, one_for_all
 
 _UNIT = r"stages\.(\d+)\.blocks\.(\d+)\."
 _BLOCK = _UNIT + r"attn_(block|grid)\."
@@ -51,5 +54,36 @@ FORMATS = [
             Rule(_BLOCK + r"mlp\.(.+)", _block(r"ffn.\4")),
             Rule(r"(head\.(?:norm|pre_logits\.fc|fc)\..+)", r"\1"),
         ],
+    )
+]
+
+
+def _arguments(ours: Configuration, image_size: tuple[int, int]) -> dict[str, Any]:
+    widths = {dim / heads for dim, heads in zip(ours["dims"], ours["num_heads"], strict=True)}
+    if len(widths) > 1:
+        raise ConfigError(f"timm's MaxViT has heads of one width, this one has widths {sorted(widths)}")
+    return {
+        "embed_dim": list(ours["dims"]),
+        "depths": list(ours["depths"]),
+        "block_type": ["M"] * len(ours["dims"]),
+        "stem_width": ours["stem"]["width"],
+        "head_hidden_size": ours["dims"][-1],
+        "transformer_dim_head": int(widths.pop()),
+        "transformer_window_size": [one_for_all(ours, "mixers", "window", "window_size")] * 2,
+        "transformer_grid_size": [one_for_all(ours, "mixers", "grid", "grid_size")] * 2,
+        "img_size": list(image_size),
+    }
+
+
+TWINS = [
+    Twin(
+        "MaxViT",
+        like="maxvit_tiny",
+        architecture="maxvit_tiny_tf_224",
+        free=(
+            *("dims", "depths", "num_heads", "stem.width"),
+            *("mixers.*.mixers.window.window_size", "mixers.*.mixers.grid.grid_size"),
+        ),
+        arguments=_arguments,
     )
 ]

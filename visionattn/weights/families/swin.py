@@ -7,9 +7,12 @@ and segmentation code has a norm for each feature; that of the last one is our l
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from visionattn.weights.formats import Format, Rule, flat_table, later_stage
+from visionattn.weights.twins import Configuration, Twin, doubling, per_stage
 
 BLOCK = r"layers\.(\d+)\.blocks\.(\d+)\."
 _TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
@@ -72,4 +75,27 @@ FORMATS = [
         "Swin Transformer (OpenMMLab)", lambda names: "stages.0.blocks.0.attn.w_msa.qkv.weight" in names, _OPENMMLAB
     ),
     Format("DiNAT_s (official)", lambda names: _RPB in names, [*_SHARED, _AT_THE_END]),
+]
+
+
+def _arguments(ours: Configuration, image_size: tuple[int, int]) -> dict[str, Any]:
+    windows = [size if isinstance(size, int) else list(size) for size in per_stage(ours, "window_size")]
+    return {
+        "embed_dim": doubling(ours),
+        "depths": list(ours["depths"]),
+        "num_heads": list(ours["num_heads"]),
+        "window_size": [[size, size] if isinstance(size, int) else size for size in windows],
+        "mlp_ratio": ours["block"]["mlp_ratio"],
+        "img_size": list(image_size),
+    }
+
+
+TWINS = [
+    Twin(
+        "Swin Transformer",
+        like="swin_tiny",
+        architecture="swin_tiny_patch4_window7_224",
+        free=("dims", "depths", "num_heads", "block.mlp_ratio", "mixers.*.window_size"),
+        arguments=_arguments,
+    )
 ]

@@ -1,0 +1,14 @@
+"""A backbone of visionattn in Hugging Face transformers, as the TimmBackbone that its detectors stand on."""
+
+import sys
+
+import torch
+from transformers import TimmBackbone, TimmBackboneConfig
+
+import visionattn  # noqa: F401 - makes va_* known to timm
+
+name = sys.argv[1] if len(sys.argv) > 1 else "va_dinat_tiny"
+backbone = TimmBackbone(TimmBackboneConfig(backbone=name, use_pretrained_backbone=False, out_indices=[0, 1, 2]))
+maps = backbone(torch.randn(2, 3, 128, 192)).feature_maps
+sum(x.mean() for x in maps).backward()
+print(list(zip(backbone.channels, [tuple(x.shape) for x in maps], strict=True)))

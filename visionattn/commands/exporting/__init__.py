@@ -1,0 +1,1 @@
+"""The formats that ``visionattn export`` writes."""

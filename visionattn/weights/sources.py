@@ -1,0 +1,158 @@
+"""Where weights come from: a file, a folder, a run of ours, timm, the Hugging Face Hub.
+
+Of a folder and of a repository on the Hub only the weights are read, and the facts about pictures in ``config.json``:
+what such a file says about how to build a model is a stranger's, and nothing here builds it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models import get_pretrained_cfg
+
+from visionattn.errors import CheckpointError
+from visionattn.weights.from_timm import timm_weights
+from visionattn.weights.read import StateDict, read_state_dict
+
+FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pth")
+"""Names under which a folder or a repository on the Hub has its weights, the first that is there."""
+CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+"""The same for a run of ours."""
+_HUB, _FOLDER, _TIMM = ("hf-hub", "hf_hub"), "local-dir", "timm"
+_LARGEST_CONFIG = 10 * 2**20
+_ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights that were found.
+
+    Attributes:
+        state: as :func:`visionattn.weights.read_state_dict` gives it.
+        place: in words.
+        facts: timm's facts about the pictures they want (``pretrained_cfg``); empty where nobody says.
+    """
+
+    state: StateDict
+    place: str
+    facts: Mapping[str, Any]
+
+
+def open_source(
+    text: str | Path, card: Mapping[str, Any] | None = None, num_classes: int | None = None, in_chans: int = 3
+) -> Source:
+    """Finds weights by what a person writes after ``weights=``.
+
+    Args:
+        text: a file (``.safetensors``, ``.pth``, ``.ckpt`` ...); a folder, one of ours with ``checkpoints/`` or one in
+            the Hub's form; ``hf-hub:owner/name``; ``timm``, what the card names; ``timm:<name>`` or timm's name alone.
+        card: of the backbone that is to take them.
+        num_classes: classes of the model that is to take them, which timm makes a fresh classifier for; 0: none; None:
+            the published ones.
+        in_chans: its image channels; timm adapts its own first layers.
+    Raises:
+        CheckpointError: there is nothing, it cannot be read or fetched, or it is not data.
+    """
+    text = str(text)
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in _HUB:
+        return _from_hub(rest)
+    if colon and scheme == _FOLDER:
+        return _from_folder(Path(rest).expanduser())
+    if text == _TIMM or (colon and scheme == _TIMM):
+        return _from_timm({"weights": {"timm": rest}} if rest else card or {}, num_classes, in_chans)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _from_folder(path)
+    if not path.exists() and timm.is_model(text.partition(".")[0]) and path.suffix not in _ENDINGS:
+        return _from_timm({"weights": {"timm": text}}, num_classes, in_chans)
+    if not path.exists() and "/" not in text and path.suffix not in _ENDINGS:
+        raise CheckpointError(
+            f"weights={text} is neither a file nor a folder nor a model of timm's; on the Hub: hf-hub:owner/name"
+        )
+    return Source(read_state_dict(path), f"the file {path}", {})
+
+
+def weights_file(text: str | Path) -> Path | None:
+    """The one file that :func:`open_source` reads, where it is on this machine and is one."""
+    path = Path(str(text).removeprefix(f"{_FOLDER}:")).expanduser()
+    found = [path / name for name in (*CHECKPOINTS, *FILES) if (path / name).is_file()]
+    return path if path.is_file() else found[0] if found else None
+
+
+def _from_folder(folder: Path) -> Source:
+    for name in (*CHECKPOINTS, *FILES):
+        if (folder / name).is_file():
+            return Source(read_state_dict(folder / name), f"the file {folder / name}", _facts(folder / "config.json"))
+    raise CheckpointError(f"there are no weights in the folder {folder}: none of {', '.join((*CHECKPOINTS, *FILES))}")
+
+
+def _from_timm(card: Mapping[str, Any], num_classes: int | None, in_chans: int) -> Source:
+    state = timm_weights(card, num_classes, in_chans)
+    name = card["weights"]["timm"]
+    published = get_pretrained_cfg(name) if timm.is_model(name.partition(".")[0]) else None
+    return Source(state, f"timm's {name}", published.to_dict() if published is not None else {})
+
+
+def _from_hub(repository: str) -> Source:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    name, _, revision = repository.partition("@")
+    fetched: dict[str, Path] = {}
+    for file in (*FILES, "config.json"):
+        if fetched and file != "config.json":
+            continue
+        try:
+            fetched[file] = Path(hf_hub_download(name, file, revision=revision or None))
+        except LocalEntryNotFoundError as error:
+            raise CheckpointError(f"the Hub cannot be reached for {name}, and its files are not here") from error
+        except EntryNotFoundError:
+            continue
+        except (HfHubHTTPError, HFValidationError, OSError) as error:
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise CheckpointError(f"{name} cannot be fetched from the Hub: {reason}") from error
+    weights = next((path for file, path in fetched.items() if file in FILES), None)
+    if weights is None:
+        raise CheckpointError(f"there are no weights in {name} on the Hub: none of {', '.join(FILES)}")
+    facts = _facts(fetched["config.json"]) if "config.json" in fetched else {}
+    return Source(read_state_dict(weights), f"{name} on the Hub", facts)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What a ``config.json`` says about pictures, as far as it is what timm's own say.
+
+    Raises:
+        CheckpointError: it is no JSON, or larger than any such file.
+    """
+    if not path.is_file():
+        return {}
+    if path.stat().st_size > _LARGEST_CONFIG:
+        raise CheckpointError(f"{path} is larger than any description of a model: {path.stat().st_size} bytes")
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    given = contents.get("pretrained_cfg") if isinstance(contents, dict) else None
+    if not isinstance(given, dict):
+        return {}
+    kept: dict[str, Any] = {name: given[name] for name in ("crop_mode", "interpolation") if _is_word(given.get(name))}
+    kept |= {name: tuple(given[name]) for name in ("input_size", "mean", "std") if _is_triple(given.get(name))}
+    if isinstance(given.get("crop_pct"), (int, float)) and 0 < given["crop_pct"] <= 1:
+        kept["crop_pct"] = float(given["crop_pct"])
+    if isinstance(contents.get("num_classes"), int):
+        kept["num_classes"] = contents["num_classes"]
+    return kept
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value.isalpha()
+
+
+def _is_triple(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(number, (int, float)) for number in value)
