@@ -22,6 +22,10 @@ PARAMETERS = {
     "fastervit_4": 365_555_712,
     "fastervit_5": 957_520_552,
     "fastervit_6": 1_360_328_872,
+    "fastervit_4_21k": 271_944_224,
+    "fastervit_4_21k_384": 271_944_224,
+    "fastervit_4_21k_512": 271_944_224,
+    "fastervit_4_21k_768": 271_944_224,
 }
 ANY_RESOLUTION = ("depths=[1,1,2,1]", "block.layer_scale=1e-5", "stage.propagate=true")
 
@@ -60,6 +64,11 @@ def test_the_outputs_of_the_official_code_with_layer_scale_and_propagation_on_si
 def test_the_outputs_of_the_official_code_for_any_resolution_where_windows_do_not_divide_the_map():
     published = recorded("fastervit_0_any_res")
     check("fastervit_0", published, published["cases"], ANY_RESOLUTION)
+
+
+def test_the_outputs_of_the_official_code_with_large_windows_and_no_carriers():
+    published = recorded("fastervit_4_21k_shallow")
+    check("fastervit_4_21k", published, published["cases"], ["depths=[1,1,1,1]"])
 
 
 def small(**kwargs):
