@@ -15,7 +15,7 @@ from ..parity.timm_pairs import excite, relative
 WINDOWS = [f"mixers.s{i + 1}.mixers.{k}.window_size={w}" for i, w in enumerate((3, 3, 6, 3)) for k in ("own", "shared")]
 CASES = {
     "swin_pico": ([], (32, 32)),
-    "swin_tiny": (["depths=[1,1,2,1]", "dims=[24,48,96,192]", "mixer@mixers.s2=window_12"], (192, 192)),
+    "swin_tiny": (["depths=[1,1,2,1]", "dims=[24,48,96,192]", "mixers.s2.window_size=14"], (224, 224)),
     "davit_tiny": (["depths=[1,1,1,1]", "dims=[24,48,96,192]", "mixers.s1.mixers.spatial.window_size=7"], (64, 96)),
     "gcvit_xxtiny": (WINDOWS, (96, 96)),
     "maxvit_tiny": (["depths=[1,1,2,1]", "dims=[16,32,64,128]", "num_heads=[1,2,4,8]", "stem.width=24"], (224, 224)),
