@@ -132,7 +132,7 @@ def test_the_result_says_what_it_depends_on(tree, weights, tmp_path, monkeypatch
         ([], "evaluate needs ckpt=<checkpoint of a run>, or a model"),
         (["backbone=swin_tiny"], "evaluate needs ckpt=<checkpoint of a run>, or a model"),
         (["backbone=swin_tiny", "weights=timm", "ckpt=x"], "not both"),
-        (["backbone=swin_tiny", "weights=/nowhere.pth"], "there are no weights at /nowhere.pth"),
+        (["backbone=swin_tiny", "weights=/nowhere.pth"], "there is no checkpoint at /nowhere.pth"),
         (["backbone=dinat_tiny", "weights=timm"], "timm publishes no weights for the backbone dinat_tiny"),
     ],
 )
