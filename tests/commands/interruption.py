@@ -3,7 +3,8 @@
 `PROBE` in the environment says where and how, for instance "train 5 kill": at the start of training batch 5 of the run
 (counted over all epochs, from 0), by SIGKILL. Places: train N, accumulated N (after batch N), validation N (its N-th
 batch over the whole run), saving N (in the middle of the N-th writing), epoch N (after the end of epoch N). Ways: kill,
-term, raise (a BaseException, for tests inside one process). Of several processes only the first one is struck.
+term, raise (a BaseException, for tests inside one process). Of several processes only the first one is struck, and only
+once where torchrun starts it again.
 """
 
 import json
@@ -50,7 +51,8 @@ class Probe(Callback):
         self._end("epoch", trainer.current_epoch - 1)
 
     def _end(self, place, number):
-        if (place, number) != (self.place, self.number) or os.environ.get("LOCAL_RANK", "0") != "0":
+        again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+        if (place, number) != (self.place, self.number) or os.environ.get("LOCAL_RANK", "0") != "0" or again:
             return
         if self.way == "raise":
             raise Killed

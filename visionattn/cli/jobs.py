@@ -122,6 +122,7 @@ def _directories(cfg: DictConfig, request: Request, sweeping: bool) -> Iterator[
     if used in proposal and not goes_on and _named_by_time(cfg, used) and ranks.may_choose():
         proposal[used] = str(claim(Path(proposal[used])))
     agreed = ranks.agree(proposal) if proposal else {}
+    ranks.meet_anew()
     extra = [f"hydra.{name}.dir={quoted(folder)}" for name, folder in agreed.items()]
     yield extra if ranks.is_first() else [*extra, "hydra.output_subdir=null"]
 

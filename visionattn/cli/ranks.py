@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -86,16 +87,39 @@ def agree(proposal: dict[str, str]) -> dict[str, str]:
 
 
 def _through_store(proposal: dict[str, str]) -> dict[str, str]:
+    ours = _store_of_this_start()
+    if is_first():
+        ours.set("directories", json.dumps(proposal))
+    return dict(json.loads(ours.get("directories")))
+
+
+def _store_of_this_start() -> Any:
+    """torchrun's store, with keys of our own for each time that it starts the processes."""
     from datetime import timedelta
 
     from torch.distributed import PrefixStore, TCPStore
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=_PATIENCE))
-    ours = PrefixStore(f"visionattn/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return PrefixStore(f"visionattn/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def meet_anew() -> None:
+    """Where torchrun has started the processes again, lets them meet at a port of their own.
+
+    torchrun (torch 2.15) keeps one store for all starts, and in it the addresses of the processes that are gone: with
+    gloo one that comes a moment earlier than the others would try to reach those.
+    """
+    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
+    if not again or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    store = _store_of_this_start()
     if is_first():
-        ours.set("directories", json.dumps(proposal))
-    return dict(json.loads(ours.get("directories")))
+        with socket.socket() as found:
+            found.bind(("", 0))
+            store.set("port", str(found.getsockname()[1]))
+    os.environ["MASTER_PORT"] = store.get("port").decode()
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"  # the first process serves this port, not torchrun
 
 
 def _through_file(path: Path, proposal: dict[str, str]) -> dict[str, str]:
