@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from timm.data import ImageDataset, create_transform
 
 import visionattn
-from tests.data.helpers import jpeg
+from tests.data.helpers import closing, jpeg
 from visionattn.cli import main
 from visionattn.data.imagenet import subset_labels, wordnet_ids
 
@@ -16,7 +16,9 @@ from .conftest import newest
 from .test_processes import result_of
 from .test_processes import visionattn as command
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = pytest.mark.filterwarnings(
+    "default", "error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning"
+)
 PROTOCOL = {"crop_pct": 0.9, "crop_mode": "center", "interpolation": "bicubic"}
 
 
@@ -31,8 +33,8 @@ def model(tmp_path_factory):
     return model, path
 
 
-def logits_of(model, root):
-    data = ImageDataset(str(root), transform=create_transform((3, 32, 32), **PROTOCOL))
+def logits_of(model, root, **changes):
+    data = closing(ImageDataset(str(root), transform=create_transform((3, 32, 32), **{**PROTOCOL, **changes})))
     with torch.no_grad():
         return dict(zip(data.filenames(absolute=False), model(torch.stack([image for image, _ in data])), strict=True))
 
@@ -96,8 +98,10 @@ def test_corruptions(model, tmp_path, monkeypatch):
             plant(tmp_path / "c" / corruption / str(severity), [3, 5, 7])
     chosen = ["data.source.corruptions=[fog,snow]", "data.source.severities=[1,2]"]
     assert main([*arguments(model[1], "imagenet_c", tmp_path / "c"), *chosen]) == 0
-    metrics = json.loads((newest(tmp_path / "outputs" / "evaluate") / "result.json").read_text())["metrics"]
-    logits = logits_of(model[0], tmp_path / "c" / "fog" / "1")
+    result = json.loads((newest(tmp_path / "outputs" / "evaluate") / "result.json").read_text())
+    metrics = result["metrics"]
+    assert result["protocol"]["crop_pct"] == 1.0  # ImageNet-C's files are cropped already
+    logits = logits_of(model[0], tmp_path / "c" / "fog" / "1", crop_pct=1.0)
     wrong = [int(row.argmax()) != wordnet_ids().index(name.split("/")[0]) for name, row in logits.items()]
     assert metrics["error/fog"] == pytest.approx(100 * sum(wrong) / 3)
     assert metrics["ce/snow"] == pytest.approx(100 * metrics["error/snow"] / 86.6816)

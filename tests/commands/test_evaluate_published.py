@@ -10,13 +10,16 @@ from safetensors.torch import save_file
 from timm.data import create_dataset, create_loader, resolve_data_config
 from timm.models import get_pretrained_cfg
 
+from tests.data.helpers import closing
 from visionattn.backbones import zoo
 from visionattn.cli import main
 from visionattn.commands.published import PROTOCOL, protocol_of
 
 from .conftest import newest
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = pytest.mark.filterwarnings(
+    "default", "error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning"
+)
 SMALL = "[1,1,1,1]"
 
 
@@ -47,7 +50,7 @@ def weights(tmp_path_factory):
 def timms_answers(model, tree, **changes):
     """Logits as timm's validate.py computes them: resolve_data_config, create_loader."""
     config = resolve_data_config(changes, model=model)
-    dataset = create_dataset("", root=str(tree / "val"))
+    dataset = closing(create_dataset("", root=str(tree / "val")))
     loader = create_loader(
         dataset,
         input_size=config["input_size"],

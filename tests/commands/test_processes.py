@@ -1,4 +1,4 @@
-"""Two processes give the figures of one, and stop together."""
+"""Two and three processes give the figures of one, and two stop together."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def validation(metrics: Path) -> dict[str, float]:
 def test_evaluation_is_the_same_to_the_last_digit(trained, tmp_path):
     checkpoint = f"ckpt={trained}/checkpoints/last.ckpt"
     results = []
-    for count in (1, 2):
+    for count in (1, 2, 3):
         folder = tmp_path / str(count)
         folder.mkdir()
         done = visionattn(
@@ -43,13 +43,14 @@ def test_evaluation_is_the_same_to_the_last_digit(trained, tmp_path):
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("result.json") == 1
         results.append(result_of(folder))
-    one, two = results
-    assert two["processes"] == 2
-    assert two["metrics"]["top1"] == one["metrics"]["top1"]
-    assert two["metrics"]["top5"] == one["metrics"]["top5"]
-    assert two["metrics"]["loss"] == pytest.approx(one["metrics"]["loss"], rel=1e-6)
-    assert two["num_samples"] == one["num_samples"] == 359
-    assert two["ids_sha256"] == one["ids_sha256"]
+    one = results[0]
+    assert [result["processes"] for result in results] == [1, 2, 3]
+    for several in results[1:]:
+        assert several["metrics"]["top1"] == one["metrics"]["top1"]
+        assert several["metrics"]["top5"] == one["metrics"]["top5"]
+        assert several["metrics"]["loss"] == pytest.approx(one["metrics"]["loss"], rel=1e-6)
+        assert several["num_samples"] == one["num_samples"] == 359
+        assert several["ids_sha256"] == one["ids_sha256"]
 
 
 def test_training_on_two_processes_gives_the_weights_and_figures_of_one(tmp_path):

@@ -1,4 +1,4 @@
-"""task.nonfinite=skip: a step with a picture that is not finite leaves no trace, on any process."""
+"""A step with a picture that is not finite leaves no trace with task.nonfinite=skip, and ends the run otherwise."""
 
 import json
 
@@ -46,3 +46,17 @@ def test_nothing_moves_on_the_other_process_either(tmp_path):
     moved = [json.loads((tmp_path / f"run/moved_{rank}.json").read_text()) for rank in (0, 1)]
     assert moved[0] == [ALL, ALL, [], ALL]
     assert moved[1] == [ALL, ALL, ["statistics"], ALL]  # every forward pass starts from those of the first process
+
+
+def test_all_processes_stop_before_the_weights_change(tmp_path):
+    """At step 2; the checkpoint of step 2 is the last one, and the picture is named."""
+    two = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.limit_train_batches=5"]
+    saved = ["task.nonfinite=stop", "callbacks.last.every_n_steps=1"]
+    done = visionattn(*RUN, *two, *saved, poison(2, 1), cwd=tmp_path)
+    assert done.returncode == 1, done.stderr[-3000:]
+    message = " ".join(done.stderr.split())
+    assert "the loss is nan; training stopped before the weights changed. Samples of the batch: digit" in message
+    assert "Traceback" not in message
+    state = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert state["global_step"] == 2
+    assert all(tensor.isfinite().all() for tensor in state["current_model_state"].values())

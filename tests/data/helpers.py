@@ -14,6 +14,28 @@ def jpeg(seed: int, size: tuple[int, int] = (40, 32)) -> bytes:
     return buffer.getvalue()
 
 
+def closing(dataset):
+    """timm's ImageDataset, whose reader leaves every file open, with one that does not."""
+    dataset.reader = _Closing(dataset.reader)
+    return dataset
+
+
+class _Closing:
+    def __init__(self, reader):
+        self._reader = reader
+
+    def __getattr__(self, name):
+        return getattr(self._reader, name)
+
+    def __len__(self):
+        return len(self._reader)
+
+    def __getitem__(self, index):
+        file, target = self._reader[index]
+        with file:
+            return io.BytesIO(file.read()), target
+
+
 def make_tree(root: Path, splits: dict[str, int], classes: tuple[str, ...] = ("ant", "bee", "cat")) -> Path:
     """root/<split>/<class>/<number>.jpg with so many images per class."""
     for split, count in splits.items():

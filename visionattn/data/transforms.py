@@ -18,6 +18,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from visionattn.data.decode import Picture, decode_fast, decode_rgb
 from visionattn.data.erasing import Erasure, draw_erasures
+from visionattn.data.shearing import mend_shears
 from visionattn.errors import ConfigError
 
 ImageSize = int | Sequence[int]
@@ -45,9 +46,10 @@ class TrainTransform:
     (e.g. "rand-m9-mstd0.5-inc1"), interpolation ("random" draws bilinear or bicubic), re_prob, re_mode, re_count,
     train_crop_mode and so on. Raises ConfigError for a name that timm does not know.
     first: a transform of the picture before timm's, for instance torchvision's RandomAffine.
-    decoder: "pillow"; or "torchvision", which decodes, crops, resizes and flips on tensors: the same draws, and pixels
-    that differ from Pillow's by one level at most, where its bilinear and bicubic rounding differ. With `first`, or
-    another crop than timm's RandomResizedCropAndInterpolation, it only decodes.
+    decoder: "pillow"; or "torchvision", which decodes, crops, resizes and flips on tensors, shears and translates by
+    rows where that is bicubic: the same draws, pixels that differ from Pillow's by one level at each of these steps
+    at most, where its bilinear and bicubic rounding differ. With `first`, or another crop than timm's
+    RandomResizedCropAndInterpolation, the crop is Pillow's.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class TrainTransform:
             (3, *self.size), is_training=True, mean=tuple(mean), std=tuple(std), normalize=False, **options
         )
         mend_posterize(composed)
+        if decoder == "torchvision":
+            mend_shears(composed)
         self._steps = composed.transforms if first is None else [first, *composed.transforms]
         if decoder == "torchvision":
             self._steps = _on_tensors(self._steps)
@@ -175,6 +179,7 @@ class EvalTransform:
     crop_pct: the picture is first resized to size / crop_pct (rounded down), then the centre is cropped.
     crop_mode: "center" resizes the shorter edge; "squash" resizes both edges, changing the aspect ratio; "border"
     resizes the longer edge and pads with the mean. The choices of timm's validate.py, computed by timm.
+    precropped: the pictures were cropped when the set was made (ImageNet-C), so all of each is shown: crop_pct is 1.
     """
 
     def __init__(
@@ -185,7 +190,9 @@ class EvalTransform:
         crop_pct: float = 0.875,
         crop_mode: str = "center",
         interpolation: str = "bicubic",
+        precropped: bool = False,
     ) -> None:
+        crop_pct = 1.0 if precropped else crop_pct
         if interpolation not in _INTERPOLATIONS:
             raise ConfigError(f"interpolation {interpolation!r} is not one of {', '.join(_INTERPOLATIONS)}")
         if crop_mode not in _CROP_MODES:
