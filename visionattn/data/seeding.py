@@ -6,6 +6,7 @@ timm's augmentations draw from `random`, from `numpy.random` and from torch's CP
 
 import hashlib
 import random
+from functools import cache
 from types import TracebackType
 
 import numpy as np
@@ -18,13 +19,19 @@ def stable_seed(*parts: int | str, bits: int = 64) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[: bits // 8], "little")
 
 
+@cache
+def _has_accelerator() -> bool:
+    """Torch looks for drivers each time it is asked, which takes longer than all the seeding."""
+    return torch.accelerator.is_available()
+
+
 def seed_all(*parts: int | str) -> None:
     """Starts the global generators of Python, numpy and torch (all devices) from `parts`."""
     seed = stable_seed(*parts)
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     torch.default_generator.manual_seed(seed & 0x7FFFFFFFFFFFFFFF)
-    if torch.accelerator.is_available():
+    if _has_accelerator():
         torch.manual_seed(seed & 0x7FFFFFFFFFFFFFFF)
 
 

@@ -14,6 +14,7 @@ from torch import distributed as dist
 from visionattn.tasks.task import StepOutput
 
 _KEPT = 30
+_DRAWN_PER_SECOND = 4
 
 
 @dataclass
@@ -130,7 +131,24 @@ class Stopwatch(Callback):
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich progress bar without the logger's version number."""
+    """Lightning's rich progress bar without the logger's version number, drawn four times a second at most.
+
+    Lightning's own draws after every batch, in a thread that takes turns with the training one, and fetches the loss
+    from the device each time.
+    """
+
+    def __init__(self, leave: bool = False) -> None:
+        super().__init__(refresh_rate=_DRAWN_PER_SECOND, leave=leave)
+        self._next = 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if now < self._next and batch_idx + 1 < trainer.num_training_batches:
+            return
+        self._next = now + 1 / _DRAWN_PER_SECOND
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
