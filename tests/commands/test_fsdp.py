@@ -1,9 +1,14 @@
-"""Sharded training on two processes gives the weights of one, in a checkpoint of whole tensors that it goes on from."""
+"""Sharded training on two processes gives the weights of one, and goes on from checkpoints of both kinds."""
+
+from pathlib import Path
 
 import pytest
 import torch
 
-from .test_processes import visionattn
+from visionattn.weights.read import read_checkpoint
+
+from .interruption import seen
+from .test_processes import result_of, visionattn
 
 RUN = [
     *("train", "backbone=swin_pico", "callbacks=no_ema", "logger=csv", "trainer.accelerator=cpu", "resume=auto"),
@@ -30,6 +35,62 @@ def test_sharded_training_equals_one_process_and_goes_on(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "goes on from" in done.stdout
     assert torch.load(two / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 8
+
+
+PROBED = [
+    *("allow=[tests]", "callbacks.last.every_n_steps=2", "data.batch_size=8"),
+    "+callbacks.probe={_target_: tests.commands.interruption.Probe, folder: '${run_dir}'}",
+]
+
+
+def cut_off(monkeypatch, run, *options, cwd):
+    """Killed in batch 3 of the first epoch; then the same command again."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    command = [*RUN, *SHARDED, *PROBED, *options, f"hydra.run.dir={run}"]
+    monkeypatch.setenv("PROBE", "accumulated 2 kill")
+    assert visionattn(*command, cwd=cwd).returncode in (-9, 137)
+    monkeypatch.setenv("PROBE", "never 0 raise")
+    done = visionattn(*command, cwd=cwd)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "epoch 0, batch 2" in done.stdout
+    ids = [name for rank in (0, 1) for names in seen(run, rank).values() for name in names]
+    assert len(ids) == len(set(ids)) == 64
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("distributed", [False, True])
+def test_cut_off_inside_an_epoch_it_goes_on(tmp_path, monkeypatch, distributed):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    kind = f"trainer.strategy.save_distributed_checkpoint={distributed}"
+    cut_off(monkeypatch, run, kind, cwd=tmp_path)
+    done = visionattn(*RUN, *SHARDED, "data.batch_size=8", f"hydra.run.dir={whole}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    last = run / "checkpoints/last.ckpt"
+    assert last.is_dir() is distributed
+    found = read_checkpoint(last)["state_dict"]
+    assert found.keys() == state(whole).keys()
+    for name, tensor in state(whole).items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
+
+
+@pytest.mark.heavy
+def test_a_distributed_checkpoint_is_checked_and_evaluated(tmp_path):
+    run = tmp_path / "run"
+    command = [*RUN, *SHARDED, "data.batch_size=8", "trainer.strategy.save_distributed_checkpoint=true"]
+    assert visionattn(*command, "trainer.max_epochs=2", f"hydra.run.dir={run}", cwd=tmp_path).returncode == 0
+    assert (run / "checkpoints/previous.ckpt").is_dir()
+    done = visionattn("evaluate", f"ckpt={run}/checkpoints/last.ckpt", "trainer.limit_val_batches=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert result_of(tmp_path)["metrics"]["loss"] > 0
+    part = run / "checkpoints/last.ckpt/__1_0.distcp"
+    damaged = bytearray(part.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    part.write_bytes(damaged)
+    done = visionattn(*command, "trainer.max_epochs=3", f"hydra.run.dir={run}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "__1_0.distcp does not have its checksum" in " ".join(done.stderr.split())
+    assert "previous.ckpt" in done.stdout
+    assert read_checkpoint(run / "checkpoints/last.ckpt")["global_step"] == 12
 
 
 def test_averaged_weights_are_refused(tmp_path):

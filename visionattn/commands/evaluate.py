@@ -21,6 +21,7 @@ from visionattn.heads import KeepClasses
 from visionattn.reports import provenance
 from visionattn.reports.card import print_results
 from visionattn.tasks.task import VisionTask
+from visionattn.weights.distributed import SUMS, is_distributed
 from visionattn.weights.sources import weights_file
 
 
@@ -141,7 +142,8 @@ def _checkpoint(cfg: DictConfig, subject: Subject) -> dict[str, str]:
     if cfg.ckpt is None:
         file = weights_file(str(path))
         return {"path": str(file), "sha256": provenance.hash_file(file)} if file else {"source": str(path)}
-    return {"path": str(path), "sha256": provenance.hash_file(path)}
+    named = Path(path) / SUMS if is_distributed(Path(path)) else path  # a folder's checksums stand for its files
+    return {"path": str(path), "sha256": provenance.hash_file(named)}
 
 
 def _protocol(parts: Run) -> dict[str, Any]:

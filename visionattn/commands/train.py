@@ -22,6 +22,7 @@ from visionattn.reports.card import print_results, relative, write_card
 from visionattn.reports.plots import plot_curves
 from visionattn.tasks.checkpoints import LastCheckpoint, newest, set_aside
 from visionattn.weights import Report, read_checkpoint
+from visionattn.weights.distributed import is_distributed, read_facts
 
 
 def run(
@@ -45,7 +46,7 @@ def run(
     if cfg.resume is not None and (results := resume.finished(cfg, run_dir)):
         Console().print(f"{relative(run_dir)} is finished; nothing to do")
         return results
-    contents = read_checkpoint(found) if found else {}
+    contents = _contents(found) if found else {}
     with torch.device("meta") if dry_run else nullcontext():  # shapes alone: no weights are drawn for nothing
         parts = build(cfg, run_dir, allow, goes_on_at=contents.get("global_step"))
     first = parts.trainer.is_global_zero
@@ -85,6 +86,11 @@ def _checkpoint(cfg: DictConfig, run_dir: Path) -> tuple[Path | None, list[str]]
     if cfg.ckpt is not None:
         return Path(cfg.ckpt), []
     return newest(run_dir / "checkpoints") if cfg.resume else (None, [])
+
+
+def _contents(path: Path) -> dict[str, Any]:
+    """What decides whether a checkpoint can be gone on from; the weights are read later, by the strategy."""
+    return read_facts(path) if is_distributed(path) else read_checkpoint(path)
 
 
 def _begin(cfg: DictConfig, run_dir: Path, facts: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 
 from visionattn.errors import CheckpointError, Interrupted
 from visionattn.tasks.position import validation_is_due
+from visionattn.weights.distributed import folder_damage
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -68,8 +69,8 @@ def _sync_folder(folder: Path) -> None:
 
 def damage(path: Path) -> str:
     """What is wrong with a checkpoint file; empty if every record of it can be read and has its checksum."""
-    if path.is_dir():  # the parts of a distributed checkpoint; torch writes its list of contents last
-        return "" if (path / ".metadata").is_file() else "its list of contents is missing"
+    if path.is_dir():
+        return folder_damage(path)
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -94,7 +95,10 @@ def newest(folder: Path) -> tuple[Path | None, list[str]]:
 
 def set_aside(path: Path) -> None:
     """Takes a damaged checkpoint out of the way of the next one, keeping it for whoever wants to look."""
-    path.replace(path.with_name(f"{path.name}.damaged"))
+    place = path.with_name(f"{path.name}.damaged")
+    if place.is_dir():
+        shutil.rmtree(place)
+    path.replace(place)
 
 
 class LastCheckpoint(Checkpoint):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+from visionattn.tasks.guard import gather
+from visionattn.weights.distributed import CONTENTS, FACTS, SUMS, checksums
 
 
 class FullySharded(ModelParallelStrategy):
@@ -17,8 +23,9 @@ class FullySharded(ModelParallelStrategy):
     anywhere.
 
     Args:
-        save_distributed_checkpoint: write a folder with one file per process instead. Torch reads the list of contents
-            of such a folder by unpickling it: resume only from folders of your own.
+        save_distributed_checkpoint: write a folder with one file per process instead, and a file of their checksums.
+            Resuming makes torch unpickle parts of such a folder: resume only from folders of your own. Evaluation and
+            export read the weights alone, without unpickling code.
         **kwargs: see Lightning's ``ModelParallelStrategy``.
     """
 
@@ -28,6 +35,25 @@ class FullySharded(ModelParallelStrategy):
     def setup_environment(self) -> None:
         self._data_parallel_size = self.num_processes * self.num_nodes
         super().setup_environment()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """As Lightning's; beside the files of a distributed checkpoint stand their checksums."""
+        if not self._save_distributed_checkpoint:
+            super().save_checkpoint(checkpoint, filepath, storage_options)
+            return
+        path = Path(self.broadcast(filepath))
+        if self.is_global_zero and path.is_dir():  # what a writing that broke off has left
+            shutil.rmtree(path)
+        self.barrier("folder is empty")
+        super().save_checkpoint(checkpoint, path, storage_options)
+        own = sorted(path.glob(f"__{self.global_rank}_*"))
+        if self.is_global_zero:
+            own += [path / CONTENTS, path / FACTS]
+        sums = gather(checksums(own))
+        if self.is_global_zero:
+            text = json.dumps({name: value for part in sums for name, value in part.items()})
+            (path / SUMS).write_text(text, encoding="utf-8")
+        self.barrier("folder is sealed")
 
     def shard(self, backbone: Any, head: nn.Module) -> None:
         """Divides the weights; done once."""

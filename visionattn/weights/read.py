@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from visionattn.errors import CheckpointError
+from visionattn.weights.distributed import is_distributed, read_folder
 
 StateDict = dict[str, Tensor]
 
@@ -23,19 +24,20 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a ``.safetensors`` file or a torch checkpoint; tensors and plain values only, on the CPU.
+    """The contents of a ``.safetensors`` file, a torch checkpoint, or a folder with a distributed one (without its
+    optimizer's part); tensors and plain values only, on the CPU.
 
     Raises:
         CheckpointError: no such file, a damaged one, or one that holds more than tensors and plain values.
     """
     path = Path(path)
-    if not path.is_file():
+    if not (path.is_file() or is_distributed(path)):
         raise CheckpointError(f"there is no checkpoint at {path}")
     _check_archive(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        contents = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else read_folder(path)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is refused: it holds more than tensors and plain values ({_first_line(error)}). "
