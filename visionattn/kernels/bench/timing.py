@@ -66,7 +66,7 @@ def peak_bytes(run: Runner, device: torch.device) -> int:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     cpu = [torch.profiler.ProfilerActivity.CPU]
-    with silent(), torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
+    with silent(), torch.profiler.profile(activities=cpu, profile_memory=True, acc_events=True) as profile:
         run()
     held = most = 0
     record: Any = profile.profiler  # the raw record keeps the order of allocations
