@@ -16,6 +16,7 @@ import timm
 from timm.models import get_pretrained_cfg
 
 from visionattn.errors import CheckpointError
+from visionattn.weights.distributed import is_distributed
 from visionattn.weights.from_timm import timm_weights
 from visionattn.weights.read import StateDict, read_state_dict
 
@@ -67,7 +68,7 @@ def open_source(
     if text == _TIMM or (colon and scheme == _TIMM):
         return _from_timm({"weights": {"timm": rest}} if rest else card or {}, num_classes, in_chans)
     path = Path(text).expanduser()
-    if path.is_dir():
+    if path.is_dir() and not is_distributed(path):
         return _from_folder(path)
     if not path.exists() and timm.is_model(text.partition(".")[0]) and path.suffix not in _ENDINGS:
         return _from_timm({"weights": {"timm": text}}, num_classes, in_chans)
@@ -87,7 +88,7 @@ def weights_file(text: str | Path) -> Path | None:
 
 def _from_folder(folder: Path) -> Source:
     for name in (*CHECKPOINTS, *FILES):
-        if (folder / name).is_file():
+        if (folder / name).is_file() or is_distributed(folder / name):
             return Source(read_state_dict(folder / name), f"the file {folder / name}", _facts(folder / "config.json"))
     raise CheckpointError(f"there are no weights in the folder {folder}: none of {', '.join((*CHECKPOINTS, *FILES))}")
 
