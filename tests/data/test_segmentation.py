@@ -12,6 +12,7 @@ from PIL import Image
 from visionattn.data.doctor import Report
 from visionattn.data.segmentation import SegmentationData
 from visionattn.data.segmentation.classes import packaged, read_object_info
+from visionattn.data.segmentation.dataset import Pair, PairCollate
 from visionattn.data.segmentation.labels import (
     IGNORE,
     LabelError,
@@ -373,6 +374,16 @@ def test_a_bad_mask_stops_the_run_and_a_damaged_one_is_counted(tree, monkeypatch
     assert [name[-1] for name, _ in batch["unreadable"]] == ["2", "3"]
     assert "its mask cannot be read" in batch["unreadable"][0][1]
     assert "its mask has 5x5 pixels" in batch["unreadable"][1][1]
+
+
+def test_a_bad_mask_keeps_its_place_in_a_training_batch():
+    """The other processes of the run wait for this step."""
+    whole = Pair("a", torch.ones(3, 4, 6, dtype=torch.uint8), torch.ones(4, 6, dtype=torch.uint8))
+    batch = PairCollate((4, 6), stacked=True)([whole, Pair("b", fault="b.png: labels that stand for nothing")])
+    assert batch["id"] == ["a", "b"]
+    assert batch["faults"] == ["b.png: labels that stand for nothing"]
+    assert (batch["target"][0] == 1).all()
+    assert (batch["target"][1] == IGNORE).all()
 
 
 # -- doctor -----------------------------------------------------------------------------------------------------------

@@ -264,6 +264,19 @@ def test_the_loss_is_the_mean_over_all_pixels():
     assert float(PixelLoss()(logits, torch.full_like(target, IGNORE))) == 0
 
 
+def test_classes_may_weigh_differently():
+    logits, target = torch.randn(2, 4, 8, 8), torch.randint(0, 4, (2, 8, 8))
+    target[:, :3] = IGNORE
+    weights = torch.tensor([1.0, 3.0, 0.0, 0.5])
+    chosen = logits.log_softmax(1).gather(1, target.clamp(max=3)[:, None])[:, 0]
+    share = torch.where(target == IGNORE, 0, weights[target.clamp(max=3)])
+    torch.testing.assert_close(PixelLoss(weights.tolist())(logits, target), -(chosen * share).sum() / target.numel())
+    assert not PixelLoss([1, 2]).state_dict()
+    for wrong in ([1.0, 2.0], [1.0, 1.0, 1.0, -1.0]):
+        with pytest.raises(ConfigError, match="class_weights are 4 numbers"):
+            task(class_weights=wrong)
+
+
 def test_a_backbone_of_any_kind_trains_and_learns():
     module = task().train()
     optimizer = module.build_optimizer(100, 10, 2)["optimizer"]
@@ -295,9 +308,23 @@ def test_the_auxiliary_head_counts_in_training_only():
     assert loss == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_a_mask_that_cannot_be_right_stops_the_step():
+def test_a_mask_that_cannot_be_right_stops_training_before_the_weights_change():
+    module, one = task().train(), batch() | {"faults": ["a.png: labels that stand for nothing", "b.png: so do these"]}
+    loss = module.step(one).loss
+    module.guard.see(loss, None, one, [])
+    with pytest.raises(DataError, match=r"a\.png: labels that stand for nothing \(and 1 more\)"):
+        module.guard.decide(None, stop=False)
+    module.guard.see(module.step(batch()).loss, None, batch(), [])
+    module.guard.decide(None, stop=False)  # told once
+
+
+def test_a_mask_that_cannot_be_right_stops_a_validation():
+    module = task().eval()
+    module.on_validation_epoch_start()
+    alone = {"image": [], "target": [], "id": [], "faults": ["a.png: labels that stand for nothing"]}
+    assert module.validation_step(alone, 0) is None
     with pytest.raises(DataError, match=r"a\.png"):
-        task().step(batch() | {"faults": ["a.png: labels that stand for nothing"]})
+        module.on_validation_epoch_end()
 
 
 def test_a_wrong_stride_is_named():

@@ -1,5 +1,5 @@
 """What the processes of a run must decide together, once per optimizer step and before the weights change: whether a
-loss or a gradient is not finite, whether to stop, how many images could not be read.
+loss or a gradient is not finite, whether to stop, how many images could not be read, whether labels cannot be right.
 
 One small reduction carries all of it. It comes right before the optimizer's step, when the gradients have just been
 reduced and the processes stand at the same point anyway.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from visionattn.errors import ConfigError, NonFiniteLossError
+from visionattn.errors import ConfigError, DataError, NonFiniteLossError
 
 Records = list[tuple[str, str]]
 POLICIES = ("stop", "skip")
@@ -89,6 +89,7 @@ class StepGuard:
         self.in_a_row = 0
         self._seen: list[tuple[Tensor, Any, dict[str, Any]]] = []
         self._unreadable: Records = []
+        self._faults: list[str] = []
 
     @property
     def at_start(self) -> bool:
@@ -103,6 +104,10 @@ class StepGuard:
         self._seen.append((loss.detach(), prediction, batch))
         self._unreadable += unreadable
 
+    def fault(self, message: str) -> None:
+        """Something about the data that must stop the run, met by this process: the next verdict raises it on all."""
+        self._faults.append(message)
+
     def decide(self, norm: Tensor | None, stop: bool, overflow_is_normal: bool = False) -> Verdict:
         """The common verdict on everything seen since the last call. Every process calls it at the same step.
 
@@ -112,12 +117,16 @@ class StepGuard:
             overflow_is_normal: the gradient is scaled (fp16) and the scaler sees to overflows itself.
         Raises:
             NonFiniteLossError: with the ids of the samples, on every process, unless this step is to be skipped.
+            DataError: some process met a fault of the data; the same message on every process.
         """
         seen, self._seen = self._seen, []
         unreadable, self._unreadable = self._unreadable, []
+        faults, self._faults = self._faults, []
         if not seen:
             return Verdict()
-        bad_loss, bad_norm, stopping, news = self._shared(seen, norm, stop, len(unreadable))
+        bad_loss, bad_norm, stopping, news, faulty = self._shared(seen, norm, stop, len(unreadable), len(faults))
+        if faulty:
+            raise_faults(faults)
         verdict = Verdict(stop=stopping > 0)
         if news:
             verdict.unreadable = [record for part in gather(unreadable) for record in part]
@@ -132,19 +141,26 @@ class StepGuard:
         return verdict
 
     @staticmethod
-    def _shared(seen: list[Any], norm: Tensor | None, stop: bool, news: int) -> list[float]:
-        """(losses not finite, gradients not finite, processes to stop, unreadable images), over all processes."""
+    def _shared(seen: list[Any], norm: Tensor | None, stop: bool, news: int, faults: int) -> list[float]:
+        """(losses not finite, gradients not finite, processes to stop, unreadable images, faults) of all processes."""
         losses = torch.stack([loss.float().mean() for loss, _, _ in seen])
         if norm is not None and hasattr(norm, "full_tensor"):  # its parts lie on several processes
             norm = norm.full_tensor()
         bad_norm = torch.zeros((), dtype=torch.bool) if norm is None else ~torch.isfinite(norm)
         if not several_processes():
             finite = bool(torch.isfinite(losses).all())
-            return [float(not finite), float(bad_norm), float(stop), float(news)]
-        facts = torch.tensor([0.0, 0.0, float(stop), float(news)], device=losses.device)
+            return [float(not finite), float(bad_norm), float(stop), float(news), float(faults)]
+        facts = torch.tensor([0.0, 0.0, float(stop), float(news), float(faults)], device=losses.device)
         facts[0], facts[1] = (~torch.isfinite(losses)).sum(), bad_norm.to(losses.device)
         dist.all_reduce(facts)
         return facts.tolist()
+
+
+def raise_faults(faults: list[str]) -> None:
+    """Raises DataError on every process, with the first fault that one of them met; all of them call it."""
+    found = [fault for part in gather(faults) for fault in part]
+    if found:
+        raise DataError(found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
 
 
 def _report(seen: list[tuple[Tensor, Any, dict[str, Any]]]) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from torchmetrics import MetricCollection
 
 from visionattn.data.segmentation.classes import default_palette
 from visionattn.data.segmentation.labels import IGNORE
-from visionattn.errors import DataError
+from visionattn.errors import ConfigError
 from visionattn.heads.segmentation.inference import Inference, class_map
 from visionattn.heads.segmentation.layers import resize
+from visionattn.tasks.guard import raise_faults
 from visionattn.tasks.predicting import Predicted
 from visionattn.tasks.segmentation_metrics import BoundaryIoU, DatasetIoU
 from visionattn.tasks.segmentation_report import SegmentationObserver, draw_prediction
@@ -33,13 +34,23 @@ class PixelLoss(nn.Module):
     The mean is over all pixels, ignored ones included, as in mmsegmentation's recipes: every picture weighs the same
     however much of it is labelled, and a batch without labels gives 0, not NaN.
 
+    Args:
+        class_weights: factor on the pixels of each class, (K,); None: 1.
     Shape:
         logits ``(B, K, h, w)``, target int64 ``(B, H, W)`` -> scalar
     """
 
+    weight: Tensor | None
+
+    def __init__(self, class_weights: Sequence[float] | None = None):
+        super().__init__()
+        weight = None if class_weights is None else torch.tensor([float(one) for one in class_weights])
+        self.register_buffer("weight", weight, persistent=False)
+
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         logits = resize(logits.float(), target.shape[-2:])
-        return F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum") / max(target.numel(), 1)
+        total = F.cross_entropy(logits, target, self.weight, ignore_index=IGNORE, reduction="sum")
+        return total / max(target.numel(), 1)
 
 
 class SegmentationTask(VisionTask):
@@ -48,9 +59,12 @@ class SegmentationTask(VisionTask):
     Args:
         num_classes: classes K.
         auxiliary_weight: weight of the auxiliary head's loss.
+        class_weights: factor on the loss of each class's pixels, one per class: rare classes count for more; None: 1.
         inference: how pictures are evaluated.
         boundary_iou: also the boundary IoU; it costs time.
         **kwargs: see :class:`VisionTask`.
+    Raises:
+        ConfigError: another number of ``class_weights`` than classes, or weights below 0.
     Logs:
         ``val/mIoU``, ``val/mAcc`` and ``val/aAcc``, in percent over the data set, exact for any number of processes.
         ``val/loss`` is taken at the size of the scores, not of the pictures.
@@ -65,17 +79,20 @@ class SegmentationTask(VisionTask):
         *,
         num_classes: int,
         auxiliary_weight: float = 0.4,
+        class_weights: Sequence[float] | None = None,
         inference: Inference | None = None,
         boundary_iou: bool = False,
         **kwargs: Any,
     ):
+        if class_weights is not None and (len(class_weights) != num_classes or min(class_weights) < 0):
+            raise ConfigError(f"class_weights are {num_classes} numbers from 0 on, got {list(class_weights)}")
         scores: dict[str, Any] = {"dataset": DatasetIoU(num_classes)}
         if boundary_iou:
             scores["boundary"] = BoundaryIoU(num_classes)
         super().__init__(
             backbone,
             partial(head, num_classes=num_classes),
-            PixelLoss(),
+            PixelLoss(class_weights),
             optimizer,
             schedule,
             metrics=MetricCollection(scores, compute_groups=False),
@@ -83,13 +100,14 @@ class SegmentationTask(VisionTask):
         )
         self.num_classes, self.auxiliary_weight = num_classes, auxiliary_weight
         self.inference = inference or Inference()
+        self._faults: list[str] = []
 
     def step(self, batch: Batch) -> StepOutput:
-        if batch.get("faults"):
-            raise DataError(batch["faults"][0])
         images, target = batch["image"], batch["target"]
         if not self.training:
             return self._evaluate(list(images), list(target))
+        for fault in batch.get("faults", []):
+            self.guard.fault(fault)
         logits, extra = self(images)
         loss = self.loss(logits, target)
         if extra is not None:
@@ -101,6 +119,19 @@ class SegmentationTask(VisionTask):
         losses = [_score_loss(one, true) for one, true in zip(scores, target, strict=True)]
         maps = [class_map(one, true.shape) for one, true in zip(scores, target, strict=True)]
         return StepOutput(torch.stack(losses).mean(), maps, target)
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self._faults = []
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Any:
+        self._faults += batch.get("faults", [])  # also of a batch that has no picture left
+        return super().validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Raises DataError, on every process, where one of them met labels that cannot be right."""
+        raise_faults(self._faults)
+        super().on_validation_epoch_end()
 
     def scores(self, images: Sequence[Tensor]) -> list[Tensor]:
         """What :class:`Inference` makes of normalised pictures ``(C, H, W)``."""

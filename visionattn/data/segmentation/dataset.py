@@ -13,7 +13,7 @@ from visionattn.data.dataset import REFILL_ATTEMPTS
 from visionattn.data.decode import Picture, decode_fast
 from visionattn.data.sampling import SampleKey
 from visionattn.data.seeding import SampleRandomState, stable_seed
-from visionattn.data.segmentation.labels import LabelError
+from visionattn.data.segmentation.labels import IGNORE, LabelError
 from visionattn.data.segmentation.sources import MaskRecords
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
 
@@ -65,6 +65,9 @@ class MaskDataset(Dataset[Pair]):
 class PairCollate:
     """Pairs to a batch: {"image", "target", "id", "unreadable", "faults"}; slots without a picture are left out.
 
+    A slot whose labels cannot be right holds a black picture without labels in training: the processes of a run take
+    that step together, and stop together after it.
+
     stacked (training): uint8 (B, 3, h, w) and (B, h, w); else lists of uint8 (3, H, W) and (H, W), of any sizes.
     """
 
@@ -72,6 +75,9 @@ class PairCollate:
         self.size, self.stacked = size, stacked
 
     def __call__(self, pairs: list[Pair]) -> dict[str, Any]:
+        faults = [pair.fault for pair in pairs if pair.fault]
+        if self.stacked:
+            pairs = [self._blank(pair) if pair.fault else pair for pair in pairs]
         kept = [pair for pair in pairs if pair.image is not None and pair.classes is not None]
         images, targets = [pair.image for pair in kept], [pair.classes for pair in kept]
         batch: dict[str, Any] = {"image": images, "target": targets}
@@ -83,5 +89,9 @@ class PairCollate:
         return batch | {
             "id": [pair.sample_id for pair in kept],
             "unreadable": [record for pair in pairs for record in pair.unreadable],
-            "faults": [pair.fault for pair in pairs if pair.fault],
+            "faults": faults,
         }
+
+    def _blank(self, pair: Pair) -> Pair:
+        image, classes = torch.zeros(3, *self.size, dtype=torch.uint8), torch.full(self.size, IGNORE, dtype=torch.uint8)
+        return Pair(pair.sample_id, image, classes)
