@@ -134,3 +134,27 @@ def test_the_doctor_reports_and_fails(shapes, run, tmp_path, monkeypatch, capsys
 def test_the_doctor_says_what_it_has_no_checks_for(capsys):
     assert main(["data", "doctor", "data=digits"]) == 2
     assert "no checks for ClassificationData" in capsys.readouterr().err
+
+
+def test_a_bad_mask_met_late_stops_both_processes_by_name(tmp_path):
+    """Of more than 256 masks some are first read in training."""
+    rank = np.random.RandomState(0)
+    for split, count in (("train", 264), ("val", 2)):
+        for kind, high in (("images", 256), ("masks", 2)):
+            (tmp_path / "set" / split / kind).mkdir(parents=True)
+            for index in range(count):
+                shape = (16, 16, 3) if kind == "images" else (16, 16)
+                pixels = rank.randint(0, high, shape, dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "set" / split / kind / f"{index:03d}.png")
+    looked_at = {place * 264 // 256 for place in range(256)}
+    bad = next(index for index in range(264) if index not in looked_at)
+    Image.fromarray(np.full((16, 16), 77, np.uint8)).save(tmp_path / "set" / "train" / "masks" / f"{bad:03d}.png")
+    words = ["task=segmentation", "head=segformer", "head.decoder.channels=8", "data=image_mask", "data.image_size=16"]
+    words += [f"data.root={tmp_path}/set", "data.num_workers=0", "data.pin_memory=false", "data.batch_size=12"]
+    words += ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=1", "logger=csv"]
+    command = [sys.executable, "-m", "visionattn", "train", *words, f"hydra.run.dir={tmp_path}/run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert f"{bad:03d}.png: labels that stand for nothing: 77 (256 pixels)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
