@@ -1,6 +1,7 @@
 """Detection from the command line: a user's own backbone trains, is scored and draws; bad input has a name."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -103,7 +104,8 @@ def test_evaluation_on_one_two_and_three_processes_says_the_same(trained, tmp_pa
         words = [f"ckpt={trained}/checkpoints/last.ckpt", "allow=[toy_package]", f"hydra.run.dir={tmp_path}/{count}"]
         words += ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={count}"]
         home = trained.parents[3]  # where the toy's package lies
-        subprocess.run([sys.executable, "-m", "visionattn", "evaluate", *words], cwd=home, check=True)
+        alike = os.environ | {"OMP_NUM_THREADS": "1"}  # another number of threads rounds otherwise
+        subprocess.run([sys.executable, "-m", "visionattn", "evaluate", *words], cwd=home, env=alike, check=True)
         folder = tmp_path / str(count)
         result, classes, found = (json.loads((folder / f"{name}.json").read_text()) for name in FILES)
         assert result["num_samples"] == 5

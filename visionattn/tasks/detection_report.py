@@ -17,7 +17,7 @@ from visionattn.tasks.reporting import Observer
 if TYPE_CHECKING:
     from visionattn.tasks.detection import DetectionTask
 
-_SHOWN, _LEAST, _EDGE = 12, 0.5, 480
+_SHOWN, _LEAST, _EDGE = 12, 0.5, 256
 
 
 class DetectionObserver(Observer):
