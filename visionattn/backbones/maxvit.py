@@ -47,10 +47,10 @@ class SameConv(nn.Conv2d):
         if parts is None:
             y = F.conv2d(self._padded(x), weight, bias, self.stride, self.padding, groups=self.groups)
             return F.gelu(y, approximate="tanh")
-        x, weight, bias = parts
+        x, kernel, summand = parts
         if self.stride[0] == 2:  # a row and a column of zeros in the kernel cost less than around the map
-            weight = F.pad(weight, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
-        return convolution_gelu(x, weight, bias, self.stride, self.groups, "tanh")
+            kernel = F.pad(kernel, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
+        return convolution_gelu(x, kernel, summand, self.stride, self.groups, "tanh")
 
     def _padded(self, x: Tensor) -> Tensor:
         return x if self.stride[0] == 1 else F.pad(x, (x.shape[3] % 2, 1, x.shape[2] % 2, 1))

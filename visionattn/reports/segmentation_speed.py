@@ -117,9 +117,10 @@ class _Ours(nn.Module):
 
     def __init__(self, backbone: str, channels: int):
         super().__init__()
-        self.backbone = create_backbone(backbone, num_classes=0)
+        self.backbone: Any = create_backbone(backbone, num_classes=0)
         decoder = partial(UPerNet, channels=channels)
-        self.head = SegmentationHead(self.backbone.feature_info, CLASSES, decoder=decoder, auxiliary=FullyConvolutional)
+        levels: Any = self.backbone.feature_info
+        self.head = SegmentationHead(levels, CLASSES, decoder=decoder, auxiliary=FullyConvolutional)
         self.criterion = PixelLoss()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -142,7 +143,7 @@ class _Theirs(nn.Module):
     def __init__(self, ours: _Ours, channels: int):
         super().__init__()
         decode, auxiliary, config = _their_heads(ours.head.feature_info, channels)
-        self.backbone = copy.deepcopy(ours.backbone)
+        self.backbone: Any = copy.deepcopy(ours.backbone)
         self.norms: FeatureNorms = copy.deepcopy(ours.head.norms)
         self.decode_head, self.auxiliary_head = decode, auxiliary
         self.criterion = nn.CrossEntropyLoss(ignore_index=config.loss_ignore_index)
@@ -187,7 +188,8 @@ def _their_heads(feature_info: Sequence[Mapping[str, Any]], channels: int) -> tu
     except ImportError as error:
         raise ConfigError("the comparison needs the package transformers: pip install transformers") from error
     widths = [info["num_chs"] for info in feature_info]
-    config = UperNetConfig(hidden_size=channels, num_labels=CLASSES)
+    config = UperNetConfig(hidden_size=channels)
+    config.num_labels = CLASSES
     return UperNetHead(config, widths), UperNetFCNHead(config, widths, in_index=len(widths) - 2), config
 
 

@@ -48,7 +48,7 @@ def write(subject: Subject, folder: Path, dry_run: bool) -> dict[str, Any]:
         "crop_mode": evaluation.crop_mode,
         "interpolation": evaluation.interpolation,
     }
-    model.pretrained_cfg.pop("tag", None)  # type: ignore[operator]
+    model.pretrained_cfg.pop("tag", None)  # type: ignore[operator, union-attr]
     described: dict[str, Any] = {"pretrained_cfg": {"license": licence_of(subject)[0]}}
     if subject.class_names:
         described["label_names"] = subject.class_names
@@ -131,7 +131,7 @@ def _ours(subject: Subject) -> nn.Module:
     if name not in zoo.list_backbones():
         raise ConfigError(f"format=timm knows visionattn's own backbones; {name!r} is not one of them")
     ours = plain(subject.trained.backbone)
-    changed = {} if ours == plain(zoo.compose_backbone(name)) else {"architecture": ours}
+    changed: dict[str, Any] = {} if ours == plain(zoo.compose_backbone(name)) else {"architecture": ours}
     channels = int(subject.trained.backbone.get("in_chans", 3))
     model = timm.create_model(
         zoo.PREFIX + name,
@@ -157,10 +157,10 @@ def compare(subject: Subject, folder: Path, images: Tensor) -> tuple[float, floa
     Raises:
         CheckpointError: one of them is too large.
     """
-    task = subject.task
+    task: Any = subject.task
     maps = task.backbone.forward_intermediates(images, intermediates_only=True)
     expected, last = task(images), task.backbone.forward_features(images)
-    copy = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    copy: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     try:
         logits = relative_error(expected, copy(images))
         their_last, theirs = copy.forward_intermediates(images)
@@ -170,10 +170,10 @@ def compare(subject: Subject, folder: Path, images: Tensor) -> tuple[float, floa
         their_last = their_last.permute(0, 3, 1, 2)
     pairs = [*zip(maps[:-1], theirs[-len(maps) : -1], strict=True), (last, their_last)]  # timm norms the last map
     features = max(relative_error(a, b) for a, b in pairs)
-    for what, error in (("logits", logits), ("features", features)):
-        if not error <= TOLERANCE:
+    for what, found in (("logits", logits), ("features", features)):
+        if not found <= TOLERANCE:
             raise CheckpointError(
-                f"the exported model differs: relative error {error:.1e} of the {what}, allowed {TOLERANCE:.0e}; where "
+                f"the exported model differs: relative error {found:.1e} of the {what}, allowed {TOLERANCE:.0e}; where "
                 "windows do not divide a map, timm's shifted windows are another function: options.names=visionattn"
             )
     return logits, features

@@ -125,7 +125,7 @@ class Candidates(Graph):
             levels.append((shifts[:, None] + cell[None]).flatten(0, 1))
         return torch.cat(levels).to(images.dtype)
 
-    def _decoded(self, coder: nn.Module, regression: Tensor, anchors: Tensor) -> Tensor:
+    def _decoded(self, coder: Any, regression: Tensor, anchors: Tensor) -> Tensor:
         batch = regression.shape[0]
         repeated = anchors[None].expand(batch, -1, -1)
         if hasattr(coder, "decode_single"):  # RetinaNet's shifts and scales; FCOS gives distances to the edges
@@ -229,7 +229,8 @@ def _candidates(head: nn.Module, found: dict[str, Tensor], anchors: list[Tensor]
     """Boxes and scores by torchvision's own decoding, picture by picture."""
     from torchvision.ops import clip_boxes_to_image
 
-    coder, scores = head.detector.box_coder, found["cls_logits"].sigmoid()  # type: ignore[union-attr]
+    coder: Any = head.detector.box_coder  # type: ignore[union-attr]
+    scores = found["cls_logits"].sigmoid()
     if "bbox_ctrness" in found:
         scores = (scores * found["bbox_ctrness"].sigmoid()).sqrt()
     decode = getattr(coder, "decode_single", None) or coder.decode
