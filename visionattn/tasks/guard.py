@@ -206,6 +206,19 @@ def _error(incident: dict[str, Any], in_a_row: int) -> NonFiniteLossError:
     )
 
 
+def check_validation(loss: Tensor, step: int) -> None:
+    """A run whose validation gives no number has nothing more to learn.
+
+    Raises:
+        NonFiniteLossError: the loss, of all processes together, is not finite.
+    """
+    if not torch.isfinite(loss):
+        raise NonFiniteLossError(
+            f"the validation loss is {float(loss)} after step {step}: the steps before it have spoiled the weights or "
+            f"the running statistics. {_ADVICE}"
+        )
+
+
 def gradient_norm(parameters: list[Tensor]) -> Tensor | None:
     """2-norm of all gradients together; None where there are none."""
     gradients = [p.grad for p in parameters if p.grad is not None]

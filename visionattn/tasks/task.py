@@ -21,7 +21,15 @@ from torchmetrics import MeanMetric, MetricCollection
 from visionattn.errors import UnreadableImagesError
 from visionattn.tasks import memory
 from visionattn.tasks.buffers import KeptBuffers
-from visionattn.tasks.guard import Records, StepGuard, gather, gradient_norm, record_incident
+from visionattn.tasks.guard import (
+    Records,
+    StepGuard,
+    any_process,
+    check_validation,
+    gather,
+    gradient_norm,
+    record_incident,
+)
 from visionattn.tasks.parameters import parameter_groups
 from visionattn.tasks.scaling import LearningRateScaling
 from visionattn.tasks.sharding import FullySharded
@@ -98,6 +106,7 @@ class VisionTask(LightningModule):
         self.step_skipped, self._kept = False, KeptBuffers([backbone, self.head, loss])
         self._batch: Batch = {}
         self._unreadable: Records = []
+        self._validated = False
         if grad_checkpointing:
             backbone.set_grad_checkpointing(True)
         if layer_decay is not None and not hasattr(backbone, "layer_of"):
@@ -180,17 +189,20 @@ class VisionTask(LightningModule):
         self._unreadable += self._news(batch, "val")
         if not batch["id"]:
             return None
-        output = self.step(batch)
+        output, self._validated = self.step(batch), True
         self.val_loss.update(output.loss, weight=len(batch["id"]))
         self.metrics.update(output.prediction, output.target)
         return output
 
     def on_validation_epoch_start(self) -> None:
-        self._unreadable = []
+        self._unreadable, self._validated = [], False
 
     def on_validation_epoch_end(self) -> None:
         self._count_unreadable([record for part in gather(self._unreadable) for record in part], "val")
-        self.log("val/loss", self.val_loss.compute(), prog_bar=True)
+        loss = self.val_loss.compute()
+        if self.trainer.state.fn == "fit" and any_process(self._validated):
+            check_validation(loss, self.global_step)
+        self.log("val/loss", loss, prog_bar=True)
         for name, value in self.metrics.compute().items():
             self.log(f"val/{name}", value, prog_bar=True)
         self.val_loss.reset()
