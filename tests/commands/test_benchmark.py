@@ -25,7 +25,11 @@ def test_kernels_dry_run_shows_its_arguments(capsys):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ([], "needs a word that says what, one of: backbones, detection, kernels, loading, segmentation, simulate, training"),
+        (
+            [],
+            "needs a word that says what, one of: backbones, detection, kernels, loading, segmentation, simulate, "
+            "training",
+        ),
         (["kernel"], "did you mean kernels?"),
     ],
 )
