@@ -129,7 +129,7 @@ def test_runs_are_interleaved(monkeypatch):
     order = []
     monkeypatch.setattr("visionattn.kernels.bench.timing.SHORTEST", 0.0)
     times = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, CPU)
-    assert "".join(order) == "ab" + "abab"  # one run each to choose the count, then two rounds
+    assert "".join(order) == "ab" + 2 * "aabb"  # one run each to choose the count; two rounds, each run once before
     assert medians({"a": [3.0, 1.0, 2.0]}) == {"a": 2.0}
     assert [len(values) for values in times.values()] == [2, 2]
 

@@ -1,5 +1,6 @@
 """A checkpoint is there whole or not at all."""
 
+import json
 import os
 import shutil
 
@@ -8,6 +9,7 @@ import torch
 
 from visionattn.errors import CheckpointError
 from visionattn.tasks.checkpoints import AtomicCheckpointIO, damage, newest, replacing, rotate, set_aside
+from visionattn.weights.distributed import checksums
 
 
 def write(path, number=0):
@@ -63,7 +65,10 @@ def test_folders_of_distributed_checkpoints_rotate_too(tmp_path):
     for count in (1, 2, 3):
         folder = tmp_path / "new"
         folder.mkdir()
-        (folder / ".metadata").write_text(str(count))
+        contents = [folder / ".metadata", folder / "meta.pt"]
+        for path in contents:
+            path.write_text(str(count))
+        (folder / "checksums.json").write_text(json.dumps(checksums(contents)))
         rotate(folder, last, previous)
     assert [(path / ".metadata").read_text() for path in (last, previous)] == ["3", "2"]
     (last / ".metadata").unlink()
