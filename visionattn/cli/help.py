@@ -53,7 +53,8 @@ COMMANDS = {
         "visionattn predict ckpt=outputs/.../checkpoints/best.ckpt source=photos options.score=0.3",
     ),
     "benchmark": (
-        "visionattn benchmark kernels|backbones|simulate|detection [key=value ...]\n\nMeasures side by side.",
+        "visionattn benchmark WHAT [key=value ...]\n\nMeasures side by side, writes its rows.\n"
+        "WHAT is backbones, detection, kernels, loading, segmentation, simulate or training.",
         "visionattn benchmark kernels cases=swin_tiny.* repeats=5",
     ),
     "data": (

@@ -116,10 +116,7 @@ def likeliest(logits: Tensor, labels: Tensor | None = None) -> Tensor:
 def refine(stage: RegionHeads, boxes: list[Tensor], offsets: Tensor, labels: Tensor, sizes: Sizes) -> list[Tensor]:
     """The boxes ``(N, 4)`` moved by the offsets of a class and clipped to their images; no gradient flows back."""
     moved = stage.box_coder.decode_single(of_class(offsets.detach(), labels), torch.cat(boxes))
-    return [
-        box_ops.clip_boxes_to_image(b, size)
-        for b, size in zip(moved.split([len(b) for b in boxes]), sizes, strict=True)
-    ]
+    return _by_image(moved, boxes, sizes)
 
 
 def select(stage: RegionHeads, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
@@ -140,7 +137,10 @@ def every_box(stage: RegionHeads, boxes: Sequence[Tensor], offsets: Tensor, size
     moved = stage.box_coder.decode_single(offsets, torch.cat(list(boxes)))
     if moved.shape[1] != 4:
         moved = moved.view(len(moved), -1, 4)
-    return [
-        box_ops.clip_boxes_to_image(b, size)
-        for b, size in zip(moved.split([len(b) for b in boxes]), sizes, strict=True)
-    ]
+    return _by_image(moved, boxes, sizes)
+
+
+def _by_image(moved: Tensor, boxes: Sequence[Tensor], sizes: Sizes) -> list[Tensor]:
+    """What became of the boxes of all images, split as ``boxes`` are and clipped to each image."""
+    parts = moved.split([len(b) for b in boxes])
+    return [box_ops.clip_boxes_to_image(part, size) for part, size in zip(parts, sizes, strict=True)]
