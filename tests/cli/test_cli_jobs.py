@@ -6,6 +6,7 @@ import sys
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
+from omegaconf import OmegaConf
 
 from visionattn.cli import main
 from visionattn.config import compose
@@ -35,6 +36,17 @@ def test_two_commands_of_the_same_second_have_folders_of_their_own(train, conf):
     assert [main(["train", "-m", "seed=1,2"]), main(["train", "-m", "seed=1,2"])] == [0, 0]
     sweeps = [call["run_dir"].parent.name for call in train.calls[3:]]
     assert sweeps == [names[0]] * 2 + [f"{names[0]}_2"] * 2
+
+
+def test_another_command_of_the_same_second_is_not_resumed(train, conf):
+    root = conf / "train.yaml"
+    root.write_text(root.read_text().replace("%H-%M-%S-%f", "%Y") + "resume: auto\n")
+    assert main(["train"]) == 0
+    began = train.calls[0]
+    OmegaConf.save(began["cfg"], began["run_dir"] / "config.yaml")
+    assert [main(["train", "seed=1"]), main(["train"])] == [0, 0]
+    name = began["run_dir"].name
+    assert [call["run_dir"].name for call in train.calls] == [name, f"{name}_2", name]
 
 
 def test_a_folder_that_was_named_is_taken_as_it_is(train, tmp_path):

@@ -109,6 +109,7 @@ def _directories(cfg: DictConfig, request: Request, sweeping: bool) -> Iterator[
     resuming = cfg.get("resume") is not None
     typed = {word.partition("=")[0] for word in request.overrides}
     names = [name for name in ("run", "sweep") if f"hydra.{name}.dir" not in typed]
+    begun = None
     with resolvable(cfg) as whole:
         proposal = {name: str(Path(whole.hydra[name].dir).absolute()) for name in names}
         if resuming and sweeping and "sweep" in proposal:
@@ -116,10 +117,10 @@ def _directories(cfg: DictConfig, request: Request, sweeping: bool) -> Iterator[
         if resuming and "run" in proposal:
             from visionattn.commands.resume import run_to_continue
 
-            proposal["run"] = str(run_to_continue(whole, Path(proposal["run"])))
+            begun = run_to_continue(whole, Path(proposal["run"]))
+            proposal["run"] = str(begun or proposal["run"])
     used = "sweep" if sweeping else "run"
-    goes_on = resuming and used in proposal and Path(proposal[used], "config.yaml").is_file()
-    if used in proposal and not goes_on and _named_by_time(cfg, used) and ranks.may_choose():
+    if used in proposal and begun is None and _named_by_time(cfg, used) and ranks.may_choose():
         proposal[used] = str(claim(Path(proposal[used])))
     agreed = ranks.agree(proposal) if proposal else {}
     ranks.meet_anew()

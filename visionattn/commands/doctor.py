@@ -52,11 +52,11 @@ def _print(report: Report, run_dir: Path) -> None:
     for (split, _), finding in report.findings.items():
         colour = "red" if finding.severity == ERROR else "yellow"
         head = f"[{colour}]{finding.severity}[/{colour}]"
-        console.print(f"{head} {escape(f'{split}: {finding.kind} ({finding.count})')}", highlight=False)
+        console.print(f"{head} {escape(f'{split}: {finding.kind} ({finding.count})')}", highlight=False, soft_wrap=True)
         for example in finding.examples:
             console.print(f"    {escape(example)}", highlight=False, soft_wrap=True)
         if finding.count > len(finding.examples):
-            console.print(f"    ... and {finding.count - len(finding.examples)} more", highlight=False)
+            console.print(f"    ... and {finding.count - len(finding.examples)} more", highlight=False, soft_wrap=True)
     if not report.findings:
-        console.print("nothing is wrong")
+        console.print("nothing is wrong", soft_wrap=True)
     print_results("data doctor", report.facts, {**report.pictures, "findings": run_dir / "doctor.json"})

@@ -54,7 +54,7 @@ def run_training(
         place = torch.device(rows[0]["device"])
         settings = {"steps": steps, "rounds": rounds, "overrides": list(overrides)}
         for path in report.write(rows, Path(output_dir), "training", place, settings):
-            Console().print(f"  rows: [cyan]{path}[/cyan]")
+            Console().print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
     return rows
 
 

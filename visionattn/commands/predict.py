@@ -61,7 +61,7 @@ def run(
     contents = {"checkpoint": str(cfg.ckpt), "images": records, "unreadable": [list(pair) for pair in unreadable]}
     (folder / "predictions.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
     for name, reason in unreadable:
-        Console(stderr=True).print(f"{name} cannot be read: {reason}", highlight=False, markup=False)
+        Console(stderr=True).print(f"{name} cannot be read: {reason}", highlight=False, markup=False, soft_wrap=True)
     if not records:
         raise DataError(f"none of the {len(paths)} pictures at {cfg.source} can be read")
     facts = {"pictures": len(records), "unreadable": len(unreadable)}

@@ -29,9 +29,9 @@ batch size may, as long as the images per step stay the same; that is checked on
 _REFERENCES = {"task.backbone": "backbone", "task.head": "head", "task.optimizer": "optim", "task.schedule": "schedule"}
 
 
-def run_to_continue(cfg: DictConfig, proposed: Path) -> Path:
+def run_to_continue(cfg: DictConfig, proposed: Path) -> Path | None:
     """Where a command with ``resume=auto`` and no directory of its own belongs: the newest run beside ``proposed`` that
-    the same command began, else ``proposed`` itself.
+    the same command began, or None.
     """
     folders = [path for path in proposed.parent.glob("*") if (path / "config.yaml").is_file()]
     for folder in sorted(folders, key=lambda path: path.name, reverse=True):
@@ -41,7 +41,7 @@ def run_to_continue(cfg: DictConfig, proposed: Path) -> Path:
         )
         if same:
             return folder
-    return proposed
+    return None
 
 
 def finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ def run(
     seed_everything(cfg.seed, verbose=False)
     found, skipped = _checkpoint(cfg, run_dir)
     if cfg.resume is not None and (results := resume.finished(cfg, run_dir)):
-        Console().print(f"{relative(run_dir)} is finished; nothing to do")
+        Console().print(f"{relative(run_dir)} is finished; nothing to do", soft_wrap=True)
         return results
     contents = _contents(found) if found else {}
     with torch.device("meta") if dry_run else nullcontext():  # shapes alone: no weights are drawn for nothing
@@ -99,25 +99,29 @@ def _begin(cfg: DictConfig, run_dir: Path, facts: dict[str, str]) -> None:
         for name in ("metrics.csv", "nonfinite.jsonl", resume.RESULTS):
             (run_dir / name).unlink(missing_ok=True)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-    Console().print(f"training [bold]{cfg.name}[/bold], {facts['parameters']} parameters, into {relative(run_dir)}")
-    Console().print(f"images per step {facts['images per step']}; learning rate {facts['learning rate']}")
+    Console().print(
+        f"training [bold]{cfg.name}[/bold], {facts['parameters']} parameters, into {relative(run_dir)}", soft_wrap=True
+    )
+    Console().print(
+        f"images per step {facts['images per step']}; learning rate {facts['learning rate']}", soft_wrap=True
+    )
 
 
 def _tell_resumed(contents: dict[str, Any], found: Path | None, skipped: list[str], notices: list[str]) -> None:
     for line in skipped:
-        Console(stderr=True).print(f"{line}; the one before is taken")
+        Console(stderr=True).print(f"{line}; the one before is taken", soft_wrap=True)
         set_aside(Path(line.partition(" is damaged")[0]))
     if found:
         at = contents["position"]
         place = f"epoch {at['epoch']}, batch {at['batch']}" if at["batch"] else f"the start of epoch {at['epoch']}"
-        Console().print(f"goes on from {relative(found)}: {place}, step {at['step']}")
+        Console().print(f"goes on from {relative(found)}: {place}, step {at['step']}", soft_wrap=True)
     for notice in notices:
-        Console().print(f"  changed since: {notice}")
+        Console().print(f"  changed since: {notice}", soft_wrap=True)
 
 
 def _tell_weights(summary: str, report: Report) -> None:
     console = Console()
-    console.print(f"weights from {summary}", highlight=False, markup=False)
+    console.print(f"weights from {summary}", highlight=False, markup=False, soft_wrap=True)
     for line in report.lines():
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 

@@ -75,7 +75,7 @@ def run_detection(
     if output_dir is not None:
         settings = {"batch": batch, "size": list(size), "repeats": repeats, "images": images, "per_image": per_image}
         for path in report.write(rows, Path(output_dir), "detection", place, settings):
-            Console().print(f"  rows: [cyan]{path}[/cyan]")
+            Console().print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
     return rows
 
 

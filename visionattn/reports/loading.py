@@ -80,7 +80,7 @@ def run_loading(
     if output_dir is not None:
         settings = {"repeats": repeats, "root": "drawn, 500 x 375" if root is None else "given", "images": num_images}
         for path in report.write(rows, Path(output_dir), "loading", place, settings):
-            Console().print(f"  rows: [cyan]{path}[/cyan]")
+            Console().print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
     return rows
 
 

@@ -108,7 +108,7 @@ def run_segmentation(
         settings = {"backbone": backbone, "batch": batch, "crop": crop, "stride": stride, "size": list(size)}
         settings |= {"channels": channels, "classes": CLASSES, "repeats": repeats}
         for path in report.write(rows, Path(output_dir), "segmentation", place, settings):
-            Console().print(f"  rows: [cyan]{path}[/cyan]")
+            Console().print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
     return rows
 
 

@@ -69,7 +69,7 @@ def run_backbones(
     if output_dir is not None:
         settings = {"repeats": repeats, "gemm_flops": limits, "device": str(place)}
         for path in report.write(rows, Path(output_dir), "backbones", place, settings):
-            Console().print(f"  rows: [cyan]{path}[/cyan]")
+            Console().print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
     return rows
 
 

@@ -66,14 +66,14 @@ def run_kernels(
     name = report.hardware(place)["name"]
     report.show(rows, f"{name}, {kind}, batch {images}, GEMM {limit / 1e9:.0f} GFLOP/s", screen)
     if left_out:
-        screen.print(f"left out after {seconds:.0f} s: {', '.join(left_out)}")
+        screen.print(f"left out after {seconds:.0f} s: {', '.join(left_out)}", soft_wrap=True)
     if output_dir is not None:
         configuration = {
             "cases": cases, "backends": backends, "repeats": repeats, "device": str(place), "dtype": kind,
             "batch": images, "directions": list(directions), "gemm_flops": limit, "left_out": left_out,
         }  # fmt: skip
         for path in report.write(rows, Path(output_dir), "kernels", place, configuration):
-            screen.print(f"wrote {path}")
+            screen.print(f"wrote {path}", soft_wrap=True)
     return rows
 
 
