@@ -1,7 +1,10 @@
 """Detection from the command line: a user's own backbone trains, is scored and draws; bad input has a name."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -38,6 +41,7 @@ SMALL = [
     *("data.train_transform.short_edges=[64]", "data.eval_transform.short_edge=64", "data.source.empty_images=true"),
     *("head.pyramid.channels=16", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu"),
 ]
+FILES = ("result", "classes", "detections")
 RCNN = ["head.regions.width=16", "head.regions.mask_channels=16", "head.regions.sampled=8"]
 RCNN += ["head.proposals.after_nms=[20,10]", "head.proposals.anchor_scale=4"]
 
@@ -91,6 +95,23 @@ def test_evaluate_writes_the_submission_and_the_classes(trained, tmp_path, monke
     assert [c["id"] for c in classes] == [1, 2, 3, 5, 8, 13, 21, 34, 55, 90]
     for line in json.loads((folder / "detections.json").read_text()):
         assert {"image_id", "category_id", "bbox", "score", "segmentation"} == line.keys()
+
+
+@pytest.mark.heavy
+def test_evaluation_on_one_two_and_three_processes_says_the_same(trained, tmp_path):
+    said = []
+    for count in (1, 2, 3):
+        words = [f"ckpt={trained}/checkpoints/last.ckpt", "allow=[toy_package]", f"hydra.run.dir={tmp_path}/{count}"]
+        words += ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={count}"]
+        home = trained.parents[3]  # where the toy's package lies
+        alike = os.environ | {"OMP_NUM_THREADS": "1"}  # another number of threads rounds otherwise
+        subprocess.run([sys.executable, "-m", "visionattn", "evaluate", *words], cwd=home, env=alike, check=True)
+        folder = tmp_path / str(count)
+        result, classes, found = (json.loads((folder / f"{name}.json").read_text()) for name in FILES)
+        assert result["num_samples"] == 5
+        said.append((result["metrics"], classes, found))
+    assert said[0] == said[1] == said[2]
+    assert any("box_ap" in row for row in said[0][1])
 
 
 def test_predict_draws_every_picture_and_names_the_broken_one(trained, shapes, tmp_path, capsys):
