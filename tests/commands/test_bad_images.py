@@ -57,3 +57,13 @@ def bomb() -> bytes:
     buffer = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def test_a_batch_of_nothing_readable_names_its_files(folder, capsys):
+    files = sorted((folder / "train").rglob("*.JPEG"))
+    for path in files:
+        path.write_bytes(b"no image")
+    assert train(folder, 1.0) == 1
+    error = capsys.readouterr().err
+    assert "none of the images of a training batch can be read" in error
+    assert any(path.name in error for path in files)

@@ -140,6 +140,8 @@ class VisionTask(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._batch = batch
+        if not batch["id"]:
+            raise UnreadableImagesError(_nothing_read(batch["unreadable"]))
         if self.guard.policy == "skip" and self.guard.at_start:
             self._kept.keep()
         with memory.explained(self._try_batch, len(batch["id"])):
@@ -276,6 +278,11 @@ class VisionTask(LightningModule):
             budget.add(records)
         if budget.exceeded:
             raise UnreadableImagesError(budget.summary())
+
+
+def _nothing_read(records: Records) -> str:
+    shown = "\n".join(f"  {name}: {reason}" for name, reason in records[:3])
+    return f"none of the images of a training batch can be read, nor any that was tried instead; among them\n{shown}"
 
 
 def global_batch(trainer: Any, data: Any) -> int:
