@@ -22,15 +22,17 @@ IMAGES = {"train": "train2017", "val": "val2017"}
 ANNOTATIONS = {"train": "annotations/instances_train2017.json", "val": "annotations/instances_val2017.json"}
 
 
-class CocoRecords:
-    """One split of pictures with objects; see :class:`Coco`. The objects lie in `annotations`."""
+class SizedPictures:
+    """Pictures by index, whose annotations know names and sizes.
 
-    def __init__(self, folder: Path, file: Path, masks: bool, empty_images: bool) -> None:
-        self.folder, self.file, self.masks = folder, file, masks
-        self.annotations: Annotations = read_annotations(file, masks, empty_images)
-        self.ids, self.class_names = self.annotations.names, self.annotations.class_names
-        self.category_ids = self.annotations.category_ids
-        self.labels = self.annotations.labels
+    Attributes:
+        annotations: with `names`, `sizes` and `image_ids` at least.
+    """
+
+    annotations: Any
+
+    def __init__(self, folder: Path, annotations: Any) -> None:
+        self.folder, self.annotations, self.ids = folder, annotations, annotations.names
 
     def path(self, index: int) -> Path:
         """The picture's file."""
@@ -61,6 +63,18 @@ class CocoRecords:
             )
         return picture
 
+
+class CocoRecords(SizedPictures):
+    """One split of pictures with objects; see :class:`Coco`. The objects lie in `annotations`."""
+
+    annotations: Annotations
+
+    def __init__(self, folder: Path, file: Path, masks: bool, empty_images: bool) -> None:
+        super().__init__(folder, read_annotations(file, masks, empty_images))
+        self.file, self.masks = file, masks
+        self.class_names, self.category_ids = self.annotations.class_names, self.annotations.category_ids
+        self.labels = self.annotations.labels
+
     def objects(self, index: int) -> dict[str, Any]:
         """boxes (tv_tensor, x1 y1 x2 y2), labels int64 (N,), and with masks `masks` (tv_tensor, uint8 (N, H, W)).
 
@@ -87,19 +101,7 @@ class CocoRecords:
         only what would keep the evaluation from working is left out (values that are not finite, masks that cannot be
         drawn).
         """
-        content, wanted = read_json(self.file), set(image_ids)
-        images = [image for image in content["images"] if image["id"] in wanted]
-        sizes = {image["id"]: (image["height"], image["width"]) for image in images}
-        known = set(self.category_ids)
-        kept = []
-        for annotation in content["annotations"]:
-            size = sizes.get(annotation.get("image_id"))
-            if size is None or annotation.get("category_id") not in known or not _finite(annotation.get("bbox")):
-                continue
-            if masks and complaint(annotation.get("segmentation"), *size):
-                continue
-            kept.append(annotation)
-        return {"info": {}, "images": images, "annotations": kept, "categories": content["categories"]}
+        return evaluation_truth(self.file, self.category_ids, image_ids, masks)
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes, boxes and labels."""
@@ -157,3 +159,20 @@ def _finite(box: Any) -> bool:
         and len(box) == 4
         and all(isinstance(value, (int, float)) and value - value == 0 for value in box)
     )
+
+
+def evaluation_truth(file: Path, category_ids: Sequence[int], image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
+    """See :meth:`CocoRecords.ground_truth`; of some categories."""
+    content, wanted = read_json(file), set(image_ids)
+    images = [image for image in content["images"] if image["id"] in wanted]
+    sizes = {image["id"]: (image["height"], image["width"]) for image in images}
+    known = set(category_ids)
+    kept = []
+    for annotation in content["annotations"]:
+        size = sizes.get(annotation.get("image_id"))
+        if size is None or annotation.get("category_id") not in known or not _finite(annotation.get("bbox")):
+            continue
+        if masks and complaint(annotation.get("segmentation"), *size):
+            continue
+        kept.append(annotation)
+    return {"info": {}, "images": images, "annotations": kept, "categories": content["categories"]}

@@ -97,9 +97,12 @@ class DetectionData(ClassificationData):
         if records.annotations.dropped.counts and self._rank == 0:
             Console(stderr=True).print(f"{split}: left out {records.annotations.dropped}", highlight=False)
 
+    def _dataset(self, records: Any, transform: Any, training: bool) -> SceneDataset:
+        return SceneDataset(records, transform, self.seed, training, self.copy_paste)
+
     def _loader(self, split: str, batch_size: int, transform: Any) -> DataLoader:
         records, training = self.scenes(split), split == "train"
-        dataset = SceneDataset(records, transform, self.seed, training, self.copy_paste)
+        dataset = self._dataset(records, transform, training)
         shuffle = training and not self._overfitting
         options: dict[str, Any] = {
             "rank": self._rank,

@@ -1,7 +1,8 @@
 """Writers: the drawn pictures as files in the layouts of ImageNet, COCO and ADE20K."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,6 @@ COCO_IDS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 90)
 ADE20K_CLASSES = SHAPE_NAMES + TEXTURE_NAMES
 """Class k of this tuple is written as k + 1; 0 is "other": there are crowds of shapes too small to tell apart."""
 
-Writer = Callable[[Path, str, int, int, int], dict[str, int]]
-
 
 def write_imagenet(root: Path, split: str, count: int, edge: int, seed: int) -> dict[str, int]:
     """train|val/<class>/<class>_000001.JPEG; the classes take turns."""
@@ -32,36 +31,64 @@ def write_imagenet(root: Path, split: str, count: int, edge: int, seed: int) -> 
     return {"images": count, "objects": count}
 
 
+@dataclass
+class Drawn:
+    """A picture that is written, with its entry in COCO's list of images."""
+
+    scene: Scene
+    image: dict[str, Any]
+
+
 def write_coco(root: Path, split: str, count: int, edge: int, seed: int) -> dict[str, int]:
     """train2017|val2017/*.jpg and annotations/instances_*.json."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    instances = Instances()
+    for drawn in draw_coco(root, split, count, edge, seed):
+        instances.add(drawn)
+    return instances.write(root, split)
+
+
+def draw_coco(root: Path, split: str, count: int, edge: int, seed: int, layout: str = "coco") -> Iterator[Drawn]:
+    """Draws and writes the pictures of a split, one after the other."""
     for index in range(count):
-        random = picture_random(seed, "coco", split, index)
+        random = picture_random(seed, layout, split, index)
         scene = compose_objects(edge, random, crowds=True, empty_share=0.04)
         image_id = 1_000_000 * (split == "val") + 7 * index + int(random.randint(7)) + 1
         file_name = f"{image_id:012d}.jpg"
         _save(scene, root / f"{split}2017" / file_name)
         height, width = scene.size
-        images.append({"license": 1, "file_name": file_name, "height": height, "width": width, "id": image_id})
-        for instance in scene.instances:
-            annotations.append(_coco_annotation(instance, image_id, len(annotations) + 1))
-    content = {
-        "info": {"description": "visionattn shapes", "version": "1", "year": 2026},
-        "licenses": [{"id": 1, "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}],
-        "images": images,
-        "annotations": annotations,
-        "categories": [
-            {"supercategory": "shape", "id": category, "name": name}
-            for category, name in zip(COCO_IDS, SHAPE_NAMES, strict=True)
-        ],
-    }
-    path = root / "annotations" / f"instances_{split}2017.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
-    crowds = sum(annotation["iscrowd"] for annotation in annotations)
-    empty = count - len({annotation["image_id"] for annotation in annotations})
-    return {"images": count, "objects": len(annotations), "crowds": crowds, "empty_images": empty}
+        yield Drawn(scene, {"license": 1, "file_name": file_name, "height": height, "width": width, "id": image_id})
+
+
+class Instances:
+    """Gathers the shapes of pictures for annotations/instances_*.json."""
+
+    def __init__(self) -> None:
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+
+    def add(self, drawn: Drawn) -> None:
+        self.images.append(drawn.image)
+        for instance in drawn.scene.instances:
+            self.annotations.append(_coco_annotation(instance, drawn.image["id"], len(self.annotations) + 1))
+
+    def write(self, root: Path, split: str) -> dict[str, int]:
+        """Writes the file; how many pictures, objects and crowds there are."""
+        content = {
+            "info": {"description": "visionattn shapes", "version": "1", "year": 2026},
+            "licenses": [{"id": 1, "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}],
+            "images": self.images,
+            "annotations": self.annotations,
+            "categories": [
+                {"supercategory": "shape", "id": category, "name": name}
+                for category, name in zip(COCO_IDS, SHAPE_NAMES, strict=True)
+            ],
+        }
+        path = root / "annotations" / f"instances_{split}2017.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+        crowds = sum(annotation["iscrowd"] for annotation in self.annotations)
+        empty = len(self.images) - len({annotation["image_id"] for annotation in self.annotations})
+        return {"images": len(self.images), "objects": len(self.annotations), "crowds": crowds, "empty_images": empty}
 
 
 def _coco_annotation(instance: Instance, image_id: int, number: int) -> dict[str, Any]:
@@ -127,6 +154,3 @@ def _write_ade20k_lists(base: Path, split: str, lines: list[str], pixels: np.nda
 def _save(scene: Scene, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scene.picture().save(path, "JPEG", quality=JPEG_QUALITY)
-
-
-WRITERS: dict[str, Writer] = {"imagenet": write_imagenet, "coco": write_coco, "ade20k": write_ade20k}

@@ -1,13 +1,21 @@
 """`make_shapes`: draws the set and writes it, and refuses folders that are not its own."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from visionattn.data.shapes.layouts import WRITERS
+from visionattn.data.shapes.layouts import write_ade20k, write_coco, write_imagenet
 from visionattn.data.shapes.outlines import SHAPE_NAMES
+from visionattn.data.shapes.panoptic import write_coco_panoptic
 from visionattn.errors import ConfigError, DataError
 
+WRITERS: dict[str, Callable[[Path, str, int, int, int], dict[str, int]]] = {
+    "imagenet": write_imagenet,
+    "coco": write_coco,
+    "ade20k": write_ade20k,
+    "coco_panoptic": write_coco_panoptic,
+}
 MARKER = "shapes.json"
 _VERSION = 1
 
@@ -23,7 +31,8 @@ def make_shapes(
     """Draws `num_train` + `num_val` pictures and writes them as real files in a real layout.
 
     layout: "imagenet" (train|val/<class>/*.JPEG, one dominant shape each), "coco" (train2017, val2017, annotations/
-    instances_*.json with sparse category ids, crowds and pictures without objects) or "ade20k" (images and
+    instances_*.json with sparse category ids, crowds and pictures without objects), "coco_panoptic" (that, with
+    panoptic_*2017/*.png and annotations/panoptic_*.json: shapes are things, textures stuff) or "ade20k" (images and
     annotations, 0 = other). image_size: the longer side in pixels. The same arguments give the same bytes (of one
     version of Pillow and its JPEG library).
     Returns a summary: the settings, the number of pictures and objects per split, the class names.
