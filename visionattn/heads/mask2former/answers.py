@@ -1,0 +1,132 @@
+"""From what the queries say to panoptic maps and instances at the size of the original picture.
+
+Shapes: Q queries, K classes, h w the network's masks, H W original picture, n segments, N instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import masks_to_boxes
+
+from visionattn.heads.segmentation.layers import resize
+
+Size = tuple[int, int]
+_CHUNK = 16
+
+
+@dataclass
+class Frame:
+    """Where a picture lies in what the network saw. padded: the network's input. seen: the picture in its upper left
+    corner. original: the picture's own size.
+    """
+
+    padded: Size
+    seen: Size
+    original: Size
+
+    def __call__(self, masks: Tensor) -> Tensor:
+        """Logits ``(n, h, w)`` to ``(n, H, W)``, by way of the network's input size, as published."""
+        large = resize(masks[None].float(), self.padded)[..., : self.seen[0], : self.seen[1]]
+        return resize(large, self.original)[0]
+
+
+@dataclass
+class Segments:
+    """A panoptic map.
+
+    Attributes:
+        ids: int32 (H, W), 1 for the first segment and so on, 0 for none.
+        labels: int64 (n,).
+        scores: float (n,), how sure the class is; of stuff in several pieces, of the first.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    scores: Tensor
+
+
+def panoptic_map(
+    classes: Tensor, masks: Tensor, frame: Frame, things: Sequence[bool], score: float = 0.8, overlap: float = 0.8
+) -> Segments:
+    """Which segment every pixel belongs to (Cheng et al. 2021, arXiv 2107.06278, section 3.4, with Mask2Former's
+    thresholds): of the queries that are sure of their class, each pixel takes the one with the largest product of class
+    and mask probability, if its mask is there; masks that lose too much to others are left out; stuff of a class is one
+    segment.
+
+    Only the masks that can win are enlarged; the published code enlarges all and chooses then, with the same result.
+
+    Args:
+        classes: logits ``(Q, K + 1)``.
+        masks: logits ``(Q, h, w)``.
+        frame: where the picture lies.
+        things: of every class, whether it is a thing.
+        score: least probability of the class.
+        overlap: least share of its mask that a query must keep.
+    """
+    chances, labels = classes.float().softmax(-1).max(-1)
+    kept = torch.nonzero((labels < len(things)) & (chances > score))[:, 0]
+    ids = torch.zeros(frame.original, dtype=torch.int32, device=masks.device)
+    found_labels, found_scores, stuff = list[int](), list[float](), dict[int, int]()
+    if len(kept):
+        sure = frame(masks[kept]).sigmoid_()
+        inside = sure >= 0.5
+        winner = (sure * chances[kept, None, None]).argmax(0)
+        won = torch.bincount(winner.reshape(-1), minlength=len(kept)).tolist()
+        whole = inside.flatten(1).sum(1).tolist()
+        for place, (query, label) in enumerate(zip(kept.tolist(), labels[kept].tolist(), strict=True)):
+            if not won[place] or not whole[place] or won[place] / whole[place] < overlap:
+                continue
+            mask = (winner == place) & inside[place]
+            if not mask.any():
+                continue
+            if things[label] or label not in stuff:
+                found_labels.append(label)
+                found_scores.append(float(chances[query]))
+                stuff.setdefault(label, len(found_labels))
+            ids[mask] = len(found_labels) if things[label] else stuff[label]
+    return Segments(ids, torch.tensor(found_labels, dtype=torch.int64), torch.tensor(found_scores))
+
+
+@dataclass
+class Instances:
+    """Objects, the surest first. boxes: float (N, 4) as x1 y1 x2 y2, around the masks. masks: bool (N, H, W)."""
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    masks: Tensor
+
+
+def instances(classes: Tensor, masks: Tensor, frame: Frame, things: Sequence[bool], most: int = 100) -> Instances:
+    """The likeliest pairs of query and class, things only; the score is the class's probability times the mean
+    probability inside the mask. Masks without a pixel are left out (the published code gives them the score 0).
+
+    Args:
+        most: how many pairs are looked at, stuff included, as published.
+    """
+    chances = classes.float().softmax(-1)[:, : len(things)]
+    best = chances.reshape(-1).topk(min(most, chances.numel()))
+    queries, labels = best.indices // len(things), best.indices % len(things)
+    wanted = torch.tensor(list(things), device=masks.device)[labels]
+    queries, labels, scores = queries[wanted], labels[wanted], best.values[wanted]
+    used, which = torch.unique(queries, return_inverse=True)
+    shapes, means = list[Tensor](), list[Tensor]()
+    for first in range(0, len(used), _CHUNK):
+        logits = frame(masks[used[first : first + _CHUNK]])
+        inside = logits > 0
+        shapes.append(inside)
+        means.append((logits.sigmoid() * inside).flatten(1).sum(1) / inside.flatten(1).sum(1).clamp(min=1))
+    if not shapes:
+        nothing = torch.zeros(0, *frame.original, dtype=torch.bool)
+        return Instances(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0), nothing)
+    scores = scores * torch.cat(means)[which]
+    full = torch.cat(shapes)[which]
+    there = full.flatten(1).any(1)
+    order = torch.argsort(scores[there], descending=True, stable=True)
+    full, labels, scores = full[there][order], labels[there][order], scores[there][order]
+    boxes = masks_to_boxes(full) if len(full) else torch.zeros(0, 4)
+    return Instances(boxes + boxes.new_tensor([0.0, 0.0, 1.0, 1.0]), labels, scores, full)
