@@ -60,3 +60,32 @@ def test_the_scale_reaches_the_optimizer_through_the_schedule(parts):
     schedule.step_update(50)
     for group in optimizer.param_groups:
         assert group["lr"] == pytest.approx(0.5 * group["lr_scale"], rel=1e-6)
+
+
+def test_the_whole_backbone_may_learn_more_slowly(parts):
+    backbone, head = parts
+    for layer_decay in (None, 0.5):
+        scales = {}
+        for group in parameter_groups(backbone, head, weight_decay=0.0, layer_decay=layer_decay, backbone_scale=0.1):
+            scales |= {id(param): group["lr_scale"] for param in group["params"]}
+        for name, param in backbone.named_parameters():
+            below = backbone.num_layers - 1 - backbone.layer_of(name)
+            assert scales[id(param)] == pytest.approx(0.1 * (layer_decay or 1.0) ** below)
+        assert {scales[id(param)] for param in head.parameters()} == {1.0}
+
+
+def test_a_head_may_name_what_does_not_decay(parts):
+    class Head(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.queries, self.out = torch.nn.Embedding(3, 4), torch.nn.Linear(4, 4)
+
+        def no_weight_decay(self):
+            return {"queries.weight"}
+
+    head = Head()
+    decayed = {
+        id(p) for g in parameter_groups(parts[0], head, weight_decay=0.05) if g["weight_decay"] for p in g["params"]
+    }
+    assert id(head.queries.weight) not in decayed
+    assert id(head.out.weight) in decayed

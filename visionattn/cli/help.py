@@ -58,7 +58,8 @@ COMMANDS = {
         "visionattn benchmark kernels cases=swin_tiny.* repeats=5",
     ),
     "data": (
-        "visionattn data make=shapes layout=imagenet|coco|coco_panoptic|ade20k dir=DIR\n\nWrites a small data set in a real layout.\n"
+        "visionattn data make=shapes layout=imagenet|coco|coco_panoptic|ade20k dir=DIR\n\n"
+        "Writes a small data set in a real layout.\n"
         "\nvisionattn data doctor data=NAME data.root=DIR\n\nLooks for what is wrong with a data set.",
         "visionattn data make=shapes layout=coco dir=data/shapes\n"
         "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016",

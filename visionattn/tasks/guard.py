@@ -54,6 +54,15 @@ def any_process(flag: bool) -> bool:
     return bool(flags.item())
 
 
+def mean_of_processes(value: float) -> Tensor:
+    """A number, averaged over all processes. Call it on all of them."""
+    if not several_processes():
+        return torch.tensor(float(value))
+    total = torch.tensor(float(value), device=collective_device())
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
 @dataclass
 class Verdict:
     """What all processes decided, the same on each.

@@ -10,27 +10,31 @@ ParameterGroup = dict[str, Any]
 
 
 def parameter_groups(
-    backbone: Any, head: nn.Module, *, weight_decay: float, layer_decay: float | None = None
+    backbone: Any, head: Any, *, weight_decay: float, layer_decay: float | None = None, backbone_scale: float = 1.0
 ) -> list[ParameterGroup]:
     """Groups for an optimizer; every trainable parameter is in exactly one.
 
-    Norms, biases (all one-dimensional parameters) and what the backbone names in ``no_weight_decay()``, such as
-    position tables, are not decayed. With ``layer_decay`` the rate of a backbone parameter is multiplied by
-    ``layer_decay ** (num_layers - 1 - layer_of(name))`` (Clark et al. 2020, ELECTRA, arXiv 2003.10555; Bao et al. 2021,
-    BEiT, arXiv 2106.08254), stored as timm's ``lr_scale``; the head learns at the full rate.
+    Norms, biases (all one-dimensional parameters) and what backbone and head name in ``no_weight_decay()``, such as
+    position tables, are not decayed. The backbone's rate is multiplied by ``backbone_scale``. With ``layer_decay`` the
+    rate of a backbone parameter is multiplied by ``layer_decay ** (num_layers - 1 - layer_of(name))`` as well (Clark et
+    al. 2020, ELECTRA, arXiv 2003.10555; Bao et al. 2021, BEiT, arXiv 2106.08254). Both are stored as timm's
+    ``lr_scale``; the head learns at the full rate.
 
     Raises:
         ValueError: ``layer_decay`` is outside (0, 1].
     """
     if layer_decay is not None and not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay must be in (0, 1], got {layer_decay}")
-    keep = backbone.no_weight_decay() if hasattr(backbone, "no_weight_decay") else set()
+    keep, kept_of_head = (
+        part.no_weight_decay() if hasattr(part, "no_weight_decay") else set() for part in (backbone, head)
+    )
     groups: dict[tuple[float, float], ParameterGroup] = {}
     for name, param in backbone.named_parameters():
-        scale = 1.0 if layer_decay is None else layer_decay ** (backbone.num_layers - 1 - backbone.layer_of(name))
+        depth = 0 if layer_decay is None else backbone.num_layers - 1 - backbone.layer_of(name)
+        scale = backbone_scale * (layer_decay or 1.0) ** depth
         _add(groups, param, 0.0 if param.ndim <= 1 or name in keep else weight_decay, scale)
-    for param in head.parameters():
-        _add(groups, param, 0.0 if param.ndim <= 1 else weight_decay, 1.0)
+    for name, param in head.named_parameters():
+        _add(groups, param, 0.0 if param.ndim <= 1 or name in kept_of_head else weight_decay, 1.0)
     return list(groups.values())
 
 

@@ -59,6 +59,7 @@ class VisionTask(LightningModule):
         monitor: the logged value that decides what is best.
         monitor_mode: ``max`` or ``min``.
         layer_decay: factor on the learning rate per layer downwards; None: the same rate for all.
+        backbone_lr_scale: factor on the learning rate of the whole backbone.
         lr_base_size: images per optimizer step that the optimizer's rate is meant for; the rate of the run follows its
             real batch. None: the rate as it is given.
         lr_base_scale: how it follows, ``linear`` or ``sqrt``; see :class:`LearningRateScaling`.
@@ -82,6 +83,7 @@ class VisionTask(LightningModule):
         monitor: str,
         monitor_mode: str = "max",
         layer_decay: float | None = None,
+        backbone_lr_scale: float = 1.0,
         lr_base_size: int | None = None,
         lr_base_scale: str = "linear",
         channels_last: bool = False,
@@ -98,6 +100,7 @@ class VisionTask(LightningModule):
         self.metrics, self.val_loss = metrics, MeanMetric()
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self._optimizer, self._schedule, self.layer_decay = optimizer, schedule, layer_decay
+        self.backbone_lr_scale = backbone_lr_scale
         self.lr_scaling = LearningRateScaling(lr_base_size, lr_base_scale)
         self.channels_last, self._compile = channels_last, compile
         self._features: Callable[..., Any] = backbone.forward_intermediates
@@ -224,7 +227,8 @@ class VisionTask(LightningModule):
         """
         given = self._optimizer.keywords
         decay = given.get("weight_decay", 0.0)
-        groups = parameter_groups(self.backbone, self.head, weight_decay=decay, layer_decay=self.layer_decay)
+        scales: dict[str, Any] = {"layer_decay": self.layer_decay, "backbone_scale": self.backbone_lr_scale}
+        groups = parameter_groups(self.backbone, self.head, weight_decay=decay, **scales)
         optimizer = self._optimizer(groups, **self._scaled_lr(batch))
         if self._schedule is None:
             return {"optimizer": optimizer}

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from visionattn.errors import ConfigError
@@ -138,7 +137,7 @@ class Mask2Former(nn.Module):
         masks = [target["masks"].float() for target in targets]
         self.criterion.num_masks = None if num_masks is None else num_masks.clamp(min=1)
         total: dict[str, Tensor] = {}
-        with torch.autocast(found.masks.device.type, enabled=False):
+        with _parts().in_32_bits(found.masks.device):
             for classes, logits in (*found.earlier, (found.classes, found.masks)):
                 for name, value in self.criterion(logits.float(), classes.float(), masks, labels).items():
                     part = _PARTS[name]

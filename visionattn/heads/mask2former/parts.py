@@ -7,6 +7,7 @@ Shapes: B batch, C channels, H W map, Q queries, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -19,7 +20,14 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
-__all__ = ["Loss", "Mask2FormerConfig", "Network"]
+__all__ = ["Loss", "Mask2FormerConfig", "Network", "in_32_bits"]
+
+
+def in_32_bits(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast switched off, where the device has one (torch's meta device has none)."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 class Network(Mask2FormerPreTrainedModel):
@@ -38,7 +46,7 @@ class Network(Mask2FormerPreTrainedModel):
         self.post_init()
 
     def forward(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        with torch.autocast(features[0].device.type, enabled=False):  # as published: deformable attention in 32 bits
+        with in_32_bits(features[0].device):  # as published: deformable attention does not stand half precision
             pixels = self.pixel_decoder([x.float() for x in features])
         decoded = self.transformer_module(pixels.multi_scale_features, pixels.mask_features)
         layers = zip(decoded.intermediate_hidden_states, decoded.masks_queries_logits, strict=True)
