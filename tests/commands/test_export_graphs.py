@@ -31,8 +31,8 @@ DENSE = {
     ),
     "semantic_fpn": ("task=segmentation", "data=image_mask", "head=semantic_fpn"),
     "segformer": ("task=segmentation", "data=image_mask", "head=segformer"),
-    "retinanet": ("task=detection", "data=coco", "head=retinanet", "head.pyramid.channels=32"),
-    "fcos": ("task=detection", "data=coco", "head=fcos", "head.pyramid.channels=32"),
+    "retinanet": ("task=detection", "data=coco", "head=retinanet", "head.pyramid.channels=64"),
+    "fcos": ("task=detection", "data=coco", "head=fcos", "head.pyramid.channels=64"),
     "mask_rcnn": ("task=detection", "data=coco", "head=mask_rcnn", "head.pyramid.channels=32"),
 }
 

@@ -49,7 +49,8 @@ class GridAttention(QKVAttention):
         self.bias_table = position_table(num_heads, self.grid_size)
 
     def attend(self, qkv: Tensor) -> Tensor:
-        dilation = (-(-qkv.shape[1] // self.grid_size[0]), -(-qkv.shape[2] // self.grid_size[1]))
+        (height, width), (rows, columns) = qkv.shape[1:3], self.grid_size
+        dilation = ((height + rows - 1) // rows, (width + columns - 1) // columns)
         return window_attention.packed(
             qkv, window=self.grid_size, dilation=dilation, bias=self.bias_table, backend=self.backend
         )

@@ -36,7 +36,7 @@ class SameConv(nn.Conv2d):
         super().__init__(dim_in, dim, 3, stride=stride, padding=int(stride == 1), groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self._padded(x))
+        return self._convolved(x, self.weight, self.bias)
 
     def normed_gelu(self, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         """The convolution, a batch norm as it is outside of training, and a GELU (tanh), in one pass if possible."""
@@ -45,15 +45,19 @@ class SameConv(nn.Conv2d):
         bias = shift if self.bias is None else self.bias * scale + shift
         parts = one_pass(x, weight, bias)
         if parts is None:
-            y = F.conv2d(self._padded(x), weight, bias, self.stride, self.padding, groups=self.groups)
-            return F.gelu(y, approximate="tanh")
+            return F.gelu(self._convolved(x, weight, bias), approximate="tanh")
         x, kernel, summand = parts
         if self.stride[0] == 2:  # a row and a column of zeros in the kernel cost less than around the map
             kernel = F.pad(kernel, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
         return convolution_gelu(x, kernel, summand, self.stride, self.groups, "tanh")
 
-    def _padded(self, x: Tensor) -> Tensor:
-        return x if self.stride[0] == 1 else F.pad(x, (x.shape[3] % 2, 1, x.shape[2] % 2, 1))
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.stride[0] == 1:
+            return F.conv2d(x, weight, bias, padding=1, groups=self.groups)
+        padded = F.pad(x, (x.shape[3] % 2, 1, x.shape[2] % 2, 1))
+        rows, columns = ((size - 1) // 2 + 1 for size in x.shape[2:])
+        y = F.conv2d(padded, weight, bias, stride=2, groups=self.groups)
+        return y.narrow(2, 0, rows).narrow(3, 0, columns)  # all of it; a graph's symbols stay as short as a pooling's
 
 
 class MBConv(nn.Module):

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._sympy.value_ranges import ValueRanges
 
 from visionattn.commands.exporting.subject import Subject, relative_error
 from visionattn.commands.exporting.whole import Graph, expected, graph_of
@@ -94,19 +95,7 @@ def _onnx(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> R
     import onnx
     import onnxruntime
 
-    program = _traced(
-        lambda: torch.onnx.export(
-            graph,
-            (example,),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=list(graph.outputs),
-            dynamic_shapes=(_axes(),),
-            external_data=False,
-            verbose=False,
-        )
-    )
-    program.save(str(path), external_data=False)
+    to_onnx(exported(graph, example), path, list(graph.outputs))
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {"visionattn": json.dumps(about)})
     onnx.checker.check_model(model)
@@ -116,17 +105,45 @@ def _onnx(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> R
 
 
 def _torch_export(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> Runner:
-    program = _traced(lambda: torch.export.export(graph, (example,), dynamic_shapes=(_axes(),)))
-    torch.export.save(program, path)
+    torch.export.save(exported(graph, example), path)
     loaded = torch.export.load(path).module()
     return lambda images: _listed(loaded(images))
 
 
 def _aot_inductor(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> Runner:
-    program = _traced(lambda: torch.export.export(graph, (example,), dynamic_shapes=(_axes(),)))
-    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    torch._inductor.aoti_compile_and_package(exported(graph, example), package_path=str(path))
     loaded = torch._inductor.aoti_load_package(str(path))
     return lambda images: _listed(loaded(images))
+
+
+def exported(graph: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """``torch.export``'s program with symbols for batch, height and width; taken for any that are not 0.
+
+    While it traces, torch asks how tensors lie in memory, takes sizes for larger than 1 there, and would have the
+    program refuse all others: one picture, or a map of one window. No operator depends on the answers (tests), so
+    these conditions are taken out.
+    """
+    axes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    program = _traced(lambda: torch.export.export(graph, (example,), dynamic_shapes=(axes,)))
+    program._guards_code.clear()
+    for symbol, values in program.range_constraints.items():
+        program.range_constraints[symbol] = ValueRanges(1, values.upper)
+    return program
+
+
+def to_onnx(program: torch.export.ExportedProgram, path: Path, outputs: list[str]) -> None:
+    """Writes one file with the weights in it."""
+    converted = _traced(
+        lambda: torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=outputs,
+            external_data=False,
+            verbose=False,
+        )
+    )
+    converted.save(str(path), external_data=False)
 
 
 def _traced(trace: Callable[[], Any]) -> Any:
@@ -151,10 +168,6 @@ def _traced(trace: Callable[[], Any]) -> Any:
         raise ConfigError(
             f"the model cannot become a graph: {type(error).__name__}: {lines[0] if lines else ''}"
         ) from error
-
-
-def _axes() -> dict[int, Any]:
-    return dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
 
 
 def _listed(outputs: Any) -> list[Tensor]:
