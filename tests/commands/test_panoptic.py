@@ -1,0 +1,132 @@
+"""Panoptic segmentation from the command line: train, evaluate on one and two processes, predict, doctor."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from visionattn.cli import main
+from visionattn.data.panoptic.maps import decode_map
+
+from .conftest import newest
+
+pytest.importorskip("transformers")
+pytestmark = pytest.mark.filterwarnings("default")
+SMALL = ["data.image_size=32", "data.batch_size=4", "head.channels=32", "head.num_queries=6", "head.decoder_layers=1"]
+SMALL += ["head.num_points=64", "data.train_transform.short_edges=[32]", "data.eval_transform.short_edge=32"]
+ROUNDS = ["trainer.max_epochs=-1", "trainer.max_steps=3", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+ROUNDS += [
+    "trainer.devices=1",
+    "trainer.strategy=auto",
+    "+trainer.val_check_interval=3",
+    "trainer.check_val_every_n_epoch=null",
+]
+ROUNDS += ["task.score=0.02", "task.overlap=0.2", "task.instance=true", "optim.lr=3e-3"]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    arguments = ["layout=coco_panoptic", f"dir={folder}", "num_train=12", "num_val=5", "image_size=48"]
+    assert main(["data", "make=shapes", *arguments]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(shapes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["train", "experiment=shapes/mask2former", f"data.root={shapes}", *SMALL, *ROUNDS]) == 0
+    return newest(newest(folder / "outputs" / "panoptic"))
+
+
+def result(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_training_leaves_figures_and_pictures(run):
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows if row.get("val/PQ")] == [2]
+    assert any(row.get("val/mask_ap") for row in rows)
+    for name in ("predictions", "classes", "curves"):
+        with Image.open(run / "plots" / f"{name}.png") as image:
+            assert min(image.size) > 200
+    contents = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert contents["class_facts"]["things"] == [True] * 10 + [False] * 5
+
+
+def test_evaluation_is_the_same_on_one_and_two_processes(run, shapes, tmp_path):
+    found = []
+    for count in (1, 2):
+        command = [sys.executable, "-m", "visionattn", "evaluate", f"ckpt={run}/checkpoints/last.ckpt"]
+        where = [
+            f"hydra.run.dir={tmp_path}/{count}",
+            "trainer=ddp",
+            f"trainer.devices={count}",
+            "trainer.accelerator=cpu",
+        ]
+        done = subprocess.run([*command, *where], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        found.append(result(tmp_path / str(count)))
+    assert [one["processes"] for one in found] == [1, 2]
+    assert found[0]["metrics"] == found[1]["metrics"]
+    assert found[0]["ids_sha256"] == found[1]["ids_sha256"]
+    assert found[0]["num_samples"] == 5
+    assert found[0]["protocol"]["overlap"] == 0.2
+    assert {"PQ", "SQ_th", "RQ_st", "mask_ap", "box_ap50"} <= set(found[0]["metrics"])
+    for name in ("panoptic.json", "classes.csv", "detections.json"):
+        assert (tmp_path / "1" / name).read_text() == (tmp_path / "2" / name).read_text()
+    written = json.loads((tmp_path / "1" / "panoptic.json").read_text())
+    truth = json.loads((shapes / "annotations" / "panoptic_val2017.json").read_text())
+    assert {note["image_id"] for note in written["annotations"]} == {image["id"] for image in truth["images"]}
+    assert sum(len(note["segments_info"]) for note in written["annotations"]) > 0
+    for note in written["annotations"]:
+        numbers = decode_map((tmp_path / "2" / "panoptic" / note["file_name"]).read_bytes())
+        assert set(np.unique(numbers).tolist()) - {0} == {segment["id"] for segment in note["segments_info"]}
+        assert numbers.shape == decode_map((shapes / "panoptic_val2017" / note["file_name"]).read_bytes()).shape
+    assert len((tmp_path / "1" / "classes.csv").read_text().splitlines()) == 16
+
+
+def test_predict_draws_segments(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for name, size in (("a.png", (60, 35)), ("b.jpg", (33, 70))):
+        pixels = np.random.RandomState(0).randint(0, 255, (*size[::-1], 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "mine" / name)
+    assert main(["predict", f"ckpt={run}/checkpoints/last.ckpt", f"source={tmp_path}/mine", f"dir={tmp_path}/out"]) == 0
+    answers = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert [answer["size"] for answer in answers] == [[60, 35], [33, 70]]
+    for answer in answers:
+        numbers = decode_map((tmp_path / "out" / answer["files"]["panoptic"]).read_bytes())
+        assert numbers.shape == tuple(answer["size"][::-1])
+        assert {segment["id"]: segment["area"] for segment in answer["segments"]} == {
+            int(number): int((numbers == number).sum()) for number in np.unique(numbers[numbers > 0])
+        }
+
+
+def test_instances_alone_train_on_the_layout_of_detection(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    common = ["train", "experiment=shapes/mask2former", "data=coco", f"data.root={shapes}", "data.num_classes=10"]
+    common += ["data.num_workers=0", *SMALL, *ROUNDS, "trainer.max_steps=1", "trainer.limit_val_batches=1"]
+    assert main([*common, "task.instance=false"]) == 2
+    assert "no panoptic truth: take data=coco_panoptic" in capsys.readouterr().err
+    assert main([*common, "task.panoptic=false", "task.monitor=val/mask_ap"]) == 0
+    assert (newest(newest(tmp_path / "outputs" / "panoptic")) / "plots" / "predictions.png").stat().st_size > 0
+
+
+def test_the_doctor_passes_the_drawn_set(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["data", "doctor", "data=coco_panoptic", f"data.root={shapes}", f"hydra.run.dir={tmp_path}/doctor"]
+    assert main([*words, "data.num_classes=15"]) == 0
+    shown = capsys.readouterr().out
+    assert "classes that never occur" in shown  # of so few pictures
+    assert "error" not in shown
+    assert main(words) == 1
+    assert "another number of classes" in capsys.readouterr().out
