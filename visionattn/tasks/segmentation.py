@@ -20,7 +20,7 @@ from visionattn.data.segmentation.classes import default_palette
 from visionattn.data.segmentation.labels import IGNORE
 from visionattn.errors import ConfigError
 from visionattn.heads.segmentation.inference import Inference, class_map
-from visionattn.heads.segmentation.layers import resize
+from visionattn.heads.segmentation.pixel_loss import resized_cross_entropy
 from visionattn.tasks.guard import raise_faults
 from visionattn.tasks.predicting import Predicted
 from visionattn.tasks.segmentation_metrics import BoundaryIoU, DatasetIoU
@@ -48,9 +48,7 @@ class PixelLoss(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        logits = resize(logits.float(), target.shape[-2:])
-        total = F.cross_entropy(logits, target, self.weight, ignore_index=IGNORE, reduction="sum")
-        return total / max(target.numel(), 1)
+        return resized_cross_entropy(logits, target, self.weight, ignore=IGNORE) / max(target.numel(), 1)
 
 
 class SegmentationTask(VisionTask):

@@ -1,0 +1,99 @@
+"""Cross entropy of logits that are coarser than the labels, without ever holding them at the labels' size.
+
+Shapes: B batch, K classes, H W labels, h w logits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_CHUNK = {"cpu": 2**18}  # numbers at a time: what a processor's cache holds
+_LARGE_CHUNK = 2**26
+
+
+def resized_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore: int) -> Tensor:
+    """The sum over all pixels of the cross entropy of bilinearly resized logits (pixel centres aligned).
+
+    It is what ``F.cross_entropy(F.interpolate(logits, target's size, mode="bilinear"), target, weight,
+    ignore_index=ignore, reduction="sum")`` gives, in float32 at least. The labels' size is worked through in pieces: each
+    is resized by two small matrices, compared and brought back as a gradient while it lies in the cache. What is kept
+    for the backward pass has the size of the logits; on a GPU the gradient is deterministic, that of torch's own
+    resizing is not. There is no second derivative.
+
+    Args:
+        logits: of any floating type.
+        target: int64 classes, or ``ignore``.
+        weight: factor on the pixels of each class, (K,); None: 1.
+    Raises:
+        ValueError: the batches differ.
+    Shape:
+        logits ``(B, K, h, w)``, target ``(B, H, W)`` -> scalar
+    """
+    if len(logits) != len(target):
+        raise ValueError(f"logits of {len(logits)} pictures do not go with labels of {len(target)}")
+    return _ResizedCrossEntropy.apply(logits, target, weight, ignore)
+
+
+class _ResizedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, weight: Tensor | None, ignore: int) -> Tensor:
+        kind = torch.promote_types(logits.dtype, torch.float32)
+        with torch.autocast(logits.device.type, enabled=False):
+            total, gradient = _work(logits.to(kind), target, weight, ignore, ctx.needs_input_grad[0])
+        ctx.kind = logits.dtype
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (ctx.saved_tensors[0] * grad).to(ctx.kind), None, None, None
+
+
+def _work(
+    logits: Tensor, target: Tensor, weight: Tensor | None, ignore: int, needed: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The sum, and its gradient where it is needed."""
+    classes, (height, width) = logits.shape[1], target.shape[1:]
+    down, across = _matrix(logits.shape[2], height, logits), _matrix(logits.shape[3], width, logits)
+    limit = _CHUNK.get(logits.device.type, _LARGE_CHUNK)
+    pictures = max(1, limit // (classes * height * width))
+    rows = max(1, limit // (classes * width)) if pictures == 1 else height
+    total, gradient = logits.new_zeros(()), torch.zeros_like(logits) if needed else None
+    for first in range(0, len(logits), pictures):
+        some = slice(first, first + pictures)
+        wide = logits[some].contiguous() @ across.T
+        back = torch.zeros_like(wide)
+        for top in range(0, height, rows):
+            band = slice(top, top + rows)
+            total += _compare(
+                down[band] @ wide, target[some, band], weight, ignore, down[band].T if needed else None, back
+            )
+        if gradient is not None:
+            gradient[some] = back @ across
+    return total, gradient
+
+
+def _compare(
+    logits: Tensor, target: Tensor, weight: Tensor | None, ignore: int, up: Tensor | None, back: Tensor
+) -> Tensor:
+    """The sum over a band of rows; adds its gradient, brought to the logits' height by ``up``, to ``back``."""
+    counted = (target != ignore)[:, None]
+    classes = target[:, None].where(counted, 0)
+    factor = counted.to(logits.dtype) if weight is None else weight.to(logits.dtype)[classes] * counted
+    shares = logits.log_softmax(1)
+    total = -(shares.gather(1, classes) * factor).sum()
+    if up is not None:
+        shares = shares.exp_().scatter_add_(1, classes, -torch.ones_like(factor)).mul_(factor)
+        back += up @ shares
+    return total
+
+
+def _matrix(small: int, large: int, like: Tensor) -> Tensor:
+    """What bilinear resizing does along one axis, (large, small)."""
+    unit = torch.eye(small, dtype=like.dtype, device=like.device)
+    return F.interpolate(unit[None], size=large, mode="linear")[0].T.contiguous()
