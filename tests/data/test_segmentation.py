@@ -293,6 +293,20 @@ def test_a_crop_keeps_picture_and_classes_together(scale):
         assert near.float().mean() >= wanted
 
 
+def test_crops_without_an_up_and_a_down_are_turned_in_all_eight_ways():
+    options = {"scale": (1.0, 1.0), "distortion": 0.0, "category_ratio": 1.0, "vertical_flip": 0.5, "transpose": 0.5}
+    transform, seen = crop(16, **options)(None, (0.5,) * 3, (0.25,) * 3), set()
+    picture, labels = coded(16, 16)  # four blocks, all different
+    torch.manual_seed(0)
+    for _ in range(100):
+        image, classes = transform(picture, labels)
+        assert torch.equal(image[0], 20 * classes)
+        seen.add(tuple(classes[::8, ::8].flatten().tolist()))
+    assert len(seen) == 8
+    with pytest.raises(ConfigError, match="a crop of 16 x 24 cannot be exchanged"):
+        crop((16, 24), transpose=0.5)(None, (0.5,) * 3, (0.25,) * 3)
+
+
 def test_what_is_smaller_than_the_crop_is_filled_with_the_mean_and_ignored():
     transform = crop(48, scale=(1.0, 1.0), distortion=0.0)(None, (0.2, 0.4, 0.6), (0.25,) * 3)
     image, classes = transform(*coded(40, 30))

@@ -43,7 +43,8 @@ def test_half_precision_is_worked_through_in_float32():
     with torch.autocast("cpu", torch.bfloat16):
         found = resized_cross_entropy(logits, target, ignore=IGNORE)
     found.backward()
-    assert found.dtype == torch.float32 and logits.grad.dtype == torch.bfloat16
+    assert found.dtype == torch.float32
+    assert logits.grad.dtype == torch.bfloat16
     exact = logits.detach().double().requires_grad_()
     expected = plain(exact, target, None)
     expected.backward()
@@ -64,7 +65,8 @@ def test_without_a_gradient_and_without_labels():
     assert not resized_cross_entropy(logits.detach(), target, ignore=IGNORE).requires_grad
     nothing = resized_cross_entropy(logits, torch.full_like(target, IGNORE), ignore=IGNORE)
     nothing.backward()
-    assert nothing == 0 and not logits.grad.any()
+    assert nothing == 0
+    assert not logits.grad.any()
 
 
 def test_other_batches_are_refused():

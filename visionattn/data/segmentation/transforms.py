@@ -43,7 +43,10 @@ class SegmentationTrainTransform:
 
     image_size: the crop. short_edge, long_edge: the base size, that of evaluation; None: the picture's own size.
     scale: bounds of the random factor. flip: probability. category_ratio: 1 switches the limit off.
-    distortion: probability of each of the four colour distortions, 0: none.
+    distortion: probability of each of the four colour distortions, 0: none. vertical_flip, transpose: probabilities of
+    turning the crop upside down and of exchanging its axes, for pictures without an up and a down.
+
+    Raises ConfigError for values that make no sense, and for exchanging the axes of a crop that is not square.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class SegmentationTrainTransform:
         category_ratio: float = 0.75,
         flip: float = 0.5,
         distortion: float = 0.5,
+        vertical_flip: float = 0.0,
+        transpose: float = 0.0,
     ) -> None:
         low, high = (float(bound) for bound in scale)
         if not 0 < low <= high:
@@ -65,6 +70,9 @@ class SegmentationTrainTransform:
             raise ConfigError(f"category_ratio must lie in (0, 1], got {category_ratio}")
         self.size, self.short_edge, self.long_edge = as_size(image_size), short_edge, long_edge
         self.scale, self.category_ratio, self.flip = (low, high), category_ratio, flip
+        if transpose and self.size[0] != self.size[1]:
+            raise ConfigError(f"the axes of a crop of {self.size[0]} x {self.size[1]} cannot be exchanged: transpose=0")
+        self.vertical_flip, self.transpose = vertical_flip, transpose
         self.distort = PhotometricDistortion(distortion)
         self.fill = [round(255 * value) for value in mean]
 
@@ -84,7 +92,14 @@ class SegmentationTrainTransform:
         if any(padding):
             image = F.pad(image, padding, fill=self.fill)
             classes = F.pad(classes, padding, fill=IGNORE)
-        return image.as_subclass(Tensor), classes.as_subclass(Tensor)
+        return self._turned(image.as_subclass(Tensor), classes.as_subclass(Tensor))
+
+    def _turned(self, image: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        if self.vertical_flip and torch.rand(()) < self.vertical_flip:
+            image, classes = image.flip(-2), classes.flip(-2)
+        if self.transpose and torch.rand(()) < self.transpose:
+            image, classes = image.mT, classes.mT
+        return image, classes
 
     def _place(self, labels: np.ndarray, shown: Sequence[int]) -> tuple[int, int]:
         """Corner of a crop of `shown` pixels; the last of ten if every one shows too much of one class."""
