@@ -20,6 +20,7 @@ _PIPELINES = {
     "ClassificationTask": "image-classification",
     "DetectionTask": "object-detection",
     "SegmentationTask": "image-segmentation",
+    "PanopticTask": "image-segmentation",
 }
 
 

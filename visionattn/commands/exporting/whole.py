@@ -193,8 +193,9 @@ def graph_of(task: VisionTask, part: str) -> Graph:
         if isinstance(head, kind):
             return build(backbone, head).eval()
     raise ConfigError(
-        f"a {type(head).__name__} cannot become one graph: the number of regions its second stage looks at depends "
-        "on the picture; options.part=features exports the backbone, head=retinanet and head=fcos whole detectors"
+        f"a {type(head).__name__} cannot become one graph: how many regions a detector's second stage looks at depends "
+        "on the picture, and masks by queries are not covered; options.part=features exports the backbone, "
+        "head=retinanet and head=fcos whole detectors"
     )
 
 
