@@ -121,6 +121,14 @@ def test_instances_alone_train_on_the_layout_of_detection(shapes, tmp_path, monk
     assert (newest(newest(tmp_path / "outputs" / "panoptic")) / "plots" / "predictions.png").stat().st_size > 0
 
 
+def test_a_missing_file_of_instances_is_told_before_training(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "experiment=shapes/mask2former", f"data.root={shapes}", *SMALL, *ROUNDS]
+    assert main([*words, "data.source.instances.val=annotations/none.json"]) == 1
+    assert "none.json cannot be read" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 def test_the_doctor_passes_the_drawn_set(shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["data", "doctor", "data=coco_panoptic", f"data.root={shapes}", f"hydra.run.dir={tmp_path}/doctor"]

@@ -104,7 +104,9 @@ class PanopticTask(VisionTask):
         return panoptic | ({"detections": self.detections} if self.instance else {})
 
     def setup(self, stage: str) -> None:
-        """Raises ConfigError where the data have no panoptic truth, and one is asked for."""
+        """Raises ConfigError where the data have no panoptic truth, DataError where they have no file of instances that
+        suits, and one is asked for.
+        """
         super().setup(stage)
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if self.quality is not None and not hasattr(data, "things"):
@@ -116,6 +118,9 @@ class PanopticTask(VisionTask):
         self.class_facts = {"names": list(data.class_names), "ids": list(data.category_ids), "things": things}
         if self.quality is not None:
             self.quality.things = things
+        if self.instance:  # now, and not when the first epoch is over
+            records = data.scenes("val")
+            records.ground_truth(records.annotations.image_ids.tolist(), masks=False)
 
     @property
     def things(self) -> list[bool]:
