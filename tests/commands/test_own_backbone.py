@@ -56,8 +56,9 @@ TASKS = {
         *("head.regions.sampled=8", "head.proposals.after_nms=[20,10]"),
     ],
     "segmentation": [
-        *("experiment=shapes/upernet", "trainer.check_val_every_n_epoch=1", "data.image_size=48"),
-        *("head.decoder.channels=8", "head.auxiliary.channels=8"),
+        *("task=segmentation", "data=ade20k", "head=upernet", "data.num_classes=15", "data.image_size=48"),
+        *("data.batch_size=8", "data.num_workers=0", "data.train_transform.short_edge=null"),
+        *("task.inference.short_edge=null", "head.decoder.channels=8", "head.auxiliary.channels=8"),
     ],
 }
 FIGURES = {"classification": "val/top1", "detection": "val/mask_ap", "segmentation": "val/mIoU"}

@@ -16,9 +16,15 @@ from visionattn.data.segmentation.labels import decode_mask
 from .conftest import newest
 
 pytestmark = pytest.mark.filterwarnings("default")
-SMALL = ["data.image_size=48", "data.batch_size=6", "head.decoder.channels=8", "head.auxiliary.channels=8"]
+SMALL = ["data.image_size=48", "data.batch_size=6", "head.decoder.channels=8"]
 ROUNDS = ["trainer.max_epochs=-1", "trainer.max_steps=4", "+trainer.val_check_interval=2"]
-PLACE = ["trainer.check_val_every_n_epoch=null", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+PLACE = [
+    "trainer=default",
+    "trainer.check_val_every_n_epoch=null",
+    "trainer.accelerator=cpu",
+    "trainer.devices=1",
+    "trainer.precision=32-true",
+]
 
 
 @pytest.fixture(scope="module")
