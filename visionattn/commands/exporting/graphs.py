@@ -1,7 +1,9 @@
 """``format=onnx``, ``torch_export`` and ``aot_inductor``: a graph for every batch and every picture size, checked.
 
 Each is traced once, with symbols for batch, height and width, and compared with the task itself at three sizes and
-three batches. What a serving program has to know lies in the file (ONNX) and beside it (``preprocessing.json``).
+three batches. AOTInductor has the run's picture size and any batch: with symbols for the sizes of all maps it had not
+compiled a model of three blocks in a quarter of an hour, all of it spent on simplifying them. What a serving program
+has to know lies in the file (ONNX) and beside it (``preprocessing.json``).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ TOLERANCE = 1e-4
 BATCHES = (1, 2, 3)
 INPUT = "images"
 FILES = {"onnx": "model.onnx", "torch_export": "model.pt2", "aot_inductor": "model.aot.pt2"}
+ONE_SIZE = ("aot_inductor",)
 Runner = Callable[[Tensor], list[Tensor]]
 
 
@@ -47,16 +50,18 @@ def write(subject: Subject, folder: Path, dry_run: bool, format: str) -> dict[st
     if dry_run:
         return facts
     path, about = folder / FILES[format], preprocessing(subject, graph)
+    compared = [subject.image_size] if format in ONE_SIZE else list(sizes(subject))
+    traced = subject.image_size if format in ONE_SIZE else odd_size(subject, graph)
     start = time.perf_counter()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters' own, about themselves
         run = {"onnx": _onnx, "torch_export": _torch_export, "aot_inductor": _aot_inductor}[format](
-            graph, _example(subject, graph), path, about
+            graph, resized(subject.images[0][:2], traced), path, about
         )
     about_path = folder / "preprocessing.json"
     about_path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     facts["written in"] = f"{time.perf_counter() - start:.0f} s, {path.stat().st_size / 2**20:.1f} MiB"
-    errors = compare(subject, graph, run)
+    errors = compare(subject, graph, run, compared)
     facts["compared on"] = subject.images[1]
     for shape, error in errors.items():
         facts[f"relative error at {shape}"] = f"{error:.1e} (allowed {TOLERANCE:.0e})"
@@ -111,20 +116,20 @@ def _torch_export(graph: Graph, example: Tensor, path: Path, about: dict[str, An
 
 
 def _aot_inductor(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> Runner:
-    torch._inductor.aoti_compile_and_package(exported(graph, example), package_path=str(path))
+    torch._inductor.aoti_compile_and_package(exported(graph, example, axes=(0,)), package_path=str(path))
     loaded = torch._inductor.aoti_load_package(str(path))
     return lambda images: _listed(loaded(images))
 
 
-def exported(graph: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """``torch.export``'s program with symbols for batch, height and width; taken for any that are not 0.
+def exported(graph: nn.Module, example: Tensor, axes: Sequence[int] = (0, 2, 3)) -> torch.export.ExportedProgram:
+    """``torch.export``'s program with symbols for batch, height and width (or some of them), for any that are not 0.
 
     While it traces, torch asks how tensors lie in memory, takes sizes for larger than 1 there, and would have the
     program refuse all others: one picture, or a map of one window. No operator depends on the answers (tests), so
     these conditions are taken out.
     """
-    axes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-    program = _traced(lambda: torch.export.export(graph, (example,), dynamic_shapes=(axes,)))
+    dynamic = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
+    program = _traced(lambda: torch.export.export(graph, (example,), dynamic_shapes=(dynamic,)))
     program._guards_code.clear()
     for symbol, values in program.range_constraints.items():
         program.range_constraints[symbol] = ValueRanges(1, values.upper)
@@ -174,12 +179,13 @@ def _listed(outputs: Any) -> list[Tensor]:
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
-def _example(subject: Subject, graph: Graph) -> Tensor:
-    """What the graph is traced with: sizes that nothing relates."""
-    return resized(subject.images[0][:2], _at_least(subject.image_size, 4 * graph.stride, graph.stride))
+def odd_size(subject: Subject, graph: Graph) -> tuple[int, int]:
+    """What a graph of all sizes is traced with: height and width that nothing relates and nothing divides."""
+    height, width = (max(edge, 4 * graph.stride) for edge in subject.image_size)
+    return height + 3, width + graph.stride + 5
 
 
-def sizes(subject: Subject, graph: Graph) -> Iterator[tuple[int, int]]:
+def sizes(subject: Subject) -> Iterator[tuple[int, int]]:
     """The run's own picture size, a larger one that nothing divides, and one that is higher than wide."""
     height, width = subject.image_size
     yield height, width
@@ -187,23 +193,19 @@ def sizes(subject: Subject, graph: Graph) -> Iterator[tuple[int, int]]:
     yield height + height // 2, width
 
 
-def _at_least(size: tuple[int, int], least: int, wider: int) -> tuple[int, int]:
-    return max(size[0], least), max(size[1], least + wider)
-
-
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bilinear")
 
 
 @torch.no_grad()
-def compare(subject: Subject, graph: Graph, run: Runner) -> dict[str, float]:
-    """Shape of the input -> largest relative error of the outputs, at three sizes and three batches.
+def compare(subject: Subject, graph: Graph, run: Runner, compared: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """Shape of the input -> largest relative error of the outputs, at these sizes and three batches.
 
     Raises:
         CheckpointError: one of them is too large.
     """
     errors = {}
-    for size in sizes(subject, graph):
+    for size in compared:
         for batch in BATCHES:
             images = resized(subject.images[0][:batch], size)
             images = images if len(images) == batch else images.repeat(batch, 1, 1, 1)[:batch]

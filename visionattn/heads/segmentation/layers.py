@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visionattn.kernels.geometry import certainly
+
 
 class ConvNormAct(nn.Sequential):
     """Convolution without bias, batch norm, ReLU. The map keeps its size."""
@@ -34,4 +36,7 @@ class Classify(nn.Sequential):
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear, pixel centres aligned (``align_corners=False``), to the size (H, W)."""
-    return x if x.shape[-2:] == tuple(size) else F.interpolate(x, size=tuple(size), mode="bilinear")  # type: ignore[arg-type]
+    (height, width), (rows, columns) = x.shape[-2:], size
+    if certainly(height == rows) and certainly(width == columns):
+        return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear")  # type: ignore[arg-type]
