@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from visionattn.commands.exporting.subject import Subject, relative_error
@@ -129,7 +130,8 @@ def exported(graph: nn.Module, example: Tensor, axes: Sequence[int] = (0, 2, 3))
     these conditions are taken out.
     """
     dynamic = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
-    program = _traced(lambda: torch.export.export(graph, (example,), dynamic_shapes=(dynamic,)))
+    with sdpa_kernel(SDPBackend.MATH):  # whose results lie in memory as those of the operators that replace it
+        program = _traced(lambda: torch.export.export(graph, (example,), dynamic_shapes=(dynamic,)))
     program._guards_code.clear()
     for symbol, values in program.range_constraints.items():
         program.range_constraints[symbol] = ValueRanges(1, values.upper)
