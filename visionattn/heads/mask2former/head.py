@@ -44,7 +44,8 @@ class Mask2Former(nn.Module):
     Args:
         feature_info: what the backbone says of its maps; three at least. The finest gives the masks' stride.
         num_classes: classes K, things and stuff.
-        channels: width, a multiple of 32.
+        channels: width, a multiple of 32; with 32 the last map of a single picture needs more than one cell (its group
+            norm has nothing to normalise else).
         num_queries: Q, the most masks of a picture.
         encoder_layers, encoder_width: deformable attention's layers, and the width of their feed-forward part.
         decoder_layers, decoder_width: the same of the queries.
@@ -107,7 +108,7 @@ class Mask2Former(nn.Module):
             feature_strides=[2**i for i in range(len(feature_info))],
             common_stride=1,
         )
-        self.network = parts.Network(config, [info["num_chs"] for info in feature_info])
+        self.network = parts.Network(config, [info["num_chs"] for info in feature_info], num_classes)
         self.criterion = parts.Loss(config)
         self.weights = {"class": float(class_weight), "mask": float(mask_weight), "dice": float(dice_weight)}
 
@@ -119,7 +120,8 @@ class Mask2Former(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Predictions:
         check_maps(features, self.feature_info)
         layers = self.network(self.norms(features))
-        return Predictions(*layers[-1], layers[:-1] if self.training else [])
+        classes, masks = layers[-1]
+        return Predictions(classes, masks, layers[:-1] if self.training else [])
 
     def loss(
         self, found: Predictions, targets: Sequence[Mapping[str, Tensor]], num_masks: Tensor | None = None

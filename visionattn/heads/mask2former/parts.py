@@ -38,11 +38,11 @@ class Network(Mask2FormerPreTrainedModel):
         ``(B, Q, H, W)`` at the stride of the first map
     """
 
-    def __init__(self, config: Mask2FormerConfig, channels: Sequence[int]):
+    def __init__(self, config: Mask2FormerConfig, channels: Sequence[int], num_classes: int):
         super().__init__(config)
         self.pixel_decoder = Mask2FormerPixelDecoder(config, list(channels))
         self.transformer_module = Mask2FormerTransformerModule(config.feature_size, config)
-        self.class_predictor = nn.Linear(config.hidden_dim, config.num_labels + 1)
+        self.class_predictor = nn.Linear(config.hidden_dim, num_classes + 1)
         self.post_init()
 
     def forward(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
