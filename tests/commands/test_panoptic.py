@@ -63,9 +63,14 @@ def test_training_leaves_figures_and_pictures(run):
 
 
 def test_evaluation_is_the_same_on_one_and_two_processes(run, shapes, tmp_path):
+    contents, generator = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True), torch.Generator()
+    for name in ("transformer_module.decoder.mask_predictor.mask_embedder.2.0", "class_predictor"):
+        weight = contents["state_dict"][f"head.network.{name}.weight"]
+        weight.copy_(3 * torch.randn(weight.shape, generator=generator.manual_seed(0)))  # sure of something
+    torch.save(contents, tmp_path / "sure.ckpt")
     found = []
     for count in (1, 2):
-        command = [sys.executable, "-m", "visionattn", "evaluate", f"ckpt={run}/checkpoints/last.ckpt"]
+        command = [sys.executable, "-m", "visionattn", "evaluate", f"ckpt={tmp_path}/sure.ckpt"]
         where = [
             f"hydra.run.dir={tmp_path}/{count}",
             "trainer=ddp",
