@@ -1,4 +1,4 @@
-"""The first 100 losses of the experiments on digits, as recorded: `python -m tests.commands.golden` records them anew.
+"""The first 100 losses of the small experiments; `python -m tests.commands.golden` records them anew.
 
     python -m tests.commands.golden                    # all of them
     python -m tests.commands.golden digits/dinat_pico  # one
@@ -20,11 +20,13 @@ from pathlib import Path
 import torch
 
 from visionattn.cli import main
+from visionattn.data.shapes import make_shapes
 from visionattn.reports import provenance
 
 STEPS = 100
 FOLDER = Path(__file__).parents[1] / "recorded" / "losses"
-EXPERIMENTS = ("digits/dinat_pico", "digits/swin_pico")
+EXPERIMENTS = ("digits/dinat_pico", "digits/swin_pico", "shapes/mask_rcnn", "shapes/mask2former", "shapes/upernet")
+DRAWN = {"shapes/mask_rcnn": "coco", "shapes/mask2former": "coco_panoptic", "shapes/upernet": "ade20k"}  # layouts
 FIXED = (
     *("trainer=default", "trainer.devices=1"),  # whatever the experiment has
     *(f"trainer.max_steps={STEPS}", "trainer.accelerator=cpu", "trainer.precision=32-true", "logger=csv"),
@@ -35,6 +37,9 @@ FIXED = (
 def losses(experiment: str, folder: Path, *options: str) -> list[float]:
     """``train/loss`` of the first 100 optimizer steps."""
     words = [f"experiment={experiment}", *FIXED, *options]
+    if experiment in DRAWN:
+        make_shapes(DRAWN[experiment], folder / "pictures", num_train=400, num_val=4)
+        words.append(f"data.root={folder / 'pictures'}")
     assert main(["train", *words, f"hydra.run.dir={folder / 'run'}"]) == 0
     with (folder / "run" / "metrics.csv").open() as file:
         found = {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}

@@ -1,11 +1,11 @@
-"""Training is what it was: the first 100 losses of the experiments on digits beside the recorded ones (golden.py)."""
+"""Training is what it was: the first 100 losses of the small experiments beside the recorded ones (golden.py)."""
 
 import statistics
 
 import pytest
 import torch
 
-from .golden import EXPERIMENTS, STEPS, losses, path_of, recorded, release
+from .golden import DRAWN, EXPERIMENTS, STEPS, losses, path_of, recorded, release
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -37,7 +37,7 @@ def differing(found: list[float], golden: list[float], version: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", [pytest.param(e, marks=[pytest.mark.heavy] * (e in DRAWN)) for e in EXPERIMENTS])
 def test_the_losses_are_the_recorded_ones(experiment, tmp_path):
     golden = recorded(experiment)
     assert differing(losses(experiment, tmp_path), golden["losses"], golden["versions"]["torch"]) == ""
@@ -60,6 +60,6 @@ def test_the_comparison_can_fail(experiment):
 def test_every_small_experiment_is_recorded():
     from tests.conf.test_conf import options
 
-    small = [name for name in options("experiment") if name.startswith("digits/")]
+    small = [name for name in options("experiment") if name.startswith(("digits/", "shapes/"))]
     assert sorted(small) == sorted(EXPERIMENTS)
     assert all(path_of(name).is_file() for name in small)
