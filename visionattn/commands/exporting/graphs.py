@@ -163,7 +163,7 @@ def _traced(trace: Callable[[], Any]) -> Any:
     from torch.fx.experimental import _config
 
     try:
-        with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        with torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
             return trace()
     except (
         RuntimeError,
