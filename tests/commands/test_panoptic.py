@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -69,6 +70,7 @@ def test_evaluation_is_the_same_on_one_and_two_processes(run, shapes, tmp_path):
         weight.copy_(3 * torch.randn(weight.shape, generator=generator.manual_seed(0)))  # sure of something
     torch.save(contents, tmp_path / "sure.ckpt")
     found = []
+    alike = os.environ | {"OMP_NUM_THREADS": "1"}  # another number of threads rounds otherwise
     for count in (1, 2):
         command = [sys.executable, "-m", "visionattn", "evaluate", f"ckpt={tmp_path}/sure.ckpt"]
         where = [
@@ -77,7 +79,7 @@ def test_evaluation_is_the_same_on_one_and_two_processes(run, shapes, tmp_path):
             f"trainer.devices={count}",
             "trainer.accelerator=cpu",
         ]
-        done = subprocess.run([*command, *where], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = subprocess.run([*command, *where], cwd=tmp_path, env=alike, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         found.append(result(tmp_path / str(count)))
     assert [one["processes"] for one in found] == [1, 2]

@@ -12,12 +12,12 @@ from PIL import Image
 from visionattn.data.detection.masks import draw
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.reports.detection import draw_objects, plot_class_ap, plot_comparison
-from visionattn.tasks.reporting import Observer
+from visionattn.tasks.reporting import SHOWN, Observer
 
 if TYPE_CHECKING:
     from visionattn.tasks.detection import DetectionTask
 
-_SHOWN, _LEAST, _EDGE = 12, 0.5, 256
+_LEAST, _EDGE = 0.5, 256
 
 
 class DetectionObserver(Observer):
@@ -47,7 +47,7 @@ class DetectionObserver(Observer):
         label_of = {number: label for label, number in enumerate(self._task.class_facts["ids"])}
         place_of = {int(number): place for place, number in enumerate(records.annotations.image_ids)}
         rows = []
-        for number in latest.image_ids[:: max(len(latest.image_ids) // _SHOWN, 1)][:_SHOWN]:
+        for number in latest.image_ids[:: max(len(latest.image_ids) // SHOWN, 1)][:SHOWN]:
             index = place_of[number]
             try:
                 picture = Image.fromarray(records.picture(index).permute(1, 2, 0).numpy())

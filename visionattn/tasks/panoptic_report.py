@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from PIL import Image
 
 from visionattn.data.detection.masks import draw as draw_masks
@@ -23,61 +23,36 @@ from visionattn.data.unreadable import UnreadableImage
 from visionattn.heads.mask2former.answers import Segments
 from visionattn.reports.detection import draw_objects, plot_comparison
 from visionattn.reports.panoptic import draw_segments, plot_class_quality
-from visionattn.tasks.guard import gather
 from visionattn.tasks.panoptic_metrics import figures, per_class
 from visionattn.tasks.predicting import Predicted
-from visionattn.tasks.reporting import Observer
+from visionattn.tasks.reporting import SHOWN, KeepingObserver
 from visionattn.tasks.task import StepOutput
 
 if TYPE_CHECKING:
     from visionattn.tasks.panoptic import PanopticTask
 
-_SHOWN, _EDGE = 12, 256
+_EDGE = 256
 
 
-class PanopticObserver(Observer):
+class PanopticObserver(KeepingObserver):
     """Keeps the maps of a validation: all of them where a model is evaluated, some of them between epochs of training.
 
     Args:
         task: whose metric holds the counts.
     """
 
+    kept: dict[str, PanopticFile]
+
     def __init__(self, task: PanopticTask) -> None:
+        super().__init__()
         self._task = task
-        self._ids: list[str] = []
-        self._kept: dict[str, PanopticFile] = {}
 
-    @property
-    def ids(self) -> list[str]:
-        return self._ids
+    def part(self, outputs: StepOutput, batch: Any, place: int) -> PanopticFile:
+        segments = outputs.prediction[place].segments
+        return as_file(segments, batch["id"][place], batch["image_id"][place], self._task.class_facts["ids"])
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._ids, self._kept = [], {}
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if not isinstance(outputs, StepOutput):
-            return
-        self._ids += batch["id"]
-        for name, number, answer in zip(batch["id"], batch["image_id"], outputs.prediction, strict=True):
-            if trainer.state.fn != "fit" or len(self._kept) < _SHOWN or name < max(self._kept):
-                self._kept[name] = as_file(answer.segments, name, number, self._task.class_facts["ids"])
-        if trainer.state.fn == "fit":
-            self._kept = {name: self._kept[name] for name in sorted(self._kept)[:_SHOWN]}
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        parts = gather((self._ids, self._kept))
-        self._ids = [name for ids, _ in parts for name in ids]
-        every = {name: kept for _, part in parts for name, kept in part.items()}
-        shown = _SHOWN if trainer.state.fn == "fit" else len(every)
-        self._kept = {name: every[name] for name in sorted(every)[:shown]}
+    def limit(self, trainer: Trainer) -> int | None:
+        return SHOWN if trainer.state.fn == "fit" else None
 
     def figures(self, data: Any) -> dict[str, float]:
         """The nine figures in double precision, from the integer counts."""
@@ -85,7 +60,7 @@ class PanopticObserver(Observer):
 
     def draw(self, folder: Path, data: Any) -> dict[str, Path]:
         """A sheet of predictions beside the truth, and a bar chart of the classes."""
-        if not self._kept:
+        if not self.kept:
             return {}
         pictures = {"predictions and truth": folder / "predictions.png", "classes": folder / "classes.png"}
         plot_comparison(self._rows(data.scenes("val")), pictures["predictions and truth"])
@@ -97,8 +72,8 @@ class PanopticObserver(Observer):
         names = self._task.class_facts["names"]
         label_of = {number: label for label, number in enumerate(self._task.class_facts["ids"])}
         place_of, rows = {name: place for place, name in enumerate(records.ids)}, []
-        for name in list(self._kept)[:_SHOWN]:
-            index, said = place_of[name], self._kept[name]
+        for name in list(self.kept)[:SHOWN]:
+            index, said = place_of[name], self.kept[name]
             try:
                 picture = Image.fromarray(records.picture(index).permute(1, 2, 0).numpy())
                 truth = records.segments(index)
@@ -117,7 +92,7 @@ class PanopticObserver(Observer):
         facts, table = self._task.class_facts, folder / "classes.csv"
         rows = zip(facts["ids"], facts["names"], facts["things"], strict=True)
         kinds = [{"id": number, "name": name, "isthing": int(thing)} for number, name, thing in rows]
-        write_panoptic(folder / "panoptic", folder / "panoptic.json", self._kept.values(), kinds)
+        write_panoptic(folder / "panoptic", folder / "panoptic.json", self.kept.values(), kinds)
         counts = self._counts()
         with table.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

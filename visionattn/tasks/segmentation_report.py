@@ -11,62 +11,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
 
 from visionattn.reports.segmentation import overlay, palette_image, plot_class_iou, plot_comparison, with_legend
-from visionattn.tasks.guard import gather
 from visionattn.tasks.predicting import Predicted
-from visionattn.tasks.reporting import Observer
+from visionattn.tasks.reporting import KeepingObserver
 from visionattn.tasks.segmentation_metrics import figures, per_class
 from visionattn.tasks.task import StepOutput
 
-_SHOWN = 12
 
-
-class SegmentationObserver(Observer):
-    """Keeps the ids of a validation and its first pictures in the order of their ids, whatever the number of processes.
+class SegmentationObserver(KeepingObserver):
+    """Keeps the first pictures of a validation with what is said of them and what is true.
 
     Args:
         task: whose metrics hold the confusion matrix.
     """
 
     def __init__(self, task: Any) -> None:
+        super().__init__()
         self.task = task
-        self._ids: list[str] = []
-        self._kept: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
-    @property
-    def ids(self) -> list[str]:
-        return self._ids
-
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._ids, self._kept = [], {}
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if not isinstance(outputs, StepOutput):
-            return
-        self._ids += batch["id"]
-        for name, image, said, true in zip(
-            batch["id"], batch["image"], outputs.prediction, batch["target"], strict=True
-        ):
-            if len(self._kept) < _SHOWN or name < max(self._kept):
-                self._kept[name] = (image.cpu(), said.to(torch.uint8).cpu(), true.to(torch.uint8).cpu())
-        self._kept = _first(self._kept)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        parts = gather((self._ids, self._kept))
-        self._ids = [name for ids, _ in parts for name in ids]
-        self._kept = _first({name: kept for _, part in parts for name, kept in part.items()})
+    def part(self, outputs: StepOutput, batch: Any, place: int) -> tuple[Tensor, Tensor, Tensor]:
+        said, true = (classes[place].to(torch.uint8).cpu() for classes in (outputs.prediction, batch["target"]))
+        return batch["image"][place].cpu(), said, true
 
     def figures(self, data: Any) -> dict[str, float]:
         """mIoU, mAcc and aAcc in double precision from the integer counts, and the boundary IoU where it was taken."""
@@ -77,13 +45,13 @@ class SegmentationObserver(Observer):
         return answer
 
     def draw(self, folder: Path, data: Any) -> dict[str, Path]:
-        if not self._kept:
+        if not self.kept:
             return {}
         names, palette = data.class_names, data.palette
         mean, std = (torch.tensor(part).view(3, 1, 1) for part in (data.eval_transform.mean, data.eval_transform.std))
         (folder / "overlays").mkdir(parents=True, exist_ok=True)
         samples = []
-        for name, (image, said, true) in self._kept.items():
+        for name, (image, said, true) in self.kept.items():
             pixels = (image.float() * std + mean).clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
             short = name.rpartition("/")[2]
             samples.append((pixels, true.numpy(), said.numpy(), short))
@@ -114,10 +82,6 @@ class SegmentationObserver(Observer):
 
     def _boundary(self) -> Tensor | None:
         return self.task.metrics["boundary"].latest if "boundary" in self.task.metrics else None
-
-
-def _first(kept: dict[str, Any]) -> dict[str, Any]:
-    return {name: kept[name] for name in sorted(kept)[:_SHOWN]}
 
 
 def draw_prediction(image: Image.Image, classes: np.ndarray, names: list[str], palette: np.ndarray) -> Predicted:

@@ -1,5 +1,7 @@
 """What `visionattn data doctor` looks for in COCO's layout."""
 
+from typing import Any
+
 import numpy as np
 
 from visionattn.data.detection.annotations import categories, faults, read_json
@@ -14,15 +16,10 @@ def examine(source: Coco, num_classes: int, split: str, report: Report) -> None:
     """Reads every picture and annotation of a split and reports what is wrong: missing and broken files, sizes that
     differ, bad boxes, bad polygons and run lengths, unknown categories, ids that occur twice, classes without objects.
     """
-    try:
-        records = source.open(split)
-        content = read_json(records.file)
-    except DataError as error:
-        report.error(split, "the split cannot be opened", str(error))
+    opened = open_split(source, num_classes, split, report)
+    if opened is None:
         return
-    ids, names = categories(content, records.file)
-    if len(ids) != num_classes:
-        report.error(split, "another number of classes", f"the file has {len(ids)}, data.num_classes is {num_classes}")
+    records, content, (ids, names) = opened
     _check_ids(content, split, report)
     for annotation, what, details in faults(content, source.masks):
         if what:
@@ -33,6 +30,24 @@ def examine(source: Coco, num_classes: int, split: str, report: Report) -> None:
         except UnreadableImage as error:
             report.error(split, "pictures that cannot be read", f"{records.path(index)}: {error}")
     _write_down(records, content, ids, names, split, report)
+
+
+def open_split(
+    source: Any, num_classes: int, split: str, report: Report
+) -> tuple[Any, dict[str, Any], tuple[list[int], list[str]]] | None:
+    """The records, what their annotation file says, and its categories; None, and a word in the report, where the split
+    cannot be opened. Another number of categories is reported as well.
+    """
+    try:
+        records = source.open(split)
+        content = read_json(records.file)
+    except DataError as error:
+        report.error(split, "the split cannot be opened", str(error))
+        return None
+    ids, names = categories(content, records.file)
+    if len(ids) != num_classes:
+        report.error(split, "another number of classes", f"the file has {len(ids)}, data.num_classes is {num_classes}")
+    return records, content, (ids, names)
 
 
 def _check_ids(content: dict, split: str, report: Report) -> None:

@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from visionattn.data.detection.annotations import categories, read_json
+from visionattn.data.detection.examine import open_split
 from visionattn.data.doctor import Report
 from visionattn.data.panoptic.annotations import faults
 from visionattn.data.panoptic.records import CocoPanoptic, PanopticRecords
 from visionattn.data.unreadable import UnreadableImage
-from visionattn.errors import DataError
 from visionattn.reports.segmentation import plot_class_shares
 
 
@@ -16,15 +15,10 @@ def examine(source: CocoPanoptic, num_classes: int, split: str, report: Report) 
     differ, segments that a map has and the file does not list or the other way round, areas that are not those of the
     map, unknown categories, ids that occur twice, classes that never occur.
     """
-    try:
-        records = source.open(split)
-        content = read_json(records.file)
-    except DataError as error:
-        report.error(split, "the split cannot be opened", str(error))
+    opened = open_split(source, num_classes, split, report)
+    if opened is None:
         return
-    ids, _ = categories(content, records.file)
-    if len(ids) != num_classes:
-        report.error(split, "another number of classes", f"the file has {len(ids)}, data.num_classes is {num_classes}")
+    records, content, (ids, _) = opened
     for _, what, details in faults(content):
         if what:
             report.error(split, what, details)
