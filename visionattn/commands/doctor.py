@@ -58,5 +58,5 @@ def _print(report: Report, run_dir: Path) -> None:
         if finding.count > len(finding.examples):
             console.print(f"    ... and {finding.count - len(finding.examples)} more", highlight=False, soft_wrap=True)
     if not report.findings:
-        console.print("nothing is wrong", soft_wrap=True)
+        console.print("nothing is wrong")
     print_results("data doctor", report.facts, {**report.pictures, "findings": run_dir / "doctor.json"})

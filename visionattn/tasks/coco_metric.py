@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from faster_coco_eval import COCO, COCOeval_faster
+from torch import Tensor
 from torch import distributed as dist
 
 from visionattn.tasks.guard import several_processes
@@ -21,6 +23,27 @@ NAMES = (
 KINDS = {"bbox": "box", "segm": "mask"}
 Result = dict[str, Any]
 """One detection in COCO's submission format: image_id, category_id, bbox [x, y, width, height], score, segmentation."""
+
+
+def as_results(
+    image_id: int, categories: Sequence[int], boxes: Tensor, scores: Tensor, labels: Tensor, masks: Sequence[Any] | None
+) -> list[Result]:
+    """What was found in one picture, in COCO's submission format.
+
+    Args:
+        categories: label -> category id.
+        boxes: (n, 4) as x1 y1 x2 y2 in pixels. scores, labels: (n,).
+        masks: n compressed run lengths; None: there are none.
+    """
+    boxes = boxes.float().cpu()
+    corners = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).double().tolist()
+    lines: list[Result] = [
+        {"image_id": image_id, "category_id": categories[label], "bbox": box, "score": score}
+        for box, score, label in zip(corners, scores.float().tolist(), labels.tolist(), strict=True)
+    ]
+    if masks is not None:
+        lines = [line | {"segmentation": mask} for line, mask in zip(lines, masks, strict=True)]
+    return lines
 
 
 @contextmanager

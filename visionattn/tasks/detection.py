@@ -14,17 +14,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.transforms.v2 import functional as F
 
 from visionattn.data.detection.masks import encode
 from visionattn.errors import NonFiniteLossError
 from visionattn.heads.detection.detector import Detections, Detector
 from visionattn.heads.detection.pasting import paste_masks
 from visionattn.reports.detection import draw_objects
-from visionattn.tasks.coco_metric import CocoMetric, Result
+from visionattn.tasks.coco_metric import CocoMetric, Result, as_results
 from visionattn.tasks.detection_report import DetectionObserver
 from visionattn.tasks.guard import gather
-from visionattn.tasks.predicting import Predicted
+from visionattn.tasks.predicting import Predicted, batch_of
 from visionattn.tasks.task import Batch, StepOutput, VisionTask
 
 
@@ -149,31 +148,18 @@ class DetectionTask(VisionTask):
 
     def results(self, found: Detections, image_ids: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[Result]:
         """Detections in COCO's submission format, masks as compressed run lengths."""
-        numbers, lines = self.class_facts["ids"], []
+        numbers, lines = self.class_facts["ids"], list[Result]()
         for one, image_id, size in zip(found, image_ids, sizes, strict=True):
             boxes = one["boxes"].float().cpu()
-            corners = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).double().tolist()
-            runs: list[Any] = [None] * len(corners)
-            if "masks" in one:
-                runs = encode(paste_masks(one["masks"], boxes, size).numpy())
-            scores, labels = one["scores"].float().tolist(), one["labels"].tolist()
-            for box, score, label, mask in zip(corners, scores, labels, runs, strict=True):
-                line = {"image_id": image_id, "category_id": numbers[label], "bbox": box, "score": score}
-                lines.append(line | ({"segmentation": mask} if mask is not None else {}))
+            runs = encode(paste_masks(one["masks"], boxes, size).numpy()) if "masks" in one else None
+            lines += as_results(image_id, numbers, boxes, one["scores"], one["labels"], runs)
         return lines
 
     def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
         """Boxes, masks and scores on pictures of any size; ``options["score"]`` is the least score that is shown."""
         least, names = float(options.get("score", 0.5)), self.class_facts["names"]
-        pictures = [F.pil_to_tensor(image) for image in images]
-        batch = {
-            "image": [data.eval_transform(picture).to(self.device) for picture in pictures],
-            "target": [{} for _ in pictures],
-            "original": [(image.height, image.width) for image in images],
-            "id": [f"picture {i + 1}" for i in range(len(images))],
-        }
         answers = []
-        for image, one in zip(images, self.detect(data.finish(batch)), strict=True):
+        for image, one in zip(images, self.detect(batch_of(images, data, self.device)), strict=True):
             one = {name: values[one["scores"] >= least] for name, values in one.items()}
             lines = self.results([one], [0], [(image.height, image.width)])
             masks: np.ndarray | None = None

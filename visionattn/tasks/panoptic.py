@@ -13,18 +13,17 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as F
 
 from visionattn.data.detection.masks import encode
 from visionattn.errors import ConfigError, NonFiniteLossError
 from visionattn.heads.mask2former import Mask2Former
 from visionattn.heads.mask2former.answers import Frame, Instances, Segments, instances, panoptic_map
-from visionattn.tasks.coco_metric import CocoMetric, Result
+from visionattn.tasks.coco_metric import CocoMetric, Result, as_results
 from visionattn.tasks.detection_report import DetectionObserver
 from visionattn.tasks.guard import gather, mean_of_processes
 from visionattn.tasks.panoptic_metrics import PanopticQuality
 from visionattn.tasks.panoptic_report import PanopticObserver, draw_instances, draw_panoptic
-from visionattn.tasks.predicting import Predicted
+from visionattn.tasks.predicting import Predicted, batch_of
 from visionattn.tasks.reporting import Observer
 from visionattn.tasks.task import Batch, StepOutput, VisionTask
 
@@ -192,29 +191,15 @@ class PanopticTask(VisionTask):
 
     def results(self, found: Instances, image_id: int) -> list[Result]:
         """Instances in COCO's submission format, masks as compressed run lengths, boxes around them."""
-        boxes = found.boxes.float().cpu()
-        corners = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).double().tolist()
         runs = encode(found.masks.to(torch.uint8).cpu().numpy())
-        rows = zip(corners, found.scores.float().tolist(), found.labels.tolist(), runs, strict=True)
-        return [
-            {"image_id": image_id, "category_id": self.class_facts["ids"][label], "bbox": box, "score": score}
-            | {"segmentation": mask}
-            for box, score, label, mask in rows
-        ]
+        return as_results(image_id, self.class_facts["ids"], found.boxes, found.scores, found.labels, runs)
 
     def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
         """Panoptic maps of pictures of any size, drawn over them; of a model for instances alone, their masks and
         boxes. ``options["score"]`` is the least score of instances.
         """
-        pictures = [F.pil_to_tensor(image) for image in images]
-        batch = {
-            "image": [data.eval_transform(picture).to(self.device) for picture in pictures],
-            "target": [{} for _ in pictures],
-            "original": [(image.height, image.width) for image in images],
-            "id": [f"picture {i + 1}" for i in range(len(images))],
-        }
         drawn, names = [], self.class_facts["names"]
-        for image, answer in zip(images, self.answers(data.finish(batch)), strict=True):
+        for image, answer in zip(images, self.answers(batch_of(images, data, self.device)), strict=True):
             if answer.segments is not None:
                 drawn.append(draw_panoptic(image, answer.segments, self.class_facts))
                 continue

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 
 @dataclass
@@ -22,6 +24,18 @@ class Predicted:
     picture: Image.Image
     record: dict[str, Any]
     maps: dict[str, Image.Image] = field(default_factory=dict)
+
+
+def batch_of(images: Sequence[Image.Image], data: Any, device: torch.device) -> dict[str, Any]:
+    """A batch of objects or segments, as a data module of COCO's layouts has it, of pictures that belong to none."""
+    return data.finish(
+        {
+            "image": [data.eval_transform(pil_to_tensor(image)).to(device) for image in images],
+            "target": [{} for _ in images],
+            "original": [(image.height, image.width) for image in images],
+            "id": [f"picture {i + 1}" for i in range(len(images))],
+        }
+    )
 
 
 @runtime_checkable
