@@ -102,6 +102,7 @@ def test_weights_without_a_head_and_words_that_mean_nothing(tmp_path, saved):
         ((str(tmp_path),), "no weights in the folder"),
         (("no_such_model",), "neither a file nor a folder nor a model of timm's"),
         (("/nowhere.pth",), r"there is no checkpoint at /nowhere\.pth"),
+        (("runs/none",), "weights=runs/none is neither a file nor a folder"),
     ]:
         with pytest.raises(CheckpointError, match=message):
             initialise(classifier(10), *words)

@@ -1,6 +1,5 @@
 """Mask2Former's head: published size, transformers' own answers, any maps, and what it refuses."""
 
-import re
 import sys
 
 import pytest
@@ -11,6 +10,7 @@ import visionattn
 from visionattn.errors import ConfigError
 from visionattn.heads.features import FeatureNorms
 from visionattn.heads.mask2former import Mask2Former
+from visionattn.weights.load import load_model
 
 from .test_segmentation_heads import count, info, maps
 
@@ -70,32 +70,6 @@ def test_with_swin_tiny_it_has_the_published_number_of_parameters():
     assert ours.criterion.eos_coef == 0.1
 
 
-SWIN = {
-    r"swin\.embeddings\.patch_embeddings\.projection\.": "patch_embed.proj.",
-    r"swin\.embeddings\.norm\.": "patch_embed.norm.",
-    r"swin\.encoder\.layers\.": "layers.",
-    r"layernorm_before": "norm1",
-    r"layernorm_after": "norm2",
-    r"attention\.relative_position_bias\.": "attn.",
-    r"attention\.o_proj": "attn.proj",
-}
-
-
-def as_published(state):
-    """transformers' names of a Swin backbone to the official ones; query, key and value become one."""
-    found, parts = {}, {}
-    for name, tensor in state.items():
-        if "hidden_states_norms" in name or name.startswith("swin.layernorm."):
-            continue
-        for old, new in SWIN.items():
-            name = re.sub(old, new, name)
-        if one := re.fullmatch(r"(.+)attention\.([qkv])_proj\.(weight|bias)", name):
-            parts.setdefault(f"{one[1]}attn.qkv.{one[3]}", {})[one[2]] = tensor
-        else:
-            found[name] = tensor
-    return found | {name: torch.cat([one[k] for k in "qkv"]) for name, one in parts.items()}
-
-
 @torch.no_grad()
 def randomise(module):
     for name, parameter in module.named_parameters():
@@ -128,20 +102,10 @@ def pair():
     torch.manual_seed(0)
     theirs = modeling.Mask2FormerForUniversalSegmentation(config).eval()
     randomise(theirs)
-    state = theirs.model.pixel_level_module.encoder.state_dict()
-    norms = [
-        (state[f"hidden_states_norms.stage{i}.weight"], state[f"hidden_states_norms.stage{i}.bias"])
-        for i in (1, 2, 3, 4)
-    ]
-    weights = as_published(state) | {"norm.weight": norms[3][0], "norm.bias": norms[3][1]}
     rows = ["dims=[32,64,128,256]", "depths=[2,2,2,2]", "num_heads=[1,2,4,8]"]
-    backbone = visionattn.create_backbone("swin_tiny", num_classes=0, overrides=rows, weights=weights).eval()
+    backbone = visionattn.create_backbone("swin_tiny", num_classes=0, overrides=rows).eval()
     ours = Mask2Former(backbone.feature_info, 5, **SMALL).eval()
-    for norm, (weight, bias) in zip(ours.norms.norms, norms[:3], strict=False):
-        norm.load_state_dict({"weight": weight, "bias": bias})
-    ours.network.pixel_decoder.load_state_dict(theirs.model.pixel_level_module.decoder.state_dict())
-    ours.network.transformer_module.load_state_dict(theirs.model.transformer_module.state_dict())
-    ours.network.class_predictor.load_state_dict(theirs.class_predictor.state_dict())
+    assert load_model(backbone, ours, theirs.state_dict()).fresh == []
     return backbone, ours, theirs
 
 

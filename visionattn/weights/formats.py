@@ -101,26 +101,27 @@ def convert(state: StateDict, wanted: StateDict) -> Converted:
         raise CheckpointError(
             f"the checkpoint could be of several formats: {', '.join(entry.title for entry in found)}"
         )
-    return _apply(found[0], state, wanted)
+    return converted(found[0], state, wanted)
 
 
-def _apply(entry: Format, state: StateDict, wanted: StateDict) -> Converted:
-    converted = Converted(entry.title)
+def converted(entry: Format, state: StateDict, wanted: StateDict) -> Converted:
+    """What one format makes of a state dict; raises as :func:`convert`."""
+    result = Converted(entry.title)
     rules = [(re.compile(rule.pattern), rule) for rule in entry.rules]
     for old, tensor in (entry.prepare(dict(state)) if entry.prepare else state).items():
         match, rule = next(((m, rule) for pattern, rule in rules if (m := pattern.fullmatch(old))), (None, None))
         if match is None or rule is None:
-            converted.unknown.append(old)
+            result.unknown.append(old)
             continue
         if rule.name is None:
             continue
         new = rule.name(match) if callable(rule.name) else match.expand(rule.name)
-        if new in converted.state:
-            raise CheckpointError(f"{old} and {converted.origin[new]} of the checkpoint both are {new} in the model")
+        if new in result.state:
+            raise CheckpointError(f"{old} and {result.origin[new]} of the checkpoint both are {new} in the model")
         if rule.value is not None and new in wanted:
             tensor = rule.value(tensor, wanted[new])
-        converted.state[new], converted.origin[new] = tensor, old
-    return converted
+        result.state[new], result.origin[new] = tensor, old
+    return result
 
 
 def flat_table(query_minus_key: bool = True) -> NewValue:

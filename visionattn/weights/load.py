@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,10 @@ from visionattn.errors import CheckpointError
 from visionattn.weights.formats import Converted, convert
 from visionattn.weights.read import StateDict, read_state_dict
 from visionattn.weights.resize import resize_table
+from visionattn.weights.whole import as_backbone_and_head
 
 _CLASSIFIER = "head."
+_LISTED = 12  # names of one kind
 
 
 @dataclass
@@ -42,11 +45,15 @@ class Report:
         return f"{', '.join(parts)} (names: {self.title})"
 
     def lines(self) -> Iterator[str]:
-        """Every name that was not simply taken, with what became of it."""
+        """What was not simply taken, with what became of it: every name, or the parts of the model if many are."""
         for name, (old, new) in self.resized.items():
             yield f"resized: {name} {old} -> {new}"
         for word, names in self._others()[1:]:
-            yield from (f"{word}: {name}" for name in names)
+            if len(names) <= _LISTED:
+                yield from (f"{word}: {name}" for name in names)
+                continue
+            parts = Counter(".".join(name.split(".")[:2]) for name in names)
+            yield from (f"{word}: {part}, {count} tensors" for part, count in parts.items())
 
     def _others(self) -> list[tuple[str, list[str]]]:
         return [("resized", list(self.resized)), ("left out", self.left_out), ("fresh", self.fresh)]
@@ -93,8 +100,7 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
     Raises:
         CheckpointError: as for :func:`load_weights`, or there is no such head in it.
     """
-    whole = read_state_dict(source)
-    state, around = from_run(whole)
+    state, around = from_run(read_state_dict(source))
     wanted = dict(backbone.state_dict())
     wanted |= {name.replace("classifier.", _CLASSIFIER, 1): tensor for name, tensor in head.state_dict().items()}
     converted = convert(state, wanted)
@@ -103,9 +109,8 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
         ours = name.replace(_CLASSIFIER, "classifier.", 1)
         theirs.state[ours], theirs.origin[ours] = converted.state.pop(name), converted.origin[name]
     for name in [name for name in around if name.startswith("head.")]:
-        theirs.state[name.removeprefix("head.")] = whole[name]
+        theirs.state[name.removeprefix("head.")] = around.pop(name)
         theirs.origin[name.removeprefix("head.")] = name
-        around.remove(name)
     if not theirs.state:
         raise CheckpointError(
             f"these weights, read as {converted.title}, hold no head; weights_part=backbone takes the backbone alone"
@@ -206,22 +211,23 @@ def _resize_position_tables(model: nn.Module, state: StateDict) -> dict[str, tup
     return resized
 
 
-def from_run(state: StateDict) -> tuple[StateDict, list[str]]:
+def from_run(state: StateDict) -> tuple[StateDict, StateDict]:
     """The names of a plain backbone for the weights of one of our runs, and what stood around it.
 
     Of a run of ours that is the backbone and, where it has one, the classifier; other heads stand around it. Of another
     project's model around a backbone likewise. A bare backbone stays as it is.
     """
+    state = as_backbone_and_head(state)
     if not any(name.startswith("backbone.") for name in state):
-        return state, []
+        return state, {}
     ours = any(name.startswith("backbone.stem.") for name in state)
     classifier = "head.classifier." if ours else "head.fc."
-    renamed, around = {}, []
+    renamed, around = StateDict(), StateDict()
     for name, tensor in state.items():
         if name.startswith("backbone."):
             renamed[name.removeprefix("backbone.")] = tensor
         elif name.startswith(classifier):
             renamed[name.replace(classifier, _CLASSIFIER, 1) if ours else name] = tensor
         else:
-            around.append(name)
+            around[name] = tensor
     return renamed, around

@@ -72,7 +72,7 @@ def open_source(
         return _from_folder(path)
     if not path.exists() and timm.is_model(text.partition(".")[0]) and path.suffix not in _ENDINGS:
         return _from_timm({"weights": {"timm": text}}, num_classes, in_chans)
-    if not path.exists() and "/" not in text and path.suffix not in _ENDINGS:
+    if not path.exists() and path.suffix not in _ENDINGS:
         raise CheckpointError(
             f"weights={text} is neither a file nor a folder nor a model of timm's; on the Hub: hf-hub:owner/name"
         )

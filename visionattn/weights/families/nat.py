@@ -1,4 +1,7 @@
-"""NAT and DiNAT: the official code's names. Dilation has no weights, so the two are one format."""
+"""NAT and DiNAT: the official code's names. Dilation has no weights, so the two are one format.
+
+The detection and segmentation code has a norm for each feature; that of the last one is our last norm.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ FORMATS = [
             Rule(_BLOCK + r"gamma([12])", r"stages.\1.blocks.\2.scale\3.gamma"),
             Rule(r"levels\.(\d+)\.downsample\.reduction\.(.+)", later_stage("downsample.conv.")),
             Rule(r"levels\.(\d+)\.downsample\.norm\.(.+)", later_stage("downsample.norm.")),
-            Rule(r"(norm\..+)", r"\1"),
+            Rule(r"norm3?\.(.+)", r"norm.\1"),
+            Rule(r"norm[012]\..+", None),
             Rule(r"head\.(weight|bias)", r"head.fc.\1"),
         ],
     )

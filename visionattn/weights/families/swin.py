@@ -1,5 +1,5 @@
-"""Swin: the official code's names, timm's and OpenMMLab's (mmdetection, mmsegmentation, mmpretrain), and those of
-DiNAT_s, which is Swin with another attention.
+"""Swin: the official code's names, timm's, OpenMMLab's (mmdetection, mmsegmentation, mmpretrain) and Hugging Face
+transformers', and those of DiNAT_s, which is Swin with another attention.
 
 All but timm and us keep the downsampling layer at the end of a stage, not at the start of the next one. The detection
 and segmentation code has a norm for each feature; that of the last one is our last norm, the others are not ours.
@@ -7,11 +7,14 @@ and segmentation code has a norm for each feature; that of the last one is our l
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from visionattn.weights.formats import Format, Rule, flat_table, later_stage
+from visionattn.weights.read import StateDict
 from visionattn.weights.twins import Configuration, Twin, doubling, per_stage
 
 BLOCK = r"layers\.(\d+)\.blocks\.(\d+)\."
@@ -60,6 +63,43 @@ _OPENMMLAB = [
     *_LAST,
 ]
 
+_HF = r"(?:swin\.)?encoder\.layers\.(\d+)\.blocks\.(\d+)\."
+_TRANSFORMERS = [
+    Rule(r"(?:swin\.)?embeddings\.patch_embeddings\.projection\.(.+)", r"stem.conv1.\1"),
+    Rule(r"(?:swin\.)?embeddings\.norm\.(.+)", r"stem.norm.\1"),
+    Rule(_HF + r"layernorm_before\.(.+)", r"stages.\1.blocks.\2.norm1.\3"),
+    Rule(_HF + r"layernorm_after\.(.+)", r"stages.\1.blocks.\2.norm2.\3"),
+    Rule(_HF + r"attention\.(qkv\..+)", r"stages.\1.blocks.\2.mixer.\3"),
+    Rule(_HF + r"attention\.(?:o_proj|output\.dense)\.(.+)", r"stages.\1.blocks.\2.mixer.proj.\3"),
+    Rule(
+        _HF + r"attention\.(?:self|relative_position_bias)\.relative_position_bias_table",
+        r"stages.\1.blocks.\2.mixer.bias_table",
+        flat_table(),
+    ),
+    Rule(_HF + r"attention\.(?:self\.|relative_position_bias\.)?relative_position_index", None),
+    Rule(_HF + r"(?:mlp\.fc1|intermediate\.dense)\.(.+)", r"stages.\1.blocks.\2.ffn.fc1.\3"),
+    Rule(_HF + r"(?:mlp\.fc2|output\.dense)\.(.+)", r"stages.\1.blocks.\2.ffn.fc2.\3"),
+    Rule(r"(?:swin\.)?encoder\.layers\.(\d+)\.downsample\.(.+)", later_stage("downsample.")),
+    Rule(r"(?:(?:swin\.)?layernorm|hidden_states_norms\.stage4)\.(.+)", r"norm.\1"),
+    Rule(r"hidden_states_norms\.stage[123]\..+", None),
+    Rule(r"classifier\.(weight|bias)", r"head.fc.\1"),
+]
+
+
+def _join_projections(state: StateDict) -> StateDict:
+    """Query, key and value are one in ours. Of a backbone's two last norms the feature's is the one that is used."""
+    found, parts = StateDict(), dict[str, StateDict]()
+    features = any(name.startswith("hidden_states_norms.") for name in state)
+    for name, tensor in state.items():
+        one = re.fullmatch(r"(.+\.attention\.)(?:self\.)?([qkv])(?:uery|ey|alue|_proj)\.(weight|bias)", name)
+        if one is not None:
+            parts.setdefault(f"{one[1]}qkv.{one[3]}", {})[one[2]] = tensor
+        elif not (features and name.removeprefix("swin.").startswith("layernorm.")):
+            found[name] = tensor
+    whole = {name: one for name, one in parts.items() if set(one) == set("qkv")}
+    return found | {name: torch.cat([one[part] for part in "qkv"]) for name, one in whole.items()}
+
+
 FORMATS = [
     Format(
         "Swin Transformer (official)",
@@ -73,6 +113,12 @@ FORMATS = [
     ),
     Format(
         "Swin Transformer (OpenMMLab)", lambda names: "stages.0.blocks.0.attn.w_msa.qkv.weight" in names, _OPENMMLAB
+    ),
+    Format(
+        "Swin Transformer (transformers)",
+        lambda names: any(name.endswith("encoder.layers.0.blocks.0.layernorm_before.weight") for name in names),
+        _TRANSFORMERS,
+        _join_projections,
     ),
     Format("DiNAT_s (official)", lambda names: _RPB in names, [*_SHARED, _AT_THE_END]),
 ]
