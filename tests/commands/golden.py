@@ -37,6 +37,8 @@ FIXED = (
 def losses(experiment: str, folder: Path, *options: str) -> list[float]:
     """``train/loss`` of the first 100 optimizer steps."""
     words = [f"experiment={experiment}", *FIXED, *options]
+    if experiment == "shapes/mask2former":
+        words.append("weights=null")  # it asks for those of another run
     if experiment in DRAWN:
         make_shapes(DRAWN[experiment], folder / "pictures", num_train=400, num_val=4)
         words.append(f"data.root={folder / 'pictures'}")

@@ -19,7 +19,8 @@ from .conftest import newest
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("default")
 SMALL = ["data.image_size=64", "data.batch_size=4", "head.channels=32", "head.num_queries=6", "head.decoder_layers=1"]
-SMALL += ["head.num_points=64", "data.train_transform.short_edges=[48]", "data.eval_transform.short_edge=48"]
+SMALL += ["head.num_points=64", "data.train_transform.crop_size=[48,48]", "data.eval_transform.short_edge=48"]
+SMALL += ["weights=null"]
 ROUNDS = ["trainer.max_epochs=-1", "trainer.max_steps=3", "trainer.accelerator=cpu", "trainer.precision=32-true"]
 ROUNDS += [
     "trainer.devices=1",
@@ -27,7 +28,14 @@ ROUNDS += [
     "+trainer.val_check_interval=3",
     "trainer.check_val_every_n_epoch=null",
 ]
-ROUNDS += ["task.score=0.0", "task.overlap=0.0", "head.no_object_weight=0.0", "task.instance=true", "optim.lr=3e-3"]
+ROUNDS += [
+    "task.score=0.0",
+    "task.overlap=0.0",
+    "head.no_object_weight=0.0",
+    "task.instance=true",
+    "optim=adamw",
+    "optim.lr=3e-3",
+]
 
 
 @pytest.fixture(scope="module")

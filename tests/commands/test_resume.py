@@ -94,6 +94,14 @@ def test_a_run_counted_in_steps_goes_on_too(tmp_path, monkeypatch):
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
+def test_a_run_with_muon_goes_on_too(tmp_path, monkeypatch):
+    """timm's Muon decides in its first step what it orthogonalizes, and keeps that in its state."""
+    assert train(tmp_path / "whole", monkeypatch, "", "optim=muon") == 0
+    assert train(tmp_path / "run", monkeypatch, "accumulated 8 raise", "optim=muon") is None
+    assert train(tmp_path / "run", monkeypatch, "", "optim=muon") == 0
+    assert_same(tmp_path / "run", tmp_path / "whole")
+
+
 def test_a_finished_run_is_not_trained_again(whole, monkeypatch, capsys):
     before = (whole / "checkpoints/last.ckpt").read_bytes()
     assert train(whole, monkeypatch) == 0
