@@ -18,6 +18,7 @@ from visionattn.errors import ConfigError
 from visionattn.heads import ClassificationHead
 from visionattn.heads.detection.dense import FCOSDetector, RetinaNetDetector
 from visionattn.heads.detection.pyramid import Pyramid
+from visionattn.heads.mask2former import Mask2Former
 from visionattn.heads.segmentation.head import SegmentationHead
 from visionattn.tasks.task import VisionTask
 
@@ -192,10 +193,11 @@ def graph_of(task: VisionTask, part: str) -> Graph:
     for kind, build in builders:
         if isinstance(head, kind):
             return build(backbone, head).eval()
+    why = "how many regions its second stage looks at depends on the picture; head=retinanet and head=fcos can"
+    if isinstance(head, Mask2Former):
+        why = "masks by queries are not covered"
     raise ConfigError(
-        f"a {type(head).__name__} cannot become one graph: how many regions a detector's second stage looks at depends "
-        "on the picture, and masks by queries are not covered; options.part=features exports the backbone, "
-        "head=retinanet and head=fcos whole detectors"
+        f"a {type(head).__name__} cannot become one graph: {why}. options.part=features exports the backbone"
     )
 
 
