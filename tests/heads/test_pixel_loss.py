@@ -52,6 +52,17 @@ def test_half_precision_is_worked_through_in_float32():
     torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=5e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(("small", "large", "rows"), [(128, 512, 3), (32, 512, 3), (7, 19, 1), (19, 7, 2), (4, 4, 4)])
+def test_a_band_looks_at_its_neighbours_alone(small, large, rows):
+    """All rows of the labels are in one band; what a band needs of the logits does not grow with the picture."""
+    bands = pixel_loss._bands(small, large, rows)
+    assert [row for band, _ in bands for row in range(*band.indices(large))] == list(range(large))
+    across = pixel_loss._matrix(small, large, torch.empty(0))
+    for band, seen in bands:
+        assert across[band, seen].sum(1).allclose(torch.ones(len(across[band])))  # nothing is left out
+        assert seen.stop - seen.start <= rows * max(small / large, 1) + 2
+
+
 def test_what_is_kept_has_the_size_of_the_logits():
     logits, target = case(size=(4, 4), large=(64, 64))
     kept = []

@@ -62,34 +62,40 @@ def _work(
     down, across = _matrix(logits.shape[2], height, logits), _matrix(logits.shape[3], width, logits)
     limit = _CHUNK.get(logits.device.type, _LARGE_CHUNK)
     pictures = max(1, limit // (classes * height * width))
-    rows = max(1, limit // (classes * width)) if pictures == 1 else height
+    bands = _bands(logits.shape[2], height, max(1, limit // (classes * width)) if pictures == 1 else height)
     total, gradient = logits.new_zeros(()), torch.zeros_like(logits) if needed else None
     for first in range(0, len(logits), pictures):
         some = slice(first, first + pictures)
         wide = logits[some].contiguous() @ across.T
         back = torch.zeros_like(wide)
-        for top in range(0, height, rows):
-            band = slice(top, top + rows)
-            total += _compare(
-                down[band] @ wide, target[some, band], weight, ignore, down[band].T if needed else None, back
-            )
+        for band, seen in bands:
+            rows, place = down[band, seen], back[:, :, seen] if needed else None
+            total += _compare(rows, wide[:, :, seen], target[some, band], weight, ignore, place)
         if gradient is not None:
             gradient[some] = back @ across
     return total, gradient
 
 
+def _bands(small: int, large: int, rows: int) -> list[tuple[slice, slice]]:
+    """Bands of so many rows, and for each the rows of the logits that it is made of."""
+    used = _matrix(small, large, torch.empty(0)) != 0
+    bands = [slice(top, top + rows) for top in range(0, large, rows)]
+    seen = [used[band].any(0).nonzero()[:, 0] for band in bands]
+    return [(band, slice(int(which[0]), int(which[-1]) + 1)) for band, which in zip(bands, seen, strict=True)]
+
+
 def _compare(
-    logits: Tensor, target: Tensor, weight: Tensor | None, ignore: int, up: Tensor | None, back: Tensor
+    rows: Tensor, logits: Tensor, target: Tensor, weight: Tensor | None, ignore: int, back: Tensor | None
 ) -> Tensor:
-    """The sum over a band of rows; adds its gradient, brought to the logits' height by ``up``, to ``back``."""
+    """The sum over the band of rows that is ``rows @ logits``; adds the gradient of the logits to ``back``."""
     counted = (target != ignore)[:, None]
     classes = target[:, None].where(counted, 0)
     factor = counted.to(logits.dtype) if weight is None else weight.to(logits.dtype)[classes] * counted
-    shares = logits.log_softmax(1)
+    shares = (rows @ logits).log_softmax(1)
     total = -(shares.gather(1, classes) * factor).sum()
-    if up is not None:
+    if back is not None:
         shares = shares.exp_().scatter_add_(1, classes, -torch.ones_like(factor)).mul_(factor)
-        back += up @ shares
+        back += rows.T @ shares
     return total
 
 
