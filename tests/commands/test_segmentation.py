@@ -104,8 +104,10 @@ def test_predict_draws_class_maps(run, tmp_path, monkeypatch):
         Image.fromarray(np.random.RandomState(0).randint(0, 255, (*size[::-1], 3), np.uint8)).save(
             tmp_path / "mine" / name
         )
-    assert main(["predict", f"ckpt={run}/checkpoints/last.ckpt", f"source={tmp_path}/mine", f"dir={tmp_path}/out"]) == 0
-    answers = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert main(["predict", f"ckpt={run}", f"source={tmp_path}/mine", f"dir={tmp_path}/out"]) == 0
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert written["checkpoint"] == str(run / "checkpoints" / "best.ckpt")
+    answers = written["images"]
     assert [answer["size"] for answer in answers] == [[60, 35], [33, 70]]
     for answer in answers:
         classes = decode_mask((tmp_path / "out" / answer["files"]["classes"]).read_bytes())

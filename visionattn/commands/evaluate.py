@@ -22,7 +22,7 @@ from visionattn.reports import provenance
 from visionattn.reports.card import print_results
 from visionattn.tasks.task import VisionTask
 from visionattn.weights.distributed import SUMS, is_distributed
-from visionattn.weights.sources import weights_file
+from visionattn.weights.sources import checkpoint_file, weights_file
 
 
 @dataclass
@@ -78,6 +78,7 @@ def _subject(cfg: DictConfig, allow: tuple[str, ...]) -> Subject:
                 cfg.data.num_classes = task.num_classes
         origin = {"backbone": str(cfg.backbone_name), "weights": str(cfg.weights)}
         return Subject(task, _data_config(cfg, cfg, protocol), origin)
+    cfg.ckpt = str(checkpoint_file(cfg.ckpt))
     restored, trained = restore(cfg.ckpt, allow, cfg.task)
     own = cfg.get("data") is None
     protocol = {} if own else protocol_of_run(trained.data)

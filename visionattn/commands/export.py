@@ -14,6 +14,7 @@ from visionattn.commands.exporting.subject import Subject
 from visionattn.commands.restore import restore
 from visionattn.errors import ConfigError
 from visionattn.reports.card import print_results
+from visionattn.weights import checkpoint_file
 
 FOLDERS = {"timm": "to_timm", "safetensors": "to_safetensors"}
 """Format -> module of ``commands/exporting`` with a function ``write(subject, folder, dry_run)``."""
@@ -36,6 +37,7 @@ def run(
     write = writer(cfg.format)
     if cfg.options.push_to_hub and cfg.format not in FOLDERS:
         raise ConfigError(f"options.push_to_hub goes with format={' or '.join(FOLDERS)}, not {cfg.format}")
+    cfg.ckpt = str(checkpoint_file(cfg.ckpt))
     task, trained = restore(cfg.ckpt, allow)
     task.eval()
     subject = Subject(task, trained, Path(cfg.ckpt), allow, cfg.options)

@@ -21,6 +21,7 @@ from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
 from visionattn.errors import ConfigError, DataError
 from visionattn.reports.card import print_results
 from visionattn.tasks.predicting import Predicted, PredictsImages
+from visionattn.weights import checkpoint_file
 
 _BATCH = 4
 
@@ -39,6 +40,7 @@ def run(
         DataError: no picture at the source, or none that can be read.
     """
     seed_everything(0, verbose=False)
+    cfg.ckpt = str(checkpoint_file(cfg.ckpt))
     task, trained = restore(cfg.ckpt, allow)
     if not isinstance(task, PredictsImages):
         raise ConfigError(f"predict draws boxes, masks and class maps; this checkpoint has a {type(task).__name__}")

@@ -5,13 +5,14 @@ from visionattn.weights.from_timm import timm_weights
 from visionattn.weights.load import Report, classifier_width, load_model, load_weights
 from visionattn.weights.read import read_checkpoint, read_state_dict
 from visionattn.weights.resize import resize_table
-from visionattn.weights.sources import Source, open_source
+from visionattn.weights.sources import Source, checkpoint_file, open_source
 
 __all__ = [
     "Format",
     "Report",
     "Rule",
     "Source",
+    "checkpoint_file",
     "classifier_width",
     "load_model",
     "load_weights",

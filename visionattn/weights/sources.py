@@ -79,6 +79,13 @@ def open_source(
     return Source(read_state_dict(path), f"the file {path}", {})
 
 
+def checkpoint_file(text: str | Path) -> Path:
+    """What ``ckpt=`` stands for: the best checkpoint of a run whose folder is given, else the path itself."""
+    path = Path(text).expanduser()
+    found = [path / name for name in CHECKPOINTS if (path / name).is_file() or is_distributed(path / name)]
+    return found[0] if found else path
+
+
 def weights_file(text: str | Path) -> Path | None:
     """The one file that :func:`open_source` reads, where it is on this machine and is one."""
     path = Path(str(text).removeprefix(f"{_FOLDER}:")).expanduser()
