@@ -78,6 +78,17 @@ def test_evaluation_repeats_training_and_holds_the_matrix(run, tmp_path, monkeyp
     assert len((tmp_path / "a" / "classes.csv").read_text().splitlines()) == 16
 
 
+def test_weights_of_a_file_become_a_checkpoint_that_is_scored(run, shapes, tmp_path, monkeypatch):
+    """A run of no epochs; so another project's model with its head is evaluated."""
+    monkeypatch.chdir(tmp_path)
+    words = ["experiment=shapes/upernet", f"data.root={shapes}", *SMALL, *PLACE, "trainer.max_epochs=0"]
+    words += [f"weights={run}/checkpoints/last.ckpt", "weights_part=model", f"hydra.run.dir={tmp_path}/none"]
+    assert main(["train", *words]) == 0
+    for name, folder in (("a", run), ("b", tmp_path / "none")):
+        assert main(["evaluate", f"ckpt={folder}/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path}/{name}"]) == 0
+    assert result(tmp_path / "a")["metrics"] == result(tmp_path / "b")["metrics"]
+
+
 @pytest.mark.heavy
 def test_another_inference_and_more_processes(run, tmp_path):
     changed = ["inference=slide", "task.inference.crop=32", "task.inference.stride=20", "+task.boundary_iou=true"]

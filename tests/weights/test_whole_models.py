@@ -1,16 +1,20 @@
 """Backbone and head of another project's model, by that project's names: Mask2Former's official ones and
-transformers', and a classifier of transformers'.
+transformers', UPerNet's of OpenMMLab and of transformers, and a classifier of transformers'.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
 
 import visionattn
 from visionattn.errors import CheckpointError
 from visionattn.heads.mask2former import Mask2Former
+from visionattn.heads.segmentation import FullyConvolutional, SegmentationHead, UPerNet
 from visionattn.weights.load import load_model, load_weights
 
 pytest.importorskip("transformers.models.mask2former")
@@ -229,3 +233,51 @@ def test_a_classifier_saved_by_transformers(tmp_path: Path):
     ).eval()
     image = torch.randn(1, 3, 224, 224)
     assert relative(mine(image), theirs(image).logits) < 1e-5
+
+
+@pytest.mark.parametrize("project", ["transformers", "OpenMMLab"])
+@torch.no_grad()
+def test_upernet(tmp_path: Path, project):
+    """OpenMMLab's file is made of transformers' by the names in which the two differ; its Swin is the official one."""
+    from transformers import SwinConfig, UperNetConfig, UperNetForSemanticSegmentation
+
+    torch.manual_seed(0)
+    stages = [f"stage{i}" for i in (1, 2, 3, 4)]
+    swin = SwinConfig(embed_dim=32, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8], window_size=7, out_features=stages)
+    config = UperNetConfig(backbone_config=swin, hidden_size=16, auxiliary_channels=24, num_labels=5)
+    config.auxiliary_in_channels = DIMS[2]
+    theirs = UperNetForSemanticSegmentation(config).eval()
+    for tensor in theirs.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(0.02 * torch.rand_like(tensor))
+    theirs.save_pretrained(tmp_path)
+    rows = [f"dims={DIMS}", "depths=[1,1,2,1]", "num_heads=[1,2,4,8]"]
+    backbone = visionattn.create_backbone("swin_tiny", num_classes=0, overrides=rows).eval()
+    parts = {"decoder": partial(UPerNet, channels=16), "auxiliary": partial(FullyConvolutional, channels=24)}
+    head = SegmentationHead(backbone.feature_info, 5, **parts).eval()
+    source = tmp_path / "model.safetensors"
+    if project == "OpenMMLab":
+        load_model(backbone, head, source)
+        source = openmmlab(load_file(source), backbone, head)
+    fresh = visionattn.create_backbone("swin_tiny", num_classes=0, overrides=rows).eval()
+    fresh_head = SegmentationHead(backbone.feature_info, 5, **parts).eval()
+    report = load_model(fresh, fresh_head, source)
+    assert report.fresh == []
+    image = torch.randn(1, 3, 224, 256)
+    logits, _ = fresh_head(fresh.forward_intermediates(image, norm=True, intermediates_only=True))
+    whole = F.interpolate(logits, size=image.shape[-2:], mode="bilinear")
+    assert relative(whole, theirs(image).logits) < 1e-5
+
+
+def openmmlab(state, backbone, head):
+    table = {r"\.batch_norm\.": ".bn.", r"_head\.classifier\.": "_head.conv_seg."}
+    found = {}
+    for name, tensor in state.items():
+        if not name.startswith("backbone."):
+            for old, new in table.items():
+                name = re.sub(old, new, name)
+            found[name] = tensor
+    found |= {f"backbone.{name}": tensor for name, tensor in published_backbone("swin_tiny", backbone).items()}
+    for i, norm in enumerate(head.norms.norms[:3]):
+        found |= {f"backbone.norm{i}.{name}": tensor for name, tensor in norm.state_dict().items()}
+    return {"meta": {}, "state_dict": found}

@@ -146,6 +146,11 @@ class LastCheckpoint(Checkpoint):
         if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self.save(trainer, epoch_done=True)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run of no steps leaves its model too: so another project's weights become a checkpoint of ours."""
+        if 0 in (trainer.max_epochs, trainer.max_steps):
+            self.save(trainer, epoch_done=False)
+
     def save(self, trainer: Trainer, epoch_done: bool) -> None:
         """Writes ``last.ckpt``; what bore that name becomes ``previous.ckpt``. Every process calls it."""
         now = (trainer.global_step, epoch_done)

@@ -7,6 +7,7 @@ backbone's own names, after ``backbone.``, is for ``weights/families`` to say.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from visionattn.weights.formats import Format, Rule, converted
 from visionattn.weights.read import StateDict
@@ -20,10 +21,14 @@ _SELF, _CROSS, _FEED_FORWARD = (
     _PREDICTOR + rf"transformer_{name}_layers\.(\d+)\." for name in ("self_attention", "cross_attention", "ffn")
 )
 
-_MASK2FORMER = [
+_BACKBONE = [
     Rule(r"backbone\.norm([012])\.(.+)", r"head.norms.norms.\1.\2"),
     Rule(r"backbone\.norm3\.(.+)", r"backbone.norm.\1"),
+    Rule(r"backbone\.hidden_states_norms\.stage([123])\.(.+)", lambda m: f"head.norms.norms.{int(m[1]) - 1}.{m[2]}"),
     Rule(r"(backbone\..+)", r"\1"),
+]
+_MASK2FORMER = [
+    *_BACKBONE,
     Rule(r"sem_seg_head\.pixel_decoder\.input_proj\.(.+)", _PIXELS + r"input_projections.\1"),
     Rule(r"sem_seg_head\.pixel_decoder\.transformer\.level_embed", _PIXELS + "level_embed"),
     Rule(_ENCODER + r"(self_attn\..+)", _PIXELS + r"encoder.layers.\1.\2"),
@@ -49,17 +54,42 @@ _MASK2FORMER = [
     Rule(r"pixel_(?:mean|std)", None),
 ]
 
-_ENCODED = r"(?:model\.)?pixel_level_module\.encoder\."
 _TRANSFORMERS = [
-    Rule(_ENCODED + r"hidden_states_norms\.stage1\.(.+)", r"head.norms.norms.0.\1"),
-    Rule(_ENCODED + r"hidden_states_norms\.stage2\.(.+)", r"head.norms.norms.1.\1"),
-    Rule(_ENCODED + r"hidden_states_norms\.stage3\.(.+)", r"head.norms.norms.2.\1"),
-    Rule(_ENCODED + r"(.+)", r"backbone.\1"),
+    *_BACKBONE,
     Rule(r"(?:model\.)?pixel_level_module\.decoder\.(.+)", _PIXELS + r"\1"),
     Rule(r"(?:model\.)?(transformer_module\..+)", r"head.network.\1"),
     Rule(r"(class_predictor\..+)", r"head.network.\1"),
     Rule(r"criterion\.(empty_weight)", r"head.criterion.\1"),
 ]
+
+
+def _layer(place: str) -> Callable[[re.Match[str]], str]:
+    """A convolution and its norm, numbered in ours; the last two groups are which of them it is, and the rest."""
+
+    def name(match: re.Match[str]) -> str:
+        *_, part, rest = match.groups()
+        return f"{match.expand(place)}.{int(part != 'conv')}.{rest}"
+
+    return name
+
+
+_PAIR = r"\.(conv|bn|batch_norm)\.(.+)"
+_UPERNET = [
+    *_BACKBONE,
+    Rule(r"decode_head\.psp_modules\.(\d)\.1" + _PAIR, _layer(r"head.decoder.pooling.pools.\1.1")),
+    Rule(r"decode_head\.bottleneck" + _PAIR, _layer("head.decoder.pooling.fuse")),
+    Rule(r"decode_head\.lateral_convs\.(\d)" + _PAIR, _layer(r"head.decoder.lateral.\1")),
+    Rule(r"decode_head\.fpn_convs\.(\d)" + _PAIR, _layer(r"head.decoder.smooth.\1")),
+    Rule(r"decode_head\.fpn_bottleneck" + _PAIR, _layer("head.decoder.fuse")),
+    Rule(r"decode_head\.(?:conv_seg|classifier)\.(.+)", r"head.decoder.classify.1.\1"),
+    Rule(r"auxiliary_head\.convs\.0" + _PAIR, _layer("head.auxiliary.conv")),
+    Rule(r"auxiliary_head\.(?:conv_seg|classifier)\.(.+)", r"head.auxiliary.classify.1.\1"),
+]
+
+
+def _plain_encoder(state: StateDict) -> StateDict:
+    """transformers' names of Mask2Former's backbone, as those of its other models."""
+    return {re.sub(r"^(?:model\.)?pixel_level_module\.encoder\.", "backbone.", name): x for name, x in state.items()}
 
 
 def _split_projections(state: StateDict) -> StateDict:
@@ -88,6 +118,12 @@ _FORMATS = [
             and not any(name.startswith("head.") for name in names)
         ),
         _TRANSFORMERS,
+        _plain_encoder,
+    ),
+    Format(
+        "UPerNet (OpenMMLab or transformers)",
+        lambda names: "decode_head.psp_modules.0.1.conv.weight" in names,
+        _UPERNET,
     ),
 ]
 
