@@ -16,6 +16,7 @@ from visionattn.errors import CheckpointError
 from visionattn.heads.mask2former import Mask2Former
 from visionattn.heads.segmentation import FullyConvolutional, SegmentationHead, UPerNet
 from visionattn.weights.load import load_model, load_weights
+from visionattn.weights.whole import as_backbone_and_head
 
 pytest.importorskip("transformers.models.mask2former")
 DIMS = [32, 64, 128, 256]
@@ -281,3 +282,17 @@ def openmmlab(state, backbone, head):
     for i, norm in enumerate(head.norms.norms[:3]):
         found |= {f"backbone.norm{i}.{name}": tensor for name, tensor in norm.state_dict().items()}
     return {"meta": {}, "state_dict": found}
+
+
+def test_cswin_counts_the_norms_from_one():
+    names = ["decode_head.psp_modules.0.1.conv.weight", "backbone.stage1.0.norm1.weight"]
+    names += [f"backbone.norm{i}.weight" for i in (1, 2, 3, 4)]
+    found = as_backbone_and_head({name: torch.tensor(float(i)) for i, name in enumerate(names)})
+    assert {name: int(value) for name, value in found.items()} == {
+        "head.decoder.pooling.pools.0.1.0.weight": 0,
+        "backbone.stage1.0.norm1.weight": 1,
+        "head.norms.norms.0.weight": 2,
+        "head.norms.norms.1.weight": 3,
+        "head.norms.norms.2.weight": 4,
+        "backbone.norm.weight": 5,
+    }

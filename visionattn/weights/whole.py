@@ -87,6 +87,15 @@ _UPERNET = [
 ]
 
 
+def _norms_from_zero(state: StateDict) -> StateDict:
+    """CSWin's code counts the norms of the features from one, the others from zero."""
+    if "backbone.norm4.weight" not in state:
+        return state
+    return {
+        re.sub(r"^backbone\.norm(\d)", lambda m: f"backbone.norm{int(m[1]) - 1}", name): x for name, x in state.items()
+    }
+
+
 def _plain_encoder(state: StateDict) -> StateDict:
     """transformers' names of Mask2Former's backbone, as those of its other models."""
     return {re.sub(r"^(?:model\.)?pixel_level_module\.encoder\.", "backbone.", name): x for name, x in state.items()}
@@ -124,6 +133,7 @@ _FORMATS = [
         "UPerNet (OpenMMLab or transformers)",
         lambda names: "decode_head.psp_modules.0.1.conv.weight" in names,
         _UPERNET,
+        _norms_from_zero,
     ),
 ]
 

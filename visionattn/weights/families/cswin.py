@@ -2,7 +2,7 @@
 
 A block has its convolutions of the values under ``attns.0`` (vertical strips) and ``attns.1`` (horizontal ones), or
 under ``attns.0`` alone where it attends to the whole map. The detection and segmentation code has the same names, but
-no last norm and classifier; it has norms of the features of its own, which are not ours.
+no classifier, and a norm of each feature; that of the last one is our last norm (:mod:`visionattn.weights.whole`).
 """
 
 from __future__ import annotations
