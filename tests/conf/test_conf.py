@@ -25,7 +25,7 @@ CHOOSABLE = ["backbone", "head", "data", "optim", "schedule", "trainer", "logger
 
 def options(group: str) -> list[str]:
     paths = (path.relative_to(CONF / group).with_suffix("") for path in (CONF / group).rglob("*.yaml"))
-    return sorted(path.as_posix() for path in paths if path.name != "base")
+    return sorted(path.as_posix() for path in paths if path.name != "base" and not path.name.startswith("_"))
 
 
 def targets(node: object) -> list[str]:

@@ -168,3 +168,13 @@ def test_a_few_lines_that_hold_billions_are_refused_at_once(conf, tmp_path, kind
     mine = write_tree(tmp_path / "mine", {"experiment/bomb.yaml": "\n".join(lines)})
     with pytest.raises(ConfigError, match="once its aliases are written out"):
         compose("train", ["experiment=bomb"], [mine])
+
+
+def test_parts_of_configurations_are_no_choices():
+    """Neither in a group nor in a folder of it."""
+    from visionattn.config.composing import choices
+
+    assert "base" not in choices("backbone")
+    found = choices("experiment")
+    assert {"shapes/upernet", "imagenet/swin_tiny"} <= set(found)
+    assert not {"shapes/_pico", "imagenet/base", "ade20k/base", "coco_panoptic/base"} & set(found)

@@ -147,7 +147,13 @@ def choices(group: str, config_dirs: Sequence[str | Path] = ()) -> list[str]:
     names: set[str] = set()
     for root in (source_root(), *(Path(folder) for folder in config_dirs)):
         names.update(_yaml_names(root.joinpath(*group.split("/"))))
-    return sorted(name for name in names if not name.startswith("_") and name != "base")
+    return sorted(name for name in names if is_choice(name))
+
+
+def is_choice(name: str) -> bool:
+    """Whether a YAML file, also one in a folder of its group, is a choice and not a part."""
+    last = name.rpartition("/")[2]
+    return not last.startswith("_") and last != "base"
 
 
 def _yaml_names(folder: Any, prefix: str = "") -> Iterator[str]:

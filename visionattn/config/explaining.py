@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from visionattn.config.composing import is_choice
 from visionattn.config.messages import flat_keys, nearest, one_line, unresolved_plain
 from visionattn.errors import ConfigError
 
 _KEY = re.compile(r"Could not (?:override|delete) '([^'=]+)|Could not delete from config\. '([^']+)' does not exist")
+_LISTED = 60  # choices told in a message
 _GROUP = re.compile(r"config group '([^']+)' does not exist")
 
 
@@ -55,15 +57,23 @@ def _plain_text(error: BaseException) -> str:
 
 def _missing(error: Any, hydra: Any, config_name: str) -> ConfigError:
     path = str(error.missing_cfg_file or config_name)
-    group, _, name = path.rpartition("/")
-    options = [option for option in error.options or () if not option.startswith("_") and option != "base"]
-    if not group:
+    group, _, name = path.partition("/")
+    if not name:
         return ConfigError(f"there is no configuration {path}.yaml")
+    options = [option for option in _options(hydra, group) if is_choice(option)]
     if not options:
         return ConfigError(f"there is no configuration {path}, nor a group {group}{nearest(group, _groups(hydra))}")
-    return ConfigError(
-        f"there is no {group} called {name}{_ended(nearest(name, options))} Choices: {', '.join(sorted(options))}"
-    )
+    every = f"Choices: {', '.join(sorted(options))}"
+    if len(options) > _LISTED:
+        every = f"`visionattn list {group}` has all {len(options)}"
+    return ConfigError(f"there is no {group} called {name}{_ended(nearest(name, options))} {every}")
+
+
+def _options(hydra: Any, group: str) -> list[str]:
+    """What a group and the folders in it hold, as ``name`` and ``folder/name``."""
+    loader = hydra.config_loader
+    inner = [f"{sub}/{name}" for sub in _groups(hydra, group) for name in loader.get_group_options(sub)]
+    return [*loader.get_group_options(group), *(name.removeprefix(f"{group}/") for name in inner)]
 
 
 def _ended(hint: str) -> str:

@@ -77,11 +77,11 @@ def _work(
 
 
 def _bands(small: int, large: int, rows: int) -> list[tuple[slice, slice]]:
-    """Bands of so many rows, and for each the rows of the logits that it is made of."""
-    used = _matrix(small, large, torch.empty(0)) != 0
-    bands = [slice(top, top + rows) for top in range(0, large, rows)]
-    seen = [used[band].any(0).nonzero()[:, 0] for band in bands]
-    return [(band, slice(int(which[0]), int(which[-1]) + 1)) for band, which in zip(bands, seen, strict=True)]
+    """Bands of so many rows, and for each the rows of the logits that it is made of (and one more, for rounding)."""
+    bands = [slice(top, min(top + rows, large)) for top in range(0, large, rows)]
+    places = [[(row + 0.5) * small / large - 0.5 for row in (band.start, band.stop - 1)] for band in bands]
+    seen = [slice(max(int(first) - 1, 0), min(int(last) + 2, small)) for first, last in places]
+    return list(zip(bands, seen, strict=True))
 
 
 def _compare(
