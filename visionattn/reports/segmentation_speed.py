@@ -26,22 +26,13 @@ from visionattn.heads.segmentation.inference import Inference, class_map, starts
 from visionattn.kernels.bench import report
 from visionattn.kernels.bench.timing import interleaved, medians
 from visionattn.tasks.segmentation import PixelLoss
+from visionattn.weights.whole import as_backbone_and_head
 
 Row = dict[str, Any]
 PASSES = ("train", "inference")
 DTYPES = ("float32", "bfloat16")
 CLASSES = 150
 AUXILIARY_WEIGHT = 0.4
-_NAMES = {
-    "pooling.pools": "psp_modules",
-    "pooling.fuse": "bottleneck",
-    "lateral": "lateral_convs",
-    "smooth": "fpn_convs",
-    "fuse": "fpn_bottleneck",
-    "classify.1": "classifier",
-    "conv": "convs.0",
-}
-_LAYERS = {"0": "conv", "1": "batch_norm"}
 
 
 def run_segmentation(
@@ -123,6 +114,13 @@ class _Ours(nn.Module):
         self.head = SegmentationHead(levels, CLASSES, decoder=decoder, auxiliary=FullyConvolutional)
         self.criterion = PixelLoss()
 
+    def take(self, decode: nn.Module, auxiliary: nn.Module) -> None:
+        """The weights of transformers' heads."""
+        parts = {"decode_head": decode, "auxiliary_head": auxiliary}
+        theirs = {f"{part}.{name}": x for part, module in parts.items() for name, x in module.state_dict().items()}
+        found = {name.removeprefix("head."): x for name, x in as_backbone_and_head(theirs).items()}
+        self.head.load_state_dict(self.head.state_dict() | found)
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.head(self.backbone.forward_intermediates(images, norm=True, intermediates_only=True))
 
@@ -136,8 +134,8 @@ class _Ours(nn.Module):
 
 
 class _Theirs(nn.Module):
-    """The same backbone and norms with transformers' heads, put together as its UperNetForSemanticSegmentation does.
-    Dropout is the same as ours: theirs has none.
+    """The same backbone and norms with transformers' heads, put together as its UperNetForSemanticSegmentation does;
+    ours takes their weights. Dropout is the same as ours: theirs has none.
     """
 
     def __init__(self, ours: _Ours, channels: int):
@@ -147,9 +145,7 @@ class _Theirs(nn.Module):
         self.norms: FeatureNorms = copy.deepcopy(ours.head.norms)
         self.decode_head, self.auxiliary_head = decode, auxiliary
         self.criterion = nn.CrossEntropyLoss(ignore_index=config.loss_ignore_index)
-        self.decode_head.load_state_dict(_renamed(ours.head.decoder.state_dict()))
-        assert ours.head.auxiliary is not None
-        self.auxiliary_head.load_state_dict(_renamed(ours.head.auxiliary.state_dict()))
+        ours.take(decode, auxiliary)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         maps = self.norms(self.backbone.forward_intermediates(images, norm=True, intermediates_only=True))
@@ -191,18 +187,6 @@ def _their_heads(feature_info: Sequence[Mapping[str, Any]], channels: int) -> tu
     config = UperNetConfig(hidden_size=channels)
     config.num_labels = CLASSES
     return UperNetHead(config, widths), UperNetFCNHead(config, widths, in_index=len(widths) - 2), config
-
-
-def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our names of the heads' weights to transformers'."""
-    renamed = {}
-    for name, tensor in weights.items():
-        ours = next(prefix for prefix in _NAMES if name.startswith(f"{prefix}."))
-        rest = name[len(ours) + 1 :].split(".")
-        if "classify" not in ours:
-            rest[-2] = _LAYERS[rest[-2]]
-        renamed[".".join([_NAMES[ours], *rest])] = tensor
-    return renamed
 
 
 @torch.inference_mode()
