@@ -9,7 +9,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from visionattn import config
+from visionattn import config, errors
 
 CONF = Path(str(resources.files("visionattn.conf")))
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
@@ -73,3 +73,9 @@ def test_a_backbone_only_names_mixers_and_never_sets_their_keys():
         body = OmegaConf.load(CONF / "backbone" / f"{name}.yaml")
         assert "mixers" not in body, name
         assert {"dims", "depths", "num_heads", "card"} <= set(body), name
+
+
+@pytest.mark.parametrize("name", ["shapes/upernett", "upernett"])
+def test_a_misspelt_experiment_is_answered_with_the_nearest(name):
+    with pytest.raises(errors.ConfigError, match=f"no experiment called {name}; did you mean shapes/upernet"):
+        config.compose("train", [f"experiment={name}"])

@@ -100,6 +100,7 @@ MISTAKES = {
     "mixer=window": "mixer can be chosen at: mixer@backbone.mixers.s2, mixer@backbone.mixers.s1",
     "trainer=gpus": "there is no trainer called gpus; did you mean gpu?",
     "experiment=lang": "there is no experiment called lang; did you mean long?",
+    "hydra/launcher=basicc": "there is no hydra/launcher called basicc; did you mean basic? Choices: basic",
     "~trainer.max_epoch": "unknown key trainer.max_epoch; did you mean trainer.max_epochs?",
     "hydra.run.dri=x": "did you mean hydra.run.dir?",
     "trainer.zzzz=1": "trainer is the trainer cpu, whose own keys are: max_epochs, accelerator, precision",

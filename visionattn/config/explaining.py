@@ -23,7 +23,7 @@ def explain(error: Exception, hydra: Any, config_name: str, overrides: list[str]
     if isinstance(error, OverrideParseException):
         return ConfigError(f"cannot read the override {error.override!r}: {one_line(error)}")
     if isinstance(error, MissingConfigException):
-        return _missing(error, hydra, config_name)
+        return _missing(error, hydra, config_name, overrides)
     message = str(error)
     if isinstance(error, YAMLError):
         return ConfigError(f"this YAML file cannot be read: {' '.join(message.split())}")
@@ -55,10 +55,12 @@ def _plain_text(error: BaseException) -> str:
     return ": ".join(texts) or type(error).__name__
 
 
-def _missing(error: Any, hydra: Any, config_name: str) -> ConfigError:
+def _missing(error: Any, hydra: Any, config_name: str, overrides: Sequence[str]) -> ConfigError:
     path = str(error.missing_cfg_file or config_name)
-    group, _, name = path.partition("/")
-    if not name:
+    asked = (override.lstrip("+").partition("=")[0].partition("@")[0] for override in overrides)
+    group = next((group for group in asked if path.startswith(f"{group}/")), path.rpartition("/")[0])
+    name = path.removeprefix(f"{group}/")
+    if not group:
         return ConfigError(f"there is no configuration {path}.yaml")
     options = [option for option in _options(hydra, group) if is_choice(option)]
     if not options:

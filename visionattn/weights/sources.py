@@ -7,7 +7,7 @@ what such a file says about how to build a model is a stranger's, and nothing he
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,7 @@ def open_source(
 def checkpoint_file(text: str | Path) -> Path:
     """What ``ckpt=`` stands for: the best checkpoint of a run whose folder is given, else the path itself."""
     path = Path(text).expanduser()
-    found = [path / name for name in CHECKPOINTS if (path / name).is_file() or is_distributed(path / name)]
-    return found[0] if found else path
+    return _first_of(path, CHECKPOINTS) or path
 
 
 def weights_file(text: str | Path) -> Path | None:
@@ -94,10 +93,17 @@ def weights_file(text: str | Path) -> Path | None:
 
 
 def _from_folder(folder: Path) -> Source:
-    for name in (*CHECKPOINTS, *FILES):
-        if (folder / name).is_file() or is_distributed(folder / name):
-            return Source(read_state_dict(folder / name), f"the file {folder / name}", _facts(folder / "config.json"))
-    raise CheckpointError(f"there are no weights in the folder {folder}: none of {', '.join((*CHECKPOINTS, *FILES))}")
+    names = (*CHECKPOINTS, *FILES)
+    found = _first_of(folder, names)
+    if found is None:
+        raise CheckpointError(f"there are no weights in the folder {folder}: none of {', '.join(names)}")
+    return Source(read_state_dict(found), f"the file {found}", _facts(folder / "config.json"))
+
+
+def _first_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first that is there, as a file or as a folder with a distributed checkpoint."""
+    paths = (folder / name for name in names)
+    return next((path for path in paths if path.is_file() or is_distributed(path)), None)
 
 
 def _from_timm(card: Mapping[str, Any], num_classes: int | None, in_chans: int) -> Source:
