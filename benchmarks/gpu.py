@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
-from visionattn.kernels.bench import report, run_kernels
-from visionattn.kernels.bench.tune import tune
+from visionattn.benchmarks import record
+from visionattn.benchmarks.kernels import run_kernels
+from visionattn.benchmarks.kernels.tune import tune
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -52,7 +53,7 @@ def main() -> int:
     if time.monotonic() - begin < LIMIT:
         cases = ["swin_tiny.s1.shifted", "dinat_tiny.s1"]
         rows = tune(cases)
-        report.write(rows, RESULTS, "plans", torch.device("cuda"), {"cases": cases})
+        record.write(rows, RESULTS, "plans", torch.device("cuda"), {"cases": cases})
     print(f"took {time.monotonic() - begin:.0f} s")
     return status
 

@@ -5,6 +5,8 @@ import os
 import pytest
 import torch
 
+from tests.commands.short_runs import exported, swin, trained  # noqa: F401 - fixtures of several rooms
+
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 

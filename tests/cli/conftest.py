@@ -6,9 +6,8 @@ import types
 
 import pytest
 
+from tests.config.conftest import conf, write_tree  # noqa: F401 - fixtures
 from visionattn.errors import DataError
-
-from ..config.conftest import conf, write_tree  # noqa: F401 - fixtures
 
 
 class Train:

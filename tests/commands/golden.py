@@ -21,7 +21,7 @@ import torch
 
 from visionattn.cli import main
 from visionattn.data.shapes import make_shapes
-from visionattn.reports import provenance
+from visionattn.runs import provenance
 
 STEPS = 100
 FOLDER = Path(__file__).parents[1] / "recorded" / "losses"

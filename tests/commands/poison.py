@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from lightning import Callback
 
-from visionattn.tasks.ema import WeightEMA
+from visionattn.training.ema import WeightEMA
 
 
 class Poison(Callback):

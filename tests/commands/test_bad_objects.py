@@ -6,11 +6,10 @@ import math
 
 import pytest
 
+from tests.commands.short_runs import newest
+from tests.commands.test_detection_commands import RCNN, TOY, YAML
 from visionattn.cli import main
 from visionattn.data.shapes import make_shapes
-
-from .conftest import newest
-from .test_detection_commands import RCNN, TOY, YAML
 
 BAD_PACKAGE = '''
 import torch

@@ -9,10 +9,9 @@ import sys
 import pytest
 from PIL import Image
 
+from tests.commands.short_runs import newest
 from visionattn.cli import main
 from visionattn.data.shapes import make_shapes
-
-from .conftest import newest
 
 TOY = '''
 from torch import nn

@@ -12,9 +12,8 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
+from tests.commands.short_runs import TINY, newest
 from visionattn.cli import main
-
-from .conftest import TINY, newest
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -168,7 +167,7 @@ def test_options_run(options, tmp_path):
 
 
 def test_wandb_without_the_package_is_one_sentence(capsys, monkeypatch):
-    monkeypatch.setattr("visionattn.commands.build.find_spec", lambda name: None)
+    monkeypatch.setattr("visionattn.runs.build.find_spec", lambda name: None)
     assert main(["train", "logger=wandb", *TINY]) == 2
     assert "pip install wandb" in capsys.readouterr().err
 

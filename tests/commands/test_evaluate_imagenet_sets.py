@@ -8,13 +8,12 @@ from safetensors.torch import save_file
 from timm.data import ImageDataset, create_transform
 
 import visionattn
+from tests.commands.short_runs import newest
+from tests.commands.test_processes import result_of
+from tests.commands.test_processes import visionattn as command
 from tests.data.helpers import closing, jpeg
 from visionattn.cli import main
-from visionattn.data.imagenet import subset_labels, wordnet_ids
-
-from .conftest import newest
-from .test_processes import result_of
-from .test_processes import visionattn as command
+from visionattn.data.classification.imagenet import subset_labels, wordnet_ids
 
 pytestmark = pytest.mark.filterwarnings(
     "default", "error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning"

@@ -10,12 +10,11 @@ from safetensors.torch import save_file
 from timm.data import create_dataset, create_loader, resolve_data_config
 from timm.models import get_pretrained_cfg
 
+from tests.commands.short_runs import newest
 from tests.data.helpers import closing
 from visionattn.backbones import zoo
 from visionattn.cli import main
-from visionattn.commands.published import PROTOCOL, protocol_of
-
-from .conftest import newest
+from visionattn.runs.published import PROTOCOL, protocol_of
 
 pytestmark = pytest.mark.filterwarnings(
     "default", "error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning"
@@ -92,7 +91,9 @@ def test_the_same_predictions_as_timms_own_way(tree, weights, ours, theirs, tmp_
     monkeypatch.chdir(tmp_path)
     path, model = weights
     seen = {}
-    monkeypatch.setattr("visionattn.tasks.classification_report.calibration", lambda said: seen.update(said=said) or {})
+    monkeypatch.setattr(
+        "visionattn.tasks.classification.observer.calibration", lambda said: seen.update(said=said) or {}
+    )
     arguments = ["backbone=swin_tiny", f"backbone.depths={SMALL}", f"weights={path}", "num_workers=0", "batch_size=5"]
     assert (
         main(["evaluate", *arguments, "data=image_folder", f"data.root={tree}", "trainer.accelerator=cpu", *ours]) == 0

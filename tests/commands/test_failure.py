@@ -10,7 +10,7 @@ PROGRAM = """
 import json, sys
 import torch
 from torch import distributed as dist, multiprocessing
-from visionattn.tasks.guard import StepGuard, gradient_norm
+from visionattn.training.nonfinite import StepGuard, gradient_norm
 
 
 def work(rank, folder):

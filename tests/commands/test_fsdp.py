@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.commands.test_processes import result_of, visionattn
+from tests.runs.interruption import seen
 from visionattn.weights.read import read_checkpoint
-
-from .interruption import seen
-from .test_processes import result_of, visionattn
 
 RUN = [
     *("train", "backbone=swin_pico", "callbacks=no_ema", "logger=csv", "trainer.accelerator=cpu", "resume=auto"),
@@ -39,7 +38,7 @@ def test_sharded_training_equals_one_process_and_goes_on(tmp_path):
 
 PROBED = [
     *("allow=[tests]", "callbacks.last.every_n_steps=2", "data.batch_size=8"),
-    "+callbacks.probe={_target_: tests.commands.interruption.Probe, folder: '${run_dir}'}",
+    "+callbacks.probe={_target_: tests.runs.interruption.Probe, folder: '${run_dir}'}",
 ]
 
 

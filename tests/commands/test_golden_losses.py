@@ -5,7 +5,7 @@ import statistics
 import pytest
 import torch
 
-from .golden import DRAWN, EXPERIMENTS, STEPS, losses, path_of, recorded, release
+from tests.commands.golden import DRAWN, EXPERIMENTS, STEPS, losses, path_of, recorded, release
 
 pytestmark = pytest.mark.filterwarnings("default")
 

@@ -10,10 +10,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import visionattn
+from tests.commands import hostile
 from visionattn.cli import main
 from visionattn.errors import ConfigError
-
-from . import hostile
 
 pytestmark = pytest.mark.filterwarnings("default")
 LONGEST = 5.0

@@ -2,10 +2,9 @@
 
 import pytest
 
+from tests.commands.short_runs import newest
 from visionattn.cli import main
 from visionattn.data.shapes import make_shapes
-
-from .conftest import newest
 
 pytestmark = pytest.mark.filterwarnings("default")
 OWN = '''

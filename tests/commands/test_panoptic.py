@@ -11,10 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.commands.short_runs import newest
 from visionattn.cli import main
 from visionattn.data.panoptic.maps import decode_map
-
-from .conftest import newest
 
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("default")

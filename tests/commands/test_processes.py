@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .conftest import newest
+from tests.commands.short_runs import newest
 
 BATCHES = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.accelerator=cpu", "seed=3"]
 TWO = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
@@ -88,7 +88,7 @@ import json
 import torch
 from torch import distributed as dist, multiprocessing
 from visionattn.errors import NonFiniteLossError
-from visionattn.tasks.guard import StepGuard
+from visionattn.training.nonfinite import StepGuard
 
 
 def work(rank):

@@ -10,10 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.commands.short_runs import newest
 from visionattn.cli import main
 from visionattn.data.segmentation.labels import decode_mask
-
-from .conftest import newest
 
 pytestmark = pytest.mark.filterwarnings("default")
 SMALL = ["data.image_size=48", "data.batch_size=6", "head.decoder.channels=8"]

@@ -5,9 +5,8 @@ import json
 import pytest
 import torch
 
+from tests.commands.test_processes import visionattn
 from visionattn.cli import main
-
-from .test_processes import visionattn
 
 pytestmark = pytest.mark.filterwarnings("default")
 RUN = [

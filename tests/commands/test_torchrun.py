@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .interruption import differing, seen
-from .test_resume import BATCHES, COMMON, EPOCHS
+from tests.runs.interruption import differing, seen
+from tests.runs.test_resume import BATCHES, COMMON, EPOCHS
 
 pytestmark = pytest.mark.heavy
 ROOT = Path(__file__).parents[2]

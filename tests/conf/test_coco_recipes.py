@@ -7,7 +7,7 @@ import pytest
 from visionattn import config
 from visionattn.cli import main
 
-from .test_conf import CONF, options
+from tests.conf.test_conf import CONF, options
 
 RECIPES = [name for name in options("experiment") if name.startswith("coco/") and "/base_" not in name]
 FAMILIES = {"swin", "dinat", "nat", "cswin", "davit", "gcvit", "s2aformer"}

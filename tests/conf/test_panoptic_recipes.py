@@ -7,7 +7,7 @@ import torch
 
 from visionattn import config
 
-from .test_conf import CONF, options
+from tests.conf.test_conf import CONF, options
 
 pytest.importorskip("transformers")
 FOLDER = CONF / "experiment" / "coco_panoptic"

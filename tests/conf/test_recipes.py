@@ -7,9 +7,9 @@ import torch
 
 from visionattn import config
 from visionattn.cli import main
-from visionattn.reports.measure import count_parameters
+from visionattn.runs.measure import count_parameters
 
-from .test_conf import CONF, options
+from tests.conf.test_conf import CONF, options
 
 RECIPES = [name for name in options("experiment") if name.startswith("imagenet/")]
 HEADER = ("command   visionattn train experiment=", "hardware  ", "source    github.com/", "unverified ")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from visionattn.config import composing
+from visionattn.config import catalog
 
 FILES = {
     "train.yaml": """
@@ -48,5 +48,5 @@ def write_tree(folder, files):
 def conf(tmp_path, monkeypatch):
     """The folder of the tree, in place of visionattn.conf."""
     folder = write_tree(tmp_path / "conf", FILES)
-    monkeypatch.setattr(composing, "SOURCE", f"file://{folder}")
+    monkeypatch.setattr(catalog, "SOURCE", f"file://{folder}")
     return folder

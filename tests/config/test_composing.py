@@ -5,10 +5,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 
+from tests.config.conftest import write_tree
 from visionattn.config import check_complete, compose
 from visionattn.errors import ConfigError
-
-from .conftest import write_tree
 
 
 def test_composes_and_leaves_no_hydra_behind(conf):
@@ -36,7 +35,7 @@ def test_inside_a_running_application(conf, tmp_path):
 
 
 def test_inside_itself(conf):
-    from visionattn.config.composing import isolated_hydra, load
+    from visionattn.config.application import isolated_hydra, load
 
     with isolated_hydra() as outer:
         inner = compose("train", ["trainer=gpu"])
@@ -173,7 +172,7 @@ def test_a_few_lines_that_hold_billions_are_refused_at_once(conf, tmp_path, kind
 
 def test_parts_of_configurations_are_no_choices():
     """Neither in a group nor in a folder of it."""
-    from visionattn.config.composing import choices
+    from visionattn.config.catalog import choices
 
     assert "base" not in choices("backbone")
     found = choices("experiment")

@@ -8,13 +8,12 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from tests.config.conftest import write_tree
+from tests.config.corpus import BY_NAME, BY_PLACE, HIDDEN
 from visionattn.config import check_allow, check_targets, compose, instantiate
 from visionattn.config.messages import plain
 from visionattn.config.targets import refusal, walk_targets
 from visionattn.errors import ConfigError
-
-from .conftest import write_tree
-from .corpus import BY_NAME, BY_PLACE, HIDDEN
 
 
 class Leaves:
@@ -165,7 +164,7 @@ def test_not_everything_can_be_allowed(name):
 
 def test_shipped_files_pass():
     """Every `_target_` written in the package's own YAML is allowed."""
-    from visionattn.config.composing import source_root
+    from visionattn.config.catalog import source_root
 
     seen = 0
     for file in source_root().rglob("*.yaml"):

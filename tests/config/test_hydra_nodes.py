@@ -2,10 +2,9 @@
 
 import pytest
 
+from tests.config.conftest import write_tree
 from visionattn.config import check_hydra, compose
 from visionattn.errors import ConfigError
-
-from .conftest import write_tree
 
 LOG = "hydra.experimental.callbacks.LogJobReturnCallback"
 HOSTILE = {

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import visionattn
-
-from .structures import REPRESENTATIVES, excited, small
+from tests.contracts.structures import REPRESENTATIVES, excited, small
 
 QUICK = visionattn.list_backbones("*_pico")
 MODELS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.heavy) for name in REPRESENTATIVES]

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 import visionattn
+from tests.contracts.test_mixers import MIXERS
 from visionattn.backbones import zoo
-
-from .test_mixers import MIXERS
 
 
 @pytest.mark.parametrize("mixer", MIXERS)

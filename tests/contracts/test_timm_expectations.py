@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from .structures import REPRESENTATIVES, excited, small
+from tests.contracts.structures import REPRESENTATIVES, excited, small
 
 IMAGE = (1, 3, 64, 48)
 

@@ -9,7 +9,7 @@ import torch
 from lightning import LightningModule, Trainer
 
 from visionattn.data import ClassificationData
-from visionattn.data.sources import ImageFolder
+from visionattn.data.classification.sources import ImageFolder
 
 
 class Probe(LightningModule):

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from tests.data.helpers import make_tree
 from tests.data.lightning_probe import Probe, trainer
 from visionattn.data import ClassificationData
-from visionattn.data.sources import ImageFolder
+from visionattn.data.classification.sources import ImageFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice on workers and logging
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from visionattn.kernels.bench import run_kernels
+from visionattn.benchmarks.kernels import run_kernels
 
 
 def test_rows_of_a_swin_stage(cuda, tmp_path):

@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch.library import opcheck
 
+from tests.gpu.gpu_shapes import NAMED, draw, make
+from visionattn.benchmarks.kernels import compare
 from visionattn.kernels import neighborhood_attention, window_attention
-from visionattn.kernels.bench import compare
-from visionattn.kernels.triton import attend, refuses
-
-from .gpu_shapes import NAMED, draw, make
+from visionattn.kernels.backends.triton import attend, refuses
 
 RANDOM = 24
 OPCHECK_NOISE = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -61,7 +60,7 @@ def test_two_runs_give_equal_bits(cuda, name):
 @OPCHECK_NOISE
 @pytest.mark.parametrize("name", ["swin shifted", "nat"])
 def test_registered(cuda, name):
-    from visionattn.kernels.triton.ops import triton_forward
+    from visionattn.kernels.backends.triton.ops import triton_forward
 
     call = make(*NAMED[name], torch.float32, cuda)
     leaves = [t.detach().clone().requires_grad_() for t in (call.q, call.k, call.v, call.bias)]

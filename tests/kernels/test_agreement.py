@@ -5,7 +5,7 @@ import torch
 
 from visionattn.kernels import neighborhood_attention, window_attention
 
-from .attention_cases import Case, assert_same, random_case
+from tests.kernels.attention_cases import Case, assert_same, random_case
 
 SAMPLE = range(40)
 SWEEP = range(1000, 2000)

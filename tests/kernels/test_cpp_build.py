@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from visionattn.kernels import window_attention
-from visionattn.kernels.cpp import build
+from visionattn.kernels.backends.cpp import build
 
 Q = torch.randn(1, 4, 4, 1, 8)
 

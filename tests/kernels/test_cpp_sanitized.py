@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from visionattn.kernels.cpp import build
+from visionattn.kernels.backends.cpp import build
 
 AGREEMENT = Path(__file__).with_name("test_agreement.py")
 SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined"

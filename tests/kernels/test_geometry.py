@@ -7,7 +7,7 @@ import torch
 
 from visionattn.kernels import neighborhood_attention, window_attention
 from visionattn.kernels.geometry import AxisRule, Geometry, decode
-from visionattn.kernels.tiles import axis_tiles
+from visionattn.kernels.backends.tiled.tiles import axis_tiles
 
 
 def test_shift_three_means_first_window_of_three_rows() -> None:

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from visionattn.kernels import neighborhood_attention, window_attention
-from visionattn.kernels.cpp import build
+from visionattn.kernels.backends.cpp import build
 
 
 @pytest.fixture(params=["tiled", "cpp"])

@@ -11,7 +11,7 @@ import torch
 
 from visionattn.kernels import window_attention
 
-from .triton_cases import ACCURACY, CHECKS
+from tests.kernels.triton_cases import ACCURACY, CHECKS
 
 pytest.importorskip("triton", reason="the package triton is not installed")
 
@@ -56,7 +56,7 @@ def test_random_shapes():
 
 
 def test_refuses_old_devices(monkeypatch):
-    from visionattn.kernels.triton import ops
+    from visionattn.kernels.backends.triton import ops
 
     class OnCuda:
         """As much of a CUDA tensor as a refusal asks for."""

@@ -9,7 +9,7 @@ triton = pytest.importorskip("triton", reason="the package triton is not install
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from visionattn.kernels.triton import launch  # noqa: E402
+from visionattn.kernels.backends.triton import launch  # noqa: E402
 
 KERNELS = [name for name in vars(launch) if name.endswith("_kernel")]
 TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16"}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..recorded import drawn
+from tests.recorded import drawn
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ import torch
 from torch.nn import functional as F
 
 import visionattn
+from tests.recorded import image_of, published_state, recorded, relative_error
 from visionattn.attention import CrossShapedAttention
 from visionattn.backbones import zoo
 from visionattn.errors import CheckpointError
-from visionattn.reports.measure import count_parameters
-
-from ..recorded import image_of, published_state, recorded, relative_error
+from visionattn.runs.measure import count_parameters
 
 PUBLISHED = recorded("cswin_tiny")
 STATE = published_state(PUBLISHED)

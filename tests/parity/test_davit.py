@@ -5,9 +5,8 @@ import timm
 import torch
 
 import visionattn
+from tests.parity.timm_pairs import CLASSES, count, largest_error, leak, meta, pair
 from visionattn.backbones import zoo
-
-from .timm_pairs import CLASSES, count, largest_error, leak, meta, pair
 
 SIZES = ["tiny", "small", "base", "large", "huge", "giant"]
 SHALLOW = {"overrides": ["depths=[1,1,2,1]"], "depths": (1, 1, 2, 1)}

@@ -5,10 +5,9 @@ import torch
 from torch.nn import functional as F
 
 import visionattn
+from tests.parity.published_nat import Published
+from tests.recorded import image_of, published_state, recorded, relative_error
 from visionattn.backbones import zoo
-
-from ..recorded import image_of, published_state, recorded, relative_error
-from .published_nat import Published
 
 TINY, SMALL = ([64, 128, 256, 512], [2, 4, 8, 16]), ([96, 192, 384, 768], [3, 6, 12, 24])
 BASE, LARGE = ([128, 256, 512, 1024], [4, 8, 16, 32]), ([192, 384, 768, 1536], [6, 12, 24, 48])

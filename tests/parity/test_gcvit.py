@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import visionattn
+from tests.parity.timm_pairs import CLASSES, beside, count, largest_error, leak, meta, pair, relative
 from visionattn.backbones import zoo
-
-from .timm_pairs import CLASSES, beside, count, largest_error, leak, meta, pair, relative
 
 IN_TIMM = ["xxtiny", "xtiny", "tiny", "small", "base"]
 SIZES = [*IN_TIMM, "tiny2", "small2", "large"]

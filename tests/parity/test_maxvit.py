@@ -5,9 +5,8 @@ import timm
 import torch
 
 import visionattn
+from tests.parity.timm_pairs import CLASSES, count, excite, largest_error, leak, meta, pair
 from visionattn.backbones import zoo
-
-from .timm_pairs import CLASSES, count, excite, largest_error, leak, meta, pair
 
 NAMES = visionattn.list_backbones("maxvit_*")
 SHALLOW = {"overrides": ["depths=[1,1,2,1]"], "depths": (1, 1, 2, 1)}
@@ -74,7 +73,7 @@ def test_no_image_sees_another_at_sizes_that_nothing_divides():
 
 
 def test_odd_maps_mean_over_the_tokens_that_are_there():
-    from visionattn.backbones.maxvit import MBConv
+    from visionattn.backbones.families.maxvit import MBConv
 
     layer = MBConv(4, 4).eval()
     torch.nn.init.zeros_(layer.project.weight)
@@ -93,7 +92,7 @@ def test_tables_of_another_window_are_resized():
 
 @pytest.mark.parametrize(("dim_in", "stride"), [(8, 1), (8, 2), (6, 2)])
 def test_norms_folded_into_convolutions_outside_of_training(dim_in, stride):
-    from visionattn.backbones.maxvit import MBConv
+    from visionattn.backbones.families.maxvit import MBConv
 
     layer, x, seen = excite(MBConv(dim_in, 8, stride=stride)).eval(), torch.randn(2, 9, 12, dim_in), []
     expected = layer(x)

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 import visionattn
-
-from ..recorded import image_of, published_state, recorded, relative_error
-from .published_nat import Published
+from tests.parity.published_nat import Published
+from tests.recorded import image_of, published_state, recorded, relative_error
 
 ROWS = {
     "mini": ([64, 128, 256, 512], [3, 4, 6, 5], [2, 4, 8, 16], 3, False, 19984174),

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 import visionattn
+from tests.recorded import published_state, recorded
 from visionattn.errors import CheckpointError
 from visionattn.weights import formats, load_weights, resize_table
 from visionattn.weights.formats import Format, Rule
-
-from ..recorded import published_state, recorded
 
 
 def test_every_format_is_found_and_has_its_own_title():

@@ -4,12 +4,12 @@ from visionattn.attention.channel import ChannelAttention
 from visionattn.attention.combine import Alternate, Parallel
 from visionattn.attention.continuous import ContinuousWindowAttention
 from visionattn.attention.convolution import ConvolutionPair, DepthwiseConvolution, Pooling
+from visionattn.attention.cross_shaped import CrossShapedAttention, LocallyEnhancedAttention
 from visionattn.attention.full import FullAttention
 from visionattn.attention.global_query import GlobalQueryAttention
 from visionattn.attention.grid import GridAttention
 from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
 from visionattn.attention.neighborhood import NeighborhoodAttention
-from visionattn.attention.strip import CrossShapedAttention, LocallyEnhancedAttention
 from visionattn.attention.strip_self import StripSelfAttention
 from visionattn.attention.window import WindowAttention
 

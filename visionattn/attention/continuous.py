@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.attention.geometry import at_least, dense_table, fit, round_up
 from visionattn.attention.mixer import StageContext
+from visionattn.attention.padding import at_least, dense_table, fit, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
 

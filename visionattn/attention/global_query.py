@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.attention.geometry import certainly, fit, pair, position_table, round_up
-from visionattn.attention.linear import Linear
 from visionattn.attention.mixer import StageContext
+from visionattn.attention.padding import certainly, fit, pair, position_table, round_up
 from visionattn.kernels import window_attention
+from visionattn.kernels.linear import Linear
 
 
 class GlobalQueryAttention(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from visionattn.attention.geometry import pair, position_table
+from visionattn.attention.padding import pair, position_table
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
 

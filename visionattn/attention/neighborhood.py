@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from visionattn.attention.geometry import at_least, fit, pair, position_table
 from visionattn.attention.mixer import StageContext
+from visionattn.attention.padding import at_least, fit, pair, position_table
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import neighborhood_attention
 

@@ -9,8 +9,8 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 
-from visionattn.attention.linear import Linear
 from visionattn.attention.mixer import StageContext
+from visionattn.kernels.linear import Linear
 
 
 class QKVAttention(nn.Module):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.attention.geometry import fit, round_up
-from visionattn.attention.linear import Linear
 from visionattn.attention.mixer import StageContext
+from visionattn.attention.padding import fit, round_up
+from visionattn.kernels.linear import Linear
 
 
 class StripSelfAttention(nn.Module):

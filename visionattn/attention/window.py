@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from visionattn.attention.geometry import exceeds, fit, pair, position_table, round_up
 from visionattn.attention.mixer import StageContext
+from visionattn.attention.padding import exceeds, fit, pair, position_table, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from visionattn.attention.linear import Linear, linear_then
+from visionattn.kernels.linear import Linear, linear_then
 
 
 class FeedForward(nn.Module):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from visionattn.attention.geometry import fit, pad_image, round_up
-from visionattn.attention.linear import Linear
+from visionattn.attention.padding import fit, pad_image, round_up
+from visionattn.kernels.linear import Linear
 
 
 class PatchStem(nn.Module):
@@ -65,6 +65,32 @@ class ConvStem(nn.Module):
         return self.norm(self.conv2(self.conv1(image)).permute(0, 2, 3, 1))
 
 
+class OverlapStem(nn.Module):
+    """One convolution wider than its stride, then a norm: Dong et al. 2021, CSWin Transformer, arXiv 2107.00652.
+
+    As published there, a 7x7 convolution of stride 4 begins two pixels before the image. Images that the stride does
+    not divide are enlarged with zeros at the bottom and the right.
+
+    Args:
+        in_chans: channels of the image.
+        dim: channels C of the map.
+        kernel_size: side of a patch.
+        stride: distance between patches.
+        padding: zeros around the image.
+    Shape:
+        ``(B, in_chans, H, W) -> (B, ceil(H / stride), ceil(W / stride), C)``
+    """
+
+    def __init__(self, in_chans: int, dim: int, *, kernel_size: int = 7, stride: int = 4, padding: int = 2):
+        super().__init__()
+        self.stride = stride
+        self.conv1 = nn.Conv2d(in_chans, dim, kernel_size, stride=stride, padding=padding)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.norm(self.conv1(pad_image(image, self.stride)).permute(0, 2, 3, 1))
+
+
 class PatchMerging(nn.Module):
     """Four neighbours become one token: Liu et al. 2021, Swin Transformer, arXiv 2103.14030.
 
@@ -109,3 +135,24 @@ class ConvDownsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+class ConvBatchNormDownsample(nn.Module):
+    """A 3x3 convolution of stride 2 without bias, a batch norm and a ReLU: the stem's step once more, as residual
+    networks between their stages (He et al. 2015, arXiv 1512.03385). No published backbone of this package has it; small
+    ones that are trained from nothing learn shapes faster with it.
+
+    Shape:
+        ``(B, H, W, dim_in) -> (B, ceil(H / 2), ceil(W / 2), dim)``
+    """
+
+    stride = 2
+
+    def __init__(self, dim_in: int, dim: int):
+        super().__init__()
+        self.conv = nn.Conv2d(dim_in, dim, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(dim)
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv(x.permute(0, 3, 1, 2)))).permute(0, 2, 3, 1)

@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "visionattn") -> int:
 
 def _dispatch(arguments: list[str], typed: str) -> int:
     from visionattn.cli import arguments as grammar
-    from visionattn.cli import ranks
+    from visionattn.cli.launch import ranks
 
     if spec := ranks.child_spec():
-        from visionattn.cli.jobs import run_child
+        from visionattn.cli.launch.run import run_child
 
         return run_child(spec)
     request = grammar.parse(arguments, typed)
@@ -58,6 +58,6 @@ def _dispatch(arguments: list[str], typed: str) -> int:
         from visionattn.cli.listing import show_list
 
         return show_list(request.overrides, request.config_dirs)
-    from visionattn.cli.jobs import execute
+    from visionattn.cli.launch.run import execute
 
     return execute(request)

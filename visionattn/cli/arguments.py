@@ -15,11 +15,11 @@ COMMANDS = {
     "export": ("export", "export"),
     "predict": ("predict", "predict"),
     "benchmark": ("benchmark", "benchmark"),
-    "data": ("make_data", "make_data"),
+    "data": ("make_data", "data"),
     "data doctor": ("doctor", "doctor"),
 }
 # command -> the group that a bare word after it chooses from: `visionattn benchmark kernels`
-WORDS = {"benchmark": "subject"}
+WORDS = {"benchmark": "benchmark"}
 NAMES = (*(name for name in COMMANDS if " " not in name), "list")
 SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}
 SWITCHES |= {"-h": "help", "--help": "help"}
@@ -102,7 +102,7 @@ def _command(word: str) -> str:
 
 def _check_word(request: Request, group: str) -> None:
     if not any(word.startswith(f"{group}=") for word in request.overrides):
-        from visionattn.config.composing import choices
+        from visionattn.config.catalog import choices
 
         known = ", ".join(choices(group, request.config_dirs))
         raise ConfigError(f"{request.command} needs a word that says what, one of: {known}")

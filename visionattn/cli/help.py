@@ -80,7 +80,7 @@ def show_help(command: str | None) -> int:
     if command is None:
         print(OVERVIEW, end="")
         return 0
-    from visionattn.config.composing import choices, groups
+    from visionattn.config.catalog import choices, groups
 
     usage, examples = COMMANDS[command]
     lines = [usage, "", "Examples:", *(f"  {line}" for line in examples.splitlines())]

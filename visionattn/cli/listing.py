@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from visionattn.config.composing import choices, groups, source_file
+from visionattn.config.catalog import choices, groups, source_file
 from visionattn.config.messages import nearest
 from visionattn.errors import ConfigError
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from visionattn.commands.overhead import run_training
+from visionattn.benchmarks.backbones import run_backbones
+from visionattn.benchmarks.detection import run_detection
+from visionattn.benchmarks.kernels import run_kernels, simulate
+from visionattn.benchmarks.loading import run_loading
+from visionattn.benchmarks.segmentation import run_segmentation
+from visionattn.benchmarks.training import run_training
 from visionattn.errors import ConfigError
-from visionattn.kernels.bench import run_kernels, simulate
-from visionattn.reports.card import print_results
-from visionattn.reports.detection_speed import run_detection
-from visionattn.reports.loading import run_loading
-from visionattn.reports.segmentation_speed import run_segmentation
-from visionattn.reports.speed import run_backbones
+from visionattn.runs.card import print_results
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "kernels": run_kernels,
@@ -26,7 +26,7 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "segmentation": run_segmentation,
     "training": run_training,
 }
-_OWN = ("measure", "run_dir", "subject")
+_OWN = ("measure", "run_dir", "benchmark")
 
 
 def run(

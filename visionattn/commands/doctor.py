@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from visionattn import config
-from visionattn.data.doctor import ERROR, Examinable, Report
+from visionattn.data.checks import ERROR, Examinable, Report
 from visionattn.errors import ConfigError, DataError
-from visionattn.reports.card import print_results
+from visionattn.runs.card import print_results
 
 
 def run(

@@ -11,16 +11,16 @@ import torch
 from lightning import LightningDataModule, seed_everything
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from visionattn.commands.build import Run, build_evaluation
-from visionattn.commands.protocol import apply_protocol, given_keys, protocol_of_run
-from visionattn.commands.published import published_task
-from visionattn.commands.restore import restore
 from visionattn.data.records import RestrictedRecords
 from visionattn.errors import ConfigError, DataError
 from visionattn.heads import KeepClasses
-from visionattn.reports import provenance
-from visionattn.reports.card import print_results
-from visionattn.tasks.task import VisionTask
+from visionattn.runs import provenance
+from visionattn.runs.build import Run, build_evaluation
+from visionattn.runs.card import print_results
+from visionattn.runs.open import restore
+from visionattn.runs.protocol import apply_protocol, given_keys, protocol_of_run
+from visionattn.runs.published import published_task
+from visionattn.training.task import VisionTask
 from visionattn.weights.distributed import SUMS, is_distributed
 from visionattn.weights.sources import checkpoint_file, weights_file
 

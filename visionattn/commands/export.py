@@ -10,10 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from visionattn.commands.exporting.subject import Subject
-from visionattn.commands.restore import restore
 from visionattn.errors import ConfigError
-from visionattn.reports.card import print_results
+from visionattn.export.model import Subject
+from visionattn.runs.card import print_results
+from visionattn.runs.open import restore
 from visionattn.weights import checkpoint_file
 
 FOLDERS = {"timm": "to_timm", "safetensors": "to_safetensors"}
@@ -53,7 +53,7 @@ def run(
     if "use" in shown:
         places["use"] = shown.pop("use")
     if cfg.options.push_to_hub:
-        from visionattn.commands.exporting.hub import push
+        from visionattn.export.hub import push
 
         shown["uploaded"] = push(folder, str(cfg.options.push_to_hub), bool(cfg.options.private))
     print_results(f"exported: {cfg.format}", shown, places)
@@ -67,9 +67,9 @@ def writer(format: str) -> Callable[[Subject, Path, bool], dict[str, Any]]:
         ConfigError: there is no such format.
     """
     if format in GRAPHS:
-        from visionattn.commands.exporting import graphs
+        from visionattn.export import graphs
 
         return partial(graphs.write, format=format)
     if format not in FOLDERS:
         raise ConfigError(f"there is no export format {format!r}; known are {', '.join((*FOLDERS, *GRAPHS))}")
-    return import_module(f"visionattn.commands.exporting.{FOLDERS[format]}").write
+    return import_module(f"visionattn.export.{FOLDERS[format]}").write

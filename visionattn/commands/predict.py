@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import track
 
 from visionattn import config
-from visionattn.commands.restore import restore
 from visionattn.data.decode import EXTENSIONS, decode_rgb
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
 from visionattn.errors import ConfigError, DataError
-from visionattn.reports.card import print_results
-from visionattn.tasks.predicting import Predicted, PredictsImages
+from visionattn.runs.card import print_results
+from visionattn.runs.open import restore
+from visionattn.tasks.predict import Predicted, PredictsImages
 from visionattn.weights import checkpoint_file
 
 _BATCH = 4

@@ -14,13 +14,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from visionattn.commands import resume
-from visionattn.commands.build import Run, build
-from visionattn.commands.initialise import initialise
+from visionattn.drawing.plots import plot_curves
 from visionattn.errors import ConfigError
-from visionattn.reports.card import print_results, relative, write_card
-from visionattn.reports.plots import plot_curves
-from visionattn.tasks.checkpoints import LastCheckpoint, newest, set_aside
+from visionattn.runs import resume
+from visionattn.runs.build import Run, build
+from visionattn.runs.card import print_results, relative, write_card
+from visionattn.runs.pretrained import initialise
+from visionattn.training.checkpoints import LastCheckpoint, newest, set_aside
 from visionattn.weights import Report, read_checkpoint
 from visionattn.weights.distributed import is_distributed, read_facts
 

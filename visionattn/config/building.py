@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from visionattn.config.messages import key_of, nearest, plain
+from visionattn.config.renames import with_new_names
 from visionattn.config.targets import locate, refusal, reject, walk_targets
 from visionattn.errors import ConfigError, VisionAttnError
 
@@ -41,7 +42,7 @@ def instantiate(node: Any, *, allow: Sequence[str] = (), **kwargs: Any) -> Any:
     values. Raises ConfigError that names the config key and the reason; errors that are no configuration mistake keep
     their type and gain a note.
     """
-    values, key = plain(node), key_of(node)
+    values, key = with_new_names(plain(node)), key_of(node)
     for where, target in walk_targets(values, key):
         reject(where, target, refusal(target, allow))
     return _build(values, key, tuple(allow), kwargs)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from visionattn.config.composing import is_choice
+from visionattn.config.catalog import is_choice
 from visionattn.config.messages import flat_keys, nearest, one_line, unresolved_plain
 from visionattn.errors import ConfigError
 
@@ -120,7 +120,7 @@ def _without_values(hydra: Any, config_name: str, overrides: Sequence[str]) -> A
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from visionattn.config.composing import load
+    from visionattn.config.application import load
 
     known = set(_groups(hydra))
     parsed = OverridesParser.create().parse_overrides(list(overrides))

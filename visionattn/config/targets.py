@@ -89,7 +89,8 @@ HOMES = (
 # Never, although they lie below an allowed name: machinery that builds other targets, runs files, or dispatches to any
 # callable.
 DENIED = (
-    *("visionattn.config", "visionattn.cli", "visionattn.commands", "visionattn.kernels", "visionattn.__main__"),
+    *(f"visionattn.{room}" for room in ("config", "cli", "commands", "runs", "export", "benchmarks", "kernels")),
+    *("visionattn.lazy", "visionattn.registration", "visionattn.__main__"),
     *("torch.nn.parallel", "torch.nn.attention", "torch.nn.backends", "torchvision.models.feature_extraction"),
     *(
         "timm.models._hub",
@@ -183,8 +184,9 @@ def check_targets(node: Any, allow: Sequence[str] = ()) -> None:
     Raises ConfigError with the key path, the target and the reason.
     """
     from visionattn.config.messages import key_of, plain
+    from visionattn.config.renames import with_new_names
 
-    for key, target in walk_targets(plain(node), key_of(node)):
+    for key, target in walk_targets(with_new_names(plain(node)), key_of(node)):
         reject(key, target, refusal(target, allow))
 
 

@@ -1,25 +1,29 @@
-"""Data: sources of labelled pictures, exact sampling, transforms, and a drawn data set in the field's real layouts.
+"""Data: sources of labeled images, exact sampling, transforms, and a drawn data set in the field's real layouts.
 
-Importing this package is cheap; the data module and what it needs (Lightning, timm, torchvision) load on first use.
+One folder per task, each with ``module.py``, ``sources``, ``transforms.py`` and ``checks.py``. Importing this package
+is cheap; a data module and what it needs (Lightning, timm, torchvision) load on first use.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from visionattn.lazy import face
 
 if TYPE_CHECKING:
-    from visionattn.data.classification import ClassificationData
+    from visionattn.data.classification.module import ClassificationData
+    from visionattn.data.detection.module import DetectionData
+    from visionattn.data.panoptic.module import PanopticData
+    from visionattn.data.segmentation.module import SegmentationData
     from visionattn.data.unreadable import UnreadableBudget
 
-__all__ = ["ClassificationData", "UnreadableBudget"]
+__all__ = ["ClassificationData", "DetectionData", "PanopticData", "SegmentationData", "UnreadableBudget"]
 
-_HOMES = {
-    "ClassificationData": "visionattn.data.classification",
-    "UnreadableBudget": "visionattn.data.unreadable",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = face(
+    __name__,
+    {
+        "ClassificationData": "classification.module",
+        "DetectionData": "detection.module",
+        "PanopticData": "panoptic.module",
+        "SegmentationData": "segmentation.module",
+        "UnreadableBudget": "unreadable",
+    },
+)

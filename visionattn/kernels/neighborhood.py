@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from visionattn.kernels.backends import NEIGHBORHOOD
+from visionattn.kernels.backends.order import NEIGHBORHOOD
 from visionattn.kernels.geometry import Pair, neighborhood_geometry
 from visionattn.kernels.op import Call, Op, autocast, check_bias, check_tensors, unpack
 

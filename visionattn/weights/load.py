@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from visionattn.errors import CheckpointError
 from visionattn.weights.formats import Converted, convert
 from visionattn.weights.read import StateDict, read_state_dict
-from visionattn.weights.resize import resize_table
-from visionattn.weights.whole import as_backbone_and_head
+from visionattn.weights.segmenters import as_backbone_and_head
 
 _CLASSIFIER = "head."
 _LISTED = 12  # names of one kind
@@ -231,3 +231,14 @@ def from_run(state: StateDict) -> tuple[StateDict, StateDict]:
         else:
             around[name] = tensor
     return renamed, around
+
+
+def resize_table(table: Tensor, sides: tuple[int, int]) -> Tensor:
+    """A table ``(N, 2*wh-1, 2*ww-1)`` of N heads, stretched to other ``sides``; one that has them stays as it is.
+
+    Bicubic interpolation without anti-aliasing, as the published Swin and DiNAT weights moved to larger windows.
+    """
+    if tuple(table.shape[-2:]) == tuple(sides):
+        return table
+    stretched = F.interpolate(table[None].float(), size=sides, mode="bicubic", align_corners=False)
+    return stretched[0].to(table.dtype)

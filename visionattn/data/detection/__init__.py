@@ -1,7 +1,23 @@
-"""Detection and instance segmentation: COCO's layout, its checks, augmentation of pictures with their objects."""
+"""Detection and instance segmentation: COCO's layout, its checks, augmentation of images with their objects."""
 
-from visionattn.data.detection.coco import Coco, CocoRecords
-from visionattn.data.detection.module import DetectionData
-from visionattn.data.detection.transforms import DetectionEvalTransform, DetectionTrainTransform
+from typing import TYPE_CHECKING
+
+from visionattn.lazy import face
+
+if TYPE_CHECKING:
+    from visionattn.data.detection.module import DetectionData
+    from visionattn.data.detection.sources import Coco, CocoRecords
+    from visionattn.data.detection.transforms import DetectionEvalTransform, DetectionTrainTransform
 
 __all__ = ["Coco", "CocoRecords", "DetectionData", "DetectionEvalTransform", "DetectionTrainTransform"]
+
+__getattr__ = face(
+    __name__,
+    {
+        "Coco": "sources",
+        "CocoRecords": "sources",
+        "DetectionData": "module",
+        "DetectionEvalTransform": "transforms",
+        "DetectionTrainTransform": "transforms",
+    },
+)

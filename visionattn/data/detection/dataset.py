@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from visionattn.data.dataset import REFILL_ATTEMPTS
-from visionattn.data.detection.coco import CocoRecords
-from visionattn.data.detection.paste import paste
+from visionattn.data.detection.copy_paste import paste
+from visionattn.data.detection.sources import CocoRecords
 from visionattn.data.sampling import GlobalBatches, SampleKey, epoch_order
 from visionattn.data.seeding import SampleRandomState, stable_seed
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord

@@ -7,15 +7,15 @@ import numpy as np
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from visionattn.data.classification import ClassificationData
-from visionattn.data.detection.coco import Coco, CocoRecords
+from visionattn.data.checks import Report
+from visionattn.data.classification.module import ClassificationData
+from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize
+from visionattn.data.detection.checks import examine
 from visionattn.data.detection.dataset import FinishScenes, GroupedBatches, SceneCollate, SceneDataset
-from visionattn.data.detection.examine import examine
+from visionattn.data.detection.sources import Coco, CocoRecords
 from visionattn.data.detection.transforms import DetectionEvalTransform
-from visionattn.data.doctor import Report
 from visionattn.data.loading import IndexedLoader
 from visionattn.data.sampling import GlobalBatches
-from visionattn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize
 from visionattn.errors import ConfigError, DataError
 
 

@@ -12,7 +12,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from visionattn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize
+from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize
 from visionattn.errors import ConfigError
 
 Target = dict[str, Any]

@@ -1,19 +1,17 @@
-"""Panoptic segmentation: COCO's panoptic layout, read and written; pictures whose pixels belong to segments.
+"""Panoptic segmentation: COCO's panoptic layout, read and written; images whose pixels belong to segments."""
 
-Importing this package is cheap; the data module and what it needs load on first use.
-"""
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
+from visionattn.lazy import face
 
 if TYPE_CHECKING:
     from visionattn.data.panoptic.module import PanopticData
+    from visionattn.data.panoptic.sources import CocoPanoptic
+    from visionattn.data.panoptic.transforms import PanopticTrainTransform
 
-__all__ = ["PanopticData"]
+__all__ = ["CocoPanoptic", "PanopticData", "PanopticTrainTransform"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "PanopticData":
-        from visionattn.data.panoptic.module import PanopticData
-
-        return PanopticData
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = face(
+    __name__,
+    {"CocoPanoptic": "sources", "PanopticData": "module", "PanopticTrainTransform": "transforms"},
+)

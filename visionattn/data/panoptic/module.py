@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
+from visionattn.data.checks import Report
 from visionattn.data.detection.dataset import SceneDataset
 from visionattn.data.detection.module import DetectionData
-from visionattn.data.doctor import Report
-from visionattn.data.panoptic.examine import examine
-from visionattn.data.panoptic.records import CocoPanoptic, PanopticRecords
+from visionattn.data.panoptic.checks import examine
+from visionattn.data.panoptic.sources import CocoPanoptic, PanopticRecords
 from visionattn.errors import ConfigError, DataError
 
 

@@ -1,19 +1,37 @@
-"""Semantic segmentation: pictures with a class for every pixel.
+"""Semantic segmentation: images with a class for every pixel."""
 
-Importing this package is cheap; the data module and what it needs load on first use.
-"""
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
+from visionattn.lazy import face
 
 if TYPE_CHECKING:
     from visionattn.data.segmentation.module import SegmentationData
+    from visionattn.data.segmentation.sources import ADE20K, Cityscapes, COCOStuff, ImageMask, PascalContext, PascalVOC
+    from visionattn.data.segmentation.transforms import SegmentationEvalTransform, SegmentationTrainTransform
 
-__all__ = ["SegmentationData"]
+__all__ = [
+    "ADE20K",
+    "COCOStuff",
+    "Cityscapes",
+    "ImageMask",
+    "PascalContext",
+    "PascalVOC",
+    "SegmentationData",
+    "SegmentationEvalTransform",
+    "SegmentationTrainTransform",
+]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "SegmentationData":
-        from visionattn.data.segmentation.module import SegmentationData
-
-        return SegmentationData
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = face(
+    __name__,
+    {
+        "ADE20K": "sources",
+        "COCOStuff": "sources",
+        "Cityscapes": "sources",
+        "ImageMask": "sources",
+        "PascalContext": "sources",
+        "PascalVOC": "sources",
+        "SegmentationData": "module",
+        "SegmentationEvalTransform": "transforms",
+        "SegmentationTrainTransform": "transforms",
+    },
+)

@@ -7,17 +7,17 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from visionattn.data.classification import ClassificationData
-from visionattn.data.doctor import Report
-from visionattn.data.finish import Normalise
+from visionattn.data.checks import Report
+from visionattn.data.classification.module import ClassificationData
+from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize
 from visionattn.data.loading import IndexedLoader
+from visionattn.data.normalize import Normalise
 from visionattn.data.sampling import GlobalBatches
+from visionattn.data.segmentation.checks import examine
 from visionattn.data.segmentation.dataset import MaskDataset, PairCollate, PairTransform
-from visionattn.data.segmentation.examine import examine
 from visionattn.data.segmentation.labels import IGNORE, LabelError, shift_of
 from visionattn.data.segmentation.sources import MaskRecords, MaskSource
 from visionattn.data.segmentation.transforms import SegmentationEvalTransform
-from visionattn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
 

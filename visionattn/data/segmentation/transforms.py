@@ -12,9 +12,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
+from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize, as_size
 from visionattn.data.decode import Picture
 from visionattn.data.segmentation.labels import IGNORE
-from visionattn.data.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize, as_size
 from visionattn.errors import ConfigError
 
 CROP_ATTEMPTS = 10

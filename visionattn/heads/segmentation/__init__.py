@@ -1,8 +1,9 @@
 """Heads of semantic segmentation."""
 
 from visionattn.heads.segmentation.head import SegmentationHead
+from visionattn.heads.segmentation.inference import Inference
 from visionattn.heads.segmentation.segformer import SegFormerHead
 from visionattn.heads.segmentation.semantic_fpn import SemanticFPN
 from visionattn.heads.segmentation.upernet import FullyConvolutional, UPerNet
 
-__all__ = ["FullyConvolutional", "SegFormerHead", "SegmentationHead", "SemanticFPN", "UPerNet"]
+__all__ = ["FullyConvolutional", "Inference", "SegFormerHead", "SegmentationHead", "SemanticFPN", "UPerNet"]

@@ -2,7 +2,7 @@
 
 A block has its convolutions of the values under ``attns.0`` (vertical strips) and ``attns.1`` (horizontal ones), or
 under ``attns.0`` alone where it attends to the whole map. The detection and segmentation code has the same names, but
-no classifier, and a norm of each feature; that of the last one is our last norm (:mod:`visionattn.weights.whole`).
+no classifier, and a norm of each feature; that of the last one is our last norm (:mod:`visionattn.weights.segmenters`).
 """
 
 from __future__ import annotations

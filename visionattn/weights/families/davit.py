@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from visionattn.weights.formats import Format, Rule
-from visionattn.weights.twins import Configuration, Twin, one_for_all
+from visionattn.weights.timm_counterpart import Configuration, Twin, one_for_all
 
 
 def _block(rest: str) -> Callable[[re.Match[str]], str]:

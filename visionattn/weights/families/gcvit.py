@@ -14,7 +14,7 @@ from torch import Tensor
 
 from visionattn.errors import ConfigError
 from visionattn.weights.formats import Format, Rule, flat_table, later_stage
-from visionattn.weights.twins import Configuration, Twin, per_stage
+from visionattn.weights.timm_counterpart import Configuration, Twin, per_stage
 
 NewName = Callable[[re.Match[str]], str]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from visionattn.errors import ConfigError
 from visionattn.weights.formats import Format, Rule
-from visionattn.weights.twins import Configuration, Twin, one_for_all
+from visionattn.weights.timm_counterpart import Configuration, Twin, one_for_all
 
 _UNIT = r"stages\.(\d+)\.blocks\.(\d+)\."
 _BLOCK = _UNIT + r"attn_(block|grid)\."

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from visionattn.weights.formats import Format, Rule, flat_table, later_stage
 from visionattn.weights.read import StateDict
-from visionattn.weights.twins import Configuration, Twin, doubling, per_stage
+from visionattn.weights.timm_counterpart import Configuration, Twin, doubling, per_stage
 
 BLOCK = r"layers\.(\d+)\.blocks\.(\d+)\."
 _TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"

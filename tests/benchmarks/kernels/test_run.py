@@ -1,0 +1,144 @@
+"""The kernel benchmark: a tiny case end to end, its files, its baselines' results, its cases."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+
+from visionattn.kernels.backends import reference
+from visionattn.benchmarks.kernels import compare, run_kernels, timm_swin
+from visionattn.benchmarks.kernels.baselines import BASELINES
+from visionattn.benchmarks.kernels.cases import CASES, Case, choose
+from visionattn.benchmarks.kernels.methods import leaf_call, methods
+from visionattn.benchmarks.timing import interleaved, medians, peak_bytes
+from visionattn.benchmarks.kernels.tune import tune
+
+CPU = torch.device("cpu")
+SMALL = {
+    "windows": Case("windows", True, 6, 2, (3, 3), (0, 0)),
+    "shifted": Case("shifted", True, 6, 2, (3, 3), (1, 2)),
+    "grid": Case("grid", True, 6, 2, (3, 2), (0, 0), (2, 3)),
+    "neighborhood": Case("neighborhood", False, 7, 2, (3, 4), (2, 1), (2, 1)),
+}
+
+
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+def test_baselines_compute_the_same_attention(case):
+    call = case.call(2, torch.float32, CPU)
+    ran = []
+    for baseline in BASELINES:
+        if baseline.name not in ("flex compiled", "natten, no bias") and not call.reason(baseline):
+            errors = compare(call, baseline.fn)
+            assert all(error.is_fine for error in errors.values()), (baseline.name, errors)
+            ran.append(baseline.name)
+    expected = {"shifted": [], "neighborhood": ["naive gather"]}
+    assert ran == expected.get(case.name, ["partition", "partition sdpa"])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("name", ["windows", "shifted"])
+def test_timm_is_given_the_same_attention(name, fused):
+    call = SMALL[name].call(2, torch.float32, CPU)
+    run, leaves = timm_swin.prepare(call, fused, train=True)
+    expected = reference.attend(call.q, call.k, call.v, call.bias, call.geometry, call.scale)
+    torch.testing.assert_close(run(), expected.flatten(3), rtol=1e-4, atol=1e-4)
+    assert all(g is not None for g in torch.autograd.grad(run().sum(), leaves))
+
+
+def test_timm_says_why_not():
+    assert "dilation" in timm_swin.refuses(SMALL["grid"].call(1, torch.float32, CPU))
+    call = SMALL["windows"].call(1, torch.float32, CPU)
+    odd = replace(call, q=call.q[:, :5], k=call.k[:, :5], v=call.v[:, :5])
+    assert "pad" in timm_swin.refuses(odd)
+
+
+def test_leaves_get_gradients():
+    call, leaves = leaf_call(SMALL["neighborhood"].call(1, torch.float32, CPU), train=True)
+    assert [tuple(leaf.shape) for leaf in leaves] == [(1, 7, 7, 3, 2, 32), (2, 5, 7)]
+    assert call.q.requires_grad
+
+
+def test_methods_hide_the_slow_ones_unless_named():
+    call = SMALL["neighborhood"].call(1, torch.float32, CPU)
+    usual = [method.name for method in methods(call, train=True)]
+    assert usual[0].startswith("auto (")
+    assert "naive gather" in usual
+    assert "timm" in usual
+    assert "reference" not in usual
+    (named,) = methods(call, train=True, wanted="reference")
+    assert named.run is not None
+
+
+def test_run_writes_rows_hardware_versions_and_configuration(tmp_path, monkeypatch):
+    monkeypatch.setattr("visionattn.benchmarks.kernels.run.gemm_flops", lambda dtype, device: 1e9)
+    monkeypatch.setattr("visionattn.benchmarks.kernels.cases.CASES", tuple(SMALL.values()))
+    screen = Console(file=io.StringIO(), width=120)
+    wanted = ["auto", "tiled", "naive gather", "timm"]
+    rows = run_kernels("neighborhood", wanted, repeats=2, device="cpu", output_dir=tmp_path, batch=1, console=screen)
+    assert {row["direction"] for row in rows} == {"forward", "forward+backward"}
+    measured = [row for row in rows if not row["reason"]]
+    assert len(rows) == 8
+    assert len(measured) == 6
+    for row in measured:
+        assert row["median_ms"] > 0
+        assert row["flops"] == (3 if "+" in row["direction"] else 1) * 2 * 64 * 2 * 49 * 12
+        assert row["share_of_gemm"] == pytest.approx(row["flops"] / row["median_ms"] / 1e6)
+    assert [row["times_auto"] for row in measured if row["method"].startswith("auto")] == [1, 1]
+    (document,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernels_*.json"))
+    assert document["rows"] == rows
+    assert document["configuration"]["repeats"] == 2
+    assert document["versions"]["torch"]
+    assert document["hardware"]["name"]
+    (table,) = tmp_path.glob("kernels_*.csv")
+    with table.open() as file:
+        assert [line["method"] for line in csv.DictReader(file)] == [row["method"] for row in rows]
+    assert "naive gather" in screen.file.getvalue()
+
+
+def test_cases_begun_too_late_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("visionattn.benchmarks.kernels.run.gemm_flops", lambda dtype, device: 1e9)
+    screen = Console(file=io.StringIO(), width=200)
+    rows = run_kernels(["swin_tiny.s4", "dinat_tiny.s4"], device="cpu", output_dir=tmp_path, seconds=-1, console=screen)
+    assert rows == []
+    assert "left out after -1 s: swin_tiny.s4, dinat_tiny.s4" in screen.file.getvalue()
+    (document,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernels_*.json"))
+    assert document["configuration"]["left_out"] == ["swin_tiny.s4", "dinat_tiny.s4"]
+
+
+def test_plans_are_tuned_on_a_gpu_only(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="CUDA device only"):
+        tune("swin_tiny.s1")
+
+
+def test_cases_are_legal_and_chosen_by_pattern():
+    for case in CASES:
+        call = case.call(1, torch.float32, CPU)
+        assert tuple(call.q.shape) == (1, case.side, case.side, case.heads, 32)
+    assert [case.name for case in choose("swin_tiny.s1*")] == ["swin_tiny.s1", "swin_tiny.s1.shifted"]
+    assert {case.name.split(".")[0] for case in choose()} == {"swin_tiny", "dinat_tiny", "cswin_tiny", "maxvit_tiny"}
+    with pytest.raises(ValueError, match=r"swin_giant.*swin_tiny\.s1"):
+        choose(["swin_tiny.*", "swin_giant*"])
+
+
+def test_runs_are_interleaved(monkeypatch):
+    order = []
+    monkeypatch.setattr("visionattn.benchmarks.timing.SHORTEST", 0.0)
+    times = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, CPU)
+    assert "".join(order) == "ab" + 2 * "aabb"  # one run each to choose the count; two rounds, each run once before
+    assert medians({"a": [3.0, 1.0, 2.0]}) == {"a": 2.0}
+    assert [len(values) for values in times.values()] == [2, 2]
+
+
+def test_peak_memory_counts_what_is_held_at_once():
+    def run():
+        for _ in range(3):
+            torch.empty(1 << 20, dtype=torch.uint8).zero_()
+        held = [torch.empty(1 << 20, dtype=torch.uint8) for _ in range(2)]
+        del held
+
+    assert 2 << 20 <= peak_bytes(run, CPU) < 3 << 20

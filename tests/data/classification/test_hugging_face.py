@@ -1,0 +1,63 @@
+"""Hugging Face data sets: the reader's interface with a stand-in, and the real package where it is installed."""
+
+import importlib.util
+import io
+
+import pytest
+
+from tests.data.helpers import jpeg, make_tree
+from visionattn.data.classification.sources import HuggingFace
+from visionattn.data.classification.sources.hugging_face import ReaderRecords
+from visionattn.data.unreadable import UnreadableImage
+from visionattn.errors import DataError
+
+INSTALLED = importlib.util.find_spec("datasets") is not None
+
+
+class StandIn:
+    """What is used of timm's ReaderHfds."""
+
+    def __init__(self):
+        self.class_to_idx = {"ant": 0, "bee": 1}
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return io.BytesIO(b"" if index == 1 else jpeg(index)), index % 2
+
+    def iter_targets(self):
+        return iter([0, 1, 0])
+
+
+def test_records_of_a_reader():
+    records = ReaderRecords(StandIn(), "hub/name/train")
+    assert list(records.ids) == [f"hub/name/train/0000000{index}" for index in range(3)]
+    assert records.labels.tolist() == [0, 1, 0]
+    assert records.class_names == ["ant", "bee"]
+    assert records.load(2).size == (40, 32)
+    with pytest.raises(UnreadableImage, match="0 bytes"):
+        records.load(1)
+
+
+def test_an_unnamed_split_is_refused():
+    with pytest.raises(DataError, match="has no 'test', only train, val"):
+        HuggingFace("a/b", {"train": "train", "val": "validation"}).open("test")
+
+
+@pytest.mark.skipif(INSTALLED, reason="the package datasets is installed")
+def test_a_missing_package_is_named():
+    with pytest.raises(DataError, match="pip install datasets"):
+        HuggingFace("a/b", {"train": "train"}).open("train")
+
+
+@pytest.mark.skipif(not INSTALLED, reason="the package datasets is not installed")
+@pytest.mark.filterwarnings("ignore")
+def test_a_local_image_folder(tmp_path):
+    make_tree(tmp_path / "tree", {"train": 2})
+    source = HuggingFace(str(tmp_path / "tree"), {"train": "train"}, root=str(tmp_path / "cache"))
+    records = source.open("train")
+    assert records.ids[0] == "tree/train/00000000"
+    assert records.class_names == ["ant", "bee", "cat"]
+    assert sorted(records.labels.tolist()) == [0, 0, 1, 1, 2, 2]
+    assert records.load(5).size == (40, 32)

@@ -1,0 +1,82 @@
+"""The pictures of a run, and the numbers behind them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from visionattn.drawing import plots
+from visionattn.runs.card import relative, write_card
+from visionattn.runs.provenance import hash_ids
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text(
+        "epoch,step,train/loss,val/loss,val/top1,lr-AdamW\n0,9,2.0,,,\n0,9,,1.5,60.0,\n,9,,,,0.001\n1,19,1.0,,,\n"
+    )
+    return path
+
+
+def test_read_metrics_sorts_values_by_name(metrics):
+    series = plots.read_metrics(metrics)
+    assert series["train/loss"] == [(9, 2.0), (19, 1.0)]
+    assert series["val/top1"] == [(9, 60.0)]
+    assert series["lr-AdamW"] == [(9, 0.001)]
+
+
+def test_curves_are_drawn(metrics, tmp_path):
+    plots.plot_curves(metrics, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as image:
+        assert len(set(image.convert("RGB").get_flattened_data())) > 50
+
+
+@pytest.mark.parametrize("classes", [3, 40])
+def test_confusion_is_drawn(classes, tmp_path):
+    target = np.arange(classes).repeat(2)
+    plots.plot_confusion(target, target, [str(c) for c in range(classes)], tmp_path / "c.png")
+    assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("count", [0, 1, 8])
+def test_mistakes_are_drawn_for_any_number_of_them(count, tmp_path):
+    images = [torch.rand(3, 8, 8) for _ in range(count)]
+    half = (0.5, 0.5, 0.5)
+    plots.plot_mistakes(images, ["said 1"] * count, tmp_path / "m.png", mean=half, std=half, total=count)
+    assert (tmp_path / "m.png").stat().st_size > 500
+
+
+def test_card_names_everything(tmp_path):
+    picture = tmp_path / "plots" / "a.png"
+    write_card(
+        tmp_path / "README.md",
+        title="a run",
+        command="visionattn train",
+        seed=7,
+        results={"val/top1": "99.00"},
+        data={"train images": 3},
+        pictures={"curves": picture},
+    )
+    card = (tmp_path / "README.md").read_text()
+    for part in (
+        "# a run",
+        "visionattn train",
+        "| seed | 7 |",
+        "99.00",
+        "train images",
+        "plots/a.png",
+        "torch",
+        "commit",
+    ):
+        assert part in card
+
+
+def test_ids_hash_does_not_depend_on_the_order():
+    assert hash_ids(["b", "a"]) == hash_ids(["a", "b"]) != hash_ids(["a", "c"])
+
+
+def test_paths_below_the_current_folder_are_shown_short(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(relative(tmp_path / "x" / "y")) == "x/y"
+    assert str(relative("/elsewhere/y")) == "/elsewhere/y"

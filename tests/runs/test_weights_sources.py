@@ -1,0 +1,169 @@
+"""``weights=`` from anywhere: what is taken, resized and left out, and what is said about it."""
+
+import huggingface_hub
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.commands.short_runs import TINY
+from tests.export.hub import Hub
+from visionattn import config
+from visionattn.cli import main
+from visionattn.errors import CheckpointError, ConfigError
+from visionattn.runs.pretrained import initialise
+
+FILLED = ["run_dir=x", "name=x", "backbone_name=x"]
+
+
+def task(*words):
+    return config.instantiate(config.compose("train", [*FILLED, *words]).task)
+
+
+def classifier(num_classes, *words):
+    return task("data=image_folder", "data.root=x", "backbone=swin_pico", f"data.num_classes={num_classes}", *words)
+
+
+def segmenter(num_classes, *words):
+    shared = ("task=segmentation", "data=image_mask", "data.root=x", "head=semantic_fpn", "backbone=swin_pico")
+    return task(*shared, f"data.num_classes={num_classes}", *words)
+
+
+def equal(ours, theirs, prefix=""):
+    mine, other = ours.state_dict(), theirs.state_dict()
+    return {name for name in mine if name.startswith(prefix) and torch.equal(mine[name], other[name])}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    made = classifier(10)
+    torch.save({"state_dict": made.state_dict()}, tmp_path / "run.ckpt")
+    return made, tmp_path / "run.ckpt"
+
+
+def test_the_backbone_alone_and_the_whole_model(saved):
+    made, path = saved
+    other = classifier(10)
+    report = initialise(other, str(path))
+    assert len(report.taken) == len(made.backbone.state_dict()) == len(equal(other.backbone, made.backbone))
+    assert report.left_out == ["head.classifier.fc.weight", "head.classifier.fc.bias"] or len(report.left_out) == 2
+    assert report.fresh == ["head.classifier.fc.weight (10, 192)", "head.classifier.fc.bias (10,)"]
+    report = initialise(other, str(path), "model")
+    assert equal(other, made) == set(made.state_dict())
+    assert report.fresh == report.left_out == []
+
+
+def test_a_whole_model_of_another_number_of_classes(saved):
+    made, path = saved
+    other = classifier(7)
+    report = initialise(other, str(path), "model")
+    assert len(equal(other.backbone, made.backbone)) == len(made.backbone.state_dict())
+    assert report.fresh == ["head.classifier.fc.weight (7, 192)", "head.classifier.fc.bias (7,)"]
+    assert "2 fresh" in report.summary()
+
+
+def test_another_window_is_resized_and_said(saved):
+    made, path = saved
+    other = classifier(10, "mixer@backbone.mixers.s2=window")
+    report = initialise(other, str(path), "model")
+    assert set(report.resized) == {f"stages.1.blocks.{i}.mixer.bias_table" for i in (0, 1)}
+    assert next(report.lines()) == "resized: stages.1.blocks.0.mixer.bias_table (4, 7, 7) -> (4, 13, 13)"
+    assert other.backbone.stages[1].blocks[0].mixer.bias_table.shape == (4, 13, 13)
+    assert made.backbone.stages[1].blocks[0].mixer.bias_table.shape == (4, 7, 7)
+
+
+def test_a_segmentation_model_gives_its_backbone_or_its_head(tmp_path, saved):
+    made = segmenter(5)
+    torch.save({"state_dict": made.state_dict()}, tmp_path / "seg.ckpt")
+    report = initialise(other := classifier(10), str(tmp_path / "seg.ckpt"))
+    assert len(equal(other.backbone, made.backbone)) == len(made.backbone.state_dict())
+    assert "head.decoder.classify.1.weight" in report.left_out
+    report = initialise(other := segmenter(3), str(tmp_path / "seg.ckpt"), "model")
+    assert report.fresh == ["head.decoder.classify.1.weight (3, 128, 1, 1)", "head.decoder.classify.1.bias (3,)"]
+    assert len(equal(other.head, made.head)) == len(made.head.state_dict()) - 2
+    with pytest.raises(CheckpointError, match=r"missing: .*decoder"):
+        initialise(segmenter(3), str(saved[1]), "model")
+
+
+def test_a_head_of_another_width_is_an_error_that_changes_nothing(tmp_path):
+    torch.save({"state_dict": segmenter(5).state_dict()}, tmp_path / "seg.ckpt")
+    other = segmenter(5, "head.decoder.branch_channels=64")
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"the model needs \(64, 256, 3, 3\)|the model needs"):
+        initialise(other, str(tmp_path / "seg.ckpt"), "model")
+    assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
+
+
+def test_weights_without_a_head_and_words_that_mean_nothing(tmp_path, saved):
+    save_file(saved[0].backbone.state_dict(), tmp_path / "bare.safetensors")
+    assert len(initialise(classifier(10), str(tmp_path / "bare.safetensors")).taken) == 90
+    for words, message in [
+        ((str(tmp_path / "bare.safetensors"), "model"), "hold no head; weights_part=backbone"),
+        ((str(tmp_path),), "no weights in the folder"),
+        (("no_such_model",), "neither a file nor a folder nor a model of timm's"),
+        (("/nowhere.pth",), r"there is no checkpoint at /nowhere\.pth"),
+        (("runs/none",), "weights=runs/none is neither a file nor a folder"),
+    ]:
+        with pytest.raises(CheckpointError, match=message):
+            initialise(classifier(10), *words)
+    with pytest.raises(ConfigError, match="weights_part is one of"):
+        initialise(classifier(10), str(saved[1]), "head")
+
+
+def test_a_folder_in_the_hubs_form_and_a_folder_of_a_run(exported, swin):
+    for place in (f"local-dir:{exported}", str(exported), str(swin)):
+        report = initialise(other := classifier(10), place, "model")
+        assert report.fresh == []
+        assert len(report.taken) == 92
+    state = torch.load(swin / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(other.head.classifier.fc.weight, state["head.classifier.fc.weight"])
+
+
+def test_a_repository_on_the_hub(exported, swin, monkeypatch, tmp_path):
+    hub = Hub()
+    hub.files["me/digits"] = {path.name: path.read_bytes() for path in exported.iterdir()}
+    with hub.running():
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.address)
+        monkeypatch.setattr(
+            huggingface_hub.constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            hub.address + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+        report = initialise(other := classifier(7), "hf-hub:me/digits", "model")
+        with pytest.raises(CheckpointError, match="me/nothing"):
+            initialise(classifier(7), "hf-hub:me/nothing")
+    state = torch.load(swin / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(other.backbone.norm.weight, state["backbone.norm.weight"])
+    assert report.title == "Swin Transformer (timm)"
+
+
+def test_a_name_of_timms(saved, monkeypatch):
+    asked = []
+
+    def weights(card, num_classes, in_chans):
+        asked.append((card["weights"]["timm"], num_classes))
+        return saved[0].backbone.state_dict()
+
+    monkeypatch.setattr("visionattn.weights.sources.timm_weights", weights)
+    initialise(classifier(10), "swin_tiny_patch4_window7_224.ms_in1k")
+    initialise(classifier(10), "timm:swin_tiny_patch4_window7_224")
+    assert asked == [("swin_tiny_patch4_window7_224.ms_in1k", 0), ("swin_tiny_patch4_window7_224", 0)]
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_command_reports_and_the_card_keeps_it(exported, tmp_path, capsys):
+    words = ["backbone=swin_pico", "mixer@backbone.mixers.s1=window", f"weights={exported}", "weights_part=model"]
+    run = tmp_path / "run"
+    assert main(["train", *words, *TINY, "trainer.max_epochs=1", f"hydra.run.dir={run}"]) == 0
+    out = capsys.readouterr().out
+    assert "92 tensors taken, 4 resized" in " ".join(out.split())
+    assert "resized: stages.0.blocks.1.mixer.bias_table (2, 7, 7) -> (2, 13, 13)" in out
+    assert "92 tensors taken" in (run / "README.md").read_text()
+
+
+@pytest.mark.filterwarnings("default")
+def test_evaluation_takes_a_folder_and_its_protocol(exported, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["backbone=swin_pico", f"weights={exported}", "data=digits", "trainer.accelerator=cpu"]
+    assert main(["evaluate", *words]) == 0, capsys.readouterr().err
+    assert "bilinear" in capsys.readouterr().out

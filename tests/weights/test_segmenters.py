@@ -1,0 +1,298 @@
+"""Backbone and head of another project's model, by that project's names: Mask2Former's official ones and
+transformers', UPerNet's of OpenMMLab and of transformers, and a classifier of transformers'.
+"""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+import visionattn
+from visionattn.errors import CheckpointError
+from visionattn.heads.panoptic import Mask2Former
+from visionattn.heads.segmentation import FullyConvolutional, SegmentationHead, UPerNet
+from visionattn.weights.load import load_model, load_weights
+from visionattn.weights.segmenters import as_backbone_and_head
+
+pytest.importorskip("transformers.models.mask2former")
+DIMS = [32, 64, 128, 256]
+SIZES = {"channels": 32, "num_queries": 10, "encoder_layers": 2, "encoder_width": 48, "decoder_layers": 2}
+SIZES |= {"decoder_width": 64, "num_heads": 4, "num_points": 64}
+
+# names of the published detectron2 code, for transformers' names of the same module
+PIXELS = {
+    r"input_projections\.": "input_proj.",
+    r"encoder\.layers\.(\d+)\.fc": r"transformer.encoder.layers.\1.linear",
+    r"encoder\.layers\.(\d+)\.self_attn_layer_norm": r"transformer.encoder.layers.\1.norm1",
+    r"encoder\.layers\.(\d+)\.final_layer_norm": r"transformer.encoder.layers.\1.norm2",
+    r"encoder\.layers\.(\d+)\.self_attn\.": r"transformer.encoder.layers.\1.self_attn.",
+    r"level_embed$": "transformer.level_embed",
+    r"mask_projection": "mask_features",
+    r"(adapter_1|layer_1)\.0\.": r"\1.",
+    r"(adapter_1|layer_1)\.1\.": r"\1.norm.",
+}
+QUERIES = {
+    r"decoder\.layers\.(\d+)\.self_attn\.": r"transformer_self_attention_layers.\1.self_attn.",
+    r"decoder\.layers\.(\d+)\.self_attn_layer_norm": r"transformer_self_attention_layers.\1.norm",
+    r"decoder\.layers\.(\d+)\.cross_attn\.": r"transformer_cross_attention_layers.\1.multihead_attn.",
+    r"decoder\.layers\.(\d+)\.cross_attn_layer_norm": r"transformer_cross_attention_layers.\1.norm",
+    r"decoder\.layers\.(\d+)\.fc": r"transformer_ffn_layers.\1.linear",
+    r"decoder\.layers\.(\d+)\.final_layer_norm": r"transformer_ffn_layers.\1.norm",
+    r"decoder\.layernorm": "decoder_norm",
+    r"decoder\.mask_predictor\.mask_embedder\.(\d)\.0": r"mask_embed.layers.\1",
+    r"queries_embedder": "query_embed",
+    r"queries_features": "query_feat",
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    """transformers' whole model, small, with weights that differ everywhere."""
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+
+    stages = [f"stage{i}" for i in (1, 2, 3, 4)]
+    swin = SwinConfig(embed_dim=32, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8], window_size=7, out_features=stages)
+    config = Mask2FormerConfig(
+        backbone_config=swin,
+        num_labels=5,
+        feature_size=32,
+        mask_feature_size=32,
+        hidden_dim=32,
+        num_queries=10,
+        encoder_layers=2,
+        encoder_feedforward_dim=48,
+        decoder_layers=3,
+        dim_feedforward=64,
+        num_attention_heads=4,
+        train_num_points=64,
+    )
+    torch.manual_seed(0)
+    whole = Mask2FormerForUniversalSegmentation(config).eval()
+    with torch.no_grad():
+        for parameter in whole.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return whole
+
+
+def ours(name="swin_tiny", classes=5):
+    rows = [f"dims={DIMS}", "depths=[1,1,2,1]", "num_heads=[1,2,4,8]"]
+    backbone = visionattn.create_backbone(name, num_classes=0, overrides=rows).eval()
+    return backbone, Mask2Former(backbone.feature_info, classes, **SIZES).eval()
+
+
+def renamed(name, table):
+    for old, new in table.items():
+        if re.match(old, name):
+            return re.sub(old, new, name, count=1)
+    return name
+
+
+def official(head, backbone):
+    """A state dict under the published code's names: the head's weights, and a backbone's with its four norms."""
+    found, parts = {}, {}
+    for name, tensor in head.network.state_dict().items():
+        part, rest = name.split(".", 1)
+        if part == "pixel_decoder":
+            found[f"sem_seg_head.pixel_decoder.{renamed(rest, PIXELS)}"] = tensor
+            continue
+        own = rest if part == "transformer_module" else f"class_embed.{rest}"
+        name = f"sem_seg_head.predictor.{renamed(own, QUERIES)}"
+        if one := re.fullmatch(r"(.+\.self_attn\.)([qkv])_proj\.(weight|bias)", name):
+            parts.setdefault(f"{one[1]}in_proj_{one[3]}", {})[one[2]] = tensor
+        else:
+            found[name] = tensor
+    found |= {name: torch.cat([one[k] for k in "qkv"]) for name, one in parts.items()}
+    found |= {f"backbone.{name}": tensor for name, tensor in backbone.items()}
+    for i, norm in enumerate(head.norms.norms[:3]):
+        found |= {f"backbone.norm{i}.{name}": tensor for name, tensor in norm.state_dict().items()}
+    return found | {"criterion.empty_weight": head.criterion.empty_weight, "pixel_mean": torch.zeros(3, 1, 1)}
+
+
+@torch.no_grad()
+def answers(backbone, head):
+    torch.manual_seed(1)
+    image = torch.randn(1, 3, 256, 288)
+    found = head(backbone.forward_intermediates(image, norm=True, intermediates_only=True))
+    return image, found
+
+
+def relative(mine, theirs):
+    return float((mine - theirs).norm() / theirs.norm())
+
+
+def test_a_model_saved_by_transformers(model, tmp_path: Path):
+    """save_pretrained writes the names that the files on the Hub have."""
+    model.save_pretrained(tmp_path)
+    backbone, head = ours()
+    report = load_model(backbone, head, tmp_path / "model.safetensors")
+    assert report.fresh == report.left_out == []
+    image, found = answers(backbone, head)
+    with torch.no_grad():
+        expected = model(image)
+    assert relative(found.classes, expected.class_queries_logits) < 1e-5
+    assert relative(found.masks, expected.masks_queries_logits) < 1e-5
+
+
+def test_another_number_of_classes_starts_the_last_layer_afresh(model):
+    backbone, head = ours(classes=7)
+    report = load_model(backbone, head, model.state_dict())
+    names = ["head.network.class_predictor.weight (8, 32)", "head.network.class_predictor.bias (8,)"]
+    assert report.fresh == [*names, "head.criterion.empty_weight (8,)"]
+
+
+def test_the_backbone_alone(model):
+    backbone, head = ours()
+    load_model(backbone, head, model.state_dict())
+    alone, _ = ours()
+    report = load_weights(alone, model.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), backbone.parameters(), strict=True))
+    assert "left out: head.network, " in "\n".join(report.lines())
+
+
+@pytest.mark.parametrize("name", ["swin_tiny", "dinat_tiny"])
+def test_the_official_names(model, name):
+    backbone, head = ours(name)
+    if name == "swin_tiny":
+        load_model(backbone, head, model.state_dict())
+    else:
+        with torch.no_grad():
+            for parameter in (*backbone.parameters(), *head.parameters()):
+                parameter.add_(0.02 * torch.randn_like(parameter))
+    _, expected = answers(backbone, head)
+    state = official(head, published_backbone(name, backbone))
+    fresh_backbone, fresh_head = ours(name)
+    report = load_model(fresh_backbone, fresh_head, {"model": state})
+    assert report.fresh == report.left_out == []
+    _, found = answers(fresh_backbone, fresh_head)
+    assert torch.equal(found.classes, expected.classes)
+    assert torch.equal(found.masks, expected.masks)
+
+
+def published_backbone(name, backbone):
+    """Our weights under the names of the official dense Swin or DiNAT."""
+    swin = {
+        r"stem\.conv1": "patch_embed.proj",
+        r"stem\.norm": "patch_embed.norm",
+        r"stages\.(\d)\.blocks\.(\d+)\.mixer\.bias_table": r"layers.\1.blocks.\2.attn.relative_position_bias_table",
+        r"stages\.(\d)\.blocks\.(\d+)\.mixer": r"layers.\1.blocks.\2.attn",
+        r"stages\.(\d)\.blocks\.(\d+)\.ffn": r"layers.\1.blocks.\2.mlp",
+        r"stages\.(\d)\.blocks\.(\d+)\.norm": r"layers.\1.blocks.\2.norm",
+        r"norm\.": "norm3.",
+    }
+    dinat = {
+        r"stem\.conv1": "patch_embed.proj.0",
+        r"stem\.conv2": "patch_embed.proj.1",
+        r"stem\.norm": "patch_embed.norm",
+        r"stages\.(\d)\.blocks\.(\d+)\.mixer\.bias_table": r"levels.\1.blocks.\2.attn.rpb",
+        r"stages\.(\d)\.blocks\.(\d+)\.mixer": r"levels.\1.blocks.\2.attn",
+        r"stages\.(\d)\.blocks\.(\d+)\.ffn": r"levels.\1.blocks.\2.mlp",
+        r"stages\.(\d)\.blocks\.(\d+)\.norm": r"levels.\1.blocks.\2.norm",
+        r"stages\.(\d)\.blocks\.(\d+)\.scale([12])\.gamma": r"levels.\1.blocks.\2.gamma\3",
+        r"norm\.": "norm3.",
+    }
+    found = {}
+    for own, tensor in backbone.state_dict().items():
+        if one := re.fullmatch(r"stages\.(\d)\.downsample\.(.+)", own):  # at the end of the stage before
+            rest = one[2] if name == "swin_tiny" else one[2].replace("conv.", "reduction.")
+            found[f"{'layers' if name == 'swin_tiny' else 'levels'}.{int(one[1]) - 1}.downsample.{rest}"] = tensor
+            continue
+        new = renamed(own, swin if name == "swin_tiny" else dinat)
+        if new.endswith("relative_position_bias_table"):  # rows of query minus key
+            tensor = tensor.flip(1, 2).flatten(1).t()
+        found[new] = tensor
+    return found
+
+
+def test_an_entry_that_does_not_fit_is_named(model):
+    backbone, head = ours()
+    state = model.state_dict()
+    del state["class_predictor.bias"]
+    state["transformer_module.decoder.layers.9.fc1.weight"] = torch.zeros(3)
+    with pytest.raises(CheckpointError) as error:
+        load_model(backbone, head, state)
+    assert "network.class_predictor.bias" in str(error.value)
+    assert "decoder.layers.9.fc1.weight" in str(error.value)
+
+
+@torch.no_grad()
+def test_a_classifier_saved_by_transformers(tmp_path: Path):
+    from transformers import SwinConfig, SwinForImageClassification
+
+    torch.manual_seed(0)
+    config = SwinConfig(embed_dim=32, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8], window_size=7, num_labels=9)
+    theirs = SwinForImageClassification(config).eval()
+    for parameter in theirs.parameters():
+        parameter.add_(0.02 * torch.randn_like(parameter))
+    theirs.save_pretrained(tmp_path)
+    rows = [f"dims={DIMS}", "depths=[1,1,2,1]", "num_heads=[1,2,4,8]"]
+    mine = visionattn.create_backbone(
+        "swin_tiny", num_classes=9, overrides=rows, weights=tmp_path / "model.safetensors"
+    ).eval()
+    image = torch.randn(1, 3, 224, 224)
+    assert relative(mine(image), theirs(image).logits) < 1e-5
+
+
+@pytest.mark.parametrize("project", ["transformers", "OpenMMLab"])
+@torch.no_grad()
+def test_upernet(tmp_path: Path, project):
+    """OpenMMLab's file is made of transformers' by the names in which the two differ; its Swin is the official one."""
+    from transformers import SwinConfig, UperNetConfig, UperNetForSemanticSegmentation
+
+    torch.manual_seed(0)
+    stages = [f"stage{i}" for i in (1, 2, 3, 4)]
+    swin = SwinConfig(embed_dim=32, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8], window_size=7, out_features=stages)
+    config = UperNetConfig(backbone_config=swin, hidden_size=16, auxiliary_channels=24, num_labels=5)
+    config.auxiliary_in_channels = DIMS[2]
+    theirs = UperNetForSemanticSegmentation(config).eval()
+    for tensor in theirs.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(0.02 * torch.rand_like(tensor))
+    theirs.save_pretrained(tmp_path)
+    rows = [f"dims={DIMS}", "depths=[1,1,2,1]", "num_heads=[1,2,4,8]"]
+    backbone = visionattn.create_backbone("swin_tiny", num_classes=0, overrides=rows).eval()
+    parts = {"decoder": partial(UPerNet, channels=16), "auxiliary": partial(FullyConvolutional, channels=24)}
+    head = SegmentationHead(backbone.feature_info, 5, **parts).eval()
+    source = tmp_path / "model.safetensors"
+    if project == "OpenMMLab":
+        load_model(backbone, head, source)
+        source = openmmlab(load_file(source), backbone, head)
+    fresh = visionattn.create_backbone("swin_tiny", num_classes=0, overrides=rows).eval()
+    fresh_head = SegmentationHead(backbone.feature_info, 5, **parts).eval()
+    report = load_model(fresh, fresh_head, source)
+    assert report.fresh == []
+    image = torch.randn(1, 3, 224, 256)
+    logits, _ = fresh_head(fresh.forward_intermediates(image, norm=True, intermediates_only=True))
+    whole = F.interpolate(logits, size=image.shape[-2:], mode="bilinear")
+    assert relative(whole, theirs(image).logits) < 1e-5
+
+
+def openmmlab(state, backbone, head):
+    table = {r"\.batch_norm\.": ".bn.", r"_head\.classifier\.": "_head.conv_seg."}
+    found = {}
+    for name, tensor in state.items():
+        if not name.startswith("backbone."):
+            for old, new in table.items():
+                name = re.sub(old, new, name)
+            found[name] = tensor
+    found |= {f"backbone.{name}": tensor for name, tensor in published_backbone("swin_tiny", backbone).items()}
+    for i, norm in enumerate(head.norms.norms[:3]):
+        found |= {f"backbone.norm{i}.{name}": tensor for name, tensor in norm.state_dict().items()}
+    return {"meta": {}, "state_dict": found}
+
+
+def test_cswin_counts_the_norms_from_one():
+    names = ["decode_head.psp_modules.0.1.conv.weight", "backbone.stage1.0.norm1.weight"]
+    names += [f"backbone.norm{i}.weight" for i in (1, 2, 3, 4)]
+    found = as_backbone_and_head({name: torch.tensor(float(i)) for i, name in enumerate(names)})
+    assert {name: int(value) for name, value in found.items()} == {
+        "head.decoder.pooling.pools.0.1.0.weight": 0,
+        "backbone.stage1.0.norm1.weight": 1,
+        "head.norms.norms.0.weight": 2,
+        "head.norms.norms.1.weight": 3,
+        "head.norms.norms.2.weight": 4,
+        "backbone.norm.weight": 5,
+    }

@@ -1,0 +1,47 @@
+"""What DaViT changes resolution and tells positions with: a norm before the strided convolution, and a residual
+depthwise convolution. Its stem is ``OverlapStem``.
+
+Ding et al. 2022, *DaViT: Dual Attention Vision Transformers*, arXiv 2204.03645.
+
+Shapes: B batch, H W map, C channels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from visionattn.attention.padding import fit, round_up
+
+
+class NormConvDownsample(nn.Module):
+    """A norm, then a 2x2 convolution of stride 2 with bias. Odd maps get a row or column of zeros after the norm.
+
+    Shape:
+        ``(B, H, W, dim_in) -> (B, ceil(H / 2), ceil(W / 2), dim)``
+    """
+
+    stride = 2
+
+    def __init__(self, dim_in: int, dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim_in)
+        self.conv = nn.Conv2d(dim_in, dim, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = fit(self.norm(x), (round_up(x.shape[1], 2), round_up(x.shape[2], 2)))
+        return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class ConvPosition(nn.Module):
+    """``x + depthwise convolution(x)``; zeros at the border tell tokens where they are: Chu et al. 2021, 2102.10882.
+
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``
+    """
+
+    def __init__(self, dim: int, *, kernel_size: int = 3):
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

@@ -1,0 +1,159 @@
+"""Speed of whole backbones, beside timm's same model with the same weights, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from visionattn.backbones.zoo import backbone_files, create_backbone, list_backbones
+from visionattn.benchmarks import record
+from visionattn.benchmarks.timing import gemm_flops, interleaved, medians, peak_bytes
+from visionattn.errors import ConfigError
+from visionattn.runs.measure import count_gmacs
+from visionattn.weights import load_weights
+
+Row = dict[str, Any]
+PASSES = ("inference", "train")
+
+
+def run_backbones(
+    names: str | Sequence[str] = "swin_tiny",
+    batches: Sequence[int] = (1, 8),
+    dtypes: Sequence[str] = ("float32", "bfloat16"),
+    passes: Sequence[str] = PASSES,
+    repeats: int = 5,
+    size: int | None = None,
+    device: str | None = None,
+    output_dir: str | Path | None = "benchmarks/results",
+) -> list[Row]:
+    """Images per second and peak memory of our backbones and of timm's twins, measured in turn.
+
+    Args:
+        names: patterns of backbone names.
+        batches: images at a time.
+        dtypes: ``float32`` or ``bfloat16`` (autocast).
+        passes: ``inference``; ``train`` is forward, backward and a fused AdamW step.
+        repeats: rounds; in each, every model runs once, and medians over rounds are given.
+        size: side of the square image; None: the card's.
+        device: ``cpu`` or ``cuda``; None: cuda where there is one.
+        output_dir: where JSON and CSV go; None writes none.
+    Raises:
+        ConfigError: no backbone of that name, or an unknown pass or type.
+    """
+    patterns = [names] if isinstance(names, str) else list(names)
+    chosen = list(dict.fromkeys(name for pattern in patterns for name in list_backbones(pattern)))
+    if not chosen or set(passes) - set(PASSES) or set(dtypes) - {"float32", "bfloat16"}:
+        raise ConfigError(f"nothing to measure for names={patterns}, passes={list(passes)}, dtypes={list(dtypes)}")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    limits = {kind: gemm_flops(getattr(torch, kind), place) for kind in dtypes}
+    rows: list[Row] = []
+    for name in chosen:
+        side = size or backbone_files()[name]["card"]["input_size"][-1]
+        models = {owner: model.to(place) for owner, model in twins(name, side).items()}
+        gmacs = count_gmacs(models["visionattn"], (3, side, side))
+        for kind in dtypes:
+            for batch in batches:
+                for work in passes:
+                    facts = {"backbone": name, "size": side, "dtype": kind, "batch": batch, "pass": work}
+                    rows += _measure(models, facts, gmacs, repeats, limits[kind], place)
+    _show(rows)
+    if output_dir is not None:
+        settings = {"repeats": repeats, "gemm_flops": limits, "device": str(place)}
+        for path in record.write(rows, Path(output_dir), "backbones", place, settings):
+            Console().print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
+    return rows
+
+
+def twins(name: str, side: int) -> dict[str, nn.Module]:
+    """Our model and, where the card names one, timm's with the same weights; checked to agree.
+
+    Raises:
+        ConfigError: their outputs differ by more than 1e-4, so a comparison of speed would mean nothing.
+    """
+    card = backbone_files()[name]["card"]
+    ours = create_backbone(name)
+    twin = (card.get("weights") or {}).get("timm")
+    if twin is None:
+        return {"visionattn": ours}
+    theirs = timm.create_model(twin, pretrained=False, num_classes=1000)
+    load_weights(ours, theirs.state_dict())
+    image = torch.randn(1, 3, side, side)
+    with torch.no_grad():
+        expected = theirs.eval()(image)
+        error = float((ours.eval()(image) - expected).abs().max() / expected.abs().max())
+    if not error < 1e-4:
+        raise ConfigError(f"{name} and timm's {twin} differ by {error:.1e}; nothing was measured")
+    return {"visionattn": ours, "timm": theirs}
+
+
+def _measure(
+    models: dict[str, nn.Module], facts: Row, gmacs: float, repeats: int, limit: float, device: torch.device
+) -> list[Row]:
+    images = torch.randn(facts["batch"], 3, facts["size"], facts["size"], device=device)
+    work = {owner: _work(model, images, facts["pass"], facts["dtype"]) for owner, model in models.items()}
+    for run in work.values():
+        run()
+    seconds = medians(interleaved(work, repeats, device))
+    flops = 2e9 * gmacs * facts["batch"] * (3 if facts["pass"] == "train" else 1)
+    return [
+        facts
+        | {
+            "model": owner,
+            "images_per_second": facts["batch"] / seconds[owner],
+            "times_timm": seconds["timm"] / seconds[owner] if "timm" in seconds else None,
+            "peak_bytes": peak_bytes(work[owner], device),
+            "share_of_gemm": flops / seconds[owner] / limit,
+        }
+        for owner in models
+    ]
+
+
+def _work(model: nn.Module, images: Tensor, kind: str, dtype: str) -> Callable[[], object]:
+    cast = torch.autocast(images.device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
+    if kind == "inference":
+
+        def infer() -> Tensor:
+            with torch.inference_mode(), cast:
+                return model.eval()(images)
+
+        return infer
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0, fused=True)
+
+    def train() -> None:
+        model.train()
+        with cast:
+            loss = model(images).float().square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return train
+
+
+def _show(rows: list[Row]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("backbone", "size", "pass", "type", "batch", "model", "img/s", "x timm", "peak MB", "of GEMM"):
+        table.add_column(heading, justify="right" if heading not in ("backbone", "pass", "type", "model") else "left")
+    for row in rows:
+        table.add_row(
+            row["backbone"],
+            str(row["size"]),
+            row["pass"],
+            row["dtype"],
+            str(row["batch"]),
+            row["model"],
+            f"{row['images_per_second']:.1f}",
+            f"{row['times_timm']:.2f}" if row["times_timm"] else "-",
+            f"{row['peak_bytes'] / 1e6:.0f}",
+            f"{row['share_of_gemm']:.0%}",
+        )
+    Console().print(table)

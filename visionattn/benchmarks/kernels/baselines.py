@@ -1,0 +1,110 @@
+"""What people run today, written as backends so that it can be checked and timed like the package's own.
+
+`partition` and `partition sdpa`: windows cut out, attended and put back, as the published CSWin and MaxViT code does.
+`naive gather`: every query's keys gathered into memory, as neighborhood attention without a kernel. `flex`: torch's
+FlexAttention compiled, with a bias that trains where torch can. `natten`: NATTEN without the bias that it lacks.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from visionattn.kernels.backends import flex, natten
+from visionattn.kernels.geometry import Geometry
+from visionattn.kernels.op import Backend
+from visionattn.kernels.backends.xformers import dense_bias, from_windows, to_windows
+
+
+def partition(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
+    """Windows copied out, two matrix products and a softmax, copied back."""
+    q_, k_, v_ = (to_windows(t, geometry).transpose(1, 2) for t in (q, k, v))
+    logits = q_ * scale @ k_.mT
+    if bias is not None:
+        logits = logits + dense_bias(bias, geometry, 1, logits.shape[-1]).to(q.dtype)
+    out = logits.softmax(-1) @ v_
+    return from_windows(out.transpose(1, 2), geometry, q.shape[1], q.shape[2])
+
+
+def partition_sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
+    """As `partition`, with torch's scaled_dot_product_attention."""
+    q_, k_, v_ = (to_windows(t, geometry).transpose(1, 2) for t in (q, k, v))
+    mask = None if bias is None else dense_bias(bias, geometry, len(q_), q_.shape[2]).to(q.dtype)
+    out = scaled_dot_product_attention(q_, k_, v_, attn_mask=mask, scale=scale)
+    return from_windows(out.transpose(1, 2), geometry, q.shape[1], q.shape[2])
+
+
+def not_tiled(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
+    """Why plain windows cannot be cut out of this map, or ""."""
+    rows, cols = geometry.rows, geometry.cols
+    if not geometry.is_window:
+        return "it is for windows"
+    if rows.shift or cols.shift or q.shape[1] % (rows.size * rows.dilation) or q.shape[2] % (cols.size * cols.dilation):
+        return "it needs whole, unshifted windows"
+    return ""
+
+
+def gather(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
+    """Each query's keys and values copied side by side, (B, H * W, K, N, D)."""
+    height, width = q.shape[1:3]
+    keys, entry = gather_index(geometry, height, width, q.device)
+    near_k, near_v = k.flatten(1, 2)[:, keys], v.flatten(1, 2)[:, keys]
+    logits = torch.einsum("bpnd,bpknd->bpnk", q.flatten(1, 2) * scale, near_k)
+    if bias is not None:
+        logits = logits + bias.flatten(1)[:, entry].transpose(0, 1).to(q.dtype)
+    out = torch.einsum("bpnk,bpknd->bpnd", logits.softmax(-1), near_v)
+    return out.unflatten(1, (height, width))
+
+
+@lru_cache(maxsize=64)
+def gather_index(geometry: Geometry, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(H * W, K): the flat positions of each query's keys, and the table's entry of each."""
+    lines = []
+    for rule, length in ((geometry.rows, height), (geometry.cols, width)):
+        group, coordinate, start, _ = rule.spans(length, device)
+        near = start[:, None] + torch.arange(rule.size, device=device)
+        lines.append((group[:, None] + near * rule.dilation, near - coordinate[:, None] + rule.size - 1))
+    (row, down), (column, across) = lines
+    keys = row[:, None, :, None] * width + column[None, :, None, :]
+    entry = down[:, None, :, None] * (2 * geometry.cols.size - 1) + across[None, :, None, :]
+    return keys.flatten(2).flatten(0, 1), entry.flatten(2).flatten(0, 1)
+
+
+def not_a_neighborhood(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
+    """Why keys cannot be gathered in equal numbers, or ""."""
+    return "it is for neighborhoods" if geometry.is_window else ""
+
+
+def flex_trained(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
+    """FlexAttention with its own, not reproducible, gradient of the bias."""
+    return flex.run(q, k, v, bias, geometry, scale)
+
+
+def not_for_flex(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
+    """What keeps FlexAttention from this call even if bits may differ from run to run, or ""."""
+    kept = None if bias is None else bias.detach()
+    if q.device.type == "cpu" and bias is not None and bias.requires_grad:
+        return "FlexAttention has no backward on the CPU"
+    return flex.refuses(q, k, v, kept, geometry, scale)
+
+
+def natten_plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
+    """NATTEN, the bias left out."""
+    return natten.attend(q, k, v, None, geometry, scale)
+
+
+def not_for_natten(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
+    """Why NATTEN cannot run this call without its bias, or ""."""
+    return not_a_neighborhood(q, k, v, bias, geometry, scale) or natten.refuses(q, k, v, None, geometry, scale)
+
+
+BASELINES = (
+    Backend("partition", partition, not_tiled),
+    Backend("partition sdpa", partition_sdpa, not_tiled),
+    Backend("naive gather", gather, not_a_neighborhood),
+    Backend("flex compiled", flex_trained, not_for_flex),
+    Backend("natten, no bias", natten_plain, not_for_natten),
+)

@@ -1,0 +1,113 @@
+"""Everything that is timed on a case: the op's backends, the baselines, timm, and attention without a bias as the
+ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from visionattn.kernels import neighborhood_attention, window_attention
+from visionattn.benchmarks.kernels import timm_swin
+from visionattn.benchmarks.kernels.baselines import BASELINES, not_tiled
+from visionattn.kernels.op import Backend, Call
+from visionattn.kernels.backends.xformers import to_windows
+
+REPLACED = ("flex", "natten")
+"""Backends that are left out unless named: their baselines run the same code in more cases."""
+SLOW = ("reference",)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A name with either a function to time and the leaves of its gradients, or the reason why there is none."""
+
+    name: str
+    run: Callable[[], Tensor] | None
+    leaves: tuple[Tensor, ...] = ()
+    reason: str = ""
+
+    def forward(self) -> None:
+        with torch.no_grad():
+            self._run()
+
+    def forward_backward(self) -> None:
+        out = self._run()
+        torch.autograd.grad(out, self.leaves, torch.ones_like(out), allow_unused=True)
+
+    def _run(self) -> Tensor:
+        if self.run is None:
+            raise ValueError(f"{self.name} cannot run: {self.reason}")
+        return self.run()
+
+
+def methods(call: Call, train: bool, wanted: str | list[str] | None = None) -> Iterator[Method]:
+    """The methods of a case whose names match a pattern of `wanted`; None: all but the slow and the replaced ones."""
+    patterns = [wanted] if isinstance(wanted, str) else wanted
+    for name, make in _makers(call, train):
+        hidden = patterns is None and name in (*SLOW, *REPLACED)
+        if not hidden and (patterns is None or any(fnmatch(name, pattern) for pattern in patterns)):
+            yield make()
+
+
+def _makers(call: Call, train: bool) -> Iterator[tuple[str, Callable[[], Method]]]:
+    op = window_attention if call.geometry.is_window else neighborhood_attention
+    yield "auto", partial(_auto, call, train)
+    for backend in (*op.backends, *BASELINES):
+        yield backend.name, partial(_backend, call, backend, train)
+    for name, fused in (("timm", False), ("timm fused", True)):
+        yield name, partial(_timm, call, name, fused, train)
+    yield "sdpa ceiling", partial(_ceiling, call, train)
+
+
+def leaf_call(call: Call, train: bool) -> tuple[Call, tuple[Tensor, ...]]:
+    """The same call on fresh leaves: q, k and v as views of one packed leaf, and the bias."""
+    packed = torch.stack((call.q, call.k, call.v), 3).requires_grad_(train)
+    bias = None if call.bias is None else call.bias.detach().clone().requires_grad_(train)
+    q, k, v = packed.unbind(3)
+    return replace(call, q=q, k=k, v=v, bias=bias), (packed,) if bias is None else (packed, bias)
+
+
+def _backend(call: Call, backend: Backend, train: bool) -> Method:
+    fresh, leaves = leaf_call(call, train)
+    reason = fresh.reason(backend)
+    if reason:
+        return Method(backend.name, None, reason=reason)
+
+    def run() -> Tensor:
+        q, k, v = leaves[0].unbind(3)
+        return replace(fresh, q=q, k=k, v=v, qkv=leaves[0]).run(backend)
+
+    return Method(backend.name, run, leaves)
+
+
+def _auto(call: Call, train: bool) -> Method:
+    op = window_attention if call.geometry.is_window else neighborhood_attention
+    fresh, _ = leaf_call(call, train)
+    chosen = next(backend for backend in op.backends if not fresh.reason(backend))
+    return replace(_backend(call, chosen, train), name=f"auto ({chosen.name})")
+
+
+def _timm(call: Call, name: str, fused: bool, train: bool) -> Method:
+    reason = timm_swin.refuses(call)
+    if reason:
+        return Method(name, None, reason=reason)
+    run, leaves = timm_swin.prepare(call, fused, train)
+    return Method(name, run, tuple(leaves))
+
+
+def _ceiling(call: Call, train: bool) -> Method:
+    """torch's attention on windows that lie ready in memory, without bias: what no window attention can be expected
+    to beat."""
+    name = "sdpa ceiling"
+    reason = not_tiled(call.q, call.k, call.v, None, call.geometry, call.scale)
+    if reason:
+        return Method(name, None, reason=reason)
+    ready = (to_windows(t, call.geometry).transpose(1, 2).contiguous() for t in (call.q, call.k, call.v))
+    q, k, v = (t.requires_grad_(train) for t in ready)
+    return Method(name, lambda: scaled_dot_product_attention(q, k, v, scale=call.scale), (q, k, v))

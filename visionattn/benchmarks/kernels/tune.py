@@ -1,0 +1,64 @@
+"""Times the Triton plans worth trying on this device, so that the defaults in `triton/plan.py` rest on figures.
+
+The kernels never choose by themselves at run time: two processes could choose differently, and a resumed run would not
+repeat its bits. This says whether another plan would be faster, and by how much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from visionattn.benchmarks.kernels.cases import choose
+from visionattn.benchmarks.timing import interleaved, medians
+from visionattn.kernels.op import Call
+
+Row = dict[str, Any]
+
+
+def tune(cases: str | list[str], repeats: int = 5, dtype: str = "bfloat16", batch: int = 64) -> list[Row]:
+    """Median milliseconds of forward and backward of each candidate plan on the current CUDA device, the default first.
+
+    A plan that does not fit the device has the reason instead of figures. Raises ValueError where there is no device.
+    """
+    if not torch.cuda.is_available():
+        raise ValueError("Triton plans can be timed on a CUDA device only, and torch finds none")
+    device = torch.device("cuda")
+    rows = []
+    for case in choose(cases):
+        rows += _tune_call(case.name, case.call(batch, getattr(torch, dtype), device), repeats)
+    return rows
+
+
+def _tune_call(name: str, call: Call, repeats: int) -> list[Row]:
+    from visionattn.kernels.backends.triton import launch, plan
+
+    encoded = call.geometry.rows.encode(), call.geometry.cols.encode()
+    base = launch.problem(call.q, call.k, call.v, call.bias, *encoded, call.scale)
+    widest = max(call.q.shape[-1], call.v.shape[-1])
+    memory = torch.cuda.get_device_properties(call.q.device).shared_memory_per_block_optin
+    rows = []
+    for candidate in plan.candidates(base.y, base.x, call.q.element_size(), widest, memory):
+        rows.append({"case": name, **asdict(candidate), **_time(replace(base, plan=candidate), repeats)})
+    return rows
+
+
+def _time(problem: Any, repeats: int) -> Row:
+    from triton import OutOfResources
+
+    from visionattn.kernels.backends.triton import launch
+
+    try:
+        out, lse = launch.forward(problem)
+        grad, table = torch.ones_like(out), problem.bias is not None
+        runners = {
+            "forward_ms": lambda: launch.forward(problem),
+            "backward_ms": lambda: launch.backward(problem, out, lse, grad, maps=True, table=table),
+        }
+        runners["backward_ms"]()
+    except OutOfResources as error:
+        return {"forward_ms": None, "backward_ms": None, "reason": str(error)}
+    times = medians(interleaved(runners, repeats, problem.q.device))
+    return {key: seconds * 1e3 for key, seconds in times.items()} | {"reason": ""}

@@ -1,0 +1,118 @@
+"""What Hydra calls: one job, with everything the command line said about it. It can be pickled, for launchers that send
+it elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visionattn.cli.arguments import COMMANDS, Request
+from visionattn.cli.launch import ranks
+from visionattn.errors import Interrupted, VisionAttnError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+OUTCOME = "outcome.json"
+_PARENT_ONLY = ("hydra.mode=", "hydra.sweep", "hydra/launcher=", "hydra.launcher", "hydra/sweeper=", "hydra.sweeper")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command's `run`, made callable with a composed config. `sweep`: the sweep's mark; then a failure is written
+    down, not raised.
+    """
+
+    command: str
+    typed: str
+    allow: tuple[str, ...] = ()
+    dry_run: bool = False
+    config_dirs: tuple[str, ...] = ()
+    sweep: str = ""
+
+    @classmethod
+    def of(cls, request: Request, sweep: str = "") -> Job:
+        """The job of a command line."""
+        folders = tuple(str(Path(folder).resolve()) for folder in request.config_dirs)
+        return cls(str(request.command), request.typed, request.allow, request.dry_run, folders, sweep)
+
+    def __call__(self, cfg: DictConfig) -> Any:
+        """Runs the command. In a sweep returns the number to be optimised (`optimized_metric`), else the command's
+        results.
+        """
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra = HydraConfig.get()
+        run_dir = Path(hydra.runtime.output_dir)
+        if not self.sweep:
+            return self._run(cfg, hydra, run_dir)
+        print(f"job {hydra.job.num}: {' '.join(hydra.overrides.task)}", flush=True)
+        start, results, error = time.monotonic(), None, ""
+        try:
+            results = self._run(cfg, hydra, run_dir)
+        except Interrupted:  # the whole sweep is to stop
+            raise
+        except Exception as failure:  # noqa: BLE001 - the sweep's other jobs still run; it reports and fails at the end
+            error = f"{type(failure).__name__}: {failure}" if not isinstance(failure, VisionAttnError) else str(failure)
+            _report(failure, hydra)
+        if ranks.is_first():
+            record = {
+                "sweep": self.sweep,
+                "number": int(hydra.job.num),
+                "overrides": list(hydra.overrides.task),
+                "seconds": round(time.monotonic() - start, 3),
+                "results": results,
+                "error": error,
+            }
+            (run_dir / OUTCOME).write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
+        return _objective(cfg, results)
+
+    def _run(self, cfg: DictConfig, hydra: Any, run_dir: Path) -> Any:
+        from importlib import import_module
+
+        from visionattn.config import check_complete, check_targets
+
+        check_targets(cfg, self.allow)
+        check_complete(cfg, self.command)
+        name, module = COMMANDS[self.command]
+        spec = {
+            "command": self.command,
+            "config_name": name,
+            "typed": self.typed,
+            "allow": self.allow,
+            "dry_run": self.dry_run,
+            "config_dirs": self.config_dirs,
+            "overrides": self._own_overrides(hydra),
+            "run_dir": str(run_dir),
+        }
+        run = import_module(f"visionattn.commands.{module}").run
+        with ranks.announced(spec, run_dir):
+            return run(cfg, dry_run=self.dry_run, run_dir=run_dir, command=self.typed, allow=self.allow)
+
+    def _own_overrides(self, hydra: Any) -> list[str]:
+        """What composes this very job again, by itself."""
+        from omegaconf import OmegaConf
+
+        typed = OmegaConf.to_container(hydra.overrides, resolve=False)  # as typed: ${run_dir} has no value yet
+        words = [word for word in (*typed["hydra"], *typed["task"]) if not word.startswith(_PARENT_ONLY)]  # type: ignore[index, call-overload]
+        return [*words, f"hydra.job.num={hydra.job.num}"] if self.sweep else words
+
+
+def _report(failure: Exception, hydra: Any) -> None:
+    print(f"visionattn: job {hydra.job.num} ({' '.join(hydra.overrides.task)}) failed: {failure}", file=sys.stderr)
+    if not isinstance(failure, VisionAttnError):
+        traceback.print_exception(failure)
+
+
+def _objective(cfg: DictConfig, results: Any) -> Any:
+    """What an optimising sweeper reads: the result named by `optimized_metric`; not a number when the job failed."""
+    name = cfg.get("optimized_metric")
+    if not name:
+        return results
+    return float(results[name]) if results and name in results else float("nan")

@@ -1,0 +1,82 @@
+"""Sweeps: Hydra's sweeper and launcher run the jobs, each job writes down how it ended, and a table sums up."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+from visionattn.cli.arguments import Request
+from visionattn.cli.launch import ranks
+from visionattn.cli.launch.job import OUTCOME, Job
+from visionattn.config.application import isolated_hydra
+from visionattn.config.composing import quoted
+from visionattn.config.hydra_nodes import resolvable
+from visionattn.errors import VisionAttnError
+
+
+def run_sweep(request: Request, overrides: list[str]) -> int:
+    """Runs every job, those after a failed one too. Returns 1 when one failed."""
+    mark = uuid.uuid4().hex
+    words = [word for word in overrides if not word.startswith("hydra.mode=")]
+    folder: Path | None = None
+    try:
+        with isolated_hydra(request.config_dirs, request.config_name) as hydra:
+            from hydra.types import RunMode
+
+            cfg = hydra.compose_config(request.config_name, words, run_mode=RunMode.MULTIRUN)
+            with resolvable(cfg) as whole:
+                folder = Path(whole.hydra.sweep.dir).absolute()
+            fixed = [word for word in words if not word.startswith("hydra.sweep.dir=")]
+            fixed.append(f"hydra.sweep.dir={quoted(str(folder))}")
+            hydra.multirun(request.config_name, Job.of(request, mark), [*fixed, "hydra.mode=MULTIRUN"])
+    finally:
+        outcomes = _outcomes(folder, mark) if folder is not None else []
+        if outcomes and ranks.is_first():
+            _print(outcomes, folder)
+    if not outcomes and ranks.is_first():
+        raise VisionAttnError(f"no job of the sweep left a result in {folder}")
+    return int(any(outcome["error"] for outcome in outcomes))
+
+
+def _outcomes(folder: Path, mark: str) -> list[dict[str, Any]]:
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob(OUTCOME)]
+    return sorted((one for one in found if one["sweep"] == mark), key=lambda one: one["number"])
+
+
+def _print(outcomes: list[dict[str, Any]], folder: Path | None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shared = set.intersection(*(set(one["overrides"]) for one in outcomes)) if len(outcomes) > 1 else set()
+    metrics = list(dict.fromkeys(name for one in outcomes for name, v in (one["results"] or {}).items() if _number(v)))
+    table = Table(box=box.SIMPLE_HEAD, title=str(folder), title_justify="left")
+    for title in ("job", "choices"):
+        table.add_column(title, justify="right" if title == "job" else "left")
+    for title in (*metrics[:6], "seconds"):
+        table.add_column(title, justify="right")
+    table.add_column("outcome", overflow="fold")
+    for one in outcomes:
+        results = one["results"] or {}
+        table.add_row(
+            str(one["number"]),
+            Text("\n".join(word for word in one["overrides"] if word not in shared)),
+            *(_shown(results.get(name)) for name in metrics[:6]),
+            f"{one['seconds']:.1f}",
+            Text(f"failed: {one['error']}" if one["error"] else "done", style="red" if one["error"] else "green"),
+        )
+    failed = sum(bool(one["error"]) for one in outcomes)
+    console = Console()
+    console.print(table)
+    console.print(f"{len(outcomes) - failed} of {len(outcomes)} jobs done" + (f", {failed} failed" if failed else ""))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if _number(value) else ""

@@ -1,0 +1,82 @@
+"""Hydra applications on conf/ and the user's folders, one beside the other.
+
+Hydra keeps one application per process. `isolated_hydra` sets that one aside and puts it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visionattn.config import catalog
+from visionattn.config.unfolding import LARGEST, aliased_size
+from visionattn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@contextmanager
+def isolated_hydra(config_dirs: Sequence[str | Path] = (), job_name: str = "visionattn") -> Iterator[Any]:
+    """A fresh Hydra on the package's conf/ and the user's folders; the process's own state comes back at the end,
+    whatever happens.
+    """
+    from hydra import version
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.singleton import Singleton
+    from hydra.core.utils import JobRuntime
+
+    kinds = (GlobalHydra, JobRuntime, version.VersionBase)
+    state = {kind: Singleton._instances.pop(kind, None) for kind in kinds}
+    try:
+        version.setbase("1.3")
+        yield open_hydra(config_dirs, job_name)
+    finally:
+        for kind, instance in state.items():
+            Singleton._instances.pop(kind, None)
+            if instance is not None:
+                Singleton._instances[kind] = instance
+
+
+def open_hydra(config_dirs: Sequence[str | Path], job_name: str) -> Any:
+    """Starts the process's Hydra application on conf/ and `config_dirs`."""
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
+
+    search_path = create_config_search_path(catalog.SOURCE)
+    for folder in checked_dirs(config_dirs):
+        search_path.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
+    return Hydra.create_main_hydra2(task_name=job_name, config_search_path=search_path)
+
+
+def checked_dirs(config_dirs: Sequence[str | Path]) -> list[Path]:
+    """Absolute paths of the user's YAML folders. ConfigError when one is missing or a file bears the name of one of the
+    package's.
+    """
+    folders = []
+    for folder in config_dirs:
+        path = Path(folder).expanduser().resolve()
+        if not path.is_dir():
+            raise ConfigError(f"--config-dir {folder} is not a folder")
+        for file in path.rglob("*.yaml"):
+            relative = file.relative_to(path).as_posix()
+            if catalog.source_file(relative) is not None:
+                raise ConfigError(
+                    f"{file} has the name of a file that visionattn ships ({relative}), which would win; rename it"
+                )
+            if aliased_size(file, file.stat().st_mtime_ns) > LARGEST:
+                raise ConfigError(f"{file} holds more than {LARGEST} values once its aliases are written out")
+        folders.append(path)
+    return folders
+
+
+def load(hydra: Any, config_name: str, overrides: Sequence[str], sweep: bool = False) -> DictConfig:
+    """One composition in a given Hydra, errors as Hydra raises them."""
+    from hydra.types import RunMode
+
+    mode = RunMode.MULTIRUN if sweep else RunMode.RUN
+    cfg: DictConfig = hydra.compose_config(config_name, list(overrides), run_mode=mode, from_shell=False)
+    return cfg

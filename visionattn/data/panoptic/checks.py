@@ -1,0 +1,85 @@
+"""What `visionattn data doctor` looks for in COCO's panoptic layout."""
+
+import numpy as np
+
+from visionattn.data.checks import Report
+from visionattn.data.detection.checks import open_split
+from visionattn.data.panoptic.annotations import faults
+from visionattn.data.panoptic.sources import CocoPanoptic, PanopticRecords
+from visionattn.data.unreadable import UnreadableImage
+from visionattn.drawing.segmentation import plot_class_shares
+
+
+def examine(source: CocoPanoptic, num_classes: int, split: str, report: Report) -> None:
+    """Reads every picture and panoptic map of a split and reports what is wrong: missing and broken files, sizes that
+    differ, segments that a map has and the file does not list or the other way round, areas that are not those of the
+    map, unknown categories, ids that occur twice, classes that never occur.
+    """
+    opened = open_split(source, num_classes, split, report)
+    if opened is None:
+        return
+    records, content, (ids, _) = opened
+    for _, what, details in faults(content):
+        if what:
+            report.error(split, what, details)
+    stated = {note.get("image_id"): note.get("segments_info") for note in reversed(content["annotations"])}
+    pixels, images = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64)
+    void = read = 0
+    for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
+        counts, labels = _look(records, index, split, report)
+        if counts is None:
+            continue
+        _compare_areas(stated[int(records.annotations.image_ids[index])], counts[1:], records, index, split, report)
+        np.add.at(pixels, labels, counts[1:])
+        images[np.unique(labels)] += 1
+        void, read = void + int(counts[0]), read + 1
+    _write_down(records, pixels, images, void, read, split, report)
+
+
+def _look(records: PanopticRecords, index: int, split: str, report: Report) -> tuple[np.ndarray | None, np.ndarray]:
+    """Pixels of every segment, those of none first, and labels; None for a map that cannot be had, which is told."""
+    try:
+        records.picture(index)
+    except UnreadableImage as error:
+        report.error(split, "pictures that cannot be read", f"{records.path(index)}: {error}")
+    try:
+        segments = records.segments(index)
+    except UnreadableImage as error:
+        report.error(split, "panoptic maps that cannot be used", f"{records.map_path(index)}: {error}")
+        return None, np.zeros(0, np.int64)
+    labels = segments["labels"].numpy()
+    return np.bincount(segments["ids"].numpy().reshape(-1), minlength=len(labels) + 1), labels
+
+
+def _compare_areas(
+    stated: list[dict], counts: np.ndarray, records: PanopticRecords, index: int, split: str, report: Report
+) -> None:
+    for segment, count in zip(stated, counts.tolist(), strict=True):
+        if segment.get("area", count) != count:
+            where = (
+                f"{records.map_path(index)}: segment {segment['id']} has {count} pixels, area says {segment['area']}"
+            )
+            report.warning(split, "areas that are not those of the map", where)
+
+
+def _write_down(
+    records: PanopticRecords, pixels: np.ndarray, images: np.ndarray, void: int, read: int, split: str, report: Report
+) -> None:
+    notes, total = records.annotations, max(int(pixels.sum()) + void, 1)
+    report.facts |= {
+        f"{split}: images": f"{len(records.ids):,}",
+        f"{split}: segments": f"{len(notes.labels):,}, {int(notes.crowds.sum()):,} of them crowds",
+        f"{split}: pixels of no segment": f"{100 * void / total:.2f} %",
+        f"{split}: left out": str(notes.dropped) or "nothing",
+    }
+    rows = zip(notes.category_ids, notes.class_names, notes.things, pixels.tolist(), images.tolist(), strict=True)
+    report.tables[f"categories of {split}"] = [
+        {"label": label, "id": number, "name": name, "thing": thing, "pixels": count, "images": seen}
+        for label, (number, name, thing, count, seen) in enumerate(rows)
+    ]
+    absent = [name for name, count in zip(notes.class_names, pixels, strict=True) if not count]
+    if absent and report.limit is None:
+        report.warning(split, "classes that never occur", ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else ""))
+    file = report.folder / f"{split}_classes.png"
+    plot_class_shares(notes.class_names, pixels / total, images / max(read, 1), None, file)
+    report.pictures[f"{split} classes"] = file

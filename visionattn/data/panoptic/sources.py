@@ -1,0 +1,139 @@
+"""COCO's panoptic layout: root/train2017, root/panoptic_train2017, root/annotations/panoptic_*.json."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from visionattn.data.detection.sources import ANNOTATIONS as INSTANCES
+from visionattn.data.detection.sources import IMAGES, SizedPictures, evaluation_truth
+from visionattn.data.panoptic.annotations import PanopticAnnotations, read_annotations
+from visionattn.data.panoptic.maps import decode_map, places
+from visionattn.data.unreadable import UnreadableImage
+from visionattn.errors import DataError
+
+MAPS = {"train": "panoptic_train2017", "val": "panoptic_val2017"}
+ANNOTATIONS = {"train": "annotations/panoptic_train2017.json", "val": "annotations/panoptic_val2017.json"}
+Segments = dict[str, Tensor]
+"""ids int32 (H, W): 1 for the first segment and so on, 0 for none; labels int64 (n,); crowd bool (n,)."""
+
+
+class PanopticRecords(SizedPictures):
+    """One split of pictures with segments; see :class:`CocoPanoptic`. What is known of the segments lies in
+    `annotations`.
+    """
+
+    annotations: PanopticAnnotations
+
+    def __init__(self, folder: Path, maps: Path, file: Path, instances: Path, empty_images: bool) -> None:
+        annotations = read_annotations(file, empty_images)
+        super().__init__(folder, annotations)
+        self.maps, self.file, self.instances = maps, file, instances
+        self.class_names, self.category_ids = annotations.class_names, annotations.category_ids
+        self.things, self.labels = annotations.things, annotations.labels
+
+    def map_path(self, index: int) -> Path:
+        """The panoptic map's file."""
+        return self.maps / self.annotations.maps[index]
+
+    def segments(self, index: int) -> Segments:
+        """The segments of one picture.
+
+        Raises:
+            UnreadableImage: the map is missing, damaged, of another size than the annotations say, or holds other
+                segments than they list.
+        """
+        notes, size = self.annotations, self.size(index)
+        rows = slice(int(notes.first[index]), int(notes.first[index + 1]))
+        try:
+            numbers = decode_map(self.map_path(index).read_bytes())
+        except OSError as error:
+            raise UnreadableImage(f"its panoptic map cannot be read: {error.strerror or error}") from None
+        except UnreadableImage as error:
+            raise UnreadableImage(f"its panoptic map cannot be read: {error}") from None
+        if numbers.shape != size:
+            raise UnreadableImage(
+                f"its panoptic map is {numbers.shape[0]}x{numbers.shape[1]}, its annotations say {size[0]}x{size[1]}"
+            )
+        ids = places(numbers, notes.numbers[rows].tolist())
+        return {
+            "ids": torch.from_numpy(ids),
+            "labels": torch.from_numpy(notes.labels[rows].copy()),
+            "crowd": torch.from_numpy(notes.crowds[rows].copy()),
+        }
+
+    def ground_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
+        """Contents of COCO's file of instances, as its evaluation takes it, of some images.
+
+        Raises:
+            DataError: there is no such file, or it lacks some of the images or of the things.
+        """
+        things = [number for number, thing in zip(self.category_ids, self.things, strict=True) if thing]
+        truth = evaluation_truth(self.instances, things, image_ids, masks)
+        lacking = set(image_ids) - {image["id"] for image in truth["images"]}
+        if lacking:
+            raise DataError(f"{self.instances} lacks {len(lacking)} of {len(image_ids)} images, e.g. {min(lacking)}")
+        unknown = set(things) - {category["id"] for category in truth["categories"]}
+        if unknown:
+            raise DataError(
+                f"{self.instances} has no categories {sorted(unknown)[:8]}, which are things of {self.file}"
+            )
+        return truth
+
+    def fingerprint(self) -> str:
+        """sha256 over names, sizes and segments."""
+        digest, notes = hashlib.sha256(), self.annotations
+        for name in self.ids:
+            digest.update(f"{name}\n".encode())
+        for array in (notes.sizes, notes.first, notes.numbers, notes.labels, notes.crowds):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+class CocoPanoptic:
+    """Pictures with segments in COCO's panoptic layout (Kirillov et al. 2019, arXiv 1801.00868).
+
+    root: the folder. images, maps, annotations, instances: split -> folder or file below root; maps may lie in
+    annotations too, where the download unpacks them. empty_images: train on pictures without segments too; evaluation
+    always has them.
+
+    Category ids may be sparse: label k is the k-th id in rising order. Images whose annotation cannot be right are left
+    out, counted by reason (`records.annotations.dropped`). A picture is unreadable where it or its map is missing,
+    damaged, of another size than the annotations say, or where map and annotations disagree about the segments.
+    Reading raises DataError where the folders or the annotation file are missing, or the file is of another kind.
+    """
+
+    splits: Sequence[str] = ("train", "val", "test")
+
+    def __init__(
+        self,
+        root: str,
+        images: Mapping[str, str] = IMAGES,
+        maps: Mapping[str, str] = MAPS,
+        annotations: Mapping[str, str] = ANNOTATIONS,
+        instances: Mapping[str, str] = INSTANCES,
+        empty_images: bool = True,
+    ) -> None:
+        self.root = Path(root).expanduser()
+        self.images, self.maps, self.annotations = dict(images), dict(maps), dict(annotations)
+        self.instances, self.empty_images = dict(instances), empty_images
+
+    def open(self, split: str) -> PanopticRecords:
+        """Reads one split; test equals val."""
+        split = "val" if split == "test" else split
+        folder, file = self.root / self.images[split], self.root / self.annotations[split]
+        maps = self.root / self.maps[split]
+        if not maps.is_dir() and (file.parent / maps.name).is_dir():
+            maps = file.parent / maps.name
+        if not folder.is_dir() or not maps.is_dir() or not file.is_file():
+            names = sorted(path.name for path in self.root.iterdir())[:12] if self.root.is_dir() else []
+            raise DataError(
+                f"expected the pictures {folder}, the panoptic maps {maps} and the annotations {file}; {self.root} "
+                f"holds {', '.join(names) or 'nothing'}"
+            )
+        instances = self.root / self.instances[split]
+        return PanopticRecords(folder, maps, file, instances, self.empty_images or split != "train")

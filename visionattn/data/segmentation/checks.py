@@ -1,0 +1,136 @@
+"""What `visionattn data doctor` looks for in pictures with label maps."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visionattn.data.checks import Report
+from visionattn.data.decode import decode_rgb
+from visionattn.data.segmentation.labels import IGNORE, LabelError, shift_of, shift_of_counts
+from visionattn.data.segmentation.sources import MaskRecords, MaskSource
+from visionattn.data.unreadable import UnreadableImage
+from visionattn.drawing.segmentation import plot_class_shares, plot_overlays
+from visionattn.errors import DataError
+
+_SHOWN_PICTURES = 12
+
+
+class _Tally:
+    """Counts over the masks of a split. pixels, images: int64 (K,)."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.pixels, self.images = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
+        self.ignored = self.masks = 0
+
+    def add(self, classes: np.ndarray) -> None:
+        counts = np.bincount(classes.reshape(-1), minlength=IGNORE + 1)
+        self.pixels += counts[: len(self.pixels)]
+        self.images += counts[: len(self.pixels)] > 0
+        self.ignored += int(counts[IGNORE])
+        self.masks += 1
+
+    @property
+    def shares(self) -> np.ndarray:
+        return self.pixels / max(int(self.pixels.sum()), 1)
+
+
+def examine(source: MaskSource, num_classes: int, split: str, report: Report) -> None:
+    """Reads every picture and mask of a split and reports what is wrong: files that cannot be read, masks of another
+    size, labels that stand for nothing, labels that look shifted, classes that never occur.
+    """
+    try:
+        records = source.open(split)
+    except DataError as error:
+        report.error(split, "the split cannot be opened", str(error))
+        return
+    names = records.class_names
+    if len(names) != num_classes:
+        report.error(
+            split, "another number of classes", f"the data have {len(names)}, data.num_classes is {num_classes}"
+        )
+    tally, shown = _Tally(len(names)), list[tuple[Any, np.ndarray, str]]()
+    for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
+        classes, picture = _look(records, index, split, report)
+        if classes is None:
+            continue
+        tally.add(classes)
+        if picture is not None and len(shown) < _SHOWN_PICTURES:
+            shown.append((picture, classes, records.ids[index]))
+    _judge(records, tally, split, report)
+    _write_down(records, tally, split, report)
+    if shown:
+        file = report.folder / f"{split}_samples.png"
+        plot_overlays(shown, records.classes.palette, names, file)
+        report.pictures[f"{split} samples"] = file
+
+
+def _look(records: MaskRecords, index: int, split: str, report: Report) -> tuple[np.ndarray | None, Any]:
+    """Classes of one mask and its picture; None for what cannot be had, which is reported."""
+    classes = picture = None
+    try:
+        picture = decode_rgb(records.image(index).read_bytes())
+    except (UnreadableImage, OSError) as error:
+        report.error(split, "pictures that cannot be read", f"{records.image(index)}: {error}")
+    try:
+        stored = records.stored(index)
+        complaint = records.table.complaint(stored) if stored.min(initial=0) >= 0 else "negative labels"
+        if complaint:
+            report.error(split, "labels that stand for nothing", f"{records.mask(index)}: {complaint}")
+        else:
+            classes = records.table(stored, str(records.mask(index)))
+    except UnreadableImage as error:
+        report.error(split, "masks that cannot be read", f"{records.mask(index)}: {error}")
+    except (LabelError, OSError) as error:
+        report.error(split, "files that are no masks", str(error))
+    if classes is not None and picture is not None and classes.shape != (picture.height, picture.width):
+        sizes = f"{classes.shape[0]}x{classes.shape[1]}, the picture {picture.height}x{picture.width}"
+        report.error(split, "masks of another size than their picture", f"{records.mask(index)}: {sizes}")
+        return None, None
+    if classes is not None and (classes == IGNORE).all():
+        report.warning(split, "masks without any labelled pixel", str(records.mask(index)))
+    return classes, picture
+
+
+def _judge(records: MaskRecords, tally: _Tally, split: str, report: Report) -> None:
+    names, expected = records.class_names, records.classes.shares
+    if not tally.masks:
+        return
+    published = records.classes.images.get(split)
+    shift = 0 if expected is None else shift_of(tally.shares, expected, tally.masks)
+    if published is not None and report.limit is None:
+        shift = shift_of_counts(tally.images, published) or shift
+        other = int((tally.images != published).sum())
+        if other and not shift:
+            report.warning(split, "not the published split", f"{other} classes occur in another number of images")
+    if shift:
+        most = names[int(tally.pixels.argmax())]
+        what = f"by {shift:+d} against what is published of the classes; the most frequent label reads {most!r}"
+        report.error(split, "labels look shifted", what)
+    absent = [name for name, count in zip(names, tally.pixels, strict=True) if not count]
+    if absent and report.limit is None:
+        shown = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")
+        report.warning(split, "classes that never occur", f"{len(absent)} of {len(names)}: {shown}")
+    before = report.tables.get("classes of train")
+    if before is not None and split != "train" and expected is None:
+        trained = np.array([row["share"] for row in before])
+        if len(trained) == len(names) and (shift := shift_of(tally.shares, trained, tally.masks)):
+            report.error(split, "labels look shifted", f"by {shift:+d} against those of train")
+
+
+def _write_down(records: MaskRecords, tally: _Tally, split: str, report: Report) -> None:
+    names, total = records.class_names, int(tally.pixels.sum()) + tally.ignored
+    report.facts |= {
+        f"{split}: samples": f"{len(records.ids):,}",
+        f"{split}: masks read": f"{tally.masks:,}",
+        f"{split}: pixels": f"{total:,}, {100 * tally.ignored / max(total, 1):.2f} % ignored",
+        f"{split}: classes seen": f"{int((tally.pixels > 0).sum())} of {len(names)}",
+    }
+    rows = zip(names, records.classes.numbers, tally.pixels.tolist(), tally.images.tolist(), tally.shares, strict=True)
+    report.tables[f"classes of {split}"] = [
+        {"class": name, "stored_as": number, "pixels": pixels, "images": images, "share": float(share)}
+        for name, number, pixels, images, share in rows
+    ]
+    file: Path = report.folder / f"{split}_classes.png"
+    plot_class_shares(names, tally.shares, tally.images / max(tally.masks, 1), records.classes.shares, file)
+    report.pictures[f"{split} classes"] = file

@@ -1,0 +1,129 @@
+"""The model card of an exported model: the ``README.md`` that the Hugging Face Hub shows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from visionattn.backbones import zoo
+from visionattn.drawing.plots import plot_curves
+from visionattn.export.model import Subject
+from visionattn.runs import provenance
+from visionattn.runs.measure import count_parameters
+
+CURVES = "curves.png"
+_PIPELINES = {
+    "ClassificationTask": "image-classification",
+    "DetectionTask": "object-detection",
+    "SegmentationTask": "image-segmentation",
+    "PanopticTask": "image-segmentation",
+}
+
+
+def write_model_card(folder: Path, subject: Subject, facts: Mapping[str, Any], imported: str | None) -> None:
+    """Writes ``README.md`` and, where the run's log is there, its learning curves beside it.
+
+    Args:
+        folder: of the exported model.
+        subject: what was exported.
+        facts: what the export found out, for the card's table.
+        imported: what has to be imported for timm to build it, such as ``timm``; None: timm does not.
+    """
+    figures, licence = subject.figures(), licence_of(subject)
+    head: dict[str, Any] = {
+        "license": licence[0],
+        "library_name": "timm" if imported else "visionattn",
+        "tags": [*(["timm"] if imported else []), "visionattn"],
+    }
+    if pipeline := _PIPELINES.get(type(subject.task).__name__):
+        head["pipeline_tag"] = pipeline
+    lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", f"# {subject.trained.name}", ""]
+    place = subject.options.push_to_hub or "OWNER/NAME"
+    lines += [_opening(subject), "", *(_example(imported, place) if imported else _command(place)), ""]
+    lines += _table("Figures", {name: f"{value:.4g}" for name, value in figures.items()})
+    if figures:
+        lines += ["On the validation images of the run, at the epoch of these weights.", ""]
+    if _curves(folder, subject):
+        lines += [f"![learning curves]({CURVES})", ""]
+    lines += ["## Training", "", "```", subject.command or "the command is not known: the run's folder was not there"]
+    lines += ["```", ""]
+    lines += _table("Export", facts)
+    lines += _table("Versions", provenance.versions())
+    lines += ["## Licence", "", f"`{licence[0]}`: {licence[1]}", ""]
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def licence_of(subject: Subject) -> tuple[str, str]:
+    """Licence of the weights, and where that comes from."""
+    trained = subject.trained
+    if subject.options.licence:
+        return str(subject.options.licence), "as given with the export."
+    card = (zoo.backbone_files().get(trained.backbone_name) or {}).get("card") or {}
+    if trained.get("weights") is not None and card.get("licence"):
+        return str(card["licence"]), f"that of the published weights that training began with ({trained.weights})."
+    if trained.get("weights") is not None:
+        return "other", f"training began with {trained.weights}; its licence is not known here."
+    return (
+        "apache-2.0",
+        "visionattn's own; the weights were trained from scratch. The data may have terms of their own.",
+    )
+
+
+def _opening(subject: Subject) -> str:
+    parameters = count_parameters(subject.task.backbone) + count_parameters(subject.task.head)
+    card = (zoo.backbone_files().get(subject.trained.backbone_name) or {}).get("card") or {}
+    paper = card.get("paper") or {}
+    after = (
+        f", after *{paper['title']}* ([arXiv {paper['arxiv']}](https://arxiv.org/abs/{paper['arxiv']}))"
+        if paper
+        else ""
+    )
+    height, width = subject.image_size
+    source = str(subject.trained.data.source.get("_target_", "")).rpartition(".")[2]
+    return (
+        f"`{subject.trained.backbone_name}`{after}, {parameters:,} parameters, trained by visionattn on {source} with "
+        f"images of {height}x{width} pixels."
+    )
+
+
+def _example(imported: str, place: str) -> list[str]:
+    return [
+        "```python",
+        *(f"import {name}" for name in imported.split(", ")),
+        "",
+        f'model = timm.create_model("hf-hub:{place}", pretrained=True).eval()  # a folder: "local-dir:FOLDER"',
+        "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)",
+        "```",
+    ]
+
+
+def _command(place: str) -> list[str]:
+    return ["```", f"visionattn train ... weights=hf-hub:{place} weights_part=model", "```"]
+
+
+def _table(heading: str, rows: Mapping[str, Any]) -> list[str]:
+    if not rows:
+        return []
+    return [
+        f"## {heading}",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in rows.items()),
+        "",
+    ]
+
+
+def _curves(folder: Path, subject: Subject) -> bool:
+    if subject.run is None:
+        return False
+    drawn, log = subject.run / "plots" / CURVES, subject.run / "metrics.csv"
+    if drawn.is_file():
+        shutil.copyfile(drawn, folder / CURVES)
+    elif log.is_file():
+        plot_curves(log, folder / CURVES, metric=subject.task.monitor)
+    return (folder / CURVES).is_file()

@@ -1,0 +1,221 @@
+"""``format=onnx``, ``torch_export`` and ``aot_inductor``: a graph for every batch and every picture size, checked.
+
+Each is traced once, with symbols for batch, height and width, and compared with the task itself at three sizes and
+three batches. AOTInductor has the run's picture size and any batch: with symbols for the sizes of all maps it had not
+compiled a model of three blocks in a quarter of an hour, all of it spent on simplifying them. What a serving program
+has to know lies in the file (ONNX) and beside it (``preprocessing.json``).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._sympy.value_ranges import ValueRanges
+
+from visionattn.errors import CheckpointError, ConfigError
+from visionattn.export.graph_modules import Graph, expected, graph_of
+from visionattn.export.model import Subject, relative_error
+
+TOLERANCE = 1e-4
+BATCHES = (1, 2, 3)
+INPUT = "images"
+FILES = {"onnx": "model.onnx", "torch_export": "model.pt2", "aot_inductor": "model.aot.pt2"}
+ONE_SIZE = ("aot_inductor",)
+Runner = Callable[[Tensor], list[Tensor]]
+
+
+def write(subject: Subject, folder: Path, dry_run: bool, format: str) -> dict[str, Any]:
+    """Writes a graph and ``preprocessing.json``, runs it, and compares.
+
+    Returns:
+        facts for the final table; ``relative_error``, the largest of all, as a number.
+    Raises:
+        ConfigError: a head that is no graph, a package that is missing, or something that cannot be traced.
+        CheckpointError: the graph gives other numbers.
+    """
+    graph = graph_of(subject.task, str(subject.options.part))
+    facts: dict[str, Any] = {
+        "graph": (graph.__doc__ or "").strip().splitlines()[0],
+        "outputs": ", ".join(graph.outputs),
+    }
+    check_packages(format)
+    if dry_run:
+        return facts
+    path, about = folder / FILES[format], preprocessing(subject, graph)
+    compared = [subject.image_size] if format in ONE_SIZE else list(sizes(subject))
+    traced = subject.image_size if format in ONE_SIZE else odd_size(subject, graph)
+    start = time.perf_counter()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporters' own, about themselves
+        run = {"onnx": _onnx, "torch_export": _torch_export, "aot_inductor": _aot_inductor}[format](
+            graph, resized(subject.images[0][:2], traced), path, about
+        )
+    about_path = folder / "preprocessing.json"
+    about_path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    facts["written in"] = f"{time.perf_counter() - start:.0f} s, {path.stat().st_size / 2**20:.1f} MiB"
+    errors = compare(subject, graph, run, compared)
+    facts["compared on"] = subject.images[1]
+    for shape, error in errors.items():
+        facts[f"relative error at {shape}"] = f"{error:.1e} (allowed {TOLERANCE:.0e})"
+    return facts | {"relative_error": max(errors.values())}
+
+
+def check_packages(format: str) -> None:
+    """
+    Raises:
+        ConfigError: ONNX is not installed.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+    if format == "onnx" and missing:
+        raise ConfigError(f"format=onnx needs {', '.join(missing)}: pip install 'visionattn[onnx]'")
+
+
+def preprocessing(subject: Subject, graph: Graph) -> dict[str, Any]:
+    """What a program that serves the graph has to know."""
+    data = subject.trained.data
+    transform = data.get("eval_transform") or {}
+    about = {
+        "input": INPUT,
+        "outputs": list(graph.outputs),
+        "image_size": list(subject.image_size),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "labels": subject.class_names,
+        "stride": graph.stride,
+    }
+    return about | {name: transform[name] for name in ("crop_pct", "crop_mode", "interpolation") if name in transform}
+
+
+def _onnx(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> Runner:
+    import onnx
+    import onnxruntime
+
+    to_onnx(exported(graph, example), path, list(graph.outputs))
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"visionattn": json.dumps(about)})
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: [torch.from_numpy(x) for x in session.run(None, {INPUT: images.numpy()})]
+
+
+def _torch_export(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> Runner:
+    torch.export.save(exported(graph, example), path)
+    loaded = torch.export.load(path).module()
+    return lambda images: _listed(loaded(images))
+
+
+def _aot_inductor(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> Runner:
+    torch._inductor.aoti_compile_and_package(exported(graph, example, axes=(0,)), package_path=str(path))
+    loaded = torch._inductor.aoti_load_package(str(path))
+    return lambda images: _listed(loaded(images))
+
+
+def exported(graph: nn.Module, example: Tensor, axes: Sequence[int] = (0, 2, 3)) -> torch.export.ExportedProgram:
+    """``torch.export``'s program with symbols for batch, height and width (or some of them), for any that are not 0.
+
+    While it traces, torch asks how tensors lie in memory, takes sizes for larger than 1 there, and would have the
+    program refuse all others: one picture, or a map of one window. No operator depends on the answers (tests), so
+    these conditions are taken out.
+    """
+    dynamic = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
+    with sdpa_kernel(SDPBackend.MATH):  # whose results lie in memory as those of the operators that replace it
+        program = _traced(lambda: torch.export.export(graph, (example,), dynamic_shapes=(dynamic,)))
+    program._guards_code.clear()
+    for symbol, values in program.range_constraints.items():
+        program.range_constraints[symbol] = ValueRanges(1, values.upper)
+    return program
+
+
+def to_onnx(program: torch.export.ExportedProgram, path: Path, outputs: list[str]) -> None:
+    """Writes one file with the weights in it."""
+    converted = _traced(
+        lambda: torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=outputs,
+            external_data=False,
+            verbose=False,
+        )
+    )
+    converted.save(str(path), external_data=False)
+
+
+def _traced(trace: Callable[[], Any]) -> Any:
+    """Traces with sizes of which nothing is assumed, not even that they are larger than 1, as torch's ONNX exporter
+    does: a map of one window, or of one row, is as good as any.
+
+    Raises:
+        ConfigError: something in the model that no graph can hold; with torch's first line about it.
+    """
+    from torch.fx.experimental import _config
+
+    try:
+        with torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+            return trace()
+    except (
+        RuntimeError,
+        NotImplementedError,
+        torch._dynamo.exc.TorchDynamoException,
+        torch.onnx.OnnxExporterError,
+    ) as error:
+        lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
+        raise ConfigError(
+            f"the model cannot become a graph: {type(error).__name__}: {lines[0] if lines else ''}"
+        ) from error
+
+
+def _listed(outputs: Any) -> list[Tensor]:
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+
+
+def odd_size(subject: Subject, graph: Graph) -> tuple[int, int]:
+    """What a graph of all sizes is traced with: height and width that nothing relates and nothing divides."""
+    height, width = (max(edge, 4 * graph.stride) for edge in subject.image_size)
+    return height + 3, width + graph.stride + 5
+
+
+def sizes(subject: Subject) -> Iterator[tuple[int, int]]:
+    """The run's own picture size, a larger one that nothing divides, and one that is higher than wide."""
+    height, width = subject.image_size
+    yield height, width
+    yield height + height // 4 + 1, width + width // 3 + 3
+    yield height + height // 2, width
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(images, size=size, mode="bilinear")
+
+
+@torch.no_grad()
+def compare(subject: Subject, graph: Graph, run: Runner, compared: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """Shape of the input -> largest relative error of the outputs, at these sizes and three batches.
+
+    Raises:
+        CheckpointError: one of them is too large.
+    """
+    errors = {}
+    for size in compared:
+        for batch in BATCHES:
+            images = resized(subject.images[0][:batch], size)
+            images = images if len(images) == batch else images.repeat(batch, 1, 1, 1)[:batch]
+            ours = expected(subject.task, graph, images)
+            shape = "x".join(map(str, images.shape))
+            errors[shape] = max(relative_error(a, b) for a, b in zip(ours, run(images), strict=True))
+            if not errors[shape] <= TOLERANCE:
+                raise CheckpointError(
+                    f"the graph differs at {shape}: relative error {errors[shape]:.1e}, allowed {TOLERANCE:.0e}"
+                )
+    return errors

@@ -1,0 +1,145 @@
+"""What is exported: the trained model, pictures to check it with, and what its run left behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from visionattn import config
+from visionattn.data.classification.transforms import as_size
+from visionattn.errors import ConfigError, DataError
+from visionattn.runs.resume import RESULTS
+from visionattn.training.task import VisionTask
+from visionattn.weights import read_checkpoint
+
+COUNT = 16
+TOLERANCE = 1e-5
+
+
+@dataclass
+class Subject:
+    """A restored task, and everything that a card says about it.
+
+    Attributes:
+        task: with its weights, in evaluation mode.
+        trained: the configuration of its run.
+        checkpoint: the file.
+        allow: packages of the user's own that targets may name.
+        options: the ``options`` of the export's configuration.
+    """
+
+    task: VisionTask
+    trained: DictConfig
+    checkpoint: Path
+    allow: tuple[str, ...]
+    options: DictConfig
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        height, width = as_size(self.trained.data.image_size)
+        return height, width
+
+    @property
+    def count(self) -> int:
+        """Pictures to check with: fewer where they are large."""
+        height, width = self.image_size
+        return max(2, min(COUNT, COUNT * 224 * 224 // (height * width)))
+
+    @cached_property
+    def data(self) -> Any:
+        """The run's data, set up for validation; None where they are not on this machine."""
+        try:
+            data = config.instantiate(self.trained.data, allow=self.allow)
+            data.setup("validate")
+        except DataError:
+            return None
+        return data
+
+    @cached_property
+    def images(self) -> tuple[Tensor, str]:
+        """Normalised pictures ``(B, C, H, W)`` of the run's image size, and in words what they are: a few of the
+        validation set, or noise where it is not on this machine.
+        """
+        channels, size = int(self.trained.backbone.get("in_chans", 3)), self.image_size
+        if self.data is None:
+            noise = torch.randn(self.count, channels, *size, generator=torch.Generator().manual_seed(0))
+            return noise, f"{self.count} pictures of noise: the run's data are not on this machine"
+        found: list[Tensor] = []
+        for batch in self.data.val_dataloader():  # dense tasks have one picture in a batch
+            found += list(self.data.finish(batch)["image"])
+            if len(found) >= self.count:
+                break
+        found = found[: self.count]
+        return fitted(found, size), f"{len(found)} validation images"
+
+    @property
+    def class_names(self) -> list[str] | None:
+        names = self.task.class_facts.get("names")
+        if names is None and self.data is not None:
+            names = self.data.class_names
+        return [str(name) for name in names] if names else None
+
+    @cached_property
+    def run(self) -> Path | None:
+        """Folder of the run, where the checkpoint still lies in it."""
+        folder = self.checkpoint.resolve().parent.parent
+        return folder if (folder / "metrics.csv").is_file() or (folder / RESULTS).is_file() else None
+
+    @property
+    def command(self) -> str | None:
+        """The command that trained it."""
+        path = self.run / RESULTS if self.run else None
+        return json.loads(path.read_text(encoding="utf-8")).get("command") if path and path.is_file() else None
+
+    def figures(self) -> dict[str, float]:
+        """What validation gave for these very weights: the row of ``metrics.csv`` at the checkpoint's epoch."""
+        path = self.run / "metrics.csv" if self.run else None
+        if path is None or not path.is_file():
+            return {}
+        contents = read_checkpoint(self.checkpoint)
+        epoch = contents.get("epoch")
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row.get("epoch") == str(epoch)]
+        return {
+            name.removeprefix("val/"): float(value)
+            for row in rows
+            for name, value in row.items()
+            if name and name.startswith("val/") and value
+        }
+
+
+def fitted(images: Any, size: tuple[int, int]) -> Tensor:
+    """One batch of a size, of pictures of any: what exceeds it is cut off, what is missing is zero."""
+    batch = torch.zeros(len(images), images[0].shape[0], *size)
+    for place, image in zip(batch, images, strict=True):
+        part = image[:, : size[0], : size[1]]
+        place[:, : part.shape[1], : part.shape[2]] = part
+    return batch
+
+
+def relative_error(ours: Tensor, theirs: Tensor) -> float:
+    """Largest deviation, relative to the largest value of ours."""
+    return float((theirs - ours).abs().max() / ours.abs().max().clamp_min(torch.finfo(ours.dtype).tiny))
+
+
+def only_classification(subject: Subject, format: str) -> Any:
+    """The head of a classification task.
+
+    Raises:
+        ConfigError: another task.
+    """
+    from visionattn.heads import ClassificationHead
+
+    if not isinstance(subject.task.head, ClassificationHead):
+        raise ConfigError(
+            f"format={format} exports classification models; this checkpoint has a {type(subject.task.head).__name__}"
+        )
+    return subject.task.head

@@ -1,0 +1,179 @@
+"""``format=timm``: a folder that timm and the Hugging Face Hub take as it is.
+
+Where timm has the architecture, the model is timm's own, under timm's names, and visionattn is not needed to load it.
+Elsewhere it is ``va_<name>``, which timm knows after ``import visionattn``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from omegaconf import DictConfig, OmegaConf
+from timm.models import save_for_hf
+from torch import Tensor, nn
+
+from visionattn.backbones import zoo
+from visionattn.errors import CheckpointError, ConfigError
+from visionattn.export.card import licence_of, write_model_card
+from visionattn.export.model import TOLERANCE, Subject, only_classification, relative_error
+from visionattn.weights import load_weights
+from visionattn.weights.timm_counterpart import Twin, all_twins, obstacles, put_into
+
+_BUILD_ONLY = ("num_classes", "in_chans", "drop_path_rate", "drop_rate", "card")
+NAMES = ("auto", "timm", "visionattn")
+
+
+def write(subject: Subject, folder: Path, dry_run: bool) -> dict[str, Any]:
+    """Writes ``config.json``, ``model.safetensors``, ``README.md`` and the learning curves, and loads them again.
+
+    Returns:
+        facts for the final table; ``relative_error`` and ``relative_error_features`` as numbers.
+    Raises:
+        ConfigError: a task or a backbone that cannot be written so.
+        CheckpointError: what was written does not give the same logits and features.
+    """
+    model, names = to_timm(subject)
+    facts: dict[str, Any] = {"architecture": architecture_of(model), "names": names}
+    if dry_run:
+        return facts
+    evaluation = subject.trained.data.eval_transform
+    preprocessing = {
+        "input_size": (model.pretrained_cfg["input_size"][0], *subject.image_size),  # type: ignore[index]
+        "mean": tuple(subject.trained.data.mean),
+        "std": tuple(subject.trained.data.std),
+        "crop_pct": evaluation.crop_pct,
+        "crop_mode": evaluation.crop_mode,
+        "interpolation": evaluation.interpolation,
+    }
+    model.pretrained_cfg.pop("tag", None)  # type: ignore[operator, union-attr]
+    described: dict[str, Any] = {"pretrained_cfg": {"license": licence_of(subject)[0]}}
+    if subject.class_names:
+        described["label_names"] = subject.class_names
+    save_for_hf(model, str(folder), model_config=described, safe_serialization=True, data_config=preprocessing)
+    images, origin = subject.images
+    logits, features = compare(subject, folder, images)
+    facts |= {
+        "compared on": origin,
+        "relative error of the logits": f"{logits:.1e} (allowed {TOLERANCE:.0e})",
+        "relative error of the features": f"{features:.1e} (allowed {TOLERANCE:.0e})",
+    }
+    imported = "timm, visionattn" if facts["architecture"].startswith(zoo.PREFIX) else "timm"
+    write_model_card(folder, subject, facts, imported)
+    facts["use"] = f'import {imported}; timm.create_model("local-dir:{folder}", pretrained=True)'
+    return facts | {"relative_error": logits, "relative_error_features": features}
+
+
+def architecture_of(model: nn.Module) -> str:
+    """timm's name of a model."""
+    return str(model.pretrained_cfg["architecture"])  # type: ignore[index]
+
+
+def to_timm(subject: Subject) -> tuple[nn.Module, str]:
+    """Backbone and classifier of a task as one timm model, and in words whose names it has.
+
+    Raises:
+        ConfigError: the task has another head, or no such model can express the backbone.
+    """
+    only_classification(subject, "timm")
+    wanted = str(subject.options.names)
+    if wanted not in NAMES:
+        raise ConfigError(f"options.names is one of {', '.join(NAMES)}, not {wanted!r}")
+    twin, reasons = (None, []) if wanted == "visionattn" else find_twin(subject.trained)
+    if twin is None and (wanted == "timm" or (wanted == "auto" and _family_in_timm(subject.trained))):
+        raise ConfigError(
+            f"timm cannot express this {subject.trained.backbone_name}: {'; '.join(reasons[:4])}"
+            f"{f'; and {len(reasons) - 4} more' if len(reasons) > 4 else ''}. "
+            "options.names=visionattn writes it under our own names, which `import visionattn` makes known to timm"
+        )
+    ours = _ours(subject)
+    if twin is None:
+        return ours.eval(), f"visionattn's ({'asked for' if wanted == 'visionattn' else 'timm has no such model'})"
+    theirs = timm.create_model(
+        _entry_point(twin, subject.trained.backbone_name),
+        num_classes=subject.task.num_classes,  # type: ignore[attr-defined]
+        in_chans=ours.in_chans,
+        **twin.arguments(plain(subject.trained.backbone), subject.image_size),
+    )
+    put_into(theirs, ours.state_dict())
+    return theirs.eval(), f"timm's own ({twin.title})"
+
+
+def find_twin(trained: DictConfig) -> tuple[Twin | None, list[str]]:
+    """timm's code for a backbone, or None and what the most similar of timm's models cannot do."""
+    ours = plain(trained.backbone)
+    tried = [(twin, obstacles(twin, ours, plain(zoo.compose_backbone(twin.like)))) for twin in all_twins()]
+    twin, reasons = min(tried, key=lambda pair: len(pair[1]))
+    return (None, reasons) if reasons else (twin, [])
+
+
+def _family_in_timm(trained: DictConfig) -> bool:
+    """Whether timm has the backbone as it is published, though perhaps not as it was changed."""
+    name = trained.backbone_name
+    if name not in zoo.list_backbones():
+        return False
+    published = plain(zoo.compose_backbone(name))
+    return any(not obstacles(twin, published, plain(zoo.compose_backbone(twin.like))) for twin in all_twins())
+
+
+def _entry_point(twin: Twin, name: str) -> str:
+    """timm's name for the published backbone, where it is one, else that of the family's example."""
+    card = (zoo.backbone_files().get(name) or {}).get("card") or {}
+    published = ((card.get("weights") or {}).get("timm") or "").partition(".")[0]
+    return published if published and timm.is_model(published) else twin.architecture
+
+
+def _ours(subject: Subject) -> nn.Module:
+    """The trained model as ``va_<name>``."""
+    name = subject.trained.backbone_name
+    if name not in zoo.list_backbones():
+        raise ConfigError(f"format=timm knows visionattn's own backbones; {name!r} is not one of them")
+    ours = plain(subject.trained.backbone)
+    changed: dict[str, Any] = {} if ours == plain(zoo.compose_backbone(name)) else {"architecture": ours}
+    channels = int(subject.trained.backbone.get("in_chans", 3))
+    model = timm.create_model(
+        zoo.PREFIX + name,
+        num_classes=subject.task.num_classes,  # type: ignore[attr-defined]
+        in_chans=channels,
+        **changed,
+    )
+    load_weights(model, subject.task.state_dict())
+    return model
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A backbone's configuration without what differs from run to run."""
+    contents = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(contents, dict)
+    return {str(key): value for key, value in contents.items() if key not in _BUILD_ONLY}
+
+
+@torch.no_grad()
+def compare(subject: Subject, folder: Path, images: Tensor) -> tuple[float, float]:
+    """Relative errors of the written model's logits and features, loaded the way a user loads it.
+
+    Raises:
+        CheckpointError: one of them is too large.
+    """
+    task: Any = subject.task
+    maps = task.backbone.forward_intermediates(images, intermediates_only=True)
+    expected, last = task(images), task.backbone.forward_features(images)
+    copy: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    try:
+        logits = relative_error(expected, copy(images))
+        their_last, theirs = copy.forward_intermediates(images)
+    except (RuntimeError, AssertionError) as error:
+        raise CheckpointError(f"timm's model refuses the images of this run: {error}") from error
+    if getattr(copy, "output_fmt", "NCHW") == "NHWC":
+        their_last = their_last.permute(0, 3, 1, 2)
+    pairs = [*zip(maps[:-1], theirs[-len(maps) : -1], strict=True), (last, their_last)]  # timm norms the last map
+    features = max(relative_error(a, b) for a, b in pairs)
+    for what, found in (("logits", logits), ("features", features)):
+        if not found <= TOLERANCE:
+            raise CheckpointError(
+                f"the exported model differs: relative error {found:.1e} of the {what}, allowed {TOLERANCE:.0e}; where "
+                "windows do not divide a map, timm's shifted windows are another function: options.names=visionattn"
+            )
+    return logits, features

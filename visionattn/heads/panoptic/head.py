@@ -1,0 +1,157 @@
+"""Mask2Former's head.
+
+Shapes: B batch, C channels, H W map, h w picture, Q queries, K classes, N masks of a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from visionattn.errors import ConfigError
+from visionattn.heads.features import FeatureInfo, FeatureNorms, check_maps
+
+_LEVELS = 3  # maps that deformable attention sees
+_PARTS = {"loss_cross_entropy": "class", "loss_mask": "mask", "loss_dice": "dice"}
+
+
+class Predictions(NamedTuple):
+    """What the queries say.
+
+    Attributes:
+        classes: logits ``(B, Q, K + 1)``, the last one is "nothing".
+        masks: logits ``(B, Q, H, W)`` at the stride of the first map.
+        earlier: the same of the layers before, from the learnt queries on; empty in evaluation.
+    """
+
+    classes: Tensor
+    masks: Tensor
+    earlier: list[tuple[Tensor, Tensor]]
+
+
+class Mask2Former(nn.Module):
+    """Cheng et al. 2021, *Masked-attention Mask Transformer for Universal Image Segmentation*, arXiv 2112.01527: a
+    pixel decoder with deformable attention over three maps, and queries that attend to the inside of the masks they
+    said a layer before.
+
+    Pixel decoder, transformer decoder and loss are Hugging Face transformers' (extra ``mask2former``), fed with any
+    backbone's maps. As published: 100 queries, 9 layers, 256 channels, losses on 12,544 points, weights 2, 5 and 5, the
+    class "nothing" weighs 0.1. With maps of 96, 192, 384 and 768 channels and 133 classes it has 19,914,566 parameters,
+    without the norms.
+
+    Args:
+        feature_info: what the backbone says of its maps; three at least. The finest gives the masks' stride.
+        num_classes: classes K, things and stuff.
+        channels: width, a multiple of 32; with 32 the last map of a single picture needs more than one cell (its group
+            norm has nothing to normalise else).
+        num_queries: Q, the most masks of a picture.
+        encoder_layers, encoder_width: deformable attention's layers, and the width of their feed-forward part.
+        decoder_layers, decoder_width: the same of the queries.
+        num_heads: heads of both.
+        num_points: points of a picture at which masks are compared.
+        class_weight, mask_weight, dice_weight: weights of the losses, and of the costs of matching.
+        no_object_weight: weight of "nothing" in the classes' loss.
+        feature_norms: layer norms on the maps before, see :class:`FeatureNorms`.
+    Raises:
+        ConfigError: transformers is missing or too old.
+        ValueError: fewer than three maps, or a width that is no multiple of 32.
+    Shape:
+        list of ``(B, C, H, W)`` -> :class:`Predictions`
+    """
+
+    def __init__(
+        self,
+        feature_info: FeatureInfo,
+        num_classes: int,
+        *,
+        channels: int = 256,
+        num_queries: int = 100,
+        encoder_layers: int = 6,
+        encoder_width: int = 1024,
+        decoder_layers: int = 9,
+        decoder_width: int = 2048,
+        num_heads: int = 8,
+        num_points: int = 12544,
+        class_weight: float = 2.0,
+        mask_weight: float = 5.0,
+        dice_weight: float = 5.0,
+        no_object_weight: float = 0.1,
+        feature_norms: str = "lower",
+    ):
+        super().__init__()
+        if len(feature_info) < _LEVELS:
+            raise ValueError(f"Mask2Former needs {_LEVELS} maps at least, the backbone has {len(feature_info)}")
+        if channels % 32 or channels % num_heads:
+            raise ValueError(f"channels must be a multiple of 32 and of num_heads {num_heads}, got {channels}")
+        parts = _parts()
+        self.feature_info, self.num_classes = [dict(info) for info in feature_info], num_classes
+        self.norms = FeatureNorms(feature_info, feature_norms)
+        config = parts.Mask2FormerConfig(
+            num_labels=num_classes,
+            feature_size=channels,
+            mask_feature_size=channels,
+            hidden_dim=channels,
+            num_queries=num_queries,
+            encoder_layers=encoder_layers,
+            encoder_feedforward_dim=encoder_width,
+            decoder_layers=decoder_layers + 1,  # transformers counts the learnt queries' own masks as a layer
+            dim_feedforward=decoder_width,
+            num_attention_heads=num_heads,
+            train_num_points=num_points,
+            class_weight=float(class_weight),
+            mask_weight=float(mask_weight),
+            dice_weight=float(dice_weight),
+            no_object_weight=float(no_object_weight),
+            # transformers reads from these how many maps lie below the three, whatever the strides: all the others do
+            feature_strides=[2**i for i in range(len(feature_info))],
+            common_stride=1,
+        )
+        self.network = parts.Network(config, [info["num_chs"] for info in feature_info], num_classes)
+        self.criterion = parts.Loss(config)
+        self.weights = {"class": float(class_weight), "mask": float(mask_weight), "dice": float(dice_weight)}
+
+    def no_weight_decay(self) -> set[str]:
+        """Embeddings, as published."""
+        modules = [(name, one) for name, one in self.named_modules() if isinstance(one, nn.Embedding)]
+        return {f"{name}.weight" for name, _ in modules}
+
+    def forward(self, features: Sequence[Tensor]) -> Predictions:
+        check_maps(features, self.feature_info)
+        layers = self.network(self.norms(features))
+        classes, masks = layers[-1]
+        return Predictions(classes, masks, layers[:-1] if self.training else [])
+
+    def loss(
+        self, found: Predictions, targets: Sequence[Mapping[str, Tensor]], num_masks: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The weighted parts of the loss, each summed over the layers: ``loss_class``, ``loss_mask``, ``loss_dice``.
+
+        Args:
+            found: of a batch.
+            targets: for each picture ``labels`` int64 (N,) and ``masks`` (N, h, w) of 0 and 1, of the batch's padded
+                size.
+            num_masks: what mask losses are divided by: the masks of a batch, averaged over the processes; None: the
+                batch's own.
+        """
+        labels = [target["labels"] for target in targets]
+        masks = [target["masks"].float() for target in targets]
+        self.criterion.num_masks = None if num_masks is None else num_masks.clamp(min=1)
+        total: dict[str, Tensor] = {}
+        with _parts().in_32_bits(found.masks.device):
+            for classes, logits in (*found.earlier, (found.classes, found.masks)):
+                for name, value in self.criterion(logits.float(), classes.float(), masks, labels).items():
+                    part = _PARTS[name]
+                    total[f"loss_{part}"] = total.get(f"loss_{part}", 0) + self.weights[part] * value
+        return total
+
+
+def _parts() -> Any:
+    try:
+        from visionattn.heads.panoptic import parts
+    except ImportError as error:
+        raise ConfigError(
+            f"head=mask2former needs Hugging Face transformers: pip install 'visionattn[mask2former]' ({error})"
+        ) from error
+    return parts

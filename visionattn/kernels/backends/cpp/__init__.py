@@ -1,0 +1,44 @@
+"""Backend `cpp`: fused forward and backward in C++, compiled once on this machine by whatever compiler is there.
+
+Queries lie in the lanes of vectors, 16 at a time; a neighborhood's tile is 4 x 4 queries and the rectangle of keys
+they see, a window's is the window. Logits never leave the cache, masks are geometry, softmax runs down the lanes, and
+the bias gradient is summed per image in a fixed order: two runs give equal bits, whatever the number of threads.
+float32, float64 and bfloat16 (arithmetic in float32).
+
+Files: `build` (compiler and cache), `library` (tables and ctypes), `*.h`, `attention.cpp`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from visionattn.kernels.backends.cpp import build, library
+from visionattn.kernels.geometry import Geometry, certainly
+from visionattn.kernels.op import Backend
+from visionattn.kernels.custom_op import Kernel, register_attention, register_packed_attention
+
+MOST_KEYS = 4096
+"""Keys of a window or neighborhood above which the bias and mask of one tile no longer pay."""
+
+
+@torch.compiler.assume_constant_result
+def unavailable(dtype: torch.dtype) -> str:
+    """Why no library can be had on this machine ("" if one can); compiles it when first asked."""
+    return build.load(library.NAMES[dtype]).reason
+
+
+def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
+    if q.device.type != "cpu":
+        return f"it runs on the CPU, the tensors are on {q.device}"
+    if q.dtype not in library.NAMES:
+        return f"it takes float32, float64 and bfloat16, not {q.dtype}"
+    if certainly(geometry.rows.size * geometry.cols.size > MOST_KEYS):
+        return f"it takes up to {MOST_KEYS} keys per query, not {geometry.rows.size} * {geometry.cols.size}"
+    return unavailable(q.dtype)
+
+
+KERNEL = Kernel(library.forward, library.backward, library.stats_shape)
+attend, attend_packed = register_attention("cpp", KERNEL), register_packed_attention("cpp", KERNEL)
+WINDOW = Backend("cpp", attend, refuses, attend_packed)
+NEIGHBORHOOD = Backend("cpp", attend, refuses, attend_packed)

@@ -1,0 +1,135 @@
+"""Going on with a run: which one, from which checkpoint, and whether this command describes the same run."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from visionattn.errors import CheckpointError
+from visionattn.runs.open import parse_config
+
+RESULTS = "results.json"
+FREE = (
+    *("run_dir", "ckpt", "resume", "name", "optimized_metric"),
+    *("logger*", "callbacks.best*", "callbacks.last*", "callbacks.lr*"),
+    *(f"trainer.{key}" for key in ("max_epochs", "devices", "num_nodes", "accelerator", "strategy*", "profiler*")),
+    *(f"trainer.{key}" for key in ("log_every_n_steps", "detect_anomaly", "benchmark", "limit_val_batches")),
+    *(f"data.{key}" for key in ("batch_size", "eval_batch_size", "num_workers", "pin_memory", "prefetch_factor")),
+    *("data.timeout", "data.root", "data.unreadable_budget"),
+    *("task.compile", "task.channels_last", "task.grad_checkpointing", "task.nonfinite", "task.monitor*"),
+)
+"""Keys that may change between the parts of a run: where things lie, how the work is divided, what is written. The
+batch size may, as long as the images per step stay the same; that is checked on its own."""
+_REFERENCES = {"task.backbone": "backbone", "task.head": "head", "task.optimizer": "optim", "task.schedule": "schedule"}
+
+
+def run_to_continue(cfg: DictConfig, proposed: Path) -> Path | None:
+    """Where a command with ``resume=auto`` and no directory of its own belongs: the newest run beside ``proposed`` that
+    the same command began, or None.
+    """
+    folders = [path for path in proposed.parent.glob("*") if (path / "config.yaml").is_file()]
+    for folder in sorted(folders, key=lambda path: path.name, reverse=True):
+        began = OmegaConf.load(folder / "config.yaml")
+        same = isinstance(began, DictConfig) and not list(
+            differences(began, cfg, free=_free(FREE, "trainer.max_epochs"))
+        )
+        if same:
+            return folder
+    return None
+
+
+def finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:
+    """The results of a run that has come to its end, or None."""
+    path = run_dir / RESULTS
+    if not path.is_file():
+        return None
+    contents = json.loads(path.read_text(encoding="utf-8"))
+    ends = {key: cfg.trainer.get(key) for key in ("max_epochs", "max_steps")}
+    return dict(contents["results"]) if contents["end"] == ends else None
+
+
+def write_results(cfg: DictConfig, run_dir: Path, results: dict[str, Any], command: str = "") -> None:
+    """Marks the run as finished; ``command`` as it was typed."""
+    ends = {key: cfg.trainer.get(key) for key in ("max_epochs", "max_steps")}
+    text = json.dumps({"end": ends, "command": command, "results": results}, indent=1, default=str)
+    (run_dir / RESULTS).write_text(text + "\n", encoding="utf-8")
+
+
+def check_resumable(contents: dict[str, Any], path: Path, cfg: DictConfig, images_per_step: int) -> list[str]:
+    """Makes sure that a checkpoint belongs to the run that ``cfg`` describes; returns what differs and may.
+
+    Raises:
+        CheckpointError: it is none of ``visionattn train``'s, or something differs that makes it another run; the
+            message names the keys with both values.
+    """
+    missing = {"state_dict", "optimizer_states", "loops", "config", "position"} - contents.keys()
+    if missing:
+        raise CheckpointError(
+            f"{path} cannot be resumed from: it lacks {', '.join(sorted(missing))}; "
+            "resume from a last.ckpt of `visionattn train`"
+        )
+    began = parse_config(contents["config"], path)
+    changed = list(differences(began, cfg))
+    if changed:
+        raise CheckpointError(
+            f"{path} belongs to a run with other settings; a run goes on as it began. Different are: "
+            + "; ".join(changed)
+        )
+    before = contents.get("images_per_step", images_per_step)
+    if before != images_per_step:
+        raise CheckpointError(
+            f"{path} was made with {before} images per step, this command has {images_per_step} (data.batch_size times "
+            "processes times trainer.accumulate_grad_batches); choose data.batch_size so that it is the same"
+        )
+    return list(differences(began, cfg, free=_REFERRING))
+
+
+def differences(began: DictConfig, now: DictConfig, free: tuple[str, ...] = ()) -> Iterator[str]:
+    """``key: value then -> value now`` for every key that differs, but for the ``free`` ones (none given: FREE)."""
+    place = began.get("run_dir")
+    old, new = dict(_flat(_resolved(began, place))), dict(_flat(_resolved(now, place)))
+    free = free or FREE
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) == new.get(key) or any(fnmatch(key, pattern) for pattern in free):
+            continue
+        if not _repeats(key, old, new):
+            yield f"{key}: {old.get(key, 'not set')} then, {new.get(key, 'not set')} now"
+
+
+_REFERRING = ("run_dir", "ckpt", "resume", "logger*", "callbacks.best*", "callbacks.last*")
+
+
+def _free(patterns: tuple[str, ...], *but: str) -> tuple[str, ...]:
+    return tuple(pattern for pattern in patterns if pattern not in but)
+
+
+def _repeats(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether the same difference shows under the key that this one refers to."""
+    for prefix, origin in _REFERENCES.items():
+        if key.startswith(f"{prefix}."):
+            other = origin + key.removeprefix(prefix)
+            return (old.get(other), new.get(other)) == (old.get(key), new.get(key))
+    return False
+
+
+def _resolved(cfg: DictConfig, run_dir: str | None) -> Any:
+    """Everything resolved, as if the run lay in ``run_dir``; without Hydra's own settings."""
+    cfg = copy.deepcopy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        cfg.pop("hydra", None)
+        cfg.run_dir = run_dir
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict) and values:
+        for key, value in values.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, values

@@ -1,0 +1,42 @@
+"""The training engine: the base of all tasks, checkpoints, schedules, averaging, and what many processes share."""
+
+from typing import TYPE_CHECKING
+
+from visionattn.lazy import face
+
+if TYPE_CHECKING:
+    from visionattn.training.checkpoints import LastCheckpoint
+    from visionattn.training.ema import WeightEMA
+    from visionattn.training.fsdp import FullySharded
+    from visionattn.training.loggers import MetricsFile
+    from visionattn.training.schedule import constant, cosine, poly, steps
+    from visionattn.training.task import StepOutput, VisionTask
+
+__all__ = [
+    "FullySharded",
+    "LastCheckpoint",
+    "MetricsFile",
+    "StepOutput",
+    "VisionTask",
+    "WeightEMA",
+    "constant",
+    "cosine",
+    "poly",
+    "steps",
+]
+
+__getattr__ = face(
+    __name__,
+    {
+        "FullySharded": "fsdp",
+        "LastCheckpoint": "checkpoints",
+        "MetricsFile": "loggers",
+        "StepOutput": "task",
+        "VisionTask": "task",
+        "WeightEMA": "ema",
+        "constant": "schedule",
+        "cosine": "schedule",
+        "poly": "schedule",
+        "steps": "schedule",
+    },
+)
