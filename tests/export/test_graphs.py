@@ -80,7 +80,7 @@ def test_served_without_torch(onnx, shallow, tmp_path):
     pixels = batch["image"][0].permute(1, 2, 0).numpy()
     Image.fromarray(pixels).save(tmp_path / "digit.png")
     with torch.no_grad():
-        odds = task.eval()(data.finish(batch)["image"][:1])[0].softmax(0)
+        odds = task.eval()(data.to_model_input(batch)["image"][:1])[0].softmax(0)
     code = f"import sys; sys.argv[1:] = [{str(onnx / 'model.onnx')!r}, {str(tmp_path / 'digit.png')!r}]\n"
     code += f"exec(compile(open({str(SERVE)!r}).read(), 'serve', 'exec'))\n"
     code += "assert not {'torch', 'visionattn'} & set(sys.modules)"

@@ -89,14 +89,14 @@ class _Twins:
         self.theirs = theirs.to(device)
         self.maps, self.head = mask_rcnn_like(copy.deepcopy(theirs), CLASSES)
         self.ours = nn.ModuleList([self.maps, self.head]).to(device)
-        self.finish = FinishScenes([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        self.to_model_input = FinishScenes([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         self.pictures = [torch.randint(0, 256, (3, *size), dtype=torch.uint8, device=device) for _ in range(batch)]
         self.size = size
         self.targets = [_target(size, seed, device) for seed in range(batch)]
         self._check()
 
     def _batch(self) -> dict[str, Any]:
-        return self.finish({"image": self.pictures, "target": self.targets})
+        return self.to_model_input({"image": self.pictures, "target": self.targets})
 
     def _run(self, targets: bool) -> Any:
         from torchvision.models.detection.image_list import ImageList

@@ -128,7 +128,7 @@ def _loaders(
             moved = {name: value for name, value in data.items() if name != "image"}
             moved |= {"image": data["image"].to(device, non_blocking=True)}
             moved["erased"] = [(*spot, pixels.to(device, non_blocking=True)) for *spot, pixels in data["erased"]]
-            images += len(ours.finish(moved)["image"])
+            images += len(ours.to_model_input(moved)["image"])
         return images
 
     def their_epoch(loader: Any) -> int:

@@ -74,7 +74,7 @@ class Subject:
             return noise, f"{self.count} pictures of noise: the run's data are not on this machine"
         found: list[Tensor] = []
         for batch in self.data.val_dataloader():  # dense tasks have one picture in a batch
-            found += list(self.data.finish(batch)["image"])
+            found += list(self.data.to_model_input(batch)["image"])
             if len(found) >= self.count:
                 break
         found = found[: self.count]
@@ -82,7 +82,7 @@ class Subject:
 
     @property
     def class_names(self) -> list[str] | None:
-        names = self.task.class_facts.get("names")
+        names = self.task.class_info.get("names")
         if names is None and self.data is not None:
             names = self.data.class_names
         return [str(name) for name in names] if names else None

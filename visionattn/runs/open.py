@@ -51,7 +51,7 @@ def restore(
         cfg.task = OmegaConf.merge(cfg.task, changes)
     task: VisionTask = config.instantiate(cfg.task, allow=allow)
     _load(task, contents["state_dict"], path)
-    task.config_text, task.class_facts = text, contents.get("class_facts", {})
+    task.config_text, task.class_info = text, contents.get("class_facts", {})
     return task, cfg
 
 

@@ -28,7 +28,7 @@ class Predicted:
 
 def batch_of(images: Sequence[Image.Image], data: Any, device: torch.device) -> dict[str, Any]:
     """A batch of objects or segments, as a data module of COCO's layouts has it, of pictures that belong to none."""
-    return data.finish(
+    return data.to_model_input(
         {
             "image": [data.eval_transform(pil_to_tensor(image)).to(device) for image in images],
             "target": [{} for _ in images],
@@ -48,7 +48,7 @@ class PredictsImages(Protocol):
         Args:
             images: the pictures.
             data: the data module of the run, built but not set up: its transforms, not its samples. Names of classes
-                must come from the task (``task.class_facts``, kept in the checkpoint).
+                must come from the task (``task.class_info``, kept in the checkpoint).
             options: what the command line gave, for instance ``score``.
         """
         ...

@@ -104,7 +104,7 @@ class VisionTask(LightningModule):
         self.lr_scaling = LearningRateScaling(lr_base_size, lr_base_scale)
         self.channels_last, self._compile = channels_last, compile
         self._features: Callable[..., Any] = backbone.forward_intermediates
-        self.config_text, self.class_facts = "", dict[str, Any]()
+        self.config_text, self.class_info = "", dict[str, Any]()
         self.guard, self.stop_asked, self.stop_agreed = StepGuard(nonfinite), False, False
         self.step_skipped, self._kept = False, KeptBuffers([backbone, self.head, loss])
         self._batch: Batch = {}
@@ -252,7 +252,7 @@ class VisionTask(LightningModule):
         scheduler.step_update(num_updates=self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"], checkpoint["class_facts"] = self.config_text, self.class_facts
+        checkpoint["config"], checkpoint["class_facts"] = self.config_text, self.class_info
         checkpoint["images_per_step"] = global_batch(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         checkpoint["unreadable"] = {split: dict(data.budget(split).records) for split in ("train", "val")}

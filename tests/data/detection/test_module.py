@@ -163,7 +163,7 @@ def test_bad_pictures_are_named_and_replaced_in_training(tmp_path, name, reason)
 def test_batches_on_the_device(shapes):
     data = module(shapes, 10)
     data.setup("fit")
-    batch = data.finish(next(iter(data.train_dataloader())))
+    batch = data.to_model_input(next(iter(data.train_dataloader())))
     images, sizes = batch["image"], batch["size"]
     assert images.shape[0] == 2
     assert images.shape[2] % 32 == images.shape[3] % 32 == 0
@@ -174,7 +174,7 @@ def test_batches_on_the_device(shapes):
         assert target["masks"].shape[1:] == images.shape[2:]
         assert target["boxes"].shape == (len(target["labels"]), 4)
         assert type(target["boxes"]) is Tensor
-    val = data.finish(next(iter(data.val_dataloader())))
+    val = data.to_model_input(next(iter(data.val_dataloader())))
     assert val["target"] == [{}, {}]
     assert min(val["size"][0]) == 32
 

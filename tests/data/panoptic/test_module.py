@@ -129,7 +129,7 @@ def test_training_targets_are_the_masks_of_what_is_left(drawn):
 
 def test_jitter_cuts_and_pads_to_one_size(drawn):
     module = data(drawn[0], batch_size=3)
-    batch = module.finish(next(iter(module.train_dataloader())))
+    batch = module.to_model_input(next(iter(module.train_dataloader())))
     assert batch["image"].shape == (3, 3, 64, 64)  # 48, padded to a multiple of 32
     assert batch["size"] == [(48, 48)] * 3
     for target in batch["target"]:
@@ -144,12 +144,12 @@ def test_evaluation_has_the_truth_at_its_own_size(drawn):
     module = data(drawn[0], eval_batch_size=1)
     seen = []
     for batch in module.val_dataloader():
-        batch = module.finish(batch)
+        batch = module.to_model_input(batch)
         assert min(batch["size"][0]) == 40
         assert tuple(batch["target"][0]["ids"].shape) == batch["original"][0]
         assert batch["target"][0]["ids"].max() == len(batch["target"][0]["labels"])
         seen += batch["image_id"]
-    assert sorted(seen) == sorted(module.scenes("val").annotations.image_ids.tolist())
+    assert sorted(seen) == sorted(module.records("val").annotations.image_ids.tolist())
     assert module.things == [True] * 10 + [False] * 5
 
 

@@ -31,7 +31,7 @@ def build():
         num_classes=3,
         monitor="val/box_ap",
     )
-    task.class_facts = {"names": ["a", "b", "c"], "ids": [2, 5, 9]}
+    task.class_info = {"names": ["a", "b", "c"], "ids": [2, 5, 9]}
     return task
 
 

@@ -47,7 +47,7 @@ def task(**options):
     module = PanopticTask(
         Toy(), partial(Mask2Former, **SMALL), partial(torch.optim.AdamW, lr=3e-3), **(settings | options)
     )
-    module.class_facts = dict(FACTS)
+    module.class_info = dict(FACTS)
     if module.quality is not None:
         module.quality.things = FACTS["things"]
     return module
@@ -128,7 +128,7 @@ def test_it_answers_about_pictures_of_any_size(learnt):
 def test_instances_alone_are_drawn_with_their_boxes(learnt):
     module = task(panoptic=False, instance=True).eval()
     module.load_state_dict(learnt.state_dict())
-    module.class_facts = dict(FACTS, things=[True, True, True])
+    module.class_info = dict(FACTS, things=[True, True, True])
     data = SimpleNamespace(
         eval_transform=DetectionEvalTransform(short_edge=32, long_edge=64), finish=FinishScenes([0.5] * 3, [0.25] * 3)
     )

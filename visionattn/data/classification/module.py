@@ -7,6 +7,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from visionattn.data.classes import ClassInfo
 from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, ImageSize, as_size
 from visionattn.data.dataset import Collate, IndexedDataset, StreamDataset, Transform
 from visionattn.data.loading import IndexedLoader, StreamLoader
@@ -79,7 +80,7 @@ class ClassificationData(LightningDataModule):
         common: dict[str, Any] = {"image_size": self.image_size, "mean": tuple(mean), "std": tuple(std)}
         self.eval_transform = (eval_transform or EvalTransform)(**common)
         self.train_transform: Transform = train_transform(**common) if train_transform else self.eval_transform
-        self.finish = Normalise(mean, std)
+        self.to_model_input = Normalise(mean, std)
         self._splits: dict[str, Records | StreamRecords] = {}
         self._budgets: dict[str, UnreadableBudget] = {}
 
@@ -118,6 +119,11 @@ class ClassificationData(LightningDataModule):
         return list(names) if names else [str(label) for label in range(self.num_classes)]
 
     @property
+    def class_info(self) -> ClassInfo:
+        """What is known of the classes. Known after `setup`."""
+        return ClassInfo(names=self.class_names)
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Samples in each split read so far."""
         return {split: _size(records) for split, records in self._splits.items()}
@@ -142,7 +148,7 @@ class ClassificationData(LightningDataModule):
     # -- loaders ----------------------------------------------------------------------------------------------------
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return self.finish(batch)
+        return self.to_model_input(batch)
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", self.batch_size, self.train_transform)

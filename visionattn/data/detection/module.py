@@ -8,11 +8,12 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from visionattn.data.checks import Report
+from visionattn.data.classes import ClassInfo
 from visionattn.data.classification.module import ClassificationData
 from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize
 from visionattn.data.detection.checks import examine
 from visionattn.data.detection.dataset import FinishScenes, GroupedBatches, SceneCollate, SceneDataset
-from visionattn.data.detection.sources import Coco, CocoRecords
+from visionattn.data.detection.sources import Coco
 from visionattn.data.detection.transforms import DetectionEvalTransform
 from visionattn.data.loading import IndexedLoader
 from visionattn.data.sampling import GlobalBatches
@@ -64,11 +65,7 @@ class DetectionData(ClassificationData):
             **options,
         )
         self.group, self.copy_paste = group, copy_paste
-        self.finish = FinishScenes(mean, std, divisor)  # type: ignore[assignment]
-
-    def scenes(self, split: str) -> CocoRecords:
-        """One split's records, read and checked on first use."""
-        return self.records(split)  # type: ignore[return-value]
+        self.to_model_input = FinishScenes(mean, std, divisor)  # type: ignore[assignment]
 
     @property
     def category_ids(self) -> list[int]:
@@ -77,9 +74,14 @@ class DetectionData(ClassificationData):
             raise DataError("category ids are known only after setup()")
         return next(iter(self._splits.values())).category_ids  # type: ignore[union-attr]
 
+    @property
+    def class_info(self) -> ClassInfo:
+        """Names and category ids. Known after `setup`."""
+        return ClassInfo(names=self.class_names, ids=list(self.category_ids))
+
     def fingerprint(self, split: str) -> str:
         """sha256 over the split's names, sizes, boxes and labels."""
-        return self.scenes(split).fingerprint()
+        return self.records(split).fingerprint()  # type: ignore[union-attr]
 
     def examine(self, split: str, report: Report) -> None:
         """For `visionattn data doctor`."""
@@ -101,7 +103,8 @@ class DetectionData(ClassificationData):
         return SceneDataset(records, transform, self.seed, training, self.copy_paste)
 
     def _loader(self, split: str, batch_size: int, transform: Any) -> DataLoader:
-        records, training = self.scenes(split), split == "train"
+        records: Any = self.records(split)
+        training = split == "train"
         dataset = self._dataset(records, transform, training)
         shuffle = training and not self._overfitting
         options: dict[str, Any] = {

@@ -6,10 +6,11 @@ from typing import Any
 from torch import Tensor
 
 from visionattn.data.checks import Report
+from visionattn.data.classes import ClassInfo
 from visionattn.data.detection.dataset import SceneDataset
 from visionattn.data.detection.module import DetectionData
 from visionattn.data.panoptic.checks import examine
-from visionattn.data.panoptic.sources import CocoPanoptic, PanopticRecords
+from visionattn.data.panoptic.sources import CocoPanoptic
 from visionattn.errors import ConfigError, DataError
 
 
@@ -44,9 +45,10 @@ class PanopticData(DetectionData):
             raise DataError("things are known only after setup()")
         return next(iter(self._splits.values())).things  # type: ignore[union-attr]
 
-    def scenes(self, split: str) -> PanopticRecords:  # type: ignore[override]
-        """One split's records, read and checked on first use."""
-        return self.records(split)  # type: ignore[return-value]
+    @property
+    def class_info(self) -> ClassInfo:
+        """Names, category ids, and which are things. Known after `setup`."""
+        return ClassInfo(names=self.class_names, ids=list(self.category_ids), things=list(map(bool, self.things)))
 
     def examine(self, split: str, report: Report) -> None:
         """For `visionattn data doctor`."""

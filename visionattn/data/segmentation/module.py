@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from visionattn.data.checks import Report
+from visionattn.data.classes import ClassInfo
 from visionattn.data.classification.module import ClassificationData
 from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize
 from visionattn.data.loading import IndexedLoader
@@ -64,7 +65,7 @@ class SegmentationData(ClassificationData):
             **options,
         )
         self._cropped = train_transform is not None
-        self.finish = FinishPairs(mean, std)  # type: ignore[assignment]
+        self.to_model_input = FinishPairs(mean, std)  # type: ignore[assignment]
 
     def masks(self, split: str) -> MaskRecords:
         """One split's records, read and checked on first use."""
@@ -74,6 +75,11 @@ class SegmentationData(ClassificationData):
     def palette(self) -> np.ndarray:
         """uint8 (K, 3). Known after `setup`."""
         return next(iter(self._splits.values())).classes.palette  # type: ignore[union-attr]
+
+    @property
+    def class_info(self) -> ClassInfo:
+        """Names and colors. Known after `setup`."""
+        return ClassInfo(names=self.class_names, palette=self.palette.tolist())
 
     def fingerprint(self, split: str) -> str:
         """sha256 over the split's ordered ids and the sizes of its mask files."""

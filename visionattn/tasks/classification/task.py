@@ -74,7 +74,7 @@ class ClassificationTask(VisionTask):
             )
 
     def on_fit_start(self) -> None:
-        self.class_facts = {"names": list(self.trainer.datamodule.class_names)}  # type: ignore[attr-defined]
+        self.class_info = {"names": list(self.trainer.datamodule.class_names)}  # type: ignore[attr-defined]
 
     def observer(self) -> ClassificationObserver:
         """Keeps every prediction of a validation: for calibration, the confusion matrix and the mistakes."""

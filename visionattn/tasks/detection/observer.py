@@ -29,11 +29,11 @@ class DetectionObserver(Observer):
 
     def draw(self, folder: Path, data: Any) -> dict[str, Path]:
         """A sheet of predictions beside the truth, and a bar chart of the classes."""
-        latest, names = self._task.metrics.latest, self._task.class_facts.get("names", [])
+        latest, names = self._task.metrics.latest, self._task.class_info.get("names", [])
         if not latest.ids:
             return {}
         pictures = {"predictions and truth": folder / "predictions.png", "classes": folder / "classes.png"}
-        plot_comparison(self._rows(data.scenes("val"), names), pictures["predictions and truth"])
+        plot_comparison(self._rows(data.records("val"), names), pictures["predictions and truth"])
         shares = {kind: 100 * np.maximum(values, 0) for kind, values in latest.per_class.items()}
         plot_class_ap(names, {kind: list(values) for kind, values in shares.items()}, pictures["classes"])
         return pictures
@@ -41,7 +41,7 @@ class DetectionObserver(Observer):
     def _rows(self, records: Any, names: list[str]) -> list[tuple[str, Image.Image, Image.Image]]:
         """Every k-th image of the set, so that the sheet is the same kind of sample each time."""
         latest = self._task.metrics.latest
-        label_of = {number: label for label, number in enumerate(self._task.class_facts["ids"])}
+        label_of = {number: label for label, number in enumerate(self._task.class_info["ids"])}
         place_of = {int(number): place for place, number in enumerate(records.annotations.image_ids)}
         rows = []
         for number in latest.image_ids[:: max(len(latest.image_ids) // SHOWN, 1)][:SHOWN]:
@@ -70,7 +70,7 @@ class DetectionObserver(Observer):
 
     def files(self, folder: Path) -> dict[str, Path]:
         """COCO's submission file, and the table of classes."""
-        latest, facts = self._task.metrics.latest, self._task.class_facts
+        latest, facts = self._task.metrics.latest, self._task.class_info
         submission, table = folder / "detections.json", folder / "classes.json"
         submission.write_text(json.dumps(latest.results) + "\n", encoding="utf-8")
         rows = [

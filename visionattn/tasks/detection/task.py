@@ -82,7 +82,7 @@ class DetectionTask(VisionTask):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.class_facts = {"names": list(data.class_names), "ids": list(data.category_ids)}
+        self.class_info = {"names": list(data.class_names), "ids": list(data.category_ids)}
 
     def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]] | None = None, targets: Any = None) -> Any:
         """Detections for padded, normalised images ``(B, 3, H, W)``; losses in training; nothing on torch's meta
@@ -123,7 +123,7 @@ class DetectionTask(VisionTask):
     def on_validation_epoch_end(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         self._count_unreadable([record for part in gather(self._unreadable) for record in part], "val")
-        figures = self.metrics.compute(data.scenes("val"))
+        figures = self.metrics.compute(data.records("val"))
         for name, value in figures.items():
             self.log(f"val/{name}", value, prog_bar=name in ("box_ap", "mask_ap"))
         self.metrics.reset()
@@ -148,7 +148,7 @@ class DetectionTask(VisionTask):
 
     def results(self, found: Detections, image_ids: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[Result]:
         """Detections in COCO's submission format, masks as compressed run lengths."""
-        numbers, lines = self.class_facts["ids"], list[Result]()
+        numbers, lines = self.class_info["ids"], list[Result]()
         for one, image_id, size in zip(found, image_ids, sizes, strict=True):
             boxes = one["boxes"].float().cpu()
             runs = encode(paste_masks(one["masks"], boxes, size).numpy()) if "masks" in one else None
@@ -157,7 +157,7 @@ class DetectionTask(VisionTask):
 
     def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
         """Boxes, masks and scores on pictures of any size; ``options["score"]`` is the least score that is shown."""
-        least, names = float(options.get("score", 0.5)), self.class_facts["names"]
+        least, names = float(options.get("score", 0.5)), self.class_info["names"]
         answers = []
         for image, one in zip(images, self.detect(batch_of(images, data, self.device)), strict=True):
             one = {name: values[one["scores"] >= least] for name, values in one.items()}

@@ -46,7 +46,7 @@ class PanopticObserver(KeepingObserver):
 
     def part(self, outputs: StepOutput, batch: Any, place: int) -> PanopticFile:
         segments = outputs.prediction[place].segments
-        return as_file(segments, batch["id"][place], batch["image_id"][place], self._task.class_facts["ids"])
+        return as_file(segments, batch["id"][place], batch["image_id"][place], self._task.class_info["ids"])
 
     def limit(self, trainer: Trainer) -> int | None:
         return SHOWN if trainer.state.fn == "fit" else None
@@ -60,14 +60,14 @@ class PanopticObserver(KeepingObserver):
         if not self.kept:
             return {}
         pictures = {"predictions and truth": folder / "predictions.png", "classes": folder / "classes.png"}
-        plot_comparison(self._rows(data.scenes("val")), pictures["predictions and truth"])
-        facts = self._task.class_facts
+        plot_comparison(self._rows(data.records("val")), pictures["predictions and truth"])
+        facts = self._task.class_info
         plot_class_quality(facts["names"], facts["things"], per_class(self._counts()).numpy(), pictures["classes"])
         return pictures
 
     def _rows(self, records: Any) -> list[tuple[str, Image.Image, Image.Image]]:
-        names = self._task.class_facts["names"]
-        label_of = {number: label for label, number in enumerate(self._task.class_facts["ids"])}
+        names = self._task.class_info["names"]
+        label_of = {number: label for label, number in enumerate(self._task.class_info["ids"])}
         place_of, rows = {name: place for place, name in enumerate(records.ids)}, []
         for name in list(self.kept)[:SHOWN]:
             index, said = place_of[name], self.kept[name]
@@ -86,7 +86,7 @@ class PanopticObserver(KeepingObserver):
         """``panoptic.json`` with the folder ``panoptic``, results in COCO's format; ``classes.csv``: a row for each
         class; with instances ``detections.json``, COCO's submission file.
         """
-        facts, table = self._task.class_facts, folder / "classes.csv"
+        facts, table = self._task.class_info, folder / "classes.csv"
         rows = zip(facts["ids"], facts["names"], facts["things"], strict=True)
         kinds = [{"id": number, "name": name, "isthing": int(thing)} for number, name, thing in rows]
         write_panoptic(folder / "panoptic", folder / "panoptic.json", self.kept.values(), kinds)

@@ -114,16 +114,16 @@ class PanopticTask(VisionTask):
                 "task.panoptic=false task.instance=true task.monitor=val/mask_ap"
             )
         things = list(data.things) if hasattr(data, "things") else [True] * self.num_classes
-        self.class_facts = {"names": list(data.class_names), "ids": list(data.category_ids), "things": things}
+        self.class_info = {"names": list(data.class_names), "ids": list(data.category_ids), "things": things}
         if self.quality is not None:
             self.quality.things = things
         if self.instance:  # now, and not when the first epoch is over
-            records = data.scenes("val")
+            records = data.records("val")
             records.ground_truth(records.annotations.image_ids.tolist(), masks=False)
 
     @property
     def things(self) -> list[bool]:
-        return [bool(thing) for thing in self.class_facts["things"]]
+        return [bool(thing) for thing in self.class_info["things"]]
 
     def step(self, batch: Batch) -> StepOutput:
         if not self.training:
@@ -160,7 +160,7 @@ class PanopticTask(VisionTask):
             figures |= self.quality.compute()
             self.quality.reset()
         if self.instance:
-            figures |= self.metrics.compute(data.scenes("val"))
+            figures |= self.metrics.compute(data.records("val"))
             self.metrics.reset()
         for name, value in figures.items():
             self.log(f"val/{name}", value, prog_bar=name in ("PQ", "mask_ap"))
@@ -192,17 +192,17 @@ class PanopticTask(VisionTask):
     def results(self, found: Instances, image_id: int) -> list[Result]:
         """Instances in COCO's submission format, masks as compressed run lengths, boxes around them."""
         runs = encode(found.masks.to(torch.uint8).cpu().numpy())
-        return as_results(image_id, self.class_facts["ids"], found.boxes, found.scores, found.labels, runs)
+        return as_results(image_id, self.class_info["ids"], found.boxes, found.scores, found.labels, runs)
 
     def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
         """Panoptic maps of pictures of any size, drawn over them; of a model for instances alone, their masks and
         boxes. ``options["score"]`` is the least score of instances.
         """
-        drawn, names = [], self.class_facts["names"]
+        drawn, names = [], self.class_info["names"]
         for image, answer in zip(images, self.answers(batch_of(images, data, self.device)), strict=True):
             if answer.segments is not None:
-                drawn.append(draw_panoptic(image, answer.segments, self.class_facts))
+                drawn.append(draw_panoptic(image, answer.segments, self.class_info))
                 continue
             lines = [line for line in self.results(answer.objects, 0) if line["score"] >= options.get("score", 0.5)]  # type: ignore[arg-type]
-            drawn.append(draw_instances(image, lines, names, self.class_facts["ids"]))
+            drawn.append(draw_instances(image, lines, names, self.class_info["ids"]))
         return drawn

@@ -137,7 +137,7 @@ class SegmentationTask(VisionTask):
 
     def on_fit_start(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.class_facts = {"names": data.class_names, "palette": data.palette.tolist()}
+        self.class_info = {"names": data.class_names, "palette": data.palette.tolist()}
 
     def observer(self) -> SegmentationObserver:
         return SegmentationObserver(self)
@@ -148,18 +148,18 @@ class SegmentationTask(VisionTask):
 
     @property
     def class_names(self) -> list[str]:
-        return list(self.class_facts.get("names") or map(str, range(self.num_classes)))
+        return list(self.class_info.get("names") or map(str, range(self.num_classes)))
 
     @property
     def palette(self) -> np.ndarray:
         """uint8 ``(K, 3)``."""
-        known = self.class_facts.get("palette")
+        known = self.class_info.get("palette")
         return np.array(known, np.uint8) if known else default_palette(self.num_classes)
 
     def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
         """Class maps of pictures of any size, drawn over them; see :class:`PredictsImages`."""
         pixels = [torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).to(self.device) for image in images]
-        normal = data.finish({"image": pixels, "target": []})["image"]
+        normal = data.to_model_input({"image": pixels, "target": []})["image"]
         maps = [class_map(one, image.shape[-2:]) for one, image in zip(self.scores(normal), normal, strict=True)]
         return [
             draw_prediction(image, classes.cpu().numpy(), self.class_names, self.palette)

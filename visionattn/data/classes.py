@@ -1,0 +1,33 @@
+"""What is known of the classes of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """Names of classes, in label order, and what else a data set says about them. Checkpoints carry it.
+
+    Attributes:
+        names: one per class.
+        ids: the data set's own number of every class (COCO's category ids).
+        palette: color of every class, 0 to 255 for red, green and blue.
+        things: whether a class is a thing (countable) or stuff.
+    """
+
+    names: list[str] = field(default_factory=list)
+    ids: list[int] | None = None
+    palette: list[list[int]] | None = None
+    things: list[bool] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain containers without what is not known, for a checkpoint."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ClassInfo:
+        """The inverse of :meth:`as_dict`; an empty mapping gives no names."""
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
