@@ -44,9 +44,8 @@ class _RegisteringLoader(Loader):
 
 
 def _register() -> None:
-    from visionattn.backbones.zoo import register_with_timm
-
-    register_with_timm()
+    """Imports the zoo, which registers its backbones as its last step, also where the zoo itself imports timm."""
+    import visionattn.backbones.zoo  # noqa: F401
 
 
 def register_when_timm_is_imported() -> None:

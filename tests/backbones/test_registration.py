@@ -14,6 +14,8 @@ QUESTION = "print('va_dinat_pico' in timm.list_models('va_*'))"
         "import timm, visionattn",
         "import visionattn, timm",
         "import visionattn.attention; import timm",
+        "import visionattn; visionattn.list_backbones(); import timm",
+        "import visionattn.backbones.zoo; import timm",
         "import visionattn, importlib.util; importlib.util.find_spec('timm'); import timm",
     ],
 )

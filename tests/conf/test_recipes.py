@@ -7,7 +7,7 @@ import torch
 
 from visionattn import config
 from visionattn.cli import main
-from visionattn.runs.measure import count_parameters
+from visionattn.backbones.cost import count_parameters
 
 from tests.conf.test_conf import CONF, options
 

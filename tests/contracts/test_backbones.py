@@ -8,7 +8,7 @@ from timm.layers import DropPath
 import visionattn
 from tests.contracts.structures import NAMES, REPRESENTATIVES, excited, shallow, small, structure
 from visionattn.backbones import zoo
-from visionattn.runs.measure import count_gmacs, count_parameters
+from visionattn.backbones.cost import count_gmacs, count_parameters
 
 SIZES = [(32, 32), (33, 47), (64, 40)]
 

@@ -8,8 +8,8 @@ import visionattn
 from tests.recorded import image_of, published_state, recorded, relative_error
 from visionattn.attention import CrossShapedAttention
 from visionattn.backbones import zoo
+from visionattn.backbones.cost import count_parameters
 from visionattn.errors import CheckpointError
-from visionattn.runs.measure import count_parameters
 
 PUBLISHED = recorded("cswin_tiny")
 STATE = published_state(PUBLISHED)

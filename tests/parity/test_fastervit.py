@@ -9,9 +9,9 @@ from tests.recorded import image_of, published_state, recorded, relative_error
 from visionattn.attention.continuous import CarrierAttention, ContinuousWindowAttention, GridEncoding
 from visionattn.attention.padding import from_windows, to_windows
 from visionattn.backbones import Block, CarrierStage, zoo
+from visionattn.backbones.cost import count_parameters
 from visionattn.backbones.families.fastervit import CarrierBlock, EncodedBlock, ResidualBlock
 from visionattn.errors import CheckpointError
-from visionattn.runs.measure import count_parameters
 
 PARAMETERS = {
     "fastervit_0": 31_404_840,

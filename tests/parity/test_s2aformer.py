@@ -8,8 +8,8 @@ from torch.nn import functional as F
 import visionattn
 from visionattn.attention import StripSelfAttention
 from visionattn.backbones import zoo
+from visionattn.backbones.cost import count_parameters
 from visionattn.backbones.families.s2aformer import HybridPerceptionBlock, ThreeConvStem
-from visionattn.runs.measure import count_parameters
 
 NAMES = visionattn.list_backbones("s2aformer*")
 REDUCTIONS = (8, 4, 2, 1)

@@ -144,9 +144,12 @@ def _pretrained_cfg(card: Mapping[str, Any]) -> PretrainedCfg:
 
 
 def register_with_timm() -> None:
-    """Gives timm an entry point ``va_<name>`` for every backbone; called once, by ``import visionattn``."""
+    """Gives timm an entry point ``va_<name>`` for every backbone; called once, at the end of this module."""
     for name, contents in backbone_files().items():
         entrypoint = _entrypoint(name, len(contents["dims"]))
         default_cfgs[entrypoint.__name__] = DefaultCfg(tags=deque([""]), cfgs={"": _pretrained_cfg(contents["card"])})
         setattr(sys.modules[__name__], entrypoint.__name__, entrypoint)
         register_model(entrypoint)
+
+
+register_with_timm()

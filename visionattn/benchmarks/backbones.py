@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from visionattn.backbones.cost import count_gmacs
 from visionattn.backbones.zoo import backbone_files, create_backbone, list_backbones
 from visionattn.benchmarks import record
 from visionattn.benchmarks.timing import gemm_flops, interleaved, medians, peak_bytes
 from visionattn.errors import ConfigError
-from visionattn.runs.measure import count_gmacs
 from visionattn.weights import load_weights
 
 Row = dict[str, Any]

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from visionattn.backbones import zoo
+from visionattn.backbones.cost import count_parameters
 from visionattn.drawing.plots import plot_curves
 from visionattn.export.model import Subject
 from visionattn.runs import provenance
-from visionattn.runs.measure import count_parameters
 
 CURVES = "curves.png"
 _PIPELINES = {

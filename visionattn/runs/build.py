@@ -15,8 +15,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig, OmegaConf
 
 from visionattn import config
+from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.errors import ConfigError
-from visionattn.runs.measure import count_gmacs, count_parameters
 from visionattn.tasks.observer import Observer, observer_of
 from visionattn.training.callbacks import ProgressBar, Stopwatch
 from visionattn.training.checkpoints import AtomicCheckpointIO

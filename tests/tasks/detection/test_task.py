@@ -8,11 +8,11 @@ from PIL import Image
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 import visionattn
+from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.data.detection.dataset import FinishScenes
 from visionattn.errors import NonFiniteLossError
 from visionattn.heads.detection import RCNN, ProposalNetwork, Pyramid, RegionHeads
 from visionattn.heads.detection.paste_masks import paste_masks
-from visionattn.runs.measure import count_gmacs, count_parameters
 from visionattn.tasks import DetectionTask
 
 HEAD = partial(

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from visionattn.backbones.cost import count_gmacs
 from visionattn.data.detection import DetectionEvalTransform
 from visionattn.data.detection.dataset import FinishScenes
 from visionattn.drawing.panoptic import draw_segments, segment_colours
 from visionattn.errors import ConfigError, NonFiniteLossError
-from visionattn.runs.measure import count_gmacs
 
 pytest.importorskip("transformers")
 from visionattn.heads.panoptic import Mask2Former

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import visionattn
-from visionattn.runs.measure import count_gmacs, count_parameters
+from visionattn.backbones.cost import count_gmacs, count_parameters
 
 
 def test_a_convolution_and_a_linear_layer():
