@@ -2,12 +2,13 @@
 
     visionattn.list_backbones("dinat*")
     model = visionattn.create_backbone("dinat_pico", num_classes=10)
-    features = timm.create_model("va_dinat_pico", features_only=True)      # importing visionattn registers its
-    backbones
+    features = timm.create_model("va_dinat_pico", features_only=True)  # importing visionattn registers its backbones
 
-The command line is ``visionattn train|evaluate|export|benchmark|list``. This import takes milliseconds: torch and timm
-are loaded when something needs them, and the backbones are registered as soon as timm is there.
+The command line is ``visionattn train|evaluate|export|predict|benchmark|data|list``. Importing the package takes
+milliseconds: torch and timm are loaded on first use, and the backbones are registered when timm is imported.
 """
+
+from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 

@@ -14,16 +14,18 @@ from visionattn.backbones.zoo import backbone_files
 
 _HEAD = """# Models
 
-This file is generated from the cards in `visionattn/conf/backbone`; a test holds it current. To write it again:
+This file is generated from the cards in `visionattn/conf/backbone`, and a test keeps it current. To regenerate it:
 `python -m visionattn.backbones.table docs/models.md`.
 
-`visionattn.create_backbone(name)` builds a model, `timm.create_model("va_" + name)` the same one through timm.
-Parameters are exact, and asserted. GMACs are multiply-adds of one image of the input size in units of 1e9; a test
-holds them within 1 % of what is counted here. Top-1 is the ImageNet-1k accuracy in per cent that was published;
-nothing in that column was measured here. `create_backbone(name, weights="timm")` fetches the weights in the timm
-column; files from the addresses in the last column load with `visionattn.load_weights(model, path)`.
+`visionattn.create_backbone(name)` builds a model; `timm.create_model("va_" + name)` builds the same one through timm.
+
+- Parameters are exact, and a test compares them with the model.
+- GMACs are multiply-adds for one image of the input size in units of 1e9. A test counts them to within 1 %.
+- Top-1 is the published ImageNet-1k accuracy in percent. Nothing in that column was measured here.
+- `create_backbone(name, weights="timm")` downloads the weights in the timm column. Files from the addresses in the last
+  column load with `visionattn.load_weights(model, path)`.
 """
-_COLUMNS = ["Model", "Input", "Parameters", "GMACs", "Top-1", "Pretraining", "Licence", "timm", "Official weights"]
+_COLUMNS = ["Model", "Input", "Parameters", "GMACs", "Top-1", "Pretraining", "License", "timm", "Official weights"]
 _RIGHT = {"Parameters", "GMACs", "Top-1"}
 
 
