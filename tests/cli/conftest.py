@@ -16,8 +16,8 @@ class Train:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, cfg, *, dry_run, run_dir, command, allow):
-        call = {"cfg": cfg, "dry_run": dry_run, "run_dir": run_dir, "command": command, "allow": allow}
+    def __call__(self, cfg, *, dry_run, run_dir, command, policy):
+        call = {"cfg": cfg, "dry_run": dry_run, "run_dir": run_dir, "command": command, "policy": policy}
         self.calls.append({**call, "there": run_dir.is_dir(), "own_run_dir": cfg.get("run_dir")})
         if cfg.name == "user_error":
             raise DataError("there is no folder x; give data.dir=...")

@@ -97,8 +97,8 @@ def test_a_copy_that_differs_is_an_error(swin, tmp_path, capsys, monkeypatch):
 def test_noise_takes_the_place_of_data_that_are_not_here_and_it_is_said(swin, tmp_path, capsys):
     contents = torch.load(swin / "checkpoints" / "best.ckpt", weights_only=True)
     contents["config"] = contents["config"].replace(
-        "_target_: visionattn.data.classification.sources.Digits\n    size: 32\n    interpolation: bicubic",
-        "_target_: visionattn.data.classification.sources.ImageFolder\n    root: /nowhere",
+        "_target_: visionattn.data.classification.Digits\n    size: 32\n    interpolation: bicubic",
+        "_target_: visionattn.data.classification.ImageFolder\n    root: /nowhere",
     )
     assert "/nowhere" in contents["config"]
     torch.save(contents, tmp_path / "moved.ckpt")

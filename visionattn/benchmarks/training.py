@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from visionattn.benchmarks import record
+from visionattn.config import DEFAULT_POLICY
 from visionattn.config.composing import compose
 from visionattn.errors import ConfigError
 from visionattn.runs.build import Run, build
@@ -62,7 +63,7 @@ def _measure(name: str, overrides: list[str], steps: int, rounds: int) -> Row:
     cfg = compose("train", [f"backbone={name}", f"backbone_name={name}", *_FIXED, *overrides])
     with tempfile.TemporaryDirectory(prefix="visionattn-") as folder:
         cfg.name = name
-        parts = build(cfg, Path(folder), ())
+        parts = build(cfg, Path(folder), DEFAULT_POLICY)
         turns = Turns(parts, steps, rounds + 2, cfg.trainer.gradient_clip_val)
         callbacks: list[Callback] = parts.trainer.callbacks  # type: ignore[attr-defined]
         callbacks.insert(0, turns)

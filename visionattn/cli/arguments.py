@@ -68,9 +68,10 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
             raise ConfigError(f"{word!r} is not an override; write key=value, for example backbone=swin_pico")
         else:
             request.overrides.append(word)
-    from visionattn.config.targets import check_allow
+    if request.allow:
+        from visionattn.config.targets import check_allow
 
-    check_allow(request.allow)
+        check_allow(request.allow)
     if request.command in WORDS and not request.help:
         _check_word(request, WORDS[request.command])
     return request

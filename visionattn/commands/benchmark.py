@@ -14,6 +14,7 @@ from visionattn.benchmarks.kernels import run_kernels, simulate
 from visionattn.benchmarks.loading import run_loading
 from visionattn.benchmarks.segmentation import run_segmentation
 from visionattn.benchmarks.training import run_training
+from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.errors import ConfigError
 from visionattn.runs.card import print_results
 
@@ -30,7 +31,7 @@ _OWN = ("measure", "run_dir", "benchmark")
 
 
 def run(
-    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
     """Runs one of :data:`MEASUREMENTS` with the config's keys as its arguments.
 

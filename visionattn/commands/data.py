@@ -7,13 +7,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.data.shapes import make_shapes
 from visionattn.errors import ConfigError
 from visionattn.runs.card import print_results
 
 
 def run(
-    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
     """Draws and writes; see :func:`visionattn.data.shapes.make_shapes`.
 

@@ -10,14 +10,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from visionattn import config
+from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.data.checks import ERROR, Examinable, Report
 from visionattn.errors import ConfigError, DataError
 from visionattn.runs.card import print_results
 
 
 def run(
-    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
     """Examines the splits of a data set; prints the findings, writes ``doctor.json`` and pictures.
 
@@ -28,7 +28,7 @@ def run(
         ConfigError: this kind of data has no checks.
         DataError: something is wrong; raised at the end, when everything has been looked at and reported.
     """
-    data = config.instantiate(cfg.data, allow=allow)
+    data = policy.instantiate(cfg.data)
     if not isinstance(data, Examinable):
         raise ConfigError(f"data doctor has no checks for {type(data).__name__}")
     if dry_run:

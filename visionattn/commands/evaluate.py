@@ -11,6 +11,7 @@ import torch
 from lightning import LightningDataModule, seed_everything
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.data.records import RestrictedRecords
 from visionattn.errors import ConfigError, DataError
 from visionattn.heads import KeepClasses
@@ -35,7 +36,7 @@ class Subject:
 
 
 def run(
-    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
     """Scores a checkpoint of ours, or published weights, and writes ``result.json``.
 
@@ -46,8 +47,8 @@ def run(
         VisionAttnError: an unusable checkpoint, or data that do not suit the model.
     """
     seed_everything(cfg.seed, verbose=False)
-    subject = _subject(cfg, allow)
-    parts = build_evaluation(cfg, subject.task, subject.data, run_dir, allow)
+    subject = _subject(cfg, policy)
+    parts = build_evaluation(cfg, subject.task, subject.data, run_dir, policy)
     _check_classes(subject.task, parts.data)
     facts = {**subject.origin, **parts.model_facts(), "protocol": _in_words(_protocol(parts))}
     if dry_run:
@@ -64,11 +65,11 @@ def run(
     return result
 
 
-def _subject(cfg: DictConfig, allow: tuple[str, ...]) -> Subject:
+def _subject(cfg: DictConfig, policy: BuildPolicy) -> Subject:
     if cfg.ckpt is not None and (cfg.weights is not None or cfg.get("backbone") is not None):
         raise ConfigError("give either ckpt=<checkpoint of a run> or backbone=... weights=..., not both")
     if cfg.ckpt is None:
-        task, protocol = published_task(cfg, allow)
+        task, protocol = published_task(cfg, policy)
         if cfg.get("data") is None:
             raise ConfigError(
                 "say what to score on: data=image_folder data.root=DIR, or another of `visionattn list data`"
@@ -79,7 +80,7 @@ def _subject(cfg: DictConfig, allow: tuple[str, ...]) -> Subject:
         origin = {"backbone": str(cfg.backbone_name), "weights": str(cfg.weights)}
         return Subject(task, _data_config(cfg, cfg, protocol), origin)
     cfg.ckpt = str(checkpoint_file(cfg.ckpt))
-    restored, trained = restore(cfg.ckpt, allow, cfg.task)
+    restored, trained = restore(cfg.ckpt, policy, cfg.task)
     own = cfg.get("data") is None
     protocol = {} if own else protocol_of_run(trained.data)
     return Subject(restored, _data_config(cfg, trained if own else cfg, protocol), {"checkpoint": str(cfg.ckpt)})

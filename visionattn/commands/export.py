@@ -10,20 +10,21 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.errors import ConfigError
 from visionattn.export.model import Subject
 from visionattn.runs.card import print_results
 from visionattn.runs.open import restore
 from visionattn.weights import checkpoint_file
 
-FOLDERS = {"timm": "to_timm", "safetensors": "to_safetensors"}
-"""Format -> module of ``commands/exporting`` with a function ``write(subject, folder, dry_run)``."""
+FOLDERS = ("timm", "safetensors")
+"""Formats that are folders: modules of ``export`` with a function ``write(subject, folder, dry_run)``."""
 GRAPHS = ("onnx", "torch_export", "aot_inductor")
-"""What ``commands/exporting/graphs.py`` writes."""
+"""Formats that ``export/graphs.py`` writes."""
 
 
 def run(
-    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
     """Writes a checkpoint's model in another format, loads what was written, and compares.
 
@@ -38,9 +39,9 @@ def run(
     if cfg.options.push_to_hub and cfg.format not in FOLDERS:
         raise ConfigError(f"options.push_to_hub goes with format={' or '.join(FOLDERS)}, not {cfg.format}")
     cfg.ckpt = str(checkpoint_file(cfg.ckpt))
-    task, trained = restore(cfg.ckpt, allow)
+    task, trained = restore(cfg.ckpt, policy)
     task.eval()
-    subject = Subject(task, trained, Path(cfg.ckpt), allow, cfg.options)
+    subject = Subject(task, trained, Path(cfg.ckpt), policy, cfg.options)
     folder = Path(cfg.dir) if cfg.dir else run_dir
     if not dry_run:
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,4 +73,4 @@ def writer(format: str) -> Callable[[Subject, Path, bool], dict[str, Any]]:
         return partial(graphs.write, format=format)
     if format not in FOLDERS:
         raise ConfigError(f"there is no export format {format!r}; known are {', '.join((*FOLDERS, *GRAPHS))}")
-    return import_module(f"visionattn.export.{FOLDERS[format]}").write
+    return import_module(f"visionattn.export.{format}").write

@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from visionattn import config
+from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.data.decode import EXTENSIONS, decode_rgb
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
 from visionattn.errors import ConfigError, DataError
@@ -27,7 +27,7 @@ _BATCH = 4
 
 
 def run(
-    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
     """Draws a model's answers on pictures; writes ``<name>.png`` for each, and ``predictions.json`` for all.
 
@@ -41,7 +41,7 @@ def run(
     """
     seed_everything(0, verbose=False)
     cfg.ckpt = str(checkpoint_file(cfg.ckpt))
-    task, trained = restore(cfg.ckpt, allow)
+    task, trained = restore(cfg.ckpt, policy)
     if not isinstance(task, PredictsImages):
         raise ConfigError(f"predict draws boxes, masks and class maps; this checkpoint has a {type(task).__name__}")
     paths, base = _pictures(Path(cfg.source).expanduser())
@@ -52,7 +52,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device(cfg.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     task.to(device).eval()  # type: ignore[attr-defined]
-    data = config.instantiate(trained.data, allow=allow)
+    data = policy.instantiate(trained.data)
     options = OmegaConf.to_container(cfg.options, resolve=True)
     records: list[dict[str, Any]] = []
     unreadable: list[UnreadableRecord] = []

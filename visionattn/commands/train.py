@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.drawing.plots import plot_curves
 from visionattn.errors import ConfigError
 from visionattn.runs import resume
@@ -26,7 +27,7 @@ from visionattn.weights.distributed import is_distributed, read_facts
 
 
 def run(
-    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
     """Trains what the config describes.
 
@@ -35,7 +36,7 @@ def run(
         dry_run: build everything, print the facts, stop before the data are read.
         run_dir: where everything goes.
         command: the command as typed, for the run card.
-        allow: packages of the user's own that targets may name.
+        policy: what configurations may build.
     Returns:
         the figures of the final table, by name; empty for a dry run.
     Raises:
@@ -48,7 +49,7 @@ def run(
         return results
     contents = _contents(found) if found else {}
     with torch.device("meta") if dry_run else nullcontext():  # shapes alone: no weights are drawn for nothing
-        parts = build(cfg, run_dir, allow, goes_on_at=contents.get("global_step"))
+        parts = build(cfg, run_dir, policy, goes_on_at=contents.get("global_step"))
     first = parts.trainer.is_global_zero
     _check_optimizer(parts, cfg)
     facts = {"model": cfg.name, **parts.model_facts(), **parts.batch_facts()}

@@ -12,6 +12,16 @@ from visionattn.config.building import instantiate
 from visionattn.config.composing import compose
 from visionattn.config.hydra_nodes import check_hydra
 from visionattn.config.messages import check_complete
+from visionattn.config.policy import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.targets import check_allow, check_targets
 
-__all__ = ["check_allow", "check_complete", "check_hydra", "check_targets", "compose", "instantiate"]
+__all__ = [
+    "DEFAULT_POLICY",
+    "BuildPolicy",
+    "check_allow",
+    "check_complete",
+    "check_hydra",
+    "check_targets",
+    "compose",
+    "instantiate",
+]

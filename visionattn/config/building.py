@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from visionattn.config.messages import key_of, nearest, plain
@@ -45,28 +46,60 @@ def instantiate(node: Any, *, allow: Sequence[str] = (), **kwargs: Any) -> Any:
     values, key = with_new_names(plain(node)), key_of(node)
     for where, target in walk_targets(values, key):
         reject(where, target, refusal(target, allow))
-    return _build(values, key, tuple(allow), kwargs)
+    return _Builder(tuple(allow)).build(values, key, kwargs)
 
 
-def _build(values: Any, key: str, allow: tuple[str, ...], extra: dict[str, Any] | None = None) -> Any:
-    if isinstance(values, (list, tuple)):
-        return [_build(value, f"{key}[{index}]", allow) for index, value in enumerate(values)]
-    if not isinstance(values, dict):
-        return values
-    if "_target_" not in values:
-        if extra:
-            raise ConfigError(f"{key or 'the configuration'} has no _target_, so it cannot take {', '.join(extra)}")
-        return {name: _build(value, f"{key}.{name}" if key else str(name), allow) for name, value in values.items()}
-    target, partial = values["_target_"], _flag(values, "_partial_", False, key)
-    arguments = _arguments(values, key, allow, partial, extra or {})
-    function = locate(target, allow, key)
-    positional = _positional(values, key, allow)
-    _check_signature(function, target, key, positional, arguments, partial)
-    if partial:
-        held = Partial(function, *positional, **arguments)
-        held.config_key = key
-        return held
-    return _call(function, target, key, positional, arguments)
+@dataclass(frozen=True)
+class _Builder:
+    """Builds plain, checked containers.
+
+    Attributes:
+        allow: packages of the user's own that targets may name.
+    """
+
+    allow: tuple[str, ...]
+
+    def build(self, values: Any, key: str, extra: dict[str, Any] | None = None) -> Any:
+        if isinstance(values, (list, tuple)):
+            return [self.build(value, f"{key}[{index}]") for index, value in enumerate(values)]
+        if not isinstance(values, dict):
+            return values
+        if "_target_" not in values:
+            if extra:
+                raise ConfigError(f"{key or 'the configuration'} has no _target_, so it cannot take {', '.join(extra)}")
+            return {name: self.build(value, f"{key}.{name}" if key else str(name)) for name, value in values.items()}
+        target, partial = values["_target_"], _flag(values, "_partial_", False, key)
+        arguments = self._arguments(values, key, partial, extra or {})
+        function = locate(target, self.allow, key)
+        positional = self._positional(values, key)
+        _check_signature(function, target, key, positional, arguments, partial)
+        if partial:
+            held = Partial(function, *positional, **arguments)
+            held.config_key = key
+            return held
+        return _call(function, target, key, positional, arguments)
+
+    def _positional(self, values: dict[str, Any], key: str) -> list[Any]:
+        given = values.get("_args_", [])
+        if not isinstance(given, list):
+            raise ConfigError(f"{key}._args_ is a {type(given).__name__}; it is a list")
+        return [self.build(value, f"{key}._args_[{index}]") for index, value in enumerate(given)]
+
+    def _arguments(self, values: dict[str, Any], key: str, partial: bool, extra: dict[str, Any]) -> dict[str, Any]:
+        recursive = _flag(values, "_recursive_", True, key)
+        arguments = {}
+        for name, value in values.items():
+            if name in _OWN_KEYS or name in extra:
+                continue
+            path = f"{key}.{name}" if key else str(name)
+            if not isinstance(name, str):
+                raise ConfigError(f"{path}: an argument's name is a string, not a {type(name).__name__}")
+            if isinstance(value, str) and value == "???":
+                if not partial:
+                    raise ConfigError(f"{path} has no value; give it as {path}=VALUE")
+                continue
+            arguments[name] = self.build(value, path) if recursive else value
+        return arguments | extra
 
 
 def _flag(values: dict[str, Any], name: str, default: bool, key: str) -> bool:
@@ -74,32 +107,6 @@ def _flag(values: dict[str, Any], name: str, default: bool, key: str) -> bool:
     if not isinstance(flag, bool):
         raise ConfigError(f"{key}.{name} is {flag!r}; it is true or false")
     return flag
-
-
-def _positional(values: dict[str, Any], key: str, allow: tuple[str, ...]) -> list[Any]:
-    given = values.get("_args_", [])
-    if not isinstance(given, list):
-        raise ConfigError(f"{key}._args_ is a {type(given).__name__}; it is a list")
-    return [_build(value, f"{key}._args_[{index}]", allow) for index, value in enumerate(given)]
-
-
-def _arguments(
-    values: dict[str, Any], key: str, allow: tuple[str, ...], partial: bool, extra: dict[str, Any]
-) -> dict[str, Any]:
-    recursive = _flag(values, "_recursive_", True, key)
-    arguments = {}
-    for name, value in values.items():
-        if name in _OWN_KEYS or name in extra:
-            continue
-        path = f"{key}.{name}" if key else str(name)
-        if not isinstance(name, str):
-            raise ConfigError(f"{path}: an argument's name is a string, not a {type(name).__name__}")
-        if isinstance(value, str) and value == "???":
-            if not partial:
-                raise ConfigError(f"{path} has no value; give it as {path}=VALUE")
-            continue
-        arguments[name] = _build(value, path, allow) if recursive else value
-    return arguments | extra
 
 
 def _check_signature(

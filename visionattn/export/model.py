@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from visionattn import config
+from visionattn.config import BuildPolicy
 from visionattn.data.classification.transforms import as_size
 from visionattn.errors import ConfigError, DataError
 from visionattn.runs.resume import RESULTS
@@ -32,14 +32,14 @@ class Subject:
         task: with its weights, in evaluation mode.
         trained: the configuration of its run.
         checkpoint: the file.
-        allow: packages of the user's own that targets may name.
+        policy: what configurations may build.
         options: the ``options`` of the export's configuration.
     """
 
     task: VisionTask
     trained: DictConfig
     checkpoint: Path
-    allow: tuple[str, ...]
+    policy: BuildPolicy
     options: DictConfig
 
     @property
@@ -57,7 +57,7 @@ class Subject:
     def data(self) -> Any:
         """The run's data, set up for validation; None where they are not on this machine."""
         try:
-            data = config.instantiate(self.trained.data, allow=self.allow)
+            data = self.policy.instantiate(self.trained.data)
             data.setup("validate")
         except DataError:
             return None

@@ -9,7 +9,6 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from visionattn import config
 from visionattn.errors import CheckpointError
 from visionattn.export.card import write_model_card
 from visionattn.export.model import Subject, relative_error
@@ -32,7 +31,7 @@ def write(subject: Subject, folder: Path, dry_run: bool) -> dict[str, Any]:
         return facts
     save_file(state, folder / NAME, metadata={"format": "pt"})
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(subject.trained, resolve=True), encoding="utf-8")
-    task = config.instantiate(subject.trained.task, allow=subject.allow).eval()
+    task = subject.policy.instantiate(subject.trained.task).eval()
     task.load_state_dict(read_state_dict(folder / NAME))
     images, origin = subject.images
     with torch.no_grad():

@@ -14,8 +14,8 @@ from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig, OmegaConf
 
-from visionattn import config
 from visionattn.backbones.cost import count_gmacs, count_parameters
+from visionattn.config import BuildPolicy
 from visionattn.errors import ConfigError
 from visionattn.tasks.observer import Observer, observer_of
 from visionattn.training.callbacks import ProgressBar, Stopwatch
@@ -69,31 +69,31 @@ class Run:
         }
 
 
-def build(cfg: DictConfig, run_dir: Path, allow: Sequence[str], goes_on_at: int | None = None) -> Run:
+def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, goes_on_at: int | None = None) -> Run:
     """Builds task, data module and trainer of a training run; reads no data.
 
     Args:
         cfg: composed ``train.yaml``; ``run_dir`` is filled in.
         run_dir: folder of the run.
-        allow: packages of the user's own that targets may name.
+        policy: what configurations may build.
         goes_on_at: the optimizer step at which the run is resumed; None: it begins.
     Raises:
         ConfigError: something does not build; the message names the config key.
     """
     OmegaConf.update(cfg, "run_dir", str(run_dir), force_add=True)
-    task = config.instantiate(cfg.task, allow=allow)
+    task = policy.instantiate(cfg.task)
     task.config_text = OmegaConf.to_yaml(cfg, resolve=True)
     for name, key in (("csv", "goes_on_at"), ("tensorboard", "purge_step")):
         if goes_on_at and cfg.logger and cfg.logger.get(name):  # what was logged after that step comes again
             OmegaConf.update(cfg, f"logger.{name}.{key}", goes_on_at, force_add=True)
     callbacks = [StepSeeds(cfg.seed), Position(), StopSignals()]
-    callbacks += (config.instantiate(cfg.callbacks, allow=allow) or {}).values()
-    return _run(cfg, task, cfg.data, run_dir, allow, callbacks, _loggers(cfg, allow))
+    callbacks += (policy.instantiate(cfg.callbacks) or {}).values()
+    return _run(cfg, task, cfg.data, run_dir, policy, callbacks, _loggers(cfg, policy))
 
 
-def build_evaluation(cfg: DictConfig, task: VisionTask, data: DictConfig, run_dir: Path, allow: Sequence[str]) -> Run:
+def build_evaluation(cfg: DictConfig, task: VisionTask, data: DictConfig, run_dir: Path, policy: BuildPolicy) -> Run:
     """Builds data module and trainer around a restored task, without loggers and checkpoints."""
-    return _run(cfg, task, data, run_dir, allow, [], [])
+    return _run(cfg, task, data, run_dir, policy, [], [])
 
 
 def _run(
@@ -101,7 +101,7 @@ def _run(
     task: VisionTask,
     data: DictConfig,
     run_dir: Path,
-    allow: Sequence[str],
+    policy: BuildPolicy,
     callbacks: Sequence[Callback | None],
     loggers: list[Any],
 ) -> Run:
@@ -111,9 +111,8 @@ def _run(
         logging.getLogger(name).setLevel(logging.WARNING)
     observer, stopwatch = observer_of(task), Stopwatch()
     watching: list[Callback] = [observer, stopwatch, ProgressBar(leave=False)]
-    trainer = config.instantiate(
+    trainer = policy.instantiate(
         cfg.trainer,
-        allow=allow,
         callbacks=watching + [callback for callback in callbacks if callback is not None],
         logger=loggers or False,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
@@ -121,10 +120,10 @@ def _run(
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run_dir),
     )
-    return Run(data, task, config.instantiate(data, allow=allow), trainer, observer, stopwatch)
+    return Run(data, task, policy.instantiate(data), trainer, observer, stopwatch)
 
 
-def _loggers(cfg: DictConfig, allow: Sequence[str]) -> list[Any]:
+def _loggers(cfg: DictConfig, policy: BuildPolicy) -> list[Any]:
     if cfg.logger and cfg.logger.get("wandb") and find_spec("wandb") is None:
         raise ConfigError("logger=wandb needs the package wandb, which is not installed: pip install wandb")
-    return [logger for logger in (config.instantiate(cfg.logger, allow=allow) or {}).values() if logger is not None]
+    return [logger for logger in (policy.instantiate(cfg.logger) or {}).values() if logger is not None]

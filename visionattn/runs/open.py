@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visionattn import config
+from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.renames import with_new_names
 from visionattn.errors import CheckpointError
 from visionattn.training.task import VisionTask
@@ -27,7 +26,7 @@ _DEEPEST = 64
 
 
 def restore(
-    path: str | Path, allow: Sequence[str] = (), changes: DictConfig | None = None
+    path: str | Path, policy: BuildPolicy = DEFAULT_POLICY, changes: DictConfig | None = None
 ) -> tuple[VisionTask, DictConfig]:
     """The task with its weights, and the config of the run that made it.
 
@@ -35,7 +34,7 @@ def restore(
 
     Args:
         path: the checkpoint.
-        allow: packages of the user's own that targets may name.
+        policy: what configurations may build.
         changes: keys of the run's ``task`` that get another value, for instance how pictures are evaluated.
 
     Raises:
@@ -49,7 +48,7 @@ def restore(
     cfg = parse_config(text, path)
     if changes:
         cfg.task = OmegaConf.merge(cfg.task, changes)
-    task: VisionTask = config.instantiate(cfg.task, allow=allow)
+    task: VisionTask = policy.instantiate(cfg.task)
     _load(task, contents["state_dict"], path)
     task.config_text, task.class_info = text, contents.get("class_facts", {})
     return task, cfg

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
-from visionattn import config
 from visionattn.backbones import zoo
+from visionattn.config import BuildPolicy
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.tasks import ClassificationTask
 from visionattn.weights import classifier_width, load_weights, open_source
@@ -35,7 +35,7 @@ class OwnClassifier(nn.Module):
         return self.classifier(features[-1])
 
 
-def published_task(cfg: DictConfig, allow: Sequence[str] = ()) -> tuple[ClassificationTask, dict[str, Any]]:
+def published_task(cfg: DictConfig, policy: BuildPolicy) -> tuple[ClassificationTask, dict[str, Any]]:
     """A task around ``cfg.backbone`` with the weights ``cfg.weights``, and the protocol that belongs to them.
 
     The number of classes is that of the weights. ``weights=timm`` takes what timm publishes for the backbone and timm's
@@ -56,7 +56,7 @@ def published_task(cfg: DictConfig, allow: Sequence[str] = ()) -> tuple[Classifi
     card = cfg.backbone.get("card") or {}
     source = open_source(cfg.weights, OmegaConf.to_container(card) if card else {})  # type: ignore[arg-type]
     facts = dict(source.facts) or _card_facts(cfg)
-    model = config.instantiate(cfg.backbone, allow=allow, num_classes=facts.get("num_classes") or 1000)
+    model = policy.instantiate(cfg.backbone, num_classes=facts.get("num_classes") or 1000)
     model.reset_classifier(classifier_width(model, source.state))
     load_weights(model, source.state)
     task = ClassificationTask(

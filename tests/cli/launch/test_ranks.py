@@ -95,7 +95,7 @@ def test_a_started_process_runs_the_very_job(train, monkeypatch, tmp_path, tree)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert main([*words, 'hydra.run.dir="elsewhere"', "hydra.job.name=train_ddp_process_1"]) == 0
     first, child = train.calls[1], train.calls[2]
-    for name in ("run_dir", "command", "allow", "dry_run", "own_run_dir"):
+    for name in ("run_dir", "command", "policy", "dry_run", "own_run_dir"):
         assert child[name] == first[name]
     assert child["cfg"].seed == 6
     assert child["cfg"].trainer.max_epochs == 9
@@ -141,9 +141,9 @@ def test_the_failure_of_a_started_process_is_the_runs(train, tmp_path):
 
 SCRIPT = """
 import sys, types
-def run(cfg, *, dry_run, run_dir, command, allow):
+def run(cfg, *, dry_run, run_dir, command, policy):
     import torch, lightning
-    print("table of", allow)
+    print("table of", policy.allow)
     class Net(lightning.LightningModule):
         def __init__(self):
             super().__init__()
@@ -157,7 +157,7 @@ def run(cfg, *, dry_run, run_dir, command, allow):
     trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
     trainer.fit(Net(), torch.utils.data.DataLoader(torch.ones(8, 2), batch_size=2))
-    (run_dir / f"rank{trainer.global_rank}").write_text(f"{run_dir} {allow} {cfg.seed} {command}")
+    (run_dir / f"rank{trainer.global_rank}").write_text(f"{run_dir} {policy.allow} {cfg.seed} {command}")
     return {"rank": trainer.global_rank}
 module = types.ModuleType("visionattn.commands.train")
 module.run = run

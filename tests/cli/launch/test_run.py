@@ -20,7 +20,7 @@ def test_a_single_run(train, tmp_path):
     assert call["own_run_dir"] == str(call["run_dir"])
     assert call["run_dir"].is_relative_to(tmp_path / "out" / "tiny")
     assert call["there"]
-    assert call["allow"] == ("own_package", "other")
+    assert call["policy"].allow == ("own_package", "other")
     assert call["command"] == "visionattn train trainer=gpu seed=3 'allow=[own_package, other]'"
     assert call["dry_run"] is False
     assert "hydra" not in call["cfg"]
@@ -174,8 +174,9 @@ def test_jobs_can_be_sent_elsewhere():
     import pickle
 
     from visionattn.cli.launch.job import Job
+    from visionattn.config import BuildPolicy
 
-    job = Job("train", "visionattn train", ("own",), False, ("/x",), "mark")
+    job = Job("train", "visionattn train", BuildPolicy(("own",)), False, ("/x",), "mark")
     assert pickle.loads(pickle.dumps(job)) == job
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from visionattn.cli.arguments import COMMANDS, Request
 from visionattn.cli.launch import ranks
+from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.errors import Interrupted, VisionAttnError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Job:
 
     command: str
     typed: str
-    allow: tuple[str, ...] = ()
+    policy: BuildPolicy = DEFAULT_POLICY
     dry_run: bool = False
     config_dirs: tuple[str, ...] = ()
     sweep: str = ""
@@ -40,7 +41,7 @@ class Job:
     def of(cls, request: Request, sweep: str = "") -> Job:
         """The job of a command line."""
         folders = tuple(str(Path(folder).resolve()) for folder in request.config_dirs)
-        return cls(str(request.command), request.typed, request.allow, request.dry_run, folders, sweep)
+        return cls(str(request.command), request.typed, BuildPolicy(request.allow), request.dry_run, folders, sweep)
 
     def __call__(self, cfg: DictConfig) -> Any:
         """Runs the command. In a sweep returns the number to be optimised (`optimized_metric`), else the command's
@@ -76,16 +77,16 @@ class Job:
     def _run(self, cfg: DictConfig, hydra: Any, run_dir: Path) -> Any:
         from importlib import import_module
 
-        from visionattn.config import check_complete, check_targets
+        from visionattn.config import check_complete
 
-        check_targets(cfg, self.allow)
+        self.policy.check(cfg)
         check_complete(cfg, self.command)
         name, module = COMMANDS[self.command]
         spec = {
             "command": self.command,
             "config_name": name,
             "typed": self.typed,
-            "allow": self.allow,
+            "allow": self.policy.allow,
             "dry_run": self.dry_run,
             "config_dirs": self.config_dirs,
             "overrides": self._own_overrides(hydra),
@@ -93,7 +94,7 @@ class Job:
         }
         run = import_module(f"visionattn.commands.{module}").run
         with ranks.announced(spec, run_dir):
-            return run(cfg, dry_run=self.dry_run, run_dir=run_dir, command=self.typed, allow=self.allow)
+            return run(cfg, dry_run=self.dry_run, run_dir=run_dir, command=self.typed, policy=self.policy)
 
     def _own_overrides(self, hydra: Any) -> list[str]:
         """What composes this very job again, by itself."""

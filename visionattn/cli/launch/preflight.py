@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from visionattn.cli.arguments import Request
-from visionattn.config import check_complete, check_hydra, check_targets
+from visionattn.config import BuildPolicy, check_complete
 from visionattn.config.composing import compose, parse
 from visionattn.errors import ConfigError
 
@@ -24,12 +24,13 @@ def check(cfg: DictConfig, request: Request, complete: bool = True) -> None:
 
     from visionattn.config.hydra_nodes import resolvable
 
-    check_hydra(cfg, request.allow)
+    policy = BuildPolicy(request.allow)
+    policy.check_hydra(cfg)
     with resolvable(cfg) as whole, open_dict(whole):
         del whole["hydra"]  # a job does not see it either; it reads ${hydra:...}
         if complete:
             check_complete(whole, str(request.command))
-            check_targets(whole, request.allow)
+            policy.check(whole)
 
 
 def checked_choices(cfg: DictConfig, request: Request) -> None:

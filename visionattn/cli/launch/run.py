@@ -15,6 +15,7 @@ from visionattn.cli.arguments import Request
 from visionattn.cli.launch import ranks
 from visionattn.cli.launch.job import Job
 from visionattn.cli.launch.preflight import check, checked_choices
+from visionattn.config import BuildPolicy
 from visionattn.config.application import isolated_hydra
 from visionattn.config.composing import compose, quoted
 from visionattn.errors import ConfigError, Interrupted
@@ -72,7 +73,9 @@ def run_child(spec: dict[str, Any]) -> int:
         *(f"hydra.run.dir={quoted(str(run_dir))}", "hydra.output_subdir=null", f"hydra.job.name=rank_{rank}"),
         "hydra/job_logging=none",
     ]
-    job = Job(spec["command"], spec["typed"], tuple(spec["allow"]), spec["dry_run"], tuple(spec["config_dirs"]))
+    job = Job(
+        spec["command"], spec["typed"], BuildPolicy(tuple(spec["allow"])), spec["dry_run"], tuple(spec["config_dirs"])
+    )
     try:
         with _quiet_unless_first():
             run_once(job, spec["config_name"], overrides, spec["config_dirs"])
