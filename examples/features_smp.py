@@ -1,4 +1,4 @@
-"""A backbone of visionattn as the encoder of segmentation_models.pytorch: any of its decoders, by `tu-va_<name>`."""
+"""A visionattn backbone as encoder in segmentation_models.pytorch: `tu-va_<name>` works with any decoder."""
 
 import sys
 
@@ -11,8 +11,8 @@ name = sys.argv[1] if len(sys.argv) > 1 else "va_dinat_tiny"
 stages = len(visionattn.create_backbone(name.removeprefix("va_"), num_classes=0).feature_info)
 model = smp.Unet(
     encoder_name=f"tu-{name}",
-    encoder_weights=None,  # or "timm", for what timm publishes
-    encoder_depth=stages + 1,  # the first map has stride 4, two halvings
+    encoder_weights=None,  # or "timm": the weights that timm publishes
+    encoder_depth=stages + 1,  # the first map has stride 4, which counts as two levels
     decoder_channels=[256, 128, 64, 32, 16][: stages + 1],
     classes=19,
 )

@@ -1,4 +1,4 @@
-"""The maps of a backbone of visionattn in torchvision's feature pyramid."""
+"""The feature maps of a visionattn backbone in torchvision's feature pyramid."""
 
 import sys
 from collections import OrderedDict
@@ -7,7 +7,7 @@ import timm
 import torch
 from torchvision.ops import FeaturePyramidNetwork
 
-import visionattn  # noqa: F401 - makes va_* known to timm
+import visionattn  # noqa: F401 - registers va_* with timm
 
 name = sys.argv[1] if len(sys.argv) > 1 else "va_dinat_tiny"
 backbone = timm.create_model(name, features_only=True, out_indices=(0, 1, 2))

@@ -1,11 +1,11 @@
-"""A backbone of visionattn in Hugging Face transformers, as the TimmBackbone that its detectors stand on."""
+"""A visionattn backbone in Hugging Face transformers, as the TimmBackbone that its detectors use."""
 
 import sys
 
 import torch
 from transformers import TimmBackbone, TimmBackboneConfig
 
-import visionattn  # noqa: F401 - makes va_* known to timm
+import visionattn  # noqa: F401 - registers va_* with timm
 
 name = sys.argv[1] if len(sys.argv) > 1 else "va_dinat_tiny"
 backbone = TimmBackbone(TimmBackboneConfig(backbone=name, use_pretrained_backbone=False, out_indices=[0, 1, 2]))

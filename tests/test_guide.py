@@ -54,7 +54,7 @@ def test_a_command_of_the_guide(command, place, monkeypatch, capsys):
         given += SHORT
     if "--dry-run" in given and given[0] == "train":
         given += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=1"]
-    if "format=onnx" in given:  # tests/commands/test_export_graphs.py writes one
+    if "format=onnx" in given:  # tests/export/test_graphs.py writes one
         given += ["--dry-run"]
     if given[0] == "evaluate":
         given += ["trainer.accelerator=cpu"]

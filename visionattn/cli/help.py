@@ -1,21 +1,21 @@
-"""The help texts. They read the names of the YAML files, nothing else."""
+"""The help texts. They read the names of the YAML files and nothing else."""
 
 from __future__ import annotations
 
 OVERVIEW = """\
-visionattn: train, compare and ship hierarchical vision transformers
+visionattn: train, compare and export hierarchical vision transformers
 
   visionattn train       train a model on a data set
-  visionattn evaluate    score a checkpoint
+  visionattn evaluate    score a checkpoint or published weights
   visionattn export      write a model for timm and the Hub, or as a graph (ONNX, torch.export)
-  visionattn predict     draw a model's answers on pictures of your own
-  visionattn benchmark   measure kernels and backbones side by side
-  visionattn data        write a small data set in a real layout; data doctor: check a data set
-  visionattn list        what there is: backbones, mixers, heads, data, experiments ...
+  visionattn predict     draw a model's predictions on your images
+  visionattn benchmark   measure kernels, backbones, heads and loaders beside other libraries
+  visionattn data        draw a small data set in a common layout; data doctor: check a data set
+  visionattn list        list backbones, mixers, heads, data, experiments ...
 
-Everything is set by key=value, and every part can be exchanged:
+Every setting is key=value, and every part of a run can be exchanged:
 
-  visionattn train                                              train dinat_pico on scanned digits
+  visionattn train                                              train dinat_pico on handwritten digits
   visionattn train backbone=swin_pico trainer.max_epochs=5
   visionattn train mixer@backbone.mixers.s2=window              another attention in the second stage
   visionattn train -m backbone=swin_pico,dinat_pico             one run for each
@@ -23,60 +23,67 @@ Everything is set by key=value, and every part can be exchanged:
   visionattn list backbones 'swin*'
 
 Options:
-  -m, --multirun      try every combination of the choices (a=1,2)
-  --dry-run           build everything, then stop before the data are read
-  --cfg job           print the configuration instead of running (with --resolve: all references filled in)
+  -m, --multirun      run every combination of the choices (a=1,2)
+  --dry-run           build everything, then stop before any data are read
+  --cfg job           print the configuration instead of running (--resolve: with all references resolved)
   --config-dir DIR    add your own YAML files to the groups
-  allow=[my_package]  let configurations name classes of your own package
-  --help, --version   visionattn COMMAND --help says more about a command
+  allow=[my_package]  allow configurations to name classes of your package
+  --help, --version   visionattn COMMAND --help explains a command
 """
 
 COMMANDS = {
     "train": (
         "visionattn train [key=value ...] [-m] [--dry-run]\n\nTrains a model. Results: outputs/<task>/<name>/<time>/.",
-        "visionattn train data=image_folder data.dir=/path/to/imagenet backbone=swin_tiny\n"
+        "visionattn train data=image_folder data.root=/path/to/imagenet backbone=swin_tiny\n"
         "visionattn train debug=overfit\n"
         "visionattn train trainer=ddp trainer.devices=2 trainer.accelerator=cpu",
     ),
     "evaluate": (
-        "visionattn evaluate ckpt=PATH [key=value ...]\n\nScores a checkpoint and writes the result as JSON.",
-        "visionattn evaluate ckpt=outputs/.../checkpoints/best.ckpt",
+        "visionattn evaluate ckpt=PATH [key=value ...]\n"
+        "visionattn evaluate backbone=NAME weights=timm|FILE data=NAME [key=value ...]\n\n"
+        "Scores a checkpoint or published weights and writes result.json.",
+        "visionattn evaluate ckpt=outputs/.../checkpoints/best.ckpt\n"
+        "visionattn evaluate backbone=swin_tiny weights=timm data=image_folder data.root=/path/to/imagenet",
     ),
     "export": (
         "visionattn export ckpt=PATH format=timm|safetensors|onnx|torch_export|aot_inductor [key=value ...]\n\n"
-        "Writes the model for use elsewhere, loads what it wrote, and compares.",
+        "Writes a trained model for use elsewhere, loads the result and compares it with the model.",
         "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=timm options.push_to_hub=OWNER/NAME\n"
         "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=onnx",
     ),
     "predict": (
-        "visionattn predict ckpt=PATH source=IMAGE|DIR [key=value ...]\n\nDraws boxes, masks, class maps; writes JSON.",
+        "visionattn predict ckpt=PATH source=IMAGE|DIR [key=value ...]\n\n"
+        "Draws boxes, masks or class maps on images and writes the predictions as JSON.",
         "visionattn predict ckpt=outputs/.../checkpoints/best.ckpt source=photos options.score=0.3",
     ),
     "benchmark": (
-        "visionattn benchmark WHAT [key=value ...]\n\nMeasures side by side, writes its rows.\n"
+        "visionattn benchmark WHAT [key=value ...]\n\n"
+        "Measures methods side by side, prints a table and writes its rows.\n"
         "WHAT is backbones, detection, kernels, loading, segmentation, simulate or training.",
         "visionattn benchmark kernels cases=swin_tiny.* repeats=5",
     ),
     "data": (
         "visionattn data make=shapes layout=imagenet|coco|coco_panoptic|ade20k dir=DIR\n\n"
-        "Writes a small data set in a real layout.\n"
-        "\nvisionattn data doctor data=NAME data.root=DIR\n\nLooks for what is wrong with a data set.",
+        "Draws a small data set and writes it in a common layout.\n"
+        "\nvisionattn data doctor data=NAME data.root=DIR\n\n"
+        "Checks every sample of a data set and reports the problems.",
         "visionattn data make=shapes layout=coco dir=data/shapes\n"
         "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016",
     ),
     "data doctor": (
-        "visionattn data doctor data=NAME data.root=DIR [key=value ...]\n\nReports what is wrong with a data set.",
+        "visionattn data doctor data=NAME data.root=DIR [key=value ...]\n\n"
+        "Checks every sample of a data set and reports the problems.",
         "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016",
     ),
     "list": (
-        "visionattn list KIND [PATTERN]\n\nLists what can be chosen.",
+        "visionattn list KIND [PATTERN]\n\nLists the choices of a configuration group.",
         "visionattn list backbones\nvisionattn list mixers 'window*'",
     ),
 }
 
 
 def show_help(command: str | None) -> int:
-    """Prints the overview, or one command's usage, examples and groups."""
+    """Print the overview, or one command's usage, examples and groups."""
     if command is None:
         print(OVERVIEW, end="")
         return 0
