@@ -14,7 +14,7 @@ from tests.commands.short_runs import newest
 from tests.data.helpers import closing
 from visionattn.backbones import zoo
 from visionattn.cli import main
-from visionattn.runs.published import PROTOCOL, protocol_of
+from visionattn.runs.pretrained import PROTOCOL, protocol_of
 
 pytestmark = pytest.mark.filterwarnings(
     "default", "error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning"

@@ -71,10 +71,10 @@ def test_one_onnx_file_for_every_batch_and_size(onnx):
 
 def test_served_without_torch(onnx, shallow, tmp_path):
     """The example gives our own answer on a picture of the validation set, without importing torch."""
-    from visionattn.runs.open import restore
+    from visionattn.runs.open import open_run
 
-    task, trained = restore(shallow)
-    data = config.instantiate(trained.data)
+    opened = open_run(shallow)
+    task, data = opened.task, opened.data()
     data.setup("validate")
     batch = next(iter(data.val_dataloader()))
     pixels = batch["image"][0].permute(1, 2, 0).numpy()

@@ -12,8 +12,8 @@ from tests.commands.short_runs import TINY
 from tests.commands.test_processes import visionattn as in_processes
 from visionattn import config
 from visionattn.cli import main
-from visionattn.runs.open import restore
-from visionattn.runs.pretrained import initialise
+from visionattn.runs.open import open_run
+from visionattn.runs.pretrained import load_pretrained
 
 pytestmark = pytest.mark.filterwarnings("default")
 SHARED = ["backbone=swin_pico", *TINY, "trainer.max_epochs=1", "trainer.limit_train_batches=2", "logger=csv"]
@@ -47,7 +47,7 @@ def checkpoint(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(checkpoint):
     """Pictures, and what the trained model says about them."""
-    task, _ = restore(checkpoint)
+    task = open_run(checkpoint).task
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return images, task.eval()(images)
@@ -88,5 +88,5 @@ def test_safetensors(checkpoint, expected, tmp_path):
     task.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=True)
     check(task, expected)
     other = config.instantiate(cfg.task)
-    assert initialise(other, str(tmp_path), "model").fresh == []
+    assert load_pretrained(other, str(tmp_path), "model").fresh == []
     check(other, expected)

@@ -49,9 +49,9 @@ assert "visionattn" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=tmp_path)
     theirs = torch.load(tmp_path / "out.pt", weights_only=True)
-    from visionattn.runs.open import restore
+    from visionattn.runs.open import open_run
 
-    task, _ = restore(swin / "checkpoints" / "best.ckpt")
+    task = open_run(swin / "checkpoints" / "best.ckpt").task
     task.eval()
     with torch.no_grad():
         ours = [task(images), *task.backbone.forward_intermediates(images, intermediates_only=True)]

@@ -13,7 +13,7 @@ import visionattn
 from visionattn.cli import main
 from visionattn.config.renames import renamed
 from visionattn.config.targets import locate
-from visionattn.runs.open import restore
+from visionattn.runs.open import open_run
 
 pytestmark = pytest.mark.filterwarnings("default")
 OLD = Path(__file__).parents[1] / "recorded" / "before_redesign"
@@ -34,7 +34,7 @@ def close(values, recorded):
 def test_an_old_checkpoint_gives_its_recorded_outputs(name):
     if name == "panoptic":
         pytest.importorskip("transformers")
-    task, _ = restore(OLD / f"{name}.ckpt")
+    task = open_run(OLD / f"{name}.ckpt").task
     task.eval()
     with torch.no_grad():
         maps = task._features(image(name), norm=True, intermediates_only=True)
@@ -74,7 +74,7 @@ def test_an_old_export_loads(kind, tmp_path):
         )
     with torch.no_grad():
         logits = model.eval()(image("classification"))
-    task, _ = restore(OLD / "classification.ckpt")
+    task = open_run(OLD / "classification.ckpt").task
     with torch.no_grad():
         expected = task.eval()(image("classification"))
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)

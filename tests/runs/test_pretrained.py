@@ -9,7 +9,7 @@ from tests.commands.short_runs import TINY
 from visionattn import config
 from visionattn.cli import main
 from visionattn.errors import CheckpointError
-from visionattn.runs.pretrained import initialise
+from visionattn.runs.pretrained import load_pretrained
 
 SMALL = ["backbone=swin_tiny", "backbone.depths=[1,1,1,1]", "data.root=x", "run_dir=x", "name=x", "backbone_name=x"]
 
@@ -29,7 +29,7 @@ def published(tmp_path):
 def test_a_file_of_another_number_of_classes(task, published):
     path, state = published
     head = task.head.classifier.fc.weight.clone()
-    initialise(task, str(path))
+    load_pretrained(task, str(path))
     assert torch.equal(task.backbone.stem.conv1.weight, state["patch_embed.proj.weight"])
     assert torch.equal(task.backbone.norm.weight, state["norm.weight"])
     assert torch.equal(task.head.classifier.fc.weight, head)
@@ -43,15 +43,15 @@ def test_another_of_timms_models(task, published, monkeypatch):
         return published[1]
 
     monkeypatch.setattr("visionattn.weights.sources.timm_weights", weights)
-    initialise(task, "timm:swin_tiny_patch4_window7_224.ms_in22k")
-    initialise(task, "timm")
+    load_pretrained(task, "timm:swin_tiny_patch4_window7_224.ms_in22k")
+    load_pretrained(task, "timm")
     assert asked == [("swin_tiny_patch4_window7_224.ms_in22k", 0, 3), ("swin_tiny_patch4_window7_224.ms_in1k", 0, 3)]
 
 
 def test_what_does_not_fit_is_listed(published):
     other = config.instantiate(config.compose("train", ["data=image_folder", *SMALL, "backbone.depths=[1,2,1,1]"]).task)
     with pytest.raises(CheckpointError, match=r"missing: stages\.1\.blocks\.1"):
-        initialise(other, str(published[0]))
+        load_pretrained(other, str(published[0]))
 
 
 def test_the_command_says_it_before_training(capsys, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from tests.export.hub import Hub
 from visionattn import config
 from visionattn.cli import main
 from visionattn.errors import CheckpointError, ConfigError
-from visionattn.runs.pretrained import initialise
+from visionattn.runs.pretrained import load_pretrained
 
 FILLED = ["run_dir=x", "name=x", "backbone_name=x"]
 
@@ -43,11 +43,11 @@ def saved(tmp_path):
 def test_the_backbone_alone_and_the_whole_model(saved):
     made, path = saved
     other = classifier(10)
-    report = initialise(other, str(path))
+    report = load_pretrained(other, str(path))
     assert len(report.taken) == len(made.backbone.state_dict()) == len(equal(other.backbone, made.backbone))
     assert report.left_out == ["head.classifier.fc.weight", "head.classifier.fc.bias"] or len(report.left_out) == 2
     assert report.fresh == ["head.classifier.fc.weight (10, 192)", "head.classifier.fc.bias (10,)"]
-    report = initialise(other, str(path), "model")
+    report = load_pretrained(other, str(path), "model")
     assert equal(other, made) == set(made.state_dict())
     assert report.fresh == report.left_out == []
 
@@ -55,7 +55,7 @@ def test_the_backbone_alone_and_the_whole_model(saved):
 def test_a_whole_model_of_another_number_of_classes(saved):
     made, path = saved
     other = classifier(7)
-    report = initialise(other, str(path), "model")
+    report = load_pretrained(other, str(path), "model")
     assert len(equal(other.backbone, made.backbone)) == len(made.backbone.state_dict())
     assert report.fresh == ["head.classifier.fc.weight (7, 192)", "head.classifier.fc.bias (7,)"]
     assert "2 fresh" in report.summary()
@@ -64,7 +64,7 @@ def test_a_whole_model_of_another_number_of_classes(saved):
 def test_another_window_is_resized_and_said(saved):
     made, path = saved
     other = classifier(10, "mixer@backbone.mixers.s2=window")
-    report = initialise(other, str(path), "model")
+    report = load_pretrained(other, str(path), "model")
     assert set(report.resized) == {f"stages.1.blocks.{i}.mixer.bias_table" for i in (0, 1)}
     assert next(report.lines()) == "resized: stages.1.blocks.0.mixer.bias_table (4, 7, 7) -> (4, 13, 13)"
     assert other.backbone.stages[1].blocks[0].mixer.bias_table.shape == (4, 13, 13)
@@ -74,14 +74,14 @@ def test_another_window_is_resized_and_said(saved):
 def test_a_segmentation_model_gives_its_backbone_or_its_head(tmp_path, saved):
     made = segmenter(5)
     torch.save({"state_dict": made.state_dict()}, tmp_path / "seg.ckpt")
-    report = initialise(other := classifier(10), str(tmp_path / "seg.ckpt"))
+    report = load_pretrained(other := classifier(10), str(tmp_path / "seg.ckpt"))
     assert len(equal(other.backbone, made.backbone)) == len(made.backbone.state_dict())
     assert "head.decoder.classify.1.weight" in report.left_out
-    report = initialise(other := segmenter(3), str(tmp_path / "seg.ckpt"), "model")
+    report = load_pretrained(other := segmenter(3), str(tmp_path / "seg.ckpt"), "model")
     assert report.fresh == ["head.decoder.classify.1.weight (3, 128, 1, 1)", "head.decoder.classify.1.bias (3,)"]
     assert len(equal(other.head, made.head)) == len(made.head.state_dict()) - 2
     with pytest.raises(CheckpointError, match=r"missing: .*decoder"):
-        initialise(segmenter(3), str(saved[1]), "model")
+        load_pretrained(segmenter(3), str(saved[1]), "model")
 
 
 def test_a_head_of_another_width_is_an_error_that_changes_nothing(tmp_path):
@@ -89,13 +89,13 @@ def test_a_head_of_another_width_is_an_error_that_changes_nothing(tmp_path):
     other = segmenter(5, "head.decoder.branch_channels=64")
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with pytest.raises(CheckpointError, match=r"the model needs \(64, 256, 3, 3\)|the model needs"):
-        initialise(other, str(tmp_path / "seg.ckpt"), "model")
+        load_pretrained(other, str(tmp_path / "seg.ckpt"), "model")
     assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
 
 
 def test_weights_without_a_head_and_words_that_mean_nothing(tmp_path, saved):
     save_file(saved[0].backbone.state_dict(), tmp_path / "bare.safetensors")
-    assert len(initialise(classifier(10), str(tmp_path / "bare.safetensors")).taken) == 90
+    assert len(load_pretrained(classifier(10), str(tmp_path / "bare.safetensors")).taken) == 90
     for words, message in [
         ((str(tmp_path / "bare.safetensors"), "model"), "hold no head; weights_part=backbone"),
         ((str(tmp_path),), "no weights in the folder"),
@@ -104,14 +104,14 @@ def test_weights_without_a_head_and_words_that_mean_nothing(tmp_path, saved):
         (("runs/none",), "weights=runs/none is neither a file nor a folder"),
     ]:
         with pytest.raises(CheckpointError, match=message):
-            initialise(classifier(10), *words)
+            load_pretrained(classifier(10), *words)
     with pytest.raises(ConfigError, match="weights_part is one of"):
-        initialise(classifier(10), str(saved[1]), "head")
+        load_pretrained(classifier(10), str(saved[1]), "head")
 
 
 def test_a_folder_in_the_hubs_form_and_a_folder_of_a_run(exported, swin):
     for place in (f"local-dir:{exported}", str(exported), str(swin)):
-        report = initialise(other := classifier(10), place, "model")
+        report = load_pretrained(other := classifier(10), place, "model")
         assert report.fresh == []
         assert len(report.taken) == 92
     state = torch.load(swin / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
@@ -129,9 +129,9 @@ def test_a_repository_on_the_hub(exported, swin, monkeypatch, tmp_path):
             hub.address + "/{repo_id}/resolve/{revision}/{filename}",
         )
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-        report = initialise(other := classifier(7), "hf-hub:me/digits", "model")
+        report = load_pretrained(other := classifier(7), "hf-hub:me/digits", "model")
         with pytest.raises(CheckpointError, match="me/nothing"):
-            initialise(classifier(7), "hf-hub:me/nothing")
+            load_pretrained(classifier(7), "hf-hub:me/nothing")
     state = torch.load(swin / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(other.backbone.norm.weight, state["backbone.norm.weight"])
     assert report.title == "Swin Transformer (timm)"
@@ -145,8 +145,8 @@ def test_a_name_of_timms(saved, monkeypatch):
         return saved[0].backbone.state_dict()
 
     monkeypatch.setattr("visionattn.weights.sources.timm_weights", weights)
-    initialise(classifier(10), "swin_tiny_patch4_window7_224.ms_in1k")
-    initialise(classifier(10), "timm:swin_tiny_patch4_window7_224")
+    load_pretrained(classifier(10), "swin_tiny_patch4_window7_224.ms_in1k")
+    load_pretrained(classifier(10), "timm:swin_tiny_patch4_window7_224")
     assert asked == [("swin_tiny_patch4_window7_224.ms_in1k", 0), ("swin_tiny_patch4_window7_224", 0)]
 
 

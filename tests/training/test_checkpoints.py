@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from visionattn.errors import CheckpointError
-from visionattn.training.checkpoints import AtomicCheckpointIO, damage, newest, replacing, rotate, set_aside
+from visionattn.training.checkpoints import AtomicCheckpointIO, damage, replacing, rotate
 from visionattn.weights.distributed import checksums
 
 
@@ -72,17 +72,6 @@ def test_folders_of_distributed_checkpoints_rotate_too(tmp_path):
         rotate(folder, last, previous)
     assert [(path / ".metadata").read_text() for path in (last, previous)] == ["3", "2"]
     (last / ".metadata").unlink()
-    assert newest(tmp_path)[0] == previous
+    assert damage(last)
+    assert not damage(previous)
     shutil.rmtree(last)
-
-
-def test_the_newest_whole_one_is_found_and_the_damaged_one_set_aside(tmp_path):
-    assert newest(tmp_path) == (None, [])
-    previous, last = write(tmp_path / "previous.ckpt", 1), write(tmp_path / "last.ckpt", 2)
-    assert newest(tmp_path) == (last, [])
-    last.write_bytes(b"torn")
-    found, skipped = newest(tmp_path)
-    assert found == previous
-    assert "last.ckpt is damaged" in skipped[0]
-    set_aside(last)
-    assert newest(tmp_path) == (previous, [])

@@ -12,13 +12,12 @@ from omegaconf import DictConfig
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.errors import ConfigError
-from visionattn.export.model import Subject
+from visionattn.export.model import ExportedModel
 from visionattn.runs.card import print_results
-from visionattn.runs.open import restore
-from visionattn.weights import checkpoint_file
+from visionattn.runs.open import open_run
 
 FOLDERS = ("timm", "safetensors")
-"""Formats that are folders: modules of ``export`` with a function ``write(subject, folder, dry_run)``."""
+"""Formats that are folders: modules of ``export`` with a function ``write(exported, folder, dry_run)``."""
 GRAPHS = ("onnx", "torch_export", "aot_inductor")
 """Formats that ``export/graphs.py`` writes."""
 
@@ -38,30 +37,27 @@ def run(
     write = writer(cfg.format)
     if cfg.options.push_to_hub and cfg.format not in FOLDERS:
         raise ConfigError(f"options.push_to_hub goes with format={' or '.join(FOLDERS)}, not {cfg.format}")
-    cfg.ckpt = str(checkpoint_file(cfg.ckpt))
-    task, trained = restore(cfg.ckpt, policy)
-    task.eval()
-    subject = Subject(task, trained, Path(cfg.ckpt), policy, cfg.options)
+    exported = ExportedModel(open_run(cfg.ckpt, policy), cfg.options)
     folder = Path(cfg.dir) if cfg.dir else run_dir
     if not dry_run:
         folder.mkdir(parents=True, exist_ok=True)
-    facts = write(subject, folder, dry_run)
+    facts = write(exported, folder, dry_run)
     if dry_run:
         print_results("dry run: the model builds; nothing was written", facts)
         return {}
     shown = {name: value for name, value in facts.items() if not isinstance(value, float)}
-    places: dict[str, str | Path] = {"folder": folder}
+    outputs: dict[str, str | Path] = {"folder": folder}
     if "use" in shown:
-        places["use"] = shown.pop("use")
+        outputs["use"] = shown.pop("use")
     if cfg.options.push_to_hub:
         from visionattn.export.hub import push
 
         shown["uploaded"] = push(folder, str(cfg.options.push_to_hub), bool(cfg.options.private))
-    print_results(f"exported: {cfg.format}", shown, places)
+    print_results(f"exported: {cfg.format}", shown, outputs)
     return {"folder": str(folder), **facts}
 
 
-def writer(format: str) -> Callable[[Subject, Path, bool], dict[str, Any]]:
+def writer(format: str) -> Callable[[ExportedModel, Path, bool], dict[str, Any]]:
     """The function that writes a format.
 
     Raises:

@@ -19,9 +19,8 @@ from visionattn.data.decode import EXTENSIONS, decode_rgb
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
 from visionattn.errors import ConfigError, DataError
 from visionattn.runs.card import print_results
-from visionattn.runs.open import restore
+from visionattn.runs.open import open_run
 from visionattn.tasks.predict import Predicted, PredictsImages
-from visionattn.weights import checkpoint_file
 
 _BATCH = 4
 
@@ -40,8 +39,8 @@ def run(
         DataError: no picture at the source, or none that can be read.
     """
     seed_everything(0, verbose=False)
-    cfg.ckpt = str(checkpoint_file(cfg.ckpt))
-    task, trained = restore(cfg.ckpt, policy)
+    opened = open_run(cfg.ckpt, policy)
+    task = opened.task
     if not isinstance(task, PredictsImages):
         raise ConfigError(f"predict draws boxes, masks and class maps; this checkpoint has a {type(task).__name__}")
     paths, base = _pictures(Path(cfg.source).expanduser())
@@ -52,7 +51,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device(cfg.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     task.to(device).eval()  # type: ignore[attr-defined]
-    data = policy.instantiate(trained.data)
+    data = opened.data()
     options = OmegaConf.to_container(cfg.options, resolve=True)
     records: list[dict[str, Any]] = []
     unreadable: list[UnreadableRecord] = []
@@ -60,7 +59,7 @@ def run(
         with torch.inference_mode():
             answers = task.predict_images(images, data, options)  # type: ignore[arg-type]
         records += [_write(folder, name, answer) for name, answer in zip(names, answers, strict=True)]
-    contents = {"checkpoint": str(cfg.ckpt), "images": records, "unreadable": [list(pair) for pair in unreadable]}
+    contents = {"checkpoint": str(opened.path), "images": records, "unreadable": [list(pair) for pair in unreadable]}
     (folder / "predictions.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
     for name, reason in unreadable:
         Console(stderr=True).print(f"{name} cannot be read: {reason}", highlight=False, markup=False, soft_wrap=True)

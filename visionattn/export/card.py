@@ -12,7 +12,7 @@ import yaml
 from visionattn.backbones import zoo
 from visionattn.backbones.cost import count_parameters
 from visionattn.drawing.plots import plot_curves
-from visionattn.export.model import Subject
+from visionattn.export.model import ExportedModel
 from visionattn.runs import provenance
 
 CURVES = "curves.png"
@@ -24,32 +24,32 @@ _PIPELINES = {
 }
 
 
-def write_model_card(folder: Path, subject: Subject, facts: Mapping[str, Any], imported: str | None) -> None:
+def write_model_card(folder: Path, exported: ExportedModel, facts: Mapping[str, Any], imported: str | None) -> None:
     """Writes ``README.md`` and, where the run's log is there, its learning curves beside it.
 
     Args:
         folder: of the exported model.
-        subject: what was exported.
+        exported: what was exported.
         facts: what the export found out, for the card's table.
         imported: what has to be imported for timm to build it, such as ``timm``; None: timm does not.
     """
-    figures, licence = subject.figures(), licence_of(subject)
+    figures, licence = exported.figures(), licence_of(exported)
     head: dict[str, Any] = {
         "license": licence[0],
         "library_name": "timm" if imported else "visionattn",
         "tags": [*(["timm"] if imported else []), "visionattn"],
     }
-    if pipeline := _PIPELINES.get(type(subject.task).__name__):
+    if pipeline := _PIPELINES.get(type(exported.task).__name__):
         head["pipeline_tag"] = pipeline
-    lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", f"# {subject.trained.name}", ""]
-    place = subject.options.push_to_hub or "OWNER/NAME"
-    lines += [_opening(subject), "", *(_example(imported, place) if imported else _command(place)), ""]
+    lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", f"# {exported.trained.name}", ""]
+    place = exported.options.push_to_hub or "OWNER/NAME"
+    lines += [_opening(exported), "", *(_example(imported, place) if imported else _command(place)), ""]
     lines += _table("Figures", {name: f"{value:.4g}" for name, value in figures.items()})
     if figures:
         lines += ["On the validation images of the run, at the epoch of these weights.", ""]
-    if _curves(folder, subject):
+    if _curves(folder, exported):
         lines += [f"![learning curves]({CURVES})", ""]
-    lines += ["## Training", "", "```", subject.command or "the command is not known: the run's folder was not there"]
+    lines += ["## Training", "", "```", exported.command or "the command is not known: the run's folder was not there"]
     lines += ["```", ""]
     lines += _table("Export", facts)
     lines += _table("Versions", provenance.versions())
@@ -57,11 +57,11 @@ def write_model_card(folder: Path, subject: Subject, facts: Mapping[str, Any], i
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def licence_of(subject: Subject) -> tuple[str, str]:
+def licence_of(exported: ExportedModel) -> tuple[str, str]:
     """Licence of the weights, and where that comes from."""
-    trained = subject.trained
-    if subject.options.licence:
-        return str(subject.options.licence), "as given with the export."
+    trained = exported.trained
+    if exported.options.licence:
+        return str(exported.options.licence), "as given with the export."
     card = (zoo.backbone_files().get(trained.backbone_name) or {}).get("card") or {}
     if trained.get("weights") is not None and card.get("licence"):
         return str(card["licence"]), f"that of the published weights that training began with ({trained.weights})."
@@ -73,19 +73,19 @@ def licence_of(subject: Subject) -> tuple[str, str]:
     )
 
 
-def _opening(subject: Subject) -> str:
-    parameters = count_parameters(subject.task.backbone) + count_parameters(subject.task.head)
-    card = (zoo.backbone_files().get(subject.trained.backbone_name) or {}).get("card") or {}
+def _opening(exported: ExportedModel) -> str:
+    parameters = count_parameters(exported.task.backbone) + count_parameters(exported.task.head)
+    card = (zoo.backbone_files().get(exported.trained.backbone_name) or {}).get("card") or {}
     paper = card.get("paper") or {}
     after = (
         f", after *{paper['title']}* ([arXiv {paper['arxiv']}](https://arxiv.org/abs/{paper['arxiv']}))"
         if paper
         else ""
     )
-    height, width = subject.image_size
-    source = str(subject.trained.data.source.get("_target_", "")).rpartition(".")[2]
+    height, width = exported.image_size
+    source = str(exported.trained.data.source.get("_target_", "")).rpartition(".")[2]
     return (
-        f"`{subject.trained.backbone_name}`{after}, {parameters:,} parameters, trained by visionattn on {source} with "
+        f"`{exported.trained.backbone_name}`{after}, {parameters:,} parameters, trained by visionattn on {source} with "
         f"images of {height}x{width} pixels."
     )
 
@@ -118,12 +118,12 @@ def _table(heading: str, rows: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _curves(folder: Path, subject: Subject) -> bool:
-    if subject.run is None:
+def _curves(folder: Path, exported: ExportedModel) -> bool:
+    if exported.run is None:
         return False
-    drawn, log = subject.run / "plots" / CURVES, subject.run / "metrics.csv"
+    drawn, log = exported.run / "plots" / CURVES, exported.run / "metrics.csv"
     if drawn.is_file():
         shutil.copyfile(drawn, folder / CURVES)
     elif log.is_file():
-        plot_curves(log, folder / CURVES, metric=subject.task.monitor)
+        plot_curves(log, folder / CURVES, metric=exported.task.monitor)
     return (folder / CURVES).is_file()

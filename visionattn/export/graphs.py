@@ -23,7 +23,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.export.graph_modules import Graph, expected, graph_of
-from visionattn.export.model import Subject, relative_error
+from visionattn.export.model import ExportedModel, relative_error
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 3)
@@ -33,7 +33,7 @@ ONE_SIZE = ("aot_inductor",)
 Runner = Callable[[Tensor], list[Tensor]]
 
 
-def write(subject: Subject, folder: Path, dry_run: bool, format: str) -> dict[str, Any]:
+def write(model: ExportedModel, folder: Path, dry_run: bool, format: str) -> dict[str, Any]:
     """Writes a graph and ``preprocessing.json``, runs it, and compares.
 
     Returns:
@@ -42,7 +42,7 @@ def write(subject: Subject, folder: Path, dry_run: bool, format: str) -> dict[st
         ConfigError: a head that is no graph, a package that is missing, or something that cannot be traced.
         CheckpointError: the graph gives other numbers.
     """
-    graph = graph_of(subject.task, str(subject.options.part))
+    graph = graph_of(model.task, str(model.options.part))
     facts: dict[str, Any] = {
         "graph": (graph.__doc__ or "").strip().splitlines()[0],
         "outputs": ", ".join(graph.outputs),
@@ -50,20 +50,20 @@ def write(subject: Subject, folder: Path, dry_run: bool, format: str) -> dict[st
     check_packages(format)
     if dry_run:
         return facts
-    path, about = folder / FILES[format], preprocessing(subject, graph)
-    compared = [subject.image_size] if format in ONE_SIZE else list(sizes(subject))
-    traced = subject.image_size if format in ONE_SIZE else odd_size(subject, graph)
+    path, about = folder / FILES[format], preprocessing(model, graph)
+    compared = [model.image_size] if format in ONE_SIZE else list(sizes(model))
+    traced = model.image_size if format in ONE_SIZE else odd_size(model, graph)
     start = time.perf_counter()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters' own, about themselves
         run = {"onnx": _onnx, "torch_export": _torch_export, "aot_inductor": _aot_inductor}[format](
-            graph, resized(subject.images[0][:2], traced), path, about
+            graph, resized(model.images[0][:2], traced), path, about
         )
     about_path = folder / "preprocessing.json"
     about_path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     facts["written in"] = f"{time.perf_counter() - start:.0f} s, {path.stat().st_size / 2**20:.1f} MiB"
-    errors = compare(subject, graph, run, compared)
-    facts["compared on"] = subject.images[1]
+    errors = compare(model, graph, run, compared)
+    facts["compared on"] = model.images[1]
     for shape, error in errors.items():
         facts[f"relative error at {shape}"] = f"{error:.1e} (allowed {TOLERANCE:.0e})"
     return facts | {"relative_error": max(errors.values())}
@@ -81,17 +81,17 @@ def check_packages(format: str) -> None:
         raise ConfigError(f"format=onnx needs {', '.join(missing)}: pip install 'visionattn[onnx]'")
 
 
-def preprocessing(subject: Subject, graph: Graph) -> dict[str, Any]:
+def preprocessing(model: ExportedModel, graph: Graph) -> dict[str, Any]:
     """What a program that serves the graph has to know."""
-    data = subject.trained.data
+    data = model.trained.data
     transform = data.get("eval_transform") or {}
     about = {
         "input": INPUT,
         "outputs": list(graph.outputs),
-        "image_size": list(subject.image_size),
+        "image_size": list(model.image_size),
         "mean": list(data.mean),
         "std": list(data.std),
-        "labels": subject.class_names,
+        "labels": model.class_names,
         "stride": graph.stride,
     }
     return about | {name: transform[name] for name in ("crop_pct", "crop_mode", "interpolation") if name in transform}
@@ -181,15 +181,15 @@ def _listed(outputs: Any) -> list[Tensor]:
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
-def odd_size(subject: Subject, graph: Graph) -> tuple[int, int]:
+def odd_size(model: ExportedModel, graph: Graph) -> tuple[int, int]:
     """What a graph of all sizes is traced with: height and width that nothing relates and nothing divides."""
-    height, width = (max(edge, 4 * graph.stride) for edge in subject.image_size)
+    height, width = (max(edge, 4 * graph.stride) for edge in model.image_size)
     return height + 3, width + graph.stride + 5
 
 
-def sizes(subject: Subject) -> Iterator[tuple[int, int]]:
+def sizes(model: ExportedModel) -> Iterator[tuple[int, int]]:
     """The run's own picture size, a larger one that nothing divides, and one that is higher than wide."""
-    height, width = subject.image_size
+    height, width = model.image_size
     yield height, width
     yield height + height // 4 + 1, width + width // 3 + 3
     yield height + height // 2, width
@@ -200,7 +200,7 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
-def compare(subject: Subject, graph: Graph, run: Runner, compared: Sequence[tuple[int, int]]) -> dict[str, float]:
+def compare(model: ExportedModel, graph: Graph, run: Runner, compared: Sequence[tuple[int, int]]) -> dict[str, float]:
     """Shape of the input -> largest relative error of the outputs, at these sizes and three batches.
 
     Raises:
@@ -209,9 +209,9 @@ def compare(subject: Subject, graph: Graph, run: Runner, compared: Sequence[tupl
     errors = {}
     for size in compared:
         for batch in BATCHES:
-            images = resized(subject.images[0][:batch], size)
+            images = resized(model.images[0][:batch], size)
             images = images if len(images) == batch else images.repeat(batch, 1, 1, 1)[:batch]
-            ours = expected(subject.task, graph, images)
+            ours = expected(model.task, graph, images)
             shape = "x".join(map(str, images.shape))
             errors[shape] = max(relative_error(a, b) for a, b in zip(ours, run(images), strict=True))
             if not errors[shape] <= TOLERANCE:

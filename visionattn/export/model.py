@@ -13,34 +13,37 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from visionattn.config import BuildPolicy
 from visionattn.data.classification.transforms import as_size
 from visionattn.errors import ConfigError, DataError
+from visionattn.runs.open import OpenedRun
 from visionattn.runs.resume import RESULTS
 from visionattn.training.task import VisionTask
-from visionattn.weights import read_checkpoint
 
 COUNT = 16
 TOLERANCE = 1e-5
 
 
 @dataclass
-class Subject:
-    """A restored task, and everything that a card says about it.
+class ExportedModel:
+    """A trained task, and everything that a card says about it.
 
     Attributes:
-        task: with its weights, in evaluation mode.
-        trained: the configuration of its run.
-        checkpoint: the file.
-        policy: what configurations may build.
+        opened: the run, by its checkpoint.
         options: the ``options`` of the export's configuration.
     """
 
-    task: VisionTask
-    trained: DictConfig
-    checkpoint: Path
-    policy: BuildPolicy
+    opened: OpenedRun
     options: DictConfig
+
+    @property
+    def task(self) -> VisionTask:
+        """The task with its weights, in evaluation mode."""
+        return self.opened.task.eval()
+
+    @property
+    def trained(self) -> DictConfig:
+        """The configuration of its run."""
+        return self.opened.config
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -57,7 +60,7 @@ class Subject:
     def data(self) -> Any:
         """The run's data, set up for validation; None where they are not on this machine."""
         try:
-            data = self.policy.instantiate(self.trained.data)
+            data = self.opened.data()
             data.setup("validate")
         except DataError:
             return None
@@ -90,7 +93,7 @@ class Subject:
     @cached_property
     def run(self) -> Path | None:
         """Folder of the run, where the checkpoint still lies in it."""
-        folder = self.checkpoint.resolve().parent.parent
+        folder = self.opened.path.resolve().parent.parent
         return folder if (folder / "metrics.csv").is_file() or (folder / RESULTS).is_file() else None
 
     @property
@@ -104,8 +107,7 @@ class Subject:
         path = self.run / "metrics.csv" if self.run else None
         if path is None or not path.is_file():
             return {}
-        contents = read_checkpoint(self.checkpoint)
-        epoch = contents.get("epoch")
+        epoch = self.opened.contents.get("epoch")
         with path.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row.get("epoch") == str(epoch)]
         return {
@@ -130,7 +132,7 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     return float((theirs - ours).abs().max() / ours.abs().max().clamp_min(torch.finfo(ours.dtype).tiny))
 
 
-def only_classification(subject: Subject, format: str) -> Any:
+def only_classification(exported: ExportedModel, format: str) -> Any:
     """The head of a classification task.
 
     Raises:
@@ -138,8 +140,8 @@ def only_classification(subject: Subject, format: str) -> Any:
     """
     from visionattn.heads import ClassificationHead
 
-    if not isinstance(subject.task.head, ClassificationHead):
+    if not isinstance(exported.task.head, ClassificationHead):
         raise ConfigError(
-            f"format={format} exports classification models; this checkpoint has a {type(subject.task.head).__name__}"
+            f"format={format} exports classification models; this checkpoint has a {type(exported.task.head).__name__}"
         )
-    return subject.task.head
+    return exported.task.head

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 
 from visionattn.errors import CheckpointError
 from visionattn.export.card import write_model_card
-from visionattn.export.model import Subject, relative_error
+from visionattn.export.model import ExportedModel, relative_error
 from visionattn.weights import read_state_dict
 
 NAME = "model.safetensors"
 
 
-def write(subject: Subject, folder: Path, dry_run: bool) -> dict[str, Any]:
+def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any]:
     """Writes ``model.safetensors``, ``config.yaml`` and ``README.md``, builds the task from them and compares.
 
     ``weights=<folder>`` starts a training from it.
@@ -25,23 +25,23 @@ def write(subject: Subject, folder: Path, dry_run: bool) -> dict[str, Any]:
     Raises:
         CheckpointError: what was written is not the same model.
     """
-    state = {name: tensor.contiguous() for name, tensor in subject.task.state_dict().items()}
+    state = {name: tensor.contiguous() for name, tensor in exported.task.state_dict().items()}
     facts: dict[str, Any] = {"tensors": len(state), "names": "visionattn's"}
     if dry_run:
         return facts
     save_file(state, folder / NAME, metadata={"format": "pt"})
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(subject.trained, resolve=True), encoding="utf-8")
-    task = subject.policy.instantiate(subject.trained.task).eval()
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(exported.trained, resolve=True), encoding="utf-8")
+    task = exported.opened.policy.instantiate(exported.trained.task).eval()
     task.load_state_dict(read_state_dict(folder / NAME))
-    images, origin = subject.images
+    images, origin = exported.images
     with torch.no_grad():
         ours, theirs = (
             one.backbone.forward_intermediates(images, norm=True, intermediates_only=True)
-            for one in (subject.task, task)
+            for one in (exported.task, task)
         )
     error = max(relative_error(a, b) for a, b in zip(ours, theirs, strict=True))
     if error:
         raise CheckpointError(f"the written weights differ: relative error {error:.1e} of the features, allowed 0")
     facts |= {"compared on": origin, "relative error of the features": "0"}
-    write_model_card(folder, subject, facts, None)
+    write_model_card(folder, exported, facts, None)
     return facts | {"use": f"visionattn train ... weights={folder} weights_part=model"}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from visionattn.backbones import zoo
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.export.card import licence_of, write_model_card
-from visionattn.export.model import TOLERANCE, Subject, only_classification, relative_error
+from visionattn.export.model import TOLERANCE, ExportedModel, only_classification, relative_error
 from visionattn.weights import load_weights
 from visionattn.weights.timm_counterpart import Twin, all_twins, obstacles, put_into
 
@@ -26,7 +26,7 @@ _BUILD_ONLY = ("num_classes", "in_chans", "drop_path_rate", "drop_rate", "card")
 NAMES = ("auto", "timm", "visionattn")
 
 
-def write(subject: Subject, folder: Path, dry_run: bool) -> dict[str, Any]:
+def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any]:
     """Writes ``config.json``, ``model.safetensors``, ``README.md`` and the learning curves, and loads them again.
 
     Returns:
@@ -35,33 +35,33 @@ def write(subject: Subject, folder: Path, dry_run: bool) -> dict[str, Any]:
         ConfigError: a task or a backbone that cannot be written so.
         CheckpointError: what was written does not give the same logits and features.
     """
-    model, names = to_timm(subject)
+    model, names = to_timm(exported)
     facts: dict[str, Any] = {"architecture": architecture_of(model), "names": names}
     if dry_run:
         return facts
-    evaluation = subject.trained.data.eval_transform
+    evaluation = exported.trained.data.eval_transform
     preprocessing = {
-        "input_size": (model.pretrained_cfg["input_size"][0], *subject.image_size),  # type: ignore[index]
-        "mean": tuple(subject.trained.data.mean),
-        "std": tuple(subject.trained.data.std),
+        "input_size": (model.pretrained_cfg["input_size"][0], *exported.image_size),  # type: ignore[index]
+        "mean": tuple(exported.trained.data.mean),
+        "std": tuple(exported.trained.data.std),
         "crop_pct": evaluation.crop_pct,
         "crop_mode": evaluation.crop_mode,
         "interpolation": evaluation.interpolation,
     }
     model.pretrained_cfg.pop("tag", None)  # type: ignore[operator, union-attr]
-    described: dict[str, Any] = {"pretrained_cfg": {"license": licence_of(subject)[0]}}
-    if subject.class_names:
-        described["label_names"] = subject.class_names
+    described: dict[str, Any] = {"pretrained_cfg": {"license": licence_of(exported)[0]}}
+    if exported.class_names:
+        described["label_names"] = exported.class_names
     save_for_hf(model, str(folder), model_config=described, safe_serialization=True, data_config=preprocessing)
-    images, origin = subject.images
-    logits, features = compare(subject, folder, images)
+    images, origin = exported.images
+    logits, features = compare(exported, folder, images)
     facts |= {
         "compared on": origin,
         "relative error of the logits": f"{logits:.1e} (allowed {TOLERANCE:.0e})",
         "relative error of the features": f"{features:.1e} (allowed {TOLERANCE:.0e})",
     }
     imported = "timm, visionattn" if facts["architecture"].startswith(zoo.PREFIX) else "timm"
-    write_model_card(folder, subject, facts, imported)
+    write_model_card(folder, exported, facts, imported)
     facts["use"] = f'import {imported}; timm.create_model("local-dir:{folder}", pretrained=True)'
     return facts | {"relative_error": logits, "relative_error_features": features}
 
@@ -71,31 +71,31 @@ def architecture_of(model: nn.Module) -> str:
     return str(model.pretrained_cfg["architecture"])  # type: ignore[index]
 
 
-def to_timm(subject: Subject) -> tuple[nn.Module, str]:
+def to_timm(exported: ExportedModel) -> tuple[nn.Module, str]:
     """Backbone and classifier of a task as one timm model, and in words whose names it has.
 
     Raises:
         ConfigError: the task has another head, or no such model can express the backbone.
     """
-    only_classification(subject, "timm")
-    wanted = str(subject.options.names)
+    only_classification(exported, "timm")
+    wanted = str(exported.options.names)
     if wanted not in NAMES:
         raise ConfigError(f"options.names is one of {', '.join(NAMES)}, not {wanted!r}")
-    twin, reasons = (None, []) if wanted == "visionattn" else find_twin(subject.trained)
-    if twin is None and (wanted == "timm" or (wanted == "auto" and _family_in_timm(subject.trained))):
+    twin, reasons = (None, []) if wanted == "visionattn" else find_twin(exported.trained)
+    if twin is None and (wanted == "timm" or (wanted == "auto" and _family_in_timm(exported.trained))):
         raise ConfigError(
-            f"timm cannot express this {subject.trained.backbone_name}: {'; '.join(reasons[:4])}"
+            f"timm cannot express this {exported.trained.backbone_name}: {'; '.join(reasons[:4])}"
             f"{f'; and {len(reasons) - 4} more' if len(reasons) > 4 else ''}. "
             "options.names=visionattn writes it under our own names, which `import visionattn` makes known to timm"
         )
-    ours = _ours(subject)
+    ours = _ours(exported)
     if twin is None:
         return ours.eval(), f"visionattn's ({'asked for' if wanted == 'visionattn' else 'timm has no such model'})"
     theirs = timm.create_model(
-        _entry_point(twin, subject.trained.backbone_name),
-        num_classes=subject.task.num_classes,  # type: ignore[attr-defined]
+        _entry_point(twin, exported.trained.backbone_name),
+        num_classes=exported.task.num_classes,  # type: ignore[attr-defined]
         in_chans=ours.in_chans,
-        **twin.arguments(plain(subject.trained.backbone), subject.image_size),
+        **twin.arguments(plain(exported.trained.backbone), exported.image_size),
     )
     put_into(theirs, ours.state_dict())
     return theirs.eval(), f"timm's own ({twin.title})"
@@ -125,21 +125,21 @@ def _entry_point(twin: Twin, name: str) -> str:
     return published if published and timm.is_model(published) else twin.architecture
 
 
-def _ours(subject: Subject) -> nn.Module:
+def _ours(exported: ExportedModel) -> nn.Module:
     """The trained model as ``va_<name>``."""
-    name = subject.trained.backbone_name
+    name = exported.trained.backbone_name
     if name not in zoo.list_backbones():
         raise ConfigError(f"format=timm knows visionattn's own backbones; {name!r} is not one of them")
-    ours = plain(subject.trained.backbone)
+    ours = plain(exported.trained.backbone)
     changed: dict[str, Any] = {} if ours == plain(zoo.compose_backbone(name)) else {"architecture": ours}
-    channels = int(subject.trained.backbone.get("in_chans", 3))
+    channels = int(exported.trained.backbone.get("in_chans", 3))
     model = timm.create_model(
         zoo.PREFIX + name,
-        num_classes=subject.task.num_classes,  # type: ignore[attr-defined]
+        num_classes=exported.task.num_classes,  # type: ignore[attr-defined]
         in_chans=channels,
         **changed,
     )
-    load_weights(model, subject.task.state_dict())
+    load_weights(model, exported.task.state_dict())
     return model
 
 
@@ -151,13 +151,13 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def compare(subject: Subject, folder: Path, images: Tensor) -> tuple[float, float]:
+def compare(exported: ExportedModel, folder: Path, images: Tensor) -> tuple[float, float]:
     """Relative errors of the written model's logits and features, loaded the way a user loads it.
 
     Raises:
         CheckpointError: one of them is too large.
     """
-    task: Any = subject.task
+    task: Any = exported.task
     maps = task.backbone.forward_intermediates(images, intermediates_only=True)
     expected, last = task(images), task.backbone.forward_features(images)
     copy: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()

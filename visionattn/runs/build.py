@@ -12,11 +12,13 @@ from typing import Any
 
 from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig, OmegaConf
 
 from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.config import BuildPolicy
 from visionattn.errors import ConfigError
+from visionattn.runs.open import OpenedRun
 from visionattn.tasks.observer import Observer, observer_of
 from visionattn.training.callbacks import ProgressBar, Stopwatch
 from visionattn.training.checkpoints import AtomicCheckpointIO
@@ -44,6 +46,18 @@ class Run:
     trainer: Trainer
     observer: Observer
     stopwatch: Stopwatch
+    checkpoint_io: AtomicCheckpointIO
+
+    def fit(self, resumed: OpenedRun | None = None) -> None:
+        """Train, from the beginning or from an opened checkpoint, whose contents are not read again."""
+        path = resumed.path if resumed else None
+        if (
+            resumed
+            and resumed.path.is_file()
+            and type(self.trainer.strategy).load_checkpoint is Strategy.load_checkpoint
+        ):
+            self.checkpoint_io.hand_in(resumed.path, resumed.hand_over())
+        self.trainer.fit(self.task, datamodule=self.data, ckpt_path=path, weights_only=True)
 
     @property
     def batch(self) -> int:
@@ -69,14 +83,15 @@ class Run:
         }
 
 
-def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, goes_on_at: int | None = None) -> Run:
+def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, resumed_step: int | None = None) -> Run:
     """Builds task, data module and trainer of a training run; reads no data.
 
     Args:
         cfg: composed ``train.yaml``; ``run_dir`` is filled in.
         run_dir: folder of the run.
         policy: what configurations may build.
-        goes_on_at: the optimizer step at which the run is resumed; None: it begins.
+        resumed_step: the optimizer step at which the run is resumed; None: it begins.
+
     Raises:
         ConfigError: something does not build; the message names the config key.
     """
@@ -84,8 +99,8 @@ def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, goes_on_at: int |
     task = policy.instantiate(cfg.task)
     task.config_text = OmegaConf.to_yaml(cfg, resolve=True)
     for name, key in (("csv", "goes_on_at"), ("tensorboard", "purge_step")):
-        if goes_on_at and cfg.logger and cfg.logger.get(name):  # what was logged after that step comes again
-            OmegaConf.update(cfg, f"logger.{name}.{key}", goes_on_at, force_add=True)
+        if resumed_step and cfg.logger and cfg.logger.get(name):  # what was logged after that step comes again
+            OmegaConf.update(cfg, f"logger.{name}.{key}", resumed_step, force_add=True)
     callbacks = [StepSeeds(cfg.seed), Position(), StopSignals()]
     callbacks += (policy.instantiate(cfg.callbacks) or {}).values()
     return _run(cfg, task, cfg.data, run_dir, policy, callbacks, _loggers(cfg, policy))
@@ -109,7 +124,7 @@ def _run(
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    observer, stopwatch = observer_of(task), Stopwatch()
+    observer, stopwatch, checkpoint_io = observer_of(task), Stopwatch(), AtomicCheckpointIO()
     watching: list[Callback] = [observer, stopwatch, ProgressBar(leave=False)]
     trainer = policy.instantiate(
         cfg.trainer,
@@ -117,10 +132,10 @@ def _run(
         logger=loggers or False,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[checkpoint_io],
         default_root_dir=str(run_dir),
     )
-    return Run(data, task, policy.instantiate(data), trainer, observer, stopwatch)
+    return Run(data, task, policy.instantiate(data), trainer, observer, stopwatch, checkpoint_io)
 
 
 def _loggers(cfg: DictConfig, policy: BuildPolicy) -> list[Any]:

@@ -1,7 +1,10 @@
-"""From a checkpoint of ``visionattn train`` back to the model: the checkpoint carries the resolved config as text."""
+"""The one place where a checkpoint becomes a task, the configuration of its run, and its data."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.renames import with_new_names
 from visionattn.errors import CheckpointError
 from visionattn.training.task import VisionTask
-from visionattn.weights import read_checkpoint
+from visionattn.weights import checkpoint_file, read_checkpoint
+from visionattn.weights.distributed import SUMS
 
 _OPENING = (
     yaml.FlowSequenceStartToken,
@@ -25,37 +29,99 @@ _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndTo
 _DEEPEST = 64
 
 
-def restore(
-    path: str | Path, policy: BuildPolicy = DEFAULT_POLICY, changes: DictConfig | None = None
-) -> tuple[VisionTask, DictConfig]:
-    """The task with its weights, and the config of the run that made it.
+@dataclass
+class OpenedRun:
+    """A checkpoint that has been read, and what is built from it.
 
-    Where weights were averaged, these are the averaged ones.
+    Attributes:
+        path: the checkpoint, a file or a folder with a distributed one.
+        contents: what was read of it.
+        policy: what configurations may build.
+        changes: keys of the run's ``task`` that get another value, for instance how images are evaluated.
+        sha256: of the file that was read; empty where nothing asked for it.
+    """
+
+    path: Path
+    contents: dict[str, Any]
+    policy: BuildPolicy = DEFAULT_POLICY
+    changes: DictConfig | None = None
+    sha256: str = ""
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The configuration of the run, with the changes.
+
+        Raises:
+            CheckpointError: there is none, or one that no run writes.
+        """
+        cfg = parse_config(self.contents.get("config"), self.path)
+        if self.changes:
+            cfg.task = OmegaConf.merge(cfg.task, self.changes)
+        return cfg
+
+    @cached_property
+    def task(self) -> VisionTask:
+        """The task with its weights. Where the run averaged weights, these are the averaged ones.
+
+        Raises:
+            CheckpointError: no config and weights together, or weights that do not fit the config.
+            ConfigError: the config names something that may not be built.
+        """
+        text = self.contents.get("config")
+        if not isinstance(text, str) or "state_dict" not in self.contents:
+            raise CheckpointError(
+                f"{self.path} was not written by `visionattn train`: it has no config and weights together"
+            )
+        task: VisionTask = self.policy.instantiate(self.config.task)
+        try:
+            task.load_state_dict(self.contents["state_dict"])
+        except RuntimeError as error:
+            raise CheckpointError(f"the weights in {self.path} do not fit its own config: {error}") from error
+        task.config_text, task.class_info = text, self.contents.get("class_facts", {})
+        return task
+
+    def data(self) -> Any:
+        """The data module of the run, not set up.
+
+        Raises:
+            ConfigError: the config names something that may not be built.
+        """
+        return self.policy.instantiate(self.config.data)
+
+    def hand_over(self) -> dict[str, Any]:
+        """Return the contents and forget them, so that their memory is free once the receiver is done."""
+        contents, self.contents = self.contents, {}
+        return contents
+
+
+def open_run(ckpt: str | Path, policy: BuildPolicy = DEFAULT_POLICY, changes: DictConfig | None = None) -> OpenedRun:
+    """Open a run by its checkpoint, which is read once.
 
     Args:
-        path: the checkpoint.
+        ckpt: a checkpoint file, a folder with a distributed one, or a run's folder, which stands for its best one.
         policy: what configurations may build.
-        changes: keys of the run's ``task`` that get another value, for instance how pictures are evaluated.
+        changes: keys of the run's ``task`` that get another value.
 
     Raises:
-        CheckpointError: unreadable, unsafe, without a config, or weights that do not fit it.
+        CheckpointError: unreadable, unsafe to read, without a config, or weights that do not fit it.
         ConfigError: its config names something that may not be built.
     """
-    contents = read_checkpoint(path)
-    text = contents.get("config")
-    if not isinstance(text, str) or "state_dict" not in contents:
-        raise CheckpointError(f"{path} was not written by `visionattn train`: it has no config and weights together")
-    cfg = parse_config(text, path)
-    if changes:
-        cfg.task = OmegaConf.merge(cfg.task, changes)
-    task: VisionTask = policy.instantiate(cfg.task)
-    _load(task, contents["state_dict"], path)
-    task.config_text, task.class_info = text, contents.get("class_facts", {})
-    return task, cfg
+    path = checkpoint_file(ckpt)
+    if path.is_file():
+        with path.open("rb") as file:
+            contents = read_checkpoint(path, file)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    else:
+        contents = read_checkpoint(path)
+        digest = hashlib.sha256((path / SUMS).read_bytes()).hexdigest()  # a folder's checksums stand for its files
+    opened = OpenedRun(path, contents, policy, changes, digest)
+    _ = opened.task  # whatever is wrong with it is said now, before a command makes a folder
+    return opened
 
 
 def parse_config(text: Any, path: str | Path) -> DictConfig:
-    """The config text of a checkpoint.
+    """Parse the config text of a checkpoint.
 
     Raises:
         CheckpointError: it is no YAML, describes no task, or has what no run writes: aliases, which a few lines can
@@ -76,9 +142,10 @@ def parse_config(text: Any, path: str | Path) -> DictConfig:
 
 
 def _check_yaml(text: str, path: str | Path) -> None:
-    """
+    """Refuse what no run writes.
+
     Raises:
-        CheckpointError: aliases, or nesting that no run writes.
+        CheckpointError: aliases, or nesting deeper than that of any run.
     """
     depth = 0
     for token in yaml.scan(text):
@@ -87,10 +154,3 @@ def _check_yaml(text: str, path: str | Path) -> None:
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
         if depth > _DEEPEST:
             raise CheckpointError(f"the config inside {path} is refused: it is nested more than {_DEEPEST} deep")
-
-
-def _load(task: VisionTask, state: dict[str, Any], path: str | Path) -> None:
-    try:
-        task.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"the weights in {path} do not fit its own config: {error}") from error

@@ -1,16 +1,29 @@
-"""Starting a training from weights that are there already."""
+"""Pretrained weights: as the start of a training, or as a model that is evaluated without any run of ours."""
 
 from __future__ import annotations
 
-from visionattn.errors import ConfigError
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from timm.data import resolve_data_config
+from torch import Tensor, nn
+
+from visionattn.backbones import zoo
+from visionattn.config import BuildPolicy
+from visionattn.errors import CheckpointError, ConfigError
+from visionattn.tasks import ClassificationTask
 from visionattn.training.task import VisionTask
-from visionattn.weights import Report, load_model, load_weights, open_source
+from visionattn.weights import Report, classifier_width, load_model, load_weights, open_source
 
 PARTS = ("backbone", "model")
+PROTOCOL = ("image_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 
 
-def initialise(task: VisionTask, weights: str, part: str = "backbone") -> Report:
-    """Puts weights into a task.
+def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> Report:
+    """Put pretrained weights into a task.
 
     Args:
         task: freshly built.
@@ -37,3 +50,76 @@ def initialise(task: VisionTask, weights: str, part: str = "backbone") -> Report
         report = load_weights(task.backbone, source.state)
         report.fresh += [f"head.{name} {tuple(tensor.shape)}" for name, tensor in task.head.state_dict().items()]
     return report
+
+
+class OwnClassifier(nn.Module):
+    """A backbone's own classifier as the head of a task, so that models that norm after pooling keep their norm.
+
+    Shape:
+        list of ``(B, C, H, W)`` maps -> ``(B, num_classes)``; B batch, C channels, H W map.
+    """
+
+    def __init__(self, classifier: nn.Module):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return self.classifier(features[-1])
+
+
+def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> tuple[ClassificationTask, dict[str, Any]]:
+    """Build a task around ``cfg.backbone`` with the weights ``cfg.weights``, and the protocol that belongs to them.
+
+    The number of classes is that of the weights. ``weights=timm`` takes what timm publishes for the backbone and timm's
+    own protocol; so does a folder or a repository in the Hub's form. A path takes a file in our naming, timm's or the
+    official one, and the protocol of the backbone's card. See :func:`visionattn.weights.open_source`.
+
+    Returns:
+        The task, and a mapping with the keys :data:`PROTOCOL`.
+
+    Raises:
+        ConfigError: no backbone, or no weights.
+        CheckpointError: weights that do not fit, cannot be read, or cannot be fetched.
+    """
+    if cfg.get("backbone") is None or cfg.weights is None:
+        raise ConfigError(
+            "evaluate needs ckpt=<checkpoint of a run>, or a model: backbone=swin_tiny weights=timm (or weights=<file>)"
+        )
+    _check_pretrained(cfg)
+    card = cfg.backbone.get("card") or {}
+    source = open_source(cfg.weights, OmegaConf.to_container(card) if card else {})  # type: ignore[arg-type]
+    facts = dict(source.facts) or _card_facts(cfg)
+    model = policy.instantiate(cfg.backbone, num_classes=facts.get("num_classes") or 1000)
+    model.reset_classifier(classifier_width(model, source.state))
+    load_weights(model, source.state)
+    task = ClassificationTask(
+        model,
+        lambda feature_info, num_classes: OwnClassifier(model.head),
+        partial(torch.optim.AdamW),
+        num_classes=model.num_classes,
+        monitor="val/top1",
+    )
+    return task, protocol_of(facts)
+
+
+def protocol_of(facts: dict[str, Any]) -> dict[str, Any]:
+    """How timm's ``validate.py`` would prepare images for a model with these facts (timm's ``pretrained_cfg``)."""
+    found = resolve_data_config(pretrained_cfg=facts, verbose=False)
+    return {"image_size": list(found["input_size"][1:])} | {
+        name: list(found[name]) if name in ("mean", "std") else found[name] for name in PROTOCOL[1:]
+    }
+
+
+def _check_pretrained(cfg: DictConfig) -> None:
+    """``weights=timm`` asked of a backbone that timm has no weights of: said before anything is fetched."""
+    name = ((cfg.backbone.get("card") or {}).get("weights") or {}).get("timm")
+    if cfg.weights == "timm" and name is None:
+        raise CheckpointError(
+            f"timm publishes no weights for the backbone {cfg.backbone_name}; weights=<file> takes one"
+        )
+
+
+def _card_facts(cfg: DictConfig) -> dict[str, Any]:
+    """The facts of our card, in timm's form."""
+    known = zoo.default_cfgs.get(zoo.PREFIX + str(cfg.backbone_name))
+    return known.cfgs[""].to_dict() if known is not None else {}

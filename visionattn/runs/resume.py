@@ -5,14 +5,19 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from visionattn.errors import CheckpointError
-from visionattn.runs.open import parse_config
+from visionattn.config import BuildPolicy
+from visionattn.errors import CheckpointError, ConfigError
+from visionattn.runs.open import OpenedRun
+from visionattn.training.checkpoints import LAST, PREVIOUS, damage
+from visionattn.weights import read_checkpoint
 
 RESULTS = "results.json"
 FREE = (
@@ -61,20 +66,82 @@ def write_results(cfg: DictConfig, run_dir: Path, results: dict[str, Any], comma
     (run_dir / RESULTS).write_text(text + "\n", encoding="utf-8")
 
 
-def check_resumable(contents: dict[str, Any], path: Path, cfg: DictConfig, images_per_step: int) -> list[str]:
-    """Makes sure that a checkpoint belongs to the run that ``cfg`` describes; returns what differs and may.
+@dataclass
+class Resumption:
+    """What a training goes on from.
+
+    Attributes:
+        run: the opened checkpoint; None: the training begins.
+        damaged: newer checkpoints that were passed over, and what is wrong with each.
+    """
+
+    run: OpenedRun | None = None
+    damaged: dict[Path, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path | None:
+        """The checkpoint."""
+        return self.run.path if self.run else None
+
+    @property
+    def step(self) -> int | None:
+        """Optimizer steps that were done."""
+        return self.run.contents.get("global_step") if self.run else None
+
+
+def open_resumed(cfg: DictConfig, run_dir: Path, policy: BuildPolicy) -> Resumption:
+    """Open what a training goes on from: ``ckpt``, or with ``resume=auto`` the newest whole checkpoint of the run.
+
+    Raises:
+        ConfigError: ``resume`` has another value.
+        CheckpointError: ``ckpt`` is missing, damaged or unsafe to read.
+    """
+    if cfg.resume not in (None, "auto"):
+        raise ConfigError(f"resume is auto or null, got {cfg.resume!r}; a certain checkpoint is given as ckpt=PATH")
+    if cfg.ckpt is not None:
+        path = Path(cfg.ckpt)
+        with _opened(path) as file:
+            contents = read_checkpoint(path, file, weights=False)
+            if fault := damage(path, file):
+                raise CheckpointError(f"the checkpoint {path} is damaged: {fault}")
+        return Resumption(OpenedRun(path, contents, policy))
+    return newest(run_dir / "checkpoints", policy) if cfg.resume else Resumption()
+
+
+def newest(folder: Path, policy: BuildPolicy) -> Resumption:
+    """The newest whole checkpoint of a run's folder; its checksums are verified and it is read in one opening."""
+    damaged: dict[Path, str] = {}
+    for path in (folder / LAST, folder / PREVIOUS):
+        if not path.exists():
+            continue
+        with _opened(path) as file:
+            if fault := damage(path, file):
+                damaged[path] = fault
+                continue
+            return Resumption(OpenedRun(path, read_checkpoint(path, file, weights=False), policy), damaged)
+    return Resumption(None, damaged)
+
+
+def _opened(path: Path) -> AbstractContextManager[BinaryIO | None]:
+    """The file; nothing for a folder, or where there is none."""
+    return path.open("rb") if path.is_file() else nullcontext()
+
+
+def check_resumable(run: OpenedRun, cfg: DictConfig, images_per_step: int) -> list[str]:
+    """Make sure that a checkpoint belongs to the run that ``cfg`` describes, and return what differs and may.
 
     Raises:
         CheckpointError: it is none of ``visionattn train``'s, or something differs that makes it another run; the
             message names the keys with both values.
     """
+    path, contents = run.path, run.contents
     missing = {"state_dict", "optimizer_states", "loops", "config", "position"} - contents.keys()
     if missing:
         raise CheckpointError(
             f"{path} cannot be resumed from: it lacks {', '.join(sorted(missing))}; "
             "resume from a last.ckpt of `visionattn train`"
         )
-    began = parse_config(contents["config"], path)
+    began = run.config
     changed = list(differences(began, cfg))
     if changed:
         raise CheckpointError(

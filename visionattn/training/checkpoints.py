@@ -29,6 +29,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     truncated file nor a flipped bit is taken for a checkpoint.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._read: dict[Path, dict[str, Any]] = {}
+
+    def hand_in(self, path: Path, contents: dict[str, Any]) -> None:
+        """Take the checked contents of a file, which then is not read again when it is asked for."""
+        self._read[path] = contents
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         if storage_options is not None:
             raise TypeError("storage_options are not supported")
@@ -36,6 +44,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        if Path(path) in self._read:
+            return self._read.pop(Path(path))
         if fault := damage(Path(path)):
             raise CheckpointError(f"the checkpoint {path} is damaged: {fault}")
         return torch.load(path, map_location=map_location or "cpu", weights_only=weights_only is not False)
@@ -67,30 +77,21 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def damage(path: Path) -> str:
-    """What is wrong with a checkpoint file; empty if every record of it can be read and has its checksum."""
+def damage(path: Path, file: BinaryIO | None = None) -> str:
+    """What is wrong with a checkpoint; empty if every record of it can be read and has its checksum.
+
+    Args:
+        path: the file, or the folder with a distributed one.
+        file: the file, where it is open already; it is left open.
+    """
     if path.is_dir():
         return folder_damage(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file or path) as archive:
             broken = archive.testzip()
     except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         return f"{type(error).__name__}: {error}"
     return f"the record {broken} does not have its checksum" if broken else ""
-
-
-def newest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint of a run's folder, or None, and a line for each damaged one that was passed over."""
-    skipped = []
-    for name in (LAST, PREVIOUS):
-        path = folder / name
-        if not path.exists():
-            continue
-        if fault := damage(path):
-            skipped.append(f"{path} is damaged ({fault})")
-            continue
-        return path, skipped
-    return None, skipped
 
 
 def set_aside(path: Path) -> None:

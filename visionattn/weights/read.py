@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from visionattn.errors import CheckpointError
-from visionattn.weights.distributed import is_distributed, read_folder
+from visionattn.weights.distributed import is_distributed, read_facts, read_folder
 
 StateDict = dict[str, Tensor]
 
@@ -23,9 +24,14 @@ _DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, OSError, Lookup
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, file: BinaryIO | None = None, weights: bool = True) -> dict[str, Any]:
     """The contents of a ``.safetensors`` file, a torch checkpoint, or a folder with a distributed one (without its
     optimizer's part); tensors and plain values only, on the CPU.
+
+    Args:
+        path: the file or folder.
+        file: the file, where it is open already; it is read from its beginning and left open.
+        weights: False: of a folder, everything but its tensors.
 
     Raises:
         CheckpointError: no such file, a damaged one, or one that holds more than tensors and plain values.
@@ -33,11 +39,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not (path.is_file() or is_distributed(path)):
         raise CheckpointError(f"there is no checkpoint at {path}")
-    _check_archive(path)
     try:
-        if path.suffix == ".safetensors":
+        if path.is_dir():
+            contents = read_folder(path) if weights else read_facts(path)
+        elif path.suffix == ".safetensors":
+            _check_archive(path, file or path)
             return load_file(path)
-        contents = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else read_folder(path)
+        else:
+            with nullcontext(file) if file else path.open("rb") as source:
+                _check_archive(path, source)
+                source.seek(0)
+                contents = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is refused: it holds more than tensors and plain values ({_first_line(error)}). "
@@ -51,16 +63,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return dict(contents)
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(path: Path, source: BinaryIO | Path) -> None:
     """A torch file is an archive of stored records; one with names that climb, or that unpacks to more, is not torch's.
 
     Raises:
         CheckpointError: names leading out of a folder, or compressed entries.
     """
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(source):
         return
     try:
-        entries = zipfile.ZipFile(path).infolist()
+        entries = zipfile.ZipFile(source).infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}") from error
     for entry in entries:
