@@ -2,12 +2,13 @@
 
 import torch
 
-from visionattn.attention.padding import certainly, exceeds, fit, pad_image, pair, round_up
+from visionattn.attention.padding import at_least, exceeds, fit, pad_image, round_up
+from visionattn.kernels.geometry import as_pair, certainly
 
 
 def test_pair():
-    assert pair(7) == (7, 7)
-    assert pair([3, 5]) == (3, 5)
+    assert as_pair("window", 7) == (7, 7)
+    assert as_pair("window", [3, 5]) == (3, 5)
 
 
 def test_fit_enlarges_with_zeros_and_cuts_at_bottom_and_right():
@@ -33,6 +34,18 @@ def test_round_up():
 
 def test_exceeds_calculates_what_a_comparison_says():
     assert [exceeds(size, 7) for size in (1, 7, 8, 100)] == [0, 0, 1, 1]
+
+
+def test_plain_numbers_need_no_symbolic_function(monkeypatch):
+    """torch 2.11 cannot compile ``torch.sym_max`` of two numbers."""
+
+    def refuse(*args):
+        raise AssertionError("a symbolic function was called with plain numbers")
+
+    monkeypatch.setattr(torch, "sym_max", refuse)
+    monkeypatch.setattr(torch, "sym_min", refuse)
+    assert [at_least(size, 4) for size in (1, 4, 9)] == [4, 4, 9]
+    assert [exceeds(size, 4) for size in (1, 4, 9)] == [0, 0, 1]
 
 
 def test_of_a_symbol_only_what_every_value_fulfils_is_certain():

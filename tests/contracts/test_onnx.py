@@ -17,7 +17,7 @@ def test_a_backbone_is_one_graph(name, tmp_path):
     torch.manual_seed(0)
     model = excited(small(name)).eval()
     with torch.no_grad():
-        program = graphs.exported(graph_modules.portable(model), torch.randn(2, 3, 128, 160))
+        program = graphs.exported(graph_modules.traceable(model), torch.randn(2, 3, 128, 160))
     torch.export.save(program, tmp_path / "model.pt2")
     loaded = torch.export.load(tmp_path / "model.pt2").module()
     graphs.to_onnx(program, tmp_path / "model.onnx", ["logits"])

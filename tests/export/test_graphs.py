@@ -188,7 +188,7 @@ def test_the_task_is_left_as_it_was(tmp_path):
     made = contents(*DENSE["upernet"], "data.root=/nowhere", "data.num_classes=3")
     task = config.instantiate(OmegaConf.create(made["config"]).task).eval()
     graph = graph_modules.graph_of(task, "model")
-    assert {m.backend for m in graph.modules() if hasattr(m, "backend")} == {"portable"}
+    assert {m.backend for m in graph.modules() if hasattr(m, "backend")} == {"traceable"}
     assert {m.backend for m in task.modules() if hasattr(m, "backend")} == {"auto"}
     assert any(isinstance(m, graph_modules.MeanCells) for m in graph.modules())
     assert not any(isinstance(m, graph_modules.MeanCells) for m in task.modules())

@@ -36,10 +36,8 @@ def make(shape, arguments, dtype, device, biased=True) -> Call:
     rows, columns = (size, size) if isinstance(size, int) else size
     bias = torch.randn(heads, 2 * rows - 1, 2 * columns - 1, device=device) if biased else None
     if "window" in arguments:
-        shift, dilation = arguments.get("shift", 0), arguments.get("dilation", 1)
-        return window_attention.call(q, k, v, size, shift, dilation, bias, None)
-    dilation, stride = arguments.get("dilation", 1), arguments.get("stride", 1)
-    return neighborhood_attention.call(q, k, v, size, dilation, stride, bias, None)
+        return window_attention.prepare(q, k, v, **arguments, bias=bias)
+    return neighborhood_attention.prepare(q, k, v, **arguments, bias=bias)
 
 
 def draw(seed: int):

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels import neighborhood_attention, window_attention
-
-Op = type(window_attention) | type(neighborhood_attention)
+from visionattn.kernels.op import Op
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,31 @@
+"""The backends that every machine must be able to run, found by the ordered lists of ``kernels/backends/order.py``."""
+
 import pytest
+import torch
+
+from visionattn.kernels.backends.cpp import build
+from visionattn.kernels.backends.order import NEIGHBORHOOD, WINDOW
+
+TRUTH = "reference"
+ELSEWHERE = ("triton", "flex")
+"""Backends that need another device or type; each has test files of its own."""
+IN_BOTH = {backend.name for backend in WINDOW} & {backend.name for backend in NEIGHBORHOOD}
+HERE = [backend.name for backend in WINDOW if backend.name in IN_BOTH - {TRUTH, *ELSEWHERE}]
 
 
-@pytest.fixture(params=["tiled", "cpp", "portable"])
-def backend(request: pytest.FixtureRequest) -> str:
-    """The backends that this machine must be able to run; `cpp` only where there is a compiler."""
-    from visionattn.kernels.backends.cpp import build
-
-    if request.param == "cpp" and build.find_compiler() is None:
+def _available(name: str) -> str:
+    if name == "cpp" and build.find_compiler() is None:
         pytest.skip("no C++ compiler on this machine")
-    return request.param
+    return name
+
+
+@pytest.fixture(params=HERE)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The backends that compute both ops in float64 on the CPU; ``cpp`` only where there is a compiler."""
+    return _available(request.param)
+
+
+@pytest.fixture(params=[name for name in HERE if hasattr(torch.ops.visionattn, name)])
+def registered_backend(request: pytest.FixtureRequest) -> str:
+    """Those among them that are registered torch ops."""
+    return _available(request.param)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import inspect
+
 import pytest
 import torch
 
@@ -107,3 +109,21 @@ def test_a_named_backend_that_cannot_run_says_why() -> None:
     with pytest.raises(ValueError, match=r"backend 'cpp' refuses: .*torch.float16"):
         window_attention(half, half, half, window=4, backend="cpp")
     assert window_attention(half, half, half, window=4).dtype == torch.float16
+
+
+def test_a_former_backend_name_still_works_and_says_the_new_one():
+    q = torch.randn(1, 4, 4, 1, 8)
+    with pytest.warns(FutureWarning, match="'portable' is now called 'traceable'"):
+        out = window_attention(q, q, q, window=2, backend="portable")
+    assert torch.equal(out, window_attention(q, q, q, window=2, backend="traceable"))
+
+
+@pytest.mark.parametrize("op", [window_attention, neighborhood_attention])
+def test_an_op_shows_its_signature_and_its_documentation(op):
+    names = list(inspect.signature(op).parameters)
+    assert names[:3] == ["q", "k", "v"]
+    assert names[-3:] == ["bias", "scale", "backend"]
+    assert op.__name__ == op.name
+    assert "Args:" in op.__doc__
+    with pytest.raises(TypeError, match="unexpected keyword argument 'widow'"):
+        op(*[torch.randn(1, 4, 4, 1, 8)] * 3, widow=2)

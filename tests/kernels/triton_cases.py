@@ -56,11 +56,7 @@ def make(op, shape, geometry, with_bias, dtype="float32") -> Call:
     batch, height, width, heads, depth, depth_v = shape
     packed = torch.randn(batch, height, width, heads, 2 * depth + depth_v).to(getattr(torch, dtype))
     q, k, v = packed.split((depth, depth, depth_v), -1)
-    if op is WINDOW:
-        arguments = geometry["window"], geometry.get("shift", 0), geometry.get("dilation", 1)
-    else:
-        arguments = geometry["kernel_size"], geometry.get("dilation", 1), geometry.get("stride", 1)
-    call = op.call(q, k, v, *arguments, None, None)
+    call = op.prepare(q, k, v, **geometry)
     return replace(call, bias=torch.randn(heads, *call.geometry.table_shape) if with_bias else None)
 
 

@@ -86,8 +86,8 @@ class ContinuousWindowAttention(QKVAttention):
         num_heads: heads N.
         index: ignored; all blocks are alike.
         window_size: tokens along each side of a window; None: one window as large as the map.
-        carriers: a :class:`visionattn.backbones.CarrierStage` gives each window that many carrier tokens along each
-            side, which connect the windows; by itself the mixer has none.
+        carriers: carrier tokens along each side of a window, which connect the windows. A
+            :class:`visionattn.backbones.CarrierStage` provides them; other stages do not.
         qkv_bias: bias in the q, k, v projection.
         backend: kernel backend by name, or "auto".
     Raises:
@@ -112,8 +112,8 @@ class ContinuousWindowAttention(QKVAttention):
             raise ValueError(f"a window of {window_size} tokens a side cannot have {carriers} carriers a side")
         if window_size is not None and window_size < 1:
             raise ValueError(f"window_size must be positive, got {window_size}")
-        self.window_size = window_size
-        self.carriers = carriers
+        self.window_size = self.encoded_window = window_size
+        self.carriers = carriers if window_size is not None else 0
         self.backend = backend
         self.bias = ContinuousPositionBias(num_heads)
 
@@ -126,6 +126,20 @@ class ContinuousWindowAttention(QKVAttention):
     def attend(self, qkv: Tensor) -> Tensor:
         window = tuple(qkv.shape[1:3]) if self.window_size is None else (self.window_size, self.window_size)
         return window_attention.packed(qkv, window=window, bias=self.bias(window), backend=self.backend)
+
+    def with_carriers(self) -> CarrierAttention:
+        """The same weights for windows with carriers."""
+        return CarrierAttention(self)
+
+    def among_carriers(self) -> ContinuousWindowAttention:
+        """New attention of the same shape for the carriers of all windows."""
+        return ContinuousWindowAttention(
+            self.qkv.in_features,
+            self.num_heads,
+            window_size=None,
+            qkv_bias=self.qkv.bias is not None,
+            backend=self.backend,
+        )
 
     def extra_repr(self) -> str:
         return f"window_size={self.window_size}, carriers={self.carriers}, num_heads={self.num_heads}"

@@ -68,7 +68,7 @@ class ConvolutionPair(nn.Module):
     """The convolutional block of *FasterViT*, Hatamizadeh et al. 2023, arXiv 2306.06189: two full 3x3 convolutions,
     each followed by a batch norm, with a GELU between. Cost per token: ``18 * C**2`` multiply-adds.
 
-    It brings its own norms; a :class:`visionattn.backbones.CarrierStage` puts nothing but a residual around it.
+    It declares ``own_norms``: a :class:`visionattn.backbones.CarrierStage` adds a residual around it and nothing else.
 
     Args:
         dim: channels C.
@@ -77,6 +77,8 @@ class ConvolutionPair(nn.Module):
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
+
+    own_norms = True
 
     def __init__(self, dim: int, num_heads: int = 1, index: int = 0):
         super().__init__()

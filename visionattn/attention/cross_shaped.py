@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.attention.padding import certainly, round_up
+from visionattn.attention.padding import round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
+from visionattn.kernels.geometry import certainly
 
 
 def _depthwise(dim: int) -> nn.Conv2d:

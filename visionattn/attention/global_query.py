@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.attention.mixer import StageContext
-from visionattn.attention.padding import certainly, fit, pair, position_table, round_up
+from visionattn.attention.padding import fit, position_table, round_up
 from visionattn.kernels import window_attention
+from visionattn.kernels.geometry import as_pair, certainly
 from visionattn.kernels.linear import Linear
 
 
@@ -32,7 +33,8 @@ class GlobalQueryAttention(nn.Module):
         num_heads: heads N.
         index: ignored; all blocks are alike.
         window_size: tokens along each side of a window, one number or (height, width).
-        halvings: how often the stage halves its map on the way to the query map: 3 from 56 to 7.
+        halvings: how often the stage halves its map on the way to the query map: 3 from 56 to 7. Declaring it makes a
+            :class:`visionattn.backbones.GCViTStage` compute the query map.
         qkv_bias: bias in the k, v projection.
         backend: kernel backend by name, or "auto".
     Raises:
@@ -58,7 +60,7 @@ class GlobalQueryAttention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
         self.num_heads = num_heads
-        self.window_size = pair(window_size)
+        self.window_size = as_pair("window_size", window_size)
         self.halvings = halvings
         self.backend = backend
         self.kv = Linear(dim, 2 * dim, bias=qkv_bias)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from visionattn.attention.padding import pair, position_table
+from visionattn.attention.padding import position_table
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
+from visionattn.kernels.geometry import as_pair
 
 
 class GridAttention(QKVAttention):
@@ -44,7 +45,7 @@ class GridAttention(QKVAttention):
         backend: str = "auto",
     ):
         super().__init__(dim, num_heads, qkv_bias=qkv_bias)
-        self.grid_size = pair(grid_size)
+        self.grid_size = as_pair("grid_size", grid_size)
         self.backend = backend
         self.bias_table = position_table(num_heads, self.grid_size)
 

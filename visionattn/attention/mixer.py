@@ -1,4 +1,4 @@
-"""What a token mixer is, and what its stage tells it.
+"""What a token mixer is, what its stage tells it, and what it may declare to its stage.
 
 Shapes: B batch, H W map, C channels.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -17,23 +17,50 @@ class StageContext:
     """What the blocks of one stage share; built once per forward and never changed, so recomputation is safe.
 
     Attributes:
-        size: height and width of the stage's map, in tokens.
-        rope: rotary position tables, where the family uses them.
-        tokens: global tokens computed once for the stage (GC ViT's query, for example).
-        prior: what the stage before handed on.
+        tokens: global tokens computed once for the stage (GC ViT's query map); None: the stage computes none.
     """
 
-    size: tuple[int, int]
-    rope: Any = None
     tokens: Tensor | None = None
-    prior: Tensor | None = None
 
 
 class Mixer(Protocol):
-    """Mixes the tokens of one map: ``(B, H, W, C) -> (B, H, W, C)``, for any H and W."""
+    """A module that mixes the tokens of one map: ``(B, H, W, C) -> (B, H, W, C)``, for any H and W.
+
+    A mixer may declare capabilities as attributes. Stages read them with :func:`declared`; no stage asks for a class.
+
+    ======================  ==================  ========================================================================
+    Attribute               Read by             Meaning
+    ======================  ==================  ========================================================================
+    ``own_norms: bool``     ``CarrierStage``    The mixer normalizes its own input and output. The stage adds a
+                                                residual around it and nothing else: no norm, no feed-forward network.
+    ``encoded_window: int`` ``CarrierStage``    The stage adds to each token its position in a window of that many
+                                                tokens a side, and enlarges the map to whole windows.
+    ``carriers: int``       ``CarrierStage``    Each window has that many carrier tokens a side. The mixer is a
+                                                :class:`CarrierMixer`.
+    ``halvings: int``       ``GCViTStage``      The mixer reads a global query, ``StageContext.tokens``: the map after
+                                                that many halvings.
+    ======================  ==================  ========================================================================
+    """
 
     def __call__(self, x: Tensor, context: StageContext | None = None) -> Tensor: ...
 
 
+@runtime_checkable
+class CarrierMixer(Protocol):
+    """What a mixer with carriers offers beside ``carriers`` and ``encoded_window``."""
+
+    def with_carriers(self) -> nn.Module:
+        """Attention of each window's tokens, its carriers in front: ``(B, rows, columns, T + P, C) ->`` the same."""
+
+    def among_carriers(self) -> nn.Module:
+        """A new mixer for the map of all carriers, ``(B, h, w, C) -> (B, h, w, C)``."""
+
+
+def declared(module: nn.Module, capability: str) -> int | None:
+    """The value that a mixer declares for a capability (see :class:`Mixer`); None where it declares none."""
+    value: int | None = getattr(module, capability, None)
+    return value
+
+
 MixerFactory = Callable[..., nn.Module]
-"""Called by a stage as ``factory(dim=..., num_heads=..., index=...)``; ``index`` is the block's place in its stage."""
+"""Called by a stage as ``factory(dim=..., num_heads=..., index=...)``; ``index`` is the block's position."""

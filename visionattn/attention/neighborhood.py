@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from visionattn.attention.mixer import StageContext
-from visionattn.attention.padding import at_least, fit, pair, position_table
+from visionattn.attention.padding import at_least, fit, position_table
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import neighborhood_attention
+from visionattn.kernels.geometry import as_pair
 
 
 class NeighborhoodAttention(QKVAttention):
@@ -55,7 +56,7 @@ class NeighborhoodAttention(QKVAttention):
         backend: str = "auto",
     ):
         super().__init__(dim, num_heads, qkv_bias=qkv_bias)
-        self.kernel_size = pair(kernel_size)
+        self.kernel_size = as_pair("kernel_size", kernel_size)
         self.dilation = dilation if isinstance(dilation, int) else int(dilation[index % len(dilation)])
         self.stride = stride
         self.backend = backend

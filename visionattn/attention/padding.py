@@ -1,9 +1,8 @@
 """Padding and relative-position tables: the only such code of the mixers.
 
-Who sees whom is decided by ``visionattn.kernels``; here is what remains for a mixer to do, so that every size of map
-works, with sizes that are numbers as well as with the symbols that ``torch.compile`` and ``torch.export`` put in their
-place: nothing here asks a symbol what it stands for, because the answer would bind the graph to the sizes it was
-traced with.
+:mod:`visionattn.kernels` decides which keys a query sees. A mixer pads and crops the map, so that every size works.
+Sizes may be numbers or the symbols of ``torch.compile`` and ``torch.export``. No function here branches on the value of
+a symbol: that would bind the graph to the sizes it was traced with.
 
 Shapes: B batch, H W map, C channels, N heads.
 """
@@ -14,22 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def pair(value: int | tuple[int, int] | list[int]) -> tuple[int, int]:
-    """``7`` -> ``(7, 7)``; a pair stays as it is."""
-    if isinstance(value, int):
-        return value, value
-    height, width = value
-    return int(height), int(width)
-
-
-def certainly(statement: bool | torch.SymBool) -> bool:
-    """Whether a statement about sizes holds; False where that depends on what a symbol stands for."""
-    if not torch.compiler.is_compiling() and isinstance(statement, bool):
-        return statement
-    from torch.fx.experimental.symbolic_shapes import statically_known_true  # takes a second to import
-
-    return statically_known_true(statement)
+from visionattn.kernels.geometry import certainly
 
 
 def fit(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -55,17 +39,25 @@ def round_up(size: int, multiple: int) -> int:
 
 def at_least(size: int, least: int) -> int:
     """The larger of two sizes."""
-    return torch.sym_max(size, least)  # type: ignore[return-value]
+    if isinstance(size, int) and isinstance(least, int):
+        return max(size, least)
+    larger: int = torch.sym_max(size, least)
+    return larger
 
 
 def exceeds(size: int, limit: int) -> int:
     """1 where ``size`` is larger than ``limit``, else 0, as a number to calculate with."""
-    return torch.sym_min(torch.sym_max(size - limit, 0), 1)  # type: ignore[return-value]
+    excess = at_least(size - limit, 0)
+    if isinstance(excess, int):
+        return min(excess, 1)
+    smaller: int = torch.sym_min(excess, 1)
+    return smaller
 
 
 def position_table(num_heads: int, window: tuple[int, int]) -> nn.Parameter:
-    """A learned relative-position bias ``(N, 2*wh-1, 2*ww-1)``: entry ``[:, dy+wh-1, dx+ww-1]`` for key minus query
-    = (dy, dx).
+    """A learned relative-position bias ``(N, 2*wh-1, 2*ww-1)``.
+
+    Entry ``[:, dy+wh-1, dx+ww-1]`` belongs to key minus query = (dy, dx).
     """
     table = nn.Parameter(torch.zeros(num_heads, 2 * window[0] - 1, 2 * window[1] - 1))
     nn.init.trunc_normal_(table, std=0.02)
@@ -73,8 +65,10 @@ def position_table(num_heads: int, window: tuple[int, int]) -> nn.Parameter:
 
 
 def dense_table(table: Tensor) -> Tensor:
-    """A relative-position table ``(N, 2*wh-1, 2*ww-1)`` written out for each pair of tokens of a window:
-    ``(N, wh*ww, wh*ww)``, queries first.
+    """A relative-position table written out for each pair of tokens of a window, queries first.
+
+    Shape:
+        ``(N, 2*wh-1, 2*ww-1) -> (N, wh*ww, wh*ww)``
     """
     rows, columns = (
         side - 1 + torch.arange(side, device=table.device)[None] - torch.arange(side, device=table.device)[:, None]
@@ -85,9 +79,12 @@ def dense_table(table: Tensor) -> Tensor:
 
 
 def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """``(B, H, W, C) -> (B, rows, columns, wh * ww, C)``, for tokens that are no longer on the map alone.
+    """Copy the tokens of each window side by side, for attention to tokens that are not on the map.
 
-    H and W are multiples of the window. What stays on the map needs no such copy: see :mod:`visionattn.kernels`.
+    Attention on the map alone needs no such copy: see :mod:`visionattn.kernels`.
+
+    Shape:
+        ``(B, H, W, C) -> (B, rows, columns, wh * ww, C)``, H and W multiples of the window.
     """
     b, h, w, c = x.shape
     cells = x.view(b, h // window[0], window[0], w // window[1], window[1], c)
@@ -98,5 +95,5 @@ def from_windows(windows: Tensor, window: tuple[int, int]) -> Tensor:
     """The inverse of :func:`to_windows`."""
     b, rows, columns, _, c = windows.shape
     cells = windows.unflatten(3, window).transpose(2, 3)
-    copy = cells.clone(memory_format=torch.contiguous_format)  # nobody is asked whether it is contiguous
+    copy = cells.clone(memory_format=torch.contiguous_format)  # contiguity is not checked: its strides may be symbols
     return copy.view(b, rows * window[0], columns * window[1], c)

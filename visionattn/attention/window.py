@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from visionattn.attention.mixer import StageContext
-from visionattn.attention.padding import exceeds, fit, pair, position_table, round_up
+from visionattn.attention.padding import exceeds, fit, position_table, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
+from visionattn.kernels.geometry import as_pair
 
 
 class WindowAttention(QKVAttention):
@@ -62,7 +63,7 @@ class WindowAttention(QKVAttention):
         backend: str = "auto",
     ):
         super().__init__(dim, num_heads, qkv_bias=qkv_bias)
-        self.window_size = pair(window_size)
+        self.window_size = as_pair("window_size", window_size)
         self.shifted = shift and index % 2 == 1
         self.shrink = shrink
         self.mask_padding = mask_padding

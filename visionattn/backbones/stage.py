@@ -56,13 +56,13 @@ class Stage(nn.Module):
         )
         self.grad_checkpointing = False
 
-    def context(self, x: Tensor, prior: Tensor | None) -> StageContext:
+    def context(self, x: Tensor) -> StageContext:
         """What the blocks share; a family with more to share overrides this."""
-        return StageContext(size=(x.shape[1], x.shape[2]), prior=prior)
+        return StageContext()
 
-    def forward(self, x: Tensor, prior: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)
-        context = self.context(x, prior)
+        context = self.context(x)
         for block in self.blocks:
             if self.grad_checkpointing and self.training:
                 x = checkpoint(block, x, context, use_reentrant=False)

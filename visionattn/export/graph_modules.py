@@ -22,7 +22,7 @@ from visionattn.heads.panoptic import Mask2Former
 from visionattn.heads.segmentation.head import SegmentationHead
 from visionattn.training.task import VisionTask
 
-PORTABLE = "portable"
+TRACEABLE = "traceable"
 _SQUARES: dict[Any, int] = {key: size for size in range(1, 13) for key in (size, (size, size))}
 
 
@@ -172,7 +172,7 @@ class MeanCells(nn.Module):
 def graph_of(task: VisionTask, part: str) -> Graph:
     """A task's model, or its backbone, as a module of plain torch operators.
 
-    Every attention computes by the ``portable`` backend: see ``kernels/portable.py``.
+    Every attention computes by the ``traceable`` backend: see ``kernels/backends/traceable.py``.
 
     Args:
         task: in evaluation mode; it is not changed.
@@ -182,7 +182,7 @@ def graph_of(task: VisionTask, part: str) -> Graph:
     """
     if part not in ("model", "features"):
         raise ConfigError(f"options.part is model or features, not {part!r}")
-    backbone, head = portable(task.backbone), portable(task.head)
+    backbone, head = traceable(task.backbone), traceable(task.head)
     if part == "features":
         return Features(backbone).eval()
     builders: list[tuple[type | tuple[type, ...], Callable[..., Graph]]] = [
@@ -201,12 +201,12 @@ def graph_of(task: VisionTask, part: str) -> Graph:
     )
 
 
-def portable(module: nn.Module) -> nn.Module:
+def traceable(module: nn.Module) -> nn.Module:
     """A copy whose attentions are computed by plain torch operators, and whose poolings take any size."""
     twin = copy.deepcopy(module)
     for part in twin.modules():
         if isinstance(getattr(part, "backend", None), str):
-            part.backend = PORTABLE  # type: ignore[assignment]
+            part.backend = TRACEABLE  # type: ignore[assignment]
         for name, child in part.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in _SQUARES:
                 setattr(part, name, MeanCells(_SQUARES[child.output_size]))

@@ -1,20 +1,20 @@
 """Which keys a query sees: the one statement of it, used by every backend.
 
 Both ops are separable. On each axis a query sees a run of consecutive keys of its own dilation group, and on the map
-it sees the product of the two runs. `AxisRule.spans` computes the runs; nothing else in the kernel layer knows the
-rules.
+it sees the product of the two runs. :meth:`AxisRule.runs` computes the runs; no other Python code of the kernel layer
+states the rules (Triton and C++ restate them in their own languages, and tests compare them with these).
 
     position p on an axis of length L, dilation d:   group g = p mod d,  coordinate c = p // d,  group length n =
                                                      ceil((L - g) / d)
     visible keys of p:                               positions g + d * j  for  start <= j < start + extent
 
 Window partition, as in Swin (Liu et al., 2021, arXiv 2103.14030) and, dilated, MaxViT's grid (Tu et al., 2022, arXiv
-2204.01697): lines stand at `shift`, `shift + size`, ... and windows are cut by the border of the group, so the first
-one covers [0, shift) when `shift > 0`. On a map that the window divides this is what rolling the map by `-shift`,
+2204.01697): lines stand at ``shift``, ``shift + size``, ... and windows are cut by the border of the group, so the first
+one covers [0, shift) when ``shift > 0``. On a map that the window divides this is what rolling the map by ``-shift``,
 partitioning and masking computes.
 
-Neighborhood, as in Generalized Neighborhood Attention (Hassani et al., 2025, arXiv 2504.16922): always exactly `size`
-keys; the run is centred on the leader of the query's stride group and moves inward at the border. An even size has
+Neighborhood, as in Generalized Neighborhood Attention (Hassani et al., 2025, arXiv 2504.16922): always exactly ``size``
+keys; the run is centered on the leader of the query's stride group and moves inward at the border. An even size has
 one more key on the left.
 """
 
@@ -23,16 +23,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 Pair = int | Sequence[int]
+Group = TypeVar("Group", int, Tensor)
 
 
 class Spans(NamedTuple):
-    """Per position of an axis, int64 tensors of shape (L,): its group, coordinate there, and run of keys."""
+    """Group of each position of an axis, coordinate in the group, and run of keys: int64 tensors ``(L,)``."""
 
     group: Tensor
     coordinate: Tensor
@@ -42,7 +43,7 @@ class Spans(NamedTuple):
 
 @dataclass(frozen=True)
 class AxisRule:
-    """The rule of one axis. `stride == 0` means a window partition with lines at `shift`; otherwise a neighborhood."""
+    """The rule of one axis: a window partition with lines at ``shift`` if ``stride`` is 0, otherwise a neighborhood."""
 
     size: int
     dilation: int = 1
@@ -58,23 +59,34 @@ class AxisRule:
         return [self.size, self.dilation, self.shift, self.stride]
 
     def spans(self, length: int, device: torch.device | None = None) -> Spans:
-        """The run of visible keys of each of the `length` positions."""
+        """The run of visible keys of each of the ``length`` positions."""
         position = torch.arange(length, device=device)
         group = position % self.dilation
         coordinate = position // self.dilation
-        group_length = (length - 1 - group) // self.dilation + 1
-        bounds = (
-            self._window(coordinate, group_length) if self.is_window else self._neighborhood(coordinate, group_length)
-        )
-        return Spans(group, coordinate, *bounds)
+        return Spans(group, coordinate, *self.runs(coordinate, self.group_length(length, group)))
+
+    def group_length(self, length: int, group: Group) -> Group:
+        """Number of positions of a dilation group on an axis of ``length``."""
+        return (length - 1 - group) // self.dilation + 1
+
+    def runs(self, coordinate: Tensor, group_length: Tensor) -> tuple[Tensor, Tensor]:
+        """The run of visible keys of queries: its start and its extent, as coordinates in the dilation group.
+
+        Args:
+            coordinate: of the queries, in their groups. Any shape.
+            group_length: positions of each query's group; broadcasts with ``coordinate``.
+        """
+        if self.is_window:
+            return self._window(coordinate, group_length)
+        return self._neighborhood(coordinate, group_length)
 
     def pairs(self, length: int) -> int:
-        """Number of (query, key) pairs on an axis: the sum of `spans(length).extent`, without a tensor."""
+        """Number of (query, key) pairs on an axis: the sum of ``spans(length).extent``, without a tensor."""
         if not self.is_window:
             return self.size * length
         total = 0
         for group in range(min(self.dilation, length)):
-            members = (length - 1 - group) // self.dilation + 1
+            members = self.group_length(length, group)
             lines = [0, *range(self.shift or self.size, members, self.size), members]
             total += sum((right - left) ** 2 for left, right in pairwise(lines))
         return total
@@ -113,21 +125,29 @@ class Geometry:
         return self.rows.pairs(height) * self.cols.pairs(width)
 
     def check(self, height: int, width: int) -> None:
-        """Raise ValueError with the numbers unless this geometry fits an H x W map. A registered op asks when it
-        runs, because nobody can while sizes are symbols."""
+        """Check that this geometry fits an H x W map. A registered op checks when it runs: sizes are known then.
+
+        Raises:
+            ValueError: it does not, with the numbers.
+        """
         check = check_window if self.is_window else check_neighborhood
         check(self.rows, height, "rows")
         check(self.cols, width, "columns")
 
 
 def decode(rows: Sequence[int], cols: Sequence[int]) -> Geometry:
-    """The geometry whose axes encode to `rows` and `cols`."""
+    """The geometry whose axes encode to ``rows`` and ``cols``."""
     return Geometry(AxisRule(*rows), AxisRule(*cols))
 
 
 def window_geometry(height: int, width: int, window: Pair, shift: Pair, dilation: Pair) -> Geometry:
-    """A checked window partition of an H x W map. Raises ValueError or TypeError naming the numbers."""
-    sizes, shifts, dilations = _pair("window", window), _pair("shift", shift), _pair("dilation", dilation)
+    """A checked window partition of an H x W map.
+
+    Raises:
+        ValueError: sizes that do not fit, with the numbers.
+        TypeError: sizes that are not integers.
+    """
+    sizes, shifts, dilations = as_pair("window", window), as_pair("shift", shift), as_pair("dilation", dilation)
     rows, cols = (AxisRule(s, d, shift=o) for s, d, o in zip(sizes, dilations, shifts, strict=True))
     geometry = Geometry(rows, cols)
     geometry.check(height, width)
@@ -135,8 +155,13 @@ def window_geometry(height: int, width: int, window: Pair, shift: Pair, dilation
 
 
 def neighborhood_geometry(height: int, width: int, kernel_size: Pair, dilation: Pair, stride: Pair) -> Geometry:
-    """A checked neighborhood on an H x W map. Raises ValueError or TypeError naming the numbers."""
-    sizes, dilations, strides = _pair("kernel_size", kernel_size), _pair("dilation", dilation), _pair("stride", stride)
+    """A checked neighborhood on an H x W map.
+
+    Raises:
+        ValueError: sizes that do not fit, with the numbers.
+        TypeError: sizes that are not integers.
+    """
+    sizes, dilations, strides = as_pair("kernel_size", kernel_size), as_pair("dilation", dilation), as_pair("stride", stride)
     rows, cols = (AxisRule(s, d, stride=t) for s, d, t in zip(sizes, dilations, strides, strict=True))
     geometry = Geometry(rows, cols)
     geometry.check(height, width)
@@ -144,7 +169,11 @@ def neighborhood_geometry(height: int, width: int, kernel_size: Pair, dilation: 
 
 
 def check_window(rule: AxisRule, length: int, axis: str) -> None:
-    """Raise ValueError with the numbers unless `rule` is a partition of an axis of `length`."""
+    """Check that ``rule`` is a partition of an axis of ``length``.
+
+    Raises:
+        ValueError: it is not, with the numbers.
+    """
     size, dilation, shift = rule.size, rule.dilation, rule.shift
     for name, value in (("window", size), ("dilation", dilation), ("map", length)):
         if certainly(value < 1):
@@ -154,7 +183,11 @@ def check_window(rule: AxisRule, length: int, axis: str) -> None:
 
 
 def check_neighborhood(rule: AxisRule, length: int, axis: str) -> None:
-    """Raise ValueError with the numbers unless an axis of `length` holds the neighborhoods of `rule`."""
+    """Check that an axis of ``length`` holds the neighborhoods of ``rule``.
+
+    Raises:
+        ValueError: it does not, with the numbers.
+    """
     size, dilation, stride = rule.size, rule.dilation, rule.stride
     for name, value, least in (("kernel_size", size, 2), ("dilation", dilation, 1)):
         if certainly(value < least):
@@ -171,8 +204,10 @@ def check_neighborhood(rule: AxisRule, length: int, axis: str) -> None:
 
 
 def certainly(statement: bool | torch.SymBool) -> bool:
-    """Whether a statement about sizes holds; False where that depends on what a symbol of `torch.compile` or
-    `torch.export` stands for: asking would bind the graph to the sizes that it was traced with."""
+    """Whether a statement about sizes holds, whatever the symbols of ``torch.compile`` or ``torch.export`` stand for.
+
+    False where it depends on a symbol: evaluating it would bind the graph to the sizes that it was traced with.
+    """
     if not torch.compiler.is_compiling() and isinstance(statement, bool):
         return statement
     from torch.fx.experimental.symbolic_shapes import statically_known_true  # takes a second to import
@@ -180,7 +215,13 @@ def certainly(statement: bool | torch.SymBool) -> bool:
     return statically_known_true(statement)
 
 
-def _pair(name: str, value: Pair) -> tuple[int, int]:
+def as_pair(name: str, value: Pair) -> tuple[int, int]:
+    """``7`` as ``(7, 7)``; a pair stays as it is.
+
+    Raises:
+        ValueError: not two numbers.
+        TypeError: not integers.
+    """
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"{name} must be an integer or a pair (rows, columns), got {len(pair)} values: {value}")

@@ -2,16 +2,19 @@
 
 Legend: B batch, H W map, N heads, D head width of queries and keys, E head width of values.
 
-Adding a backend: one file that defines a `Backend` per op, one line per op in `backends.py`. A backend's functions take
-`(q, k, v, bias, geometry, scale)`, already checked: q, k `(B, H, W, N, D)` and v `(B, H, W, N, E)` of one floating
-type on one device, any strides; bias `(N, 2 * rows.size - 1, 2 * cols.size - 1)` or None, of any floating type on the
-same device; `geometry` as in `geometry.py`.
+A new backend is one file that defines a :class:`Backend` per op, and one line per op in ``backends/order.py``. A
+backend's functions take ``(q, k, v, bias, geometry, scale)``, already checked: q, k ``(B, H, W, N, D)`` and v
+``(B, H, W, N, E)`` of one floating type on one device, any strides; bias ``(N, 2 * rows.size - 1, 2 * cols.size - 1)``
+or None, of any floating type on the same device; ``geometry`` as in ``geometry.py``.
 """
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Concatenate, Generic, ParamSpec
 
 import torch
 from torch import Tensor
@@ -21,12 +24,21 @@ from visionattn.kernels.geometry import Geometry, certainly
 AttentionFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], Tensor]
 PackedFn = Callable[[Tensor, Tensor | None, Geometry, float], Tensor]
 RefusalFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], str]
+P = ParamSpec("P")
+RENAMED = {"portable": "traceable"}
+"""Backends' former names, which still work."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One implementation of an op. `refuses` returns the reason why it cannot run this call, or "" when it can.
-    `packed` is the same function of `(qkv, bias, geometry, scale)`, if it saves something; it runs where `fn` does."""
+    """One implementation of an op.
+
+    Attributes:
+        name: what ``backend=`` asks for.
+        fn: the attention.
+        refuses: the reason why it cannot run this call, or "" when it can.
+        packed: the same function of ``(qkv, bias, geometry, scale)``, if it saves something; it runs where ``fn`` does.
+    """
 
     name: str
     fn: AttentionFn
@@ -36,8 +48,12 @@ class Backend:
 
 @dataclass(frozen=True)
 class Call:
-    """A checked call: what every backend receives, in order. `qkv` is the one tensor (B, H, W, 3, N, D) of which q, k
-    and v are views, where the caller has it."""
+    """A checked call: what every backend receives, in order.
+
+    Attributes:
+        backend: the name that was asked for, or "auto".
+        qkv: the one tensor (B, H, W, 3, N, D) of which q, k and v are views, where the caller has it.
+    """
 
     q: Tensor
     k: Tensor
@@ -45,46 +61,120 @@ class Call:
     bias: Tensor | None
     geometry: Geometry
     scale: float
+    backend: str = "auto"
     qkv: Tensor | None = None
 
     def reason(self, backend: Backend) -> str:
+        """Why ``backend`` refuses this call, or ""."""
         return backend.refuses(self.q, self.k, self.v, self.bias, self.geometry, self.scale)
 
     def run(self, backend: Backend) -> Tensor:
+        """The attention, computed by ``backend``."""
         if self.qkv is not None and backend.packed is not None:
             return backend.packed(self.qkv, self.bias, self.geometry, self.scale)
         return backend.fn(self.q, self.k, self.v, self.bias, self.geometry, self.scale)
 
 
-class Op:
-    """An attention op over an ordered list of backends; the last one must never refuse."""
+class Op(Generic[P]):
+    """An attention op over an ordered list of backends.
 
-    def __init__(self, name: str, backends: Sequence[Backend]) -> None:
-        self.name = name
+    The op's signature is that of ``prepare``, stated there once: :meth:`__call__`, :meth:`explain` and :meth:`prepare`
+    take ``(q, k, v, **options)``, and :meth:`packed` takes ``(qkv, **options)``.
+
+    Args:
+        prepare: checks the arguments and returns the :class:`Call`; it gives the op its name and its docstring.
+        backends: in the order in which "auto" asks them; the last one must never refuse.
+    """
+
+    def __init__(self, prepare: Callable[Concatenate[Tensor, Tensor, Tensor, P], Call], backends: Sequence[Backend]):
+        self.name = self.__name__ = prepare.__name__
+        self.__doc__ = prepare.__doc__
+        self.__signature__ = inspect.signature(prepare).replace(return_annotation="Tensor")
+        self.prepare = prepare
         self.backends = tuple(backends)
 
-    def dispatch(self, call: Call, backend: str) -> Tensor:
-        """Run `backend`, or for "auto" the first that does not refuse. Raises ValueError with the reason otherwise."""
-        if backend == "auto":
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *args: P.args, **options: P.kwargs) -> Tensor:
+        """The attention ``(B, H, W, N, E)``."""
+        return self.dispatch(self.prepare(q, k, v, *args, **options))
+
+    def packed(self, qkv: Tensor, *args: P.args, **options: P.kwargs) -> Tensor:
+        """The attention of queries, keys and values in one tensor ``(B, H, W, 3, N, D)``, as one projection gives them.
+
+        Its gradient is one such tensor, written once, where the backend can: autograd has nothing to stack.
+        """
+        (qkv,) = autocast(qkv)
+        q, k, v = unpack(self.name, qkv)
+        return self.dispatch(replace(self.prepare(q, k, v, *args, **options), qkv=qkv))
+
+    def explain(self, q: Tensor, k: Tensor, v: Tensor, *args: P.args, **options: P.kwargs) -> dict[str, str]:
+        """Each backend's reason for refusing this call, in the order in which "auto" asks; "" where it would run."""
+        call = self.prepare(q, k, v, *args, **options)
+        return {candidate.name: call.reason(candidate) for candidate in self.backends}
+
+    def dispatch(self, call: Call) -> Tensor:
+        """Run the backend that ``call`` names, or for "auto" the first that does not refuse.
+
+        Raises:
+            ValueError: the named backend refuses, with its reason, or does not exist.
+        """
+        if call.backend == "auto":
             for candidate in self.backends:
                 if not call.reason(candidate):
                     return call.run(candidate)
+        name = _present_name(call.backend)
         for candidate in self.backends:
-            if candidate.name == backend:
+            if candidate.name == name:
                 reason = call.reason(candidate)
                 if reason:
-                    raise ValueError(f"{self.name}: backend '{backend}' refuses: {reason}")
+                    raise ValueError(f"{self.name}: backend '{name}' refuses: {reason}")
                 return call.run(candidate)
         names = ", ".join(["auto", *(candidate.name for candidate in self.backends)])
-        raise ValueError(f"{self.name}: no backend '{backend}' can run; choose one of {names}")
+        raise ValueError(f"{self.name}: no backend '{name}' can run; choose one of {names}")
 
-    def reasons(self, call: Call) -> dict[str, str]:
-        """Each backend's reason for refusing this call, in the order in which "auto" asks; "" where it would run."""
-        return {candidate.name: call.reason(candidate) for candidate in self.backends}
+
+def _present_name(backend: str) -> str:
+    if backend not in RENAMED:
+        return backend
+    if not torch.compiler.is_compiling():
+        warnings.warn(f"the backend '{backend}' is now called '{RENAMED[backend]}'", FutureWarning, stacklevel=4)
+    return RENAMED[backend]
+
+
+def attention_op(
+    backends: Sequence[Backend],
+) -> Callable[[Callable[Concatenate[Tensor, Tensor, Tensor, P], Call]], Op[P]]:
+    """A decorator: the :class:`Op` whose calls the decorated function prepares."""
+
+    def decorate(prepare: Callable[Concatenate[Tensor, Tensor, Tensor, P], Call]) -> Op[P]:
+        return Op(prepare, backends)
+
+    return decorate
+
+
+def checked_call(
+    name: str,
+    maps: tuple[Tensor, Tensor, Tensor],
+    geometry: Callable[[int, int], Geometry],
+    bias: Tensor | None,
+    scale: float | None,
+    backend: str,
+) -> Call:
+    """The call of op ``name`` after autocast and all checks; ``geometry`` takes the map's height and width."""
+    q, k, v = autocast(*maps)
+    check_tensors(name, q, k, v)
+    chosen = geometry(q.shape[1], q.shape[2])
+    if bias is not None:
+        check_bias(name, q, bias, chosen)
+    return Call(q, k, v, bias, chosen, q.shape[-1] ** -0.5 if scale is None else scale, backend)
 
 
 def check_tensors(name: str, q: Tensor, k: Tensor, v: Tensor) -> None:
-    """Raise ValueError or TypeError unless q, k, v are maps that fit together."""
+    """Check that q, k and v are maps that fit together.
+
+    Raises:
+        ValueError: shapes or devices that do not.
+        TypeError: types that do not.
+    """
     for letter, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dim() != 5:
             raise ValueError(
@@ -105,14 +195,23 @@ def check_tensors(name: str, q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def unpack(name: str, qkv: Tensor) -> tuple[Tensor, ...]:
-    """q, k and v as views of `(B, H, W, 3, N, D)`. Raises ValueError for another shape."""
+    """q, k and v as views of ``(B, H, W, 3, N, D)``.
+
+    Raises:
+        ValueError: another shape.
+    """
     if qkv.dim() != 6 or certainly(qkv.shape[3] != 3):
         raise ValueError(f"{name}: qkv must have the shape (B, H, W, 3, heads, D), got {tuple(qkv.shape)}")
     return qkv.unbind(3)
 
 
 def check_bias(name: str, q: Tensor, bias: Tensor, geometry: Geometry) -> None:
-    """Raise ValueError or TypeError unless `bias` is the relative-position table of this geometry."""
+    """Check that ``bias`` is the relative-position table of this geometry.
+
+    Raises:
+        ValueError: another shape or device.
+        TypeError: not floating point.
+    """
     expected = (q.shape[3], *geometry.table_shape)
     if bias.dim() != 3 or any(certainly(have != need) for have, need in zip(bias.shape, expected, strict=True)):
         raise ValueError(f"{name}: bias must be (heads, 2*rows-1, 2*columns-1) = {expected}, got {tuple(bias.shape)}")

@@ -10,7 +10,7 @@ from visionattn.benchmarks.kernels import compare
 def call(window=3, bias=True):
     q, k, v = torch.randn(3, 1, 6, 6, 2, 16).unbind(0)
     size = 2 * window - 1
-    return window_attention.call(q, k, v, window, 0, 1, torch.randn(2, size, size) if bias else None, None)
+    return window_attention.prepare(q, k, v, window=window, bias=torch.randn(2, size, size) if bias else None)
 
 
 def test_passes_the_reference_itself():

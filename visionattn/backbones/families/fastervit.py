@@ -19,15 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from visionattn.attention.continuous import CarrierAttention, ContinuousWindowAttention, GridEncoding
-from visionattn.attention.convolution import ConvolutionPair
+from visionattn.attention.continuous import GridEncoding
 from visionattn.attention.padding import fit, from_windows, round_up, to_windows
-from visionattn.attention.mixer import MixerFactory, StageContext
+from visionattn.attention.mixer import CarrierMixer, MixerFactory, StageContext, declared
 from visionattn.backbones.stage import BlockFactory, DownsampleFactory, Stage
 
 
 class ResidualBlock(nn.Module):
-    """``x + drop(mixer(x))``: for a mixer that brings its own norms and needs no feed-forward network."""
+    """``x + drop(mixer(x))``: for a mixer that declares ``own_norms`` and needs no feed-forward network."""
 
     def __init__(self, mixer: nn.Module, drop_path: float = 0.0):
         super().__init__()
@@ -39,7 +38,7 @@ class ResidualBlock(nn.Module):
 
 
 class EncodedBlock(nn.Module):
-    """Adds to each token where in its window it stands, then does what ``local`` does.
+    """Adds to each token its position in its window, then does what ``local`` does.
 
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, H and W multiples of the window.
@@ -64,25 +63,30 @@ class EncodedBlock(nn.Module):
 class CarrierBlock(nn.Module):
     """First the carriers of all windows among themselves, then each window together with its carriers.
 
-    Both are ordinary blocks (``carrier`` and ``local``), and both kinds of tokens are told where they stand before.
+    Both are ordinary blocks (``carrier`` and ``local``). Both kinds of tokens get their positions added before.
 
+    Args:
+        dim: channels C.
+        mixer: declares ``carriers`` and ``encoded_window``, and is a :class:`visionattn.attention.mixer.CarrierMixer`.
+        block: called as ``block(dim, mixer, drop_path=)``.
+        drop_path: probability of leaving a branch out for an image.
+    Raises:
+        TypeError: a mixer that declares carriers and lacks what they need.
     Shape:
         tokens ``(B, rows, columns, P, C)`` and the map of carriers ``(B, c*rows, c*columns, C)`` ``->`` the same.
     """
 
-    def __init__(self, dim: int, attention: ContinuousWindowAttention, block: BlockFactory, drop_path: float):
+    def __init__(self, dim: int, mixer: nn.Module, block: BlockFactory, drop_path: float):
         super().__init__()
-        self.window, self.per_side = int(attention.window_size or 0), attention.carriers
+        self.window, self.per_side = declared(mixer, "encoded_window") or 0, declared(mixer, "carriers") or 0
+        if not self.window or not isinstance(mixer, CarrierMixer):
+            raise TypeError(
+                f"{type(mixer).__name__} declares carriers={self.per_side}; "
+                "it also needs encoded_window, with_carriers() and among_carriers()"
+            )
         self.encoding, self.carrier_encoding = GridEncoding(dim), GridEncoding(dim)
-        among_carriers = ContinuousWindowAttention(
-            dim,
-            attention.num_heads,
-            window_size=None,
-            qkv_bias=attention.qkv.bias is not None,
-            backend=attention.backend,
-        )
-        self.carrier = block(dim, among_carriers, drop_path=drop_path)
-        self.local: Any = block(dim, CarrierAttention(attention), drop_path=drop_path)
+        self.carrier = block(dim, mixer.among_carriers(), drop_path=drop_path)
+        self.local: Any = block(dim, mixer.with_carriers(), drop_path=drop_path)
 
     @property
     def drop_path(self) -> nn.Module:
@@ -100,15 +104,15 @@ class CarrierBlock(nn.Module):
 
 class CarrierStage(Stage):
     """A stage of *FasterViT: Fast Vision Transformers with Hierarchical Attention*, Hatamizadeh et al. 2023, arXiv
-    2306.06189. What its blocks are depends on its mixer:
+    2306.06189. Its blocks depend on what their mixers declare (see :class:`visionattn.attention.Mixer`):
 
-    - :class:`visionattn.attention.ConvolutionPair`: a residual around the mixer and nothing else;
-    - :class:`visionattn.attention.ContinuousWindowAttention`: a block that first adds the position inside the window;
-      with ``carriers``, hierarchical attention: each window has c by c carrier tokens, averaged from a depthwise
+    - ``own_norms``: a residual around the mixer and nothing else;
+    - ``encoded_window``: a block that first adds the position inside the window;
+    - ``carriers`` as well: hierarchical attention. Each window has c by c carrier tokens, averaged from a depthwise
       convolution of the map when the stage begins. In every block all carriers attend to each other, then every window
       attends to itself and its carriers. After the last block carriers disappear or, with ``propagate``, are added to
       the tokens nearest to them;
-    - any other mixer: the ordinary block.
+    - nothing: the ordinary block.
 
     Any H and W: the map is enlarged with zeros at the bottom and the right to whole windows, the new tokens take part
     in all blocks, and are cut off at the end, as in the published code for any resolution. Where windows form a square
@@ -142,22 +146,22 @@ class CarrierStage(Stage):
         chosen = partial(_block_around, block)
         super().__init__(dim_in, dim, num_heads, mixer, chosen, drop_path, first=first, downsample=downsample)
         self.propagate = propagate
-        self.window = math.lcm(*(b.window for b in self.blocks if isinstance(b, (EncodedBlock, CarrierBlock))))
-        per_side = {block.per_side if isinstance(block, CarrierBlock) else 0 for block in self.blocks}
+        self.window = math.lcm(*(declared(b, "window") or 1 for b in self.blocks))
+        per_side = {declared(b, "per_side") or 0 for b in self.blocks}
         if len(per_side) != 1:
             raise ValueError(f"all blocks of a stage need as many carriers along a side, got {sorted(per_side)}")
         self.per_side: int = per_side.pop()
         self.tokenizer = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if self.per_side else nn.Identity()
 
-    def forward(self, x: Tensor, prior: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)
         height, width = x.shape[1:3]
         x = fit(x, (round_up(height, self.window), round_up(width, self.window)))
-        x = self._hierarchical(x) if self.per_side else self._plain(x, prior)
+        x = self._hierarchical(x) if self.per_side else self._plain(x)
         return fit(x, (height, width))
 
-    def _plain(self, x: Tensor, prior: Tensor | None) -> Tensor:
-        context = self.context(x, prior)
+    def _plain(self, x: Tensor) -> Tensor:
+        context = self.context(x)
         for block in self.blocks:
             x = self._run(block, x, context)
         return x
@@ -208,14 +212,14 @@ class CarrierStage(Stage):
 
 
 def _block_around(block: BlockFactory, dim: int, mixer: nn.Module, *, drop_path: float = 0.0) -> nn.Module:
-    """The block that a mixer wants; see :class:`CarrierStage`."""
-    if isinstance(mixer, ConvolutionPair):
+    """The block that a mixer's declarations ask for; see :class:`CarrierStage`."""
+    if declared(mixer, "own_norms"):
         return ResidualBlock(mixer, drop_path)
-    if isinstance(mixer, ContinuousWindowAttention) and mixer.window_size is not None:
-        if mixer.carriers:
-            return CarrierBlock(dim, mixer, block, drop_path)
-        return EncodedBlock(dim, mixer.window_size, block(dim, mixer, drop_path=drop_path))
-    return block(dim, mixer, drop_path=drop_path)
+    if declared(mixer, "carriers"):
+        return CarrierBlock(dim, mixer, block, drop_path)
+    built = block(dim, mixer, drop_path=drop_path)
+    window = declared(mixer, "encoded_window")
+    return EncodedBlock(dim, window, built) if window else built
 
 
 class BatchNormStem(nn.Module):

@@ -14,9 +14,8 @@ from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.attention import GlobalQueryAttention
 from visionattn.kernels.linear import convolution_gelu, one_pass, unwatched
-from visionattn.attention.mixer import StageContext
+from visionattn.attention.mixer import StageContext, declared
 from visionattn.backbones.stage import Stage
 
 
@@ -118,24 +117,23 @@ class GlobalQuery(nn.Module):
 class GCViTStage(Stage):
     """A stage whose blocks share the global query of the map that enters them: ``StageContext.tokens``.
 
-    It is computed if some block asks for it (:class:`visionattn.attention.GlobalQueryAttention`), with as many halvings
-    as that mixer says. The published models end at exactly one window: at 224 pixels the maps of 56, 28, 14 and 7
-    tokens become 7, 7, 14 and 7. At other sizes the query has another size, and the mixer resizes it to its window.
+    It is computed if some mixer declares ``halvings`` (see :class:`visionattn.attention.Mixer`), with that many
+    halvings. The published models end at exactly one window: at 224 pixels the maps of 56, 28, 14 and 7 tokens become
+    7, 7, 14 and 7. At other sizes the query has another size, and the mixer resizes it to its window.
 
     Args:
         *args: see :class:`Stage`.
         **kwargs: see :class:`Stage`.
     Raises:
-        ValueError: mixers that ask for different numbers of halvings.
+        ValueError: mixers that declare different numbers of halvings.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        asked = {module.halvings for module in self.modules() if isinstance(module, GlobalQueryAttention)}
+        asked = {halvings for module in self.modules() if (halvings := declared(module, "halvings")) is not None}
         if len(asked) > 1:
             raise ValueError(f"the mixers of a stage share one global query, but ask for {sorted(asked)} halvings")
         self.global_query = GlobalQuery(self.dim, halvings=asked.pop()) if asked else None
 
-    def context(self, x: Tensor, prior: Tensor | None) -> StageContext:
-        tokens = None if self.global_query is None else self.global_query(x)
-        return StageContext(size=(x.shape[1], x.shape[2]), tokens=tokens, prior=prior)
+    def context(self, x: Tensor) -> StageContext:
+        return StageContext(tokens=None if self.global_query is None else self.global_query(x))

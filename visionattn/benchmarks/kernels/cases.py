@@ -35,8 +35,12 @@ class Case:
         table = (self.heads, 2 * self.size[0] - 1, 2 * self.size[1] - 1)
         bias = torch.randn(table, generator=generator).to(device) if self.bias else None
         if self.windowed:
-            return window_attention.call(q, k, v, self.size, self.step, self.dilation, bias, None)
-        return neighborhood_attention.call(q, k, v, self.size, self.dilation, self.step, bias, None)
+            return window_attention.prepare(
+                q, k, v, window=self.size, shift=self.step, dilation=self.dilation, bias=bias
+            )
+        return neighborhood_attention.prepare(
+            q, k, v, kernel_size=self.size, dilation=self.dilation, stride=self.step, bias=bias
+        )
 
 
 def _swin() -> list[Case]:

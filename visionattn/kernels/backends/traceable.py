@@ -1,14 +1,14 @@
-"""Backend `portable`: tiles gathered into one dense attention, in plain torch operators and nothing else.
+"""Backend ``traceable``: tiles gathered into one dense attention, in plain torch operators and nothing else.
 
-What `tiled` computes, written so that a graph of it can leave PyTorch: no registered op, no table made in Python, no
-question about a size. ONNX, torch.export and AOTInductor take it operator by operator, with symbols for batch, height
-and width. Differentiable as any torch code. `tiled` is faster where torch runs it.
+It computes what ``tiled`` computes, and its graph can leave PyTorch: it has no registered op, no table made in Python
+and no branch on a size. ONNX, torch.export and AOTInductor take it operator by operator, with symbols for batch, height
+and width. It is differentiable as any torch code. ``tiled`` is faster where torch runs it.
 
 Legend: B batch, H W map, N heads, D E head widths; on one axis L positions in T tiles of Q queries and K keys.
 
     q (B, H, W, N, D) -> (B, T, N, Q, D);  k -> (B, T, N, K, D);  logits (B, T, N, Q, K);  out tiles -> out (B, H, W, N, E)
 
-Work and memory are those of `tiled`: a window's tile is the window, a neighborhood's 7 x 7 queries with the rectangle
+Work and memory are those of ``tiled``: a window's tile is the window, a neighborhood's 7 x 7 queries with the rectangle
 of keys that any of them sees.
 """
 
@@ -27,10 +27,14 @@ _TILE = 7
 
 @dataclass(frozen=True)
 class AxisTiles:
-    """One axis. Positions that a tile has not are replaced by some that the axis has.
+    """The tiles of one axis. Positions beyond the axis are replaced by some that the axis has.
 
-    query (T, Q), key (T, K): positions; visible (T, Q or 1, K); index (T or 1, Q, K) into the bias table; slot (L,):
-    where in the T * Q queries a position is.
+    Attributes:
+        query: positions of the queries, ``(T, Q)``.
+        key: positions of the keys, ``(T, K)``.
+        visible: whether a query sees a key, ``(T, Q or 1, K)``.
+        index: into the bias table, ``(T or 1, Q, K)``.
+        slot: of each position among the T * Q queries, ``(L,)``.
     """
 
     query: Tensor
@@ -41,7 +45,7 @@ class AxisTiles:
 
 
 def axis_tiles(rule: AxisRule, length: int, device: torch.device) -> AxisTiles:
-    """The tiles of an axis of `length` positions; see `geometry.py` for the rules."""
+    """The tiles of an axis of ``length`` positions; see ``geometry.py`` for the rules."""
     return _windows(rule, length, device) if rule.is_window else _neighborhoods(rule, length, device)
 
 
@@ -58,8 +62,8 @@ def _windows(rule: AxisRule, length: int, device: torch.device) -> AxisTiles:
     position = position.clamp(0, length - 1).flatten(0, 1)
     index = offset[None, :] - offset[:, None] + size - 1
     inside = torch.arange(members, device=device)[:, None] + lead
-    window, place = (0, inside) if one else (inside // size, inside % size)
-    slot = ((group * count + window) * size + place).flatten()[:length]
+    window, offset_in_window = (0, inside) if one else (inside // size, inside % size)
+    slot = ((group * count + window) * size + offset_in_window).flatten()[:length]
     return AxisTiles(position, position, real[:, None], index[None], slot)
 
 
@@ -69,9 +73,7 @@ def _neighborhoods(rule: AxisRule, length: int, device: torch.device) -> AxisTil
     count = (members + _TILE - 1) // _TILE
     group = torch.arange(dilation, device=device)[:, None, None]
     coordinate = torch.arange(count, device=device)[:, None] * _TILE + torch.arange(_TILE, device=device)
-    group_length = (length - 1 - group) // dilation + 1
-    leader = torch.minimum(coordinate // stride * stride + stride // 2, group_length - 1)
-    start = torch.minimum((leader - size // 2).clamp(min=0), group_length - size)
+    start, _ = rule.runs(coordinate, rule.group_length(length, group))
     key = start[..., :1] + torch.arange(_TILE + size + stride - 2, device=device)
     from_start = key[..., None, :] - start[..., None]
     inside = torch.arange(members, device=device)[:, None]
@@ -86,7 +88,7 @@ def _neighborhoods(rule: AxisRule, length: int, device: torch.device) -> AxisTil
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """Attention on a map; see `op.py` for the arguments."""
+    """Attention on a map; see ``op.py`` for the arguments."""
     rows = axis_tiles(geometry.rows, q.shape[1], q.device)
     cols = axis_tiles(geometry.cols, q.shape[2], q.device)
     key, value = _gather(k, rows.key, cols.key), _gather(v, rows.key, cols.key)
@@ -94,7 +96,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
 
 
 def attend_packed(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """The same for q, k and v in one tensor (B, H, W, 3, N, D), which are gathered together as far as they can be."""
+    """The same for q, k and v in one tensor (B, H, W, 3, N, D), gathered together where their tiles agree."""
     heads = qkv.shape[4]
     rows = axis_tiles(geometry.rows, qkv.shape[1], qkv.device)
     cols = axis_tiles(geometry.cols, qkv.shape[2], qkv.device)
@@ -114,7 +116,7 @@ def _attend(
         logits = logits + _bias(bias.to(query.dtype), rows.index, cols.index)
     visible = rows.visible[:, None, :, None, :, None] & cols.visible[None, :, None, :, None, :]
     visible = _merged(visible)[:, None]
-    # a tile beside the map has no visible key at all: it gets some finite result, which nobody reads
+    # a tile beside the map has no visible key at all: it gets some finite result, which is not read
     weights = logits.masked_fill(~visible, torch.finfo(logits.dtype).min).softmax(-1)
     return _scatter(weights @ value, rows, cols)
 
@@ -156,5 +158,5 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
     return ""
 
 
-WINDOW = Backend("portable", attend, refuses, attend_packed)
-NEIGHBORHOOD = Backend("portable", attend, refuses, attend_packed)
+WINDOW = Backend("traceable", attend, refuses, attend_packed)
+NEIGHBORHOOD = Backend("traceable", attend, refuses, attend_packed)
