@@ -10,7 +10,7 @@ SOURCES := pyproject.toml constraints.txt
 .DEFAULT_GOAL := help
 .PHONY: help install train test heavy lint types gpu wheel clean
 
-help: ## explain the targets
+help: ## list the targets
 	@echo "visionattn: make TARGET [ARGS='...']"
 	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -40,13 +40,13 @@ $(VENV)/.ready-dev: $(SOURCES) | $(BIN)/python
 
 install: $(VENV)/.ready ## make .venv and install visionattn into it
 
-train: $(VENV)/.ready ## train the default model on scikit-learn's digits; ARGS='...' are passed on
+train: $(VENV)/.ready ## train the default model on scikit-learn's digits; ARGS='...' passes arguments on
 	@$(BIN)/visionattn train $(ARGS)
 
 test: $(VENV)/.ready-dev ## run the test suite in two processes; ARGS='...' are passed to pytest
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-heavy: $(VENV)/.ready-dev ## run the long sweeps that the usual suite leaves out
+heavy: $(VENV)/.ready-dev ## run the long sweeps that the suite leaves out
 	@$(BIN)/python -m pytest -m heavy $(ARGS)
 
 lint: $(VENV)/.ready-dev ## ruff: style and formatting
@@ -56,7 +56,7 @@ lint: $(VENV)/.ready-dev ## ruff: style and formatting
 types: $(VENV)/.ready-dev ## mypy: static types
 	@$(BIN)/mypy
 
-gpu: $(VENV)/.ready-dev ## run what only a GPU can prove, and write its rows to benchmarks/results/
+gpu: $(VENV)/.ready-dev ## run the tests and measurements that need a GPU; rows go to benchmarks/results/
 	@$(BIN)/python benchmarks/gpu.py
 
 wheel: $(VENV)/.ready-dev ## build the wheel into dist/

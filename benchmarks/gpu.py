@@ -1,4 +1,4 @@
-"""Everything that only a GPU can prove, in under eight minutes on one card: `make gpu`, or `python benchmarks/gpu.py`.
+"""Tests and measurements that need a GPU, in under eight minutes on one card: `make gpu`, or `python benchmarks/gpu.py`.
 
 1. the tests marked gpu (kernels, training steps), on several processes where pytest-xdist is there;
 2. the kernel benchmark: Swin-T and DiNAT-T stages against everything, then the other backbones without FlexAttention,

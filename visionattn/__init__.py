@@ -1,4 +1,4 @@
-"""visionattn: train, compare and ship hierarchical vision transformers.
+"""visionattn: train, compare and export hierarchical vision transformers.
 
     visionattn.list_backbones("dinat*")
     model = visionattn.create_backbone("dinat_pico", num_classes=10)
