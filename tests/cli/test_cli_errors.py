@@ -72,11 +72,22 @@ def test_full_error_on_request(train, capsys, monkeypatch):
 def test_overview(capsys, arguments):
     assert main(arguments) == 0
     text = capsys.readouterr().out
-    for word in ("train", "evaluate", "export", "benchmark", "data", "list", "--dry-run", "-m", "allow=[my_package]"):
+    for word in (
+        "train",
+        "evaluate",
+        "export",
+        "explain",
+        "benchmark",
+        "data",
+        "list",
+        "--dry-run",
+        "-m",
+        "allow=[my_package]",
+    ):
         assert word in text
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "export", "benchmark", "data", "list"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "export", "explain", "benchmark", "data", "list"])
 def test_help_of_a_command(train, capsys, command):
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out

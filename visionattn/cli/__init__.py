@@ -1,4 +1,4 @@
-"""The command line: `visionattn train | evaluate | export | benchmark | list | data`.
+"""The command line: `visionattn train | evaluate | export | predict | explain | benchmark | list | data`.
 
 Help, lists and mistakes answer without importing torch; a command's module is imported when its configuration has been
 checked. Exit codes: 0 done, 1 a job failed, 2 the command line or a configuration is wrong, 130 interrupted, 143

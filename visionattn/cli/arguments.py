@@ -14,15 +14,17 @@ COMMANDS = {
     "evaluate": ("evaluate", "evaluate"),
     "export": ("export", "export"),
     "predict": ("predict", "predict"),
+    "explain": ("explain", "explain"),
     "benchmark": ("benchmark", "benchmark"),
     "data": ("make_data", "data"),
     "data doctor": ("doctor", "doctor"),
 }
 # command -> the group that a bare word after it chooses from: `visionattn benchmark kernels`
-WORDS = {"benchmark": "benchmark"}
+WORDS = {"benchmark": "benchmark", "explain": "backbone"}
 NAMES = (*(name for name in COMMANDS if " " not in name), "list")
 SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}
 SWITCHES |= {"-h": "help", "--help": "help"}
+_SHOWN = 12
 VALUES = {"--config-dir": "config_dirs", "-cd": "config_dirs", "--cfg": "cfg", "-c": "cfg"}
 
 
@@ -105,8 +107,10 @@ def _check_word(request: Request, group: str) -> None:
     if not any(word.startswith(f"{group}=") for word in request.overrides):
         from visionattn.config.catalog import choices
 
-        known = ", ".join(choices(group, request.config_dirs))
-        raise ConfigError(f"{request.command} needs a word that says what, one of: {known}")
+        known = choices(group, request.config_dirs)
+        if len(known) > _SHOWN:
+            known = [*known[:_SHOWN], f"... (`visionattn list {group}` has all {len(known)})"]
+        raise ConfigError(f"{request.command} needs a word that says what, one of: {', '.join(known)}")
 
 
 def _packages(text: str) -> tuple[str, ...]:

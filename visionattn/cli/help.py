@@ -9,6 +9,7 @@ visionattn: train, compare and export hierarchical vision transformers
   visionattn evaluate    score a checkpoint or published weights
   visionattn export      write a model for timm and the Hub, or as a graph (ONNX, torch.export)
   visionattn predict     draw a model's predictions on your images
+  visionattn explain     print a model from stem to head, with shapes and costs
   visionattn benchmark   measure kernels, backbones, heads and loaders beside other libraries
   visionattn data        draw a small data set in a common layout; data doctor: check a data set
   visionattn list        list backbones, mixers, heads, data, experiments ...
@@ -55,6 +56,14 @@ COMMANDS = {
         "visionattn predict ckpt=PATH source=IMAGE|DIR [key=value ...]\n\n"
         "Draws boxes, masks or class maps on images and writes the predictions as JSON.",
         "visionattn predict ckpt=outputs/.../checkpoints/best.ckpt source=photos options.score=0.3",
+    ),
+    "explain": (
+        "visionattn explain BACKBONE [key=value ...]\n\n"
+        "Prints a model from stem to head: stages, blocks, mixers with their arguments, shapes, parameters, GMACs.",
+        "visionattn explain swin_tiny\n"
+        "visionattn explain swin_tiny size=[640,960] mixer@backbone.mixers.s3=neighborhood\n"
+        "visionattn explain dinat_tiny depth=9        every layer\n"
+        "visionattn explain dinat_tiny format=json",
     ),
     "benchmark": (
         "visionattn benchmark WHAT [key=value ...]\n\n"
