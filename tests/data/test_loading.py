@@ -31,7 +31,7 @@ class Numbers:
     def __getitem__(self, key):
         if key[1] == self.at:
             self.happens()
-        return Sample(torch.zeros(3, 2, 2), key[1], str(key[1]), [], [])
+        return Sample(torch.zeros(3, 2, 2), key[1], str(key[1]))
 
 
 def collate(samples):

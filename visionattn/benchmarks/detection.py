@@ -24,7 +24,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from visionattn.benchmarks import record
 from visionattn.benchmarks.timing import interleaved, medians
 from visionattn.benchmarks.torchvision_baseline import mask_rcnn_like
-from visionattn.data.detection.dataset import FinishScenes
+from visionattn.data.detection.dataset import NormalizeAndPad
 from visionattn.errors import ConfigError
 from visionattn.tasks.detection.metric import coco_figures
 
@@ -89,7 +89,7 @@ class _Twins:
         self.theirs = theirs.to(device)
         self.maps, self.head = mask_rcnn_like(copy.deepcopy(theirs), CLASSES)
         self.ours = nn.ModuleList([self.maps, self.head]).to(device)
-        self.to_model_input = FinishScenes([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        self.to_model_input = NormalizeAndPad([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         self.pictures = [torch.randint(0, 256, (3, *size), dtype=torch.uint8, device=device) for _ in range(batch)]
         self.size = size
         self.targets = [_target(size, seed, device) for seed in range(batch)]

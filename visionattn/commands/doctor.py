@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
-from visionattn.data.checks import ERROR, Examinable, Report
+from visionattn.data.checks import ERROR, Checked, Report
 from visionattn.errors import ConfigError, DataError
 from visionattn.runs.card import print_results
 
@@ -29,7 +29,7 @@ def run(
         DataError: something is wrong; raised at the end, when everything has been looked at and reported.
     """
     data = policy.instantiate(cfg.data)
-    if not isinstance(data, Examinable):
+    if not isinstance(data, Checked):
         raise ConfigError(f"data doctor has no checks for {type(data).__name__}")
     if dry_run:
         print_results("dry run: the data module builds; nothing was read", {"data": type(data).__name__})
@@ -37,7 +37,7 @@ def run(
     run_dir.mkdir(parents=True, exist_ok=True)
     report = Report(run_dir, cfg.limit)
     for split in cfg.splits:
-        data.examine(split, report)
+        data.validate(split, report)
     (run_dir / "doctor.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
     _print(report, run_dir)
     if report.errors:

@@ -77,11 +77,8 @@ class Report:
 
 
 @runtime_checkable
-class Examinable(Protocol):
-    """A data module that can be examined."""
+class Checked(Protocol):
+    """A data module with checks for ``visionattn data doctor``."""
 
-    def examine(self, split: str, report: Report) -> None:
-        """Looks at every sample of a split and writes what it finds into the report. It goes on after a bad sample; it
-        raises DataError only where nothing can be read at all.
-        """
-        ...
+    def validate(self, split: str, report: Report) -> None:
+        """Look at every sample of a split and write what is wrong into the report; continue after a bad sample."""

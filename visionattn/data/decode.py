@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torchvision.io import ImageReadMode
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from visionattn.data.unreadable import UnreadableImage
 
@@ -42,11 +43,16 @@ DAMAGE = (
     zlib.error,
 )
 
-Picture = Image.Image | torch.Tensor
+DecodedImage = Image.Image | torch.Tensor
 """Mode RGB, or uint8 (3, H, W)."""
 
 
-def decode_fast(data: bytes) -> Picture:
+def as_tensor(image: DecodedImage) -> torch.Tensor:
+    """uint8 ``(3, H, W)``."""
+    return image if isinstance(image, torch.Tensor) else pil_to_tensor(image)
+
+
+def decode_fast(data: bytes) -> DecodedImage:
     """As :func:`decode_rgb`, with the same pixels, but an ordinary JPEG comes as a tensor, uint8 (3, H, W).
 
     torchvision decodes it. Ordinary: 8 bits, grey or three components, complete to its end mark, within Pillow's limit

@@ -1,16 +1,17 @@
-"""What a source gives once it is read: named, labelled pictures, by index or as a stream."""
+"""What a source of labeled images gives once it is read, by index."""
+
+from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, overload, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
-from visionattn.data.decode import Picture, decode_rgb
+from visionattn.data.decode import DecodedImage, decode_rgb
 from visionattn.errors import DataError
 
-Decoder = Callable[[bytes], Picture]
+Decoder = Callable[[bytes], DecodedImage]
 
 
 class PackedStrings(Sequence[str]):
@@ -40,6 +41,24 @@ class PackedStrings(Sequence[str]):
         return self._bytes[start : int(self._ends[position])].tobytes().decode()
 
 
+class SplitRecords(Protocol):
+    """One split of a data set, read."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names in label order; empty where the data set has none."""
+
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Source(Protocol[R_co]):
+    """A data set on disk. Building one reads nothing; ``open`` reads one split."""
+
+    def open(self, split: str) -> R_co:
+        """Records of ``train``, ``val`` or ``test``."""
+
+
 class Records(Protocol):
     """One split, by index."""
 
@@ -49,7 +68,7 @@ class Records(Protocol):
     """int64 (num_samples,)."""
     class_names: list[str]
 
-    def load(self, index: int, decode: Decoder = decode_rgb) -> Picture:
+    def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
         """The picture, made by `decode` from the file's content where there is a file. Raises UnreadableImage."""
         ...
 
@@ -73,46 +92,6 @@ class ScoredRecords(Protocol):
     def scores(self, predictions: Mapping[str, int]) -> dict[str, float]:
         """Name -> figure (in percent, or a count), from the class predicted for every sample id."""
         ...
-
-
-class StreamRecords(ABC):
-    """One split that can only be read in order, its shards divided among processes and workers."""
-
-    class_names: list[str]
-    num_samples: int
-    training: bool
-
-    @abstractmethod
-    def prepare(self, *, rank: int, world_size: int, num_workers: int, batch_size: int) -> None:
-        """Says how the reading will be divided; called before each loader is made."""
-
-    @abstractmethod
-    def set_epoch(self, epoch: int) -> None:
-        """Called when an epoch starts, before `read`."""
-
-    @abstractmethod
-    def read(self) -> Iterator[tuple[str, int, bytes]]:
-        """Yields (id, label, file content) of this worker's part."""
-
-    @abstractmethod
-    def batches_per_rank(self, rank: int) -> int:
-        """Evaluation batches that process `rank` will make, 0 where that is unknown."""
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Training samples of this process in one epoch."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """sha256 that stands for the split, hexadecimal."""
-
-
-class Source(Protocol):
-    """Where pictures come from. Building one reads nothing; `open` reads."""
-
-    splits: Sequence[str]
-
-    def open(self, split: str) -> Records | StreamRecords: ...
 
 
 def fingerprint(records: Records) -> str:

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from visionattn.data.classification.transforms import as_size
+from visionattn.data.image_size import as_size
 from visionattn.errors import ConfigError, DataError
 from visionattn.runs.open import OpenedRun
 from visionattn.runs.resume import RESULTS

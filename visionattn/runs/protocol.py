@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from visionattn.data.classification.transforms import as_size
+from visionattn.data.image_size import as_size
 
 _IN_TRANSFORM = ("crop_pct", "crop_mode", "interpolation")
 

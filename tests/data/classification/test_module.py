@@ -13,7 +13,7 @@ from visionattn.data import ClassificationData
 from visionattn.data.classification.sources import Digits, ImageFolder
 from visionattn.data.classification.transforms import EvalTransform, TrainTransform
 from visionattn.data.decode import decode_rgb
-from visionattn.data.normalize import Normalise
+from visionattn.data.normalize import Normalize
 from visionattn.data.seeding import SampleRandomState
 from visionattn.errors import ConfigError, DataError, UnreadableImagesError
 
@@ -201,8 +201,8 @@ def test_evaluation_protocol_is_described_and_equals_timm(tmp_path):
         (3, 24, 32), mean=(0.5,) * 3, std=(0.25,) * 3, crop_pct=0.9, crop_mode="squash", interpolation="bilinear"
     )
     picture = decode_rgb(jpeg(4, (61, 47)))
-    finish = Normalise(transform.mean, transform.std)
-    assert torch.equal(finish({"image": transform(picture)[None]})["image"][0], timm(picture))
+    normalize = Normalize(transform.mean, transform.std)
+    assert torch.equal(normalize(transform(picture)[None])[0], timm(picture))
 
 
 @pytest.mark.parametrize("policy", ["rand-m10-n4", "rand-m9-n3-mstd0.5-inc1", "original", "v0", "3a", "augmix-m9-w2"])

@@ -13,7 +13,7 @@ from visionattn.data import ClassificationData
 from visionattn.data.classification.sources import ImageFolder
 from visionattn.data.classification.transforms import EvalTransform, TrainTransform
 from visionattn.data.decode import decode_fast, decode_rgb
-from visionattn.data.normalize import Normalise
+from visionattn.data.normalize import Normalize
 from visionattn.data.seeding import SampleRandomState
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import ConfigError
@@ -115,7 +115,7 @@ def test_the_finished_batch_is_timms_to_the_bit(options):
     """With Pillow's decoder: crop, augmentation, erasing and normalisation, as timm does them in one go."""
     ours = TrainTransform(32, MEAN, STD, **options)
     theirs = create_transform(32, is_training=True, mean=MEAN, std=STD, **options)
-    finish, erased = Normalise(MEAN, STD), 0
+    data, erased = ClassificationData(ImageFolder("/nowhere"), 3, 32, mean=MEAN, std=STD), 0
     for draw in range(25):
         picture = picture_of(draw)
         try:
@@ -127,7 +127,7 @@ def test_the_finished_batch_is_timms_to_the_bit(options):
             image, erasures = ours(picture), ours.erasures()
         erased += len(erasures)
         batch = {"image": image[None], "erased": [(0, *erasure) for erasure in erasures], "id": ["x"]}
-        finished = finish(batch)
+        finished = data.to_model_input(batch)
         assert torch.equal(finished["image"][0], expected)
         assert set(finished) == {"image", "id"}
     assert erased > 5
@@ -136,13 +136,13 @@ def test_the_finished_batch_is_timms_to_the_bit(options):
 def test_evaluation_is_finished_to_the_bit():
     ours = EvalTransform(32, MEAN, STD)
     theirs = create_transform(32, mean=MEAN, std=STD, crop_pct=0.875, interpolation="bicubic")
-    finished = Normalise(MEAN, STD)({"image": torch.stack([ours(picture_of(1)), ours(picture_of(2))])})["image"]
+    finished = Normalize(MEAN, STD)(torch.stack([ours(picture_of(1)), ours(picture_of(2))]))
     assert torch.equal(finished, torch.stack([theirs(picture_of(1)), theirs(picture_of(2))]))
 
 
 def test_floats_are_left_alone():
     images = torch.randn(2, 3, 4, 4)
-    assert torch.equal(Normalise(MEAN, STD)({"image": images})["image"], images)
+    assert torch.equal(Normalize(MEAN, STD)(images), images)
 
 
 @pytest.mark.parametrize("options", [{"train_crop_mode": "rkrc"}, {"interpolation": "lanczos"}])

@@ -12,9 +12,9 @@ from torchvision import tv_tensors
 
 from visionattn.data.checks import Report
 from visionattn.data.detection import Coco, DetectionData, DetectionEvalTransform, DetectionTrainTransform
-from visionattn.data.detection.copy_paste import paste
+from visionattn.data.detection.copy_paste import copy_paste
 from visionattn.data.detection.dataset import GroupedBatches
-from visionattn.data.detection.masks import complaint, draw, encode, to_runs
+from visionattn.data.detection.masks import draw, encode, problem, to_runs
 from visionattn.data.shapes import make_shapes
 from visionattn.errors import ConfigError, DataError
 
@@ -126,7 +126,7 @@ def test_the_evaluations_truth_keeps_crowds_and_what_is_merely_odd(tmp_path):
 )
 def test_a_bad_segmentation_is_refused_at_once(segmentation):
     start = time.perf_counter()
-    assert complaint(segmentation, 20, 24)
+    assert problem(segmentation, 20, 24)
     assert time.perf_counter() - start < 1
 
 
@@ -209,7 +209,7 @@ def test_boxes_and_masks_move_together(shapes):
     index = int(np.diff(records.annotations.first).argmax())
     for options in ({"short_edges": [48], "long_edge": 96, "flip": 1.0}, {"jitter": [0.5, 2.0], "crop_size": [80, 80]}):
         torch.manual_seed(1)
-        image, target = DetectionTrainTransform(**options)(records.picture(index), records.objects(index))
+        image, target = DetectionTrainTransform(**options)(records.image(index), records.objects(index))
         assert image.shape[1:] == target["masks"].shape[1:]
         assert len(target["labels"]) > 0
         for box, mask in zip(target["boxes"], target["masks"], strict=True):
@@ -241,7 +241,7 @@ def test_paste_hides_what_lies_below():
     torch.manual_seed(0)
     pasted = 0
     for _ in range(8):
-        image, target = paste(*scene(200, 6, [3]), *scene(10, 0, [1]))
+        image, target = copy_paste(*scene(200, 6, [3]), *scene(10, 0, [1]))
         if len(target["labels"]) == 2:
             pasted += 1
             assert target["labels"].tolist() == [1, 3]
@@ -271,7 +271,7 @@ def test_the_doctor_finds_every_fault(tmp_path):
     report = Report(tmp_path / "report")
     report.folder.mkdir()
     start = time.perf_counter()
-    module(root).examine("train", report)
+    module(root).validate("train", report)
     assert time.perf_counter() - start < 10
     found = {kind: finding.count for (_, kind), finding in report.findings.items()}
     assert found.pop("classes without objects") == 1
@@ -286,5 +286,5 @@ def test_the_doctor_finds_nothing_in_the_shapes(shapes, tmp_path):
     report = Report(tmp_path)
     data = module(shapes, 10)
     for split in ("train", "val"):
-        data.examine(split, report)
+        data.validate(split, report)
     assert report.errors == 0

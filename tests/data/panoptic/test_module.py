@@ -83,7 +83,7 @@ def test_what_is_read_is_what_was_drawn(drawn):
             assert (segments["ids"].numpy() == ids).all()
             assert [records.category_ids[label] for label in segments["labels"]] == categories
             assert segments["crowd"].tolist() == crowds
-            assert records.picture(index).shape[1:] == ids.shape
+            assert records.image(index).shape[1:] == ids.shape
             total += len(categories)
         assert total == summary["splits"][split]["segments"]
 
@@ -114,7 +114,7 @@ def test_training_targets_are_the_masks_of_what_is_left(drawn):
     still = PanopticTrainTransform(short_edges=[48], long_edge=64, flip=0.0)
     crowds = 0
     for index in range(9):
-        picture, segments = records.picture(index), records.segments(index)
+        picture, segments = records.image(index), records.segments(index)
         short = min(picture.shape[1:])
         if short != 48:
             continue
@@ -242,13 +242,13 @@ def test_pictures_and_maps_that_do_not_agree_are_unreadable_and_named(own):
         assert reason.startswith("its panoptic map"), reason
         assert words in reason
     report = Report(own)
-    module.examine("val", report)
+    module.validate("val", report)
     assert report.findings["val", "panoptic maps that cannot be used"].count == 5
 
 
 def test_the_doctor_finds_nothing_wrong_and_then_something(own):
     report = Report(own)
-    data(own).examine("val", report)
+    data(own).validate("val", report)
     assert report.errors == 0
     assert (own / "val_classes.png").stat().st_size > 0
     assert sum(row["pixels"] for row in report.tables["categories of val"]) > 0
@@ -259,7 +259,7 @@ def test_the_doctor_finds_nothing_wrong_and_then_something(own):
 
     spoil(own, change)
     report = Report(own)
-    data(own).examine("val", report)
+    data(own).validate("val", report)
     assert report.findings["val", "areas that are not those of the map"].count == 1
     assert report.findings["val", "images without annotation"].count == 1
 

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from visionattn.data.checks import Report
+from visionattn.data.dataset import Sample
 from visionattn.data.segmentation import SegmentationData
 from visionattn.data.segmentation.classes import packaged, read_object_info
-from visionattn.data.segmentation.dataset import Pair, PairCollate
+from visionattn.data.segmentation.dataset import MaskCollate
 from visionattn.data.segmentation.labels import (
     IGNORE,
     LabelError,
@@ -353,7 +354,7 @@ def test_training_batches_are_stacked_and_the_others_keep_their_sizes(shapes):
     assert batch["image"].dtype == torch.float32
     assert batch["target"].dtype == torch.int64
     batches = [module.on_after_batch_transfer(one, 0) for one in module.val_dataloader()]
-    assert sorted(name for one in batches for name in one["id"]) == list(module.masks("val").ids)
+    assert sorted(name for one in batches for name in one["id"]) == list(module.records("val").ids)
     for one in batches:
         for image, target in zip(one["image"], one["target"], strict=True):
             assert image.shape[-2:] == target.shape
@@ -371,12 +372,12 @@ def test_every_sample_comes_once_on_one_two_and_three_processes(shapes, monkeypa
             lengths.add(len(batches))
             seen += [name for batch in batches for name in batch["id"]]
         assert len(lengths) == 1
-        assert sorted(seen) == list(module.masks("val").ids)
+        assert sorted(seen) == list(module.records("val").ids)
 
 
 def test_a_bad_mask_stops_the_run_and_a_damaged_one_is_counted(tree, monkeypatch):
     paths = masks(tree, "validation")
-    monkeypatch.setattr("visionattn.data.segmentation.module.glance", lambda records: None)
+    monkeypatch.setattr("visionattn.data.segmentation.module.spot_check", lambda records: None)
     rewrite(paths[:1], lambda m: m * 0 + 77)
     paths[1].write_bytes(paths[1].read_bytes()[:80])
     save(paths[2], np.ones((5, 5), np.uint8))
@@ -392,8 +393,9 @@ def test_a_bad_mask_stops_the_run_and_a_damaged_one_is_counted(tree, monkeypatch
 
 def test_a_bad_mask_keeps_its_place_in_a_training_batch():
     """The other processes of the run wait for this step."""
-    whole = Pair("a", torch.ones(3, 4, 6, dtype=torch.uint8), torch.ones(4, 6, dtype=torch.uint8))
-    batch = PairCollate((4, 6), stacked=True)([whole, Pair("b", fault="b.png: labels that stand for nothing")])
+    whole = Sample(torch.ones(3, 4, 6, dtype=torch.uint8), torch.ones(4, 6, dtype=torch.uint8), "a")
+    broken = Sample(None, None, "b", fault="b.png: labels that stand for nothing")
+    batch = MaskCollate((4, 6), stacked=True)([whole, broken])
     assert batch["id"] == ["a", "b"]
     assert batch["faults"] == ["b.png: labels that stand for nothing"]
     assert (batch["target"][0] == 1).all()
@@ -406,7 +408,7 @@ def test_a_bad_mask_keeps_its_place_in_a_training_batch():
 def test_the_doctor_finds_nothing_in_a_whole_set_and_draws_it(shapes, tmp_path):
     report = Report(tmp_path)
     for split in ("train", "val"):
-        data(shapes).examine(split, report)
+        data(shapes).validate(split, report)
     assert not report.findings
     assert report.facts["train: samples"] == "30"
     assert sum(row["pixels"] for row in report.tables["classes of val"]) > 0
@@ -424,7 +426,7 @@ def test_the_doctor_names_every_sort_of_damage(tree, tmp_path):
     rewrite(paths[5:6], lambda m: m * 0)
     images[6].write_bytes(images[6].read_bytes()[:300])
     report = Report(tmp_path)
-    data(tree).examine("train", report)
+    data(tree).validate("train", report)
     found = {kind: finding for (_, kind), finding in report.findings.items()}
     assert found["labels that stand for nothing"].count == 2
     assert "ADE_train_00000001.png" in found["labels that stand for nothing"].examples[0]
@@ -439,12 +441,12 @@ def test_the_doctor_names_every_sort_of_damage(tree, tmp_path):
 def test_the_doctor_tells_a_shift_by_exact_counts(tree, tmp_path):
     rewrite(masks(tree), lambda m: np.maximum(m, 1.0) - 1)
     report = Report(tmp_path)
-    data(tree).examine("train", report)
+    data(tree).validate("train", report)
     assert "by -1" in report.findings["train", "labels look shifted"].examples[0]
 
 
 def test_the_doctor_goes_on_without_masks(tree, tmp_path):
     masks(tree)[0].unlink()
     report = Report(tmp_path)
-    data(tree).examine("train", report)
+    data(tree).validate("train", report)
     assert "ADE_train_00000001" in report.findings["train", "the split cannot be opened"].examples[0]

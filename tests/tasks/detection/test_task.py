@@ -9,7 +9,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 import visionattn
 from visionattn.backbones.cost import count_gmacs, count_parameters
-from visionattn.data.detection.dataset import FinishScenes
+from visionattn.data.detection.dataset import NormalizeAndPad
 from visionattn.errors import NonFiniteLossError
 from visionattn.heads.detection import RCNN, ProposalNetwork, Pyramid, RegionHeads
 from visionattn.heads.detection.paste_masks import paste_masks
@@ -46,7 +46,7 @@ def batch(objects=1):
     ]
     empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "masks": torch.zeros(0, 64, 50)}
     facts = {"id": ["x.jpg", "y.jpg"], "image_id": [4, 7], "original": [(80, 128), (64, 50)]}
-    return FinishScenes([0.5] * 3, [0.25] * 3)({"image": images, "target": [target, empty], **facts})
+    return NormalizeAndPad([0.5] * 3, [0.25] * 3)({"image": images, "target": [target, empty], **facts})
 
 
 @pytest.mark.parametrize("objects", [0, 1])
@@ -90,7 +90,7 @@ def test_pasted_masks_are_torchvisions():
 
 def test_predictions_for_pictures_of_any_size():
     class Data:
-        finish = FinishScenes([0.5] * 3, [0.25] * 3)
+        to_model_input = NormalizeAndPad([0.5] * 3, [0.25] * 3)
 
         @staticmethod
         def eval_transform(picture):

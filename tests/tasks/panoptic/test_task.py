@@ -11,7 +11,7 @@ from torch import nn
 
 from visionattn.backbones.cost import count_gmacs
 from visionattn.data.detection import DetectionEvalTransform
-from visionattn.data.detection.dataset import FinishScenes
+from visionattn.data.detection.dataset import NormalizeAndPad
 from visionattn.drawing.panoptic import draw_segments, segment_colours
 from visionattn.errors import ConfigError, NonFiniteLossError
 
@@ -71,7 +71,7 @@ def batch(training=True):
     if not training:
         target = {"ids": ids, "labels": labels, "crowd": torch.zeros(3, dtype=torch.bool)}
     found = {"image": [image, image], "target": [target, target], "original": [(32, 32)] * 2, "image_id": [7, 8]}
-    return FinishScenes([0.5] * 3, [0.25] * 3)(found | {"id": ["a.jpg", "b.jpg"], "unreadable": []})
+    return NormalizeAndPad([0.5] * 3, [0.25] * 3)(found | {"id": ["a.jpg", "b.jpg"], "unreadable": []})
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,8 @@ def test_it_learns_a_picture_and_scores_it(learnt):
 def test_it_answers_about_pictures_of_any_size(learnt):
     image = Image.fromarray(picture()[0].permute(1, 2, 0).numpy()).resize((50, 44))
     data = SimpleNamespace(
-        eval_transform=DetectionEvalTransform(short_edge=32, long_edge=64), finish=FinishScenes([0.5] * 3, [0.25] * 3)
+        eval_transform=DetectionEvalTransform(short_edge=32, long_edge=64),
+        to_model_input=NormalizeAndPad([0.5] * 3, [0.25] * 3),
     )
     with torch.inference_mode():
         answer, other = learnt.predict_images([image, image.crop((0, 0, 30, 44))], data, {})
@@ -130,7 +131,8 @@ def test_instances_alone_are_drawn_with_their_boxes(learnt):
     module.load_state_dict(learnt.state_dict())
     module.class_info = dict(FACTS, things=[True, True, True])
     data = SimpleNamespace(
-        eval_transform=DetectionEvalTransform(short_edge=32, long_edge=64), finish=FinishScenes([0.5] * 3, [0.25] * 3)
+        eval_transform=DetectionEvalTransform(short_edge=32, long_edge=64),
+        to_model_input=NormalizeAndPad([0.5] * 3, [0.25] * 3),
     )
     image = Image.fromarray(picture()[0].permute(1, 2, 0).numpy())
     with torch.inference_mode():

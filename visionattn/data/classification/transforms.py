@@ -16,27 +16,16 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import InterpolationMode, RandomHorizontalFlip, RandomVerticalFlip
 from torchvision.transforms.functional import pil_to_tensor
 
+from visionattn.data.classification.erasing import Erasure, draw_erasures
 from visionattn.data.classification.fast_affine import mend_shears
-from visionattn.data.decode import Picture, decode_fast, decode_rgb
-from visionattn.data.erasing import Erasure, draw_erasures
+from visionattn.data.decode import DecodedImage, decode_fast, decode_rgb
+from visionattn.data.image_size import ImageSize, as_size
+from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
 from visionattn.errors import ConfigError
-
-ImageSize = int | Sequence[int]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 _CROP_MODES = ("center", "squash", "border")
 _FIXED = {"input_size", "is_training", "mean", "std", "use_prefetcher", "normalize", "separate", "tf_preprocessing"}
-
-
-def as_size(image_size: ImageSize) -> tuple[int, int]:
-    """(height, width) from one number or two."""
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(int(edge) for edge in image_size)
-    if len(size) != 2 or min(size) < 1:
-        raise ConfigError(f"image_size is one number or [height, width], all positive, got {image_size}")
-    return size
 
 
 class TrainTransform:
@@ -79,7 +68,7 @@ class TrainTransform:
             self._steps = _on_tensors(self._steps)
         self._erasing = _random_erasing(options)
 
-    def __call__(self, picture: Picture) -> torch.Tensor:
+    def __call__(self, picture: DecodedImage) -> torch.Tensor:
         for step in self._steps:
             picture = step(picture)
         assert isinstance(picture, torch.Tensor)
@@ -135,7 +124,7 @@ class _TensorCrop:
         kinds = crop.interpolation
         return tuple(kinds) if isinstance(kinds, (tuple, list)) else (kinds,)
 
-    def __call__(self, picture: Picture) -> torch.Tensor:
+    def __call__(self, picture: DecodedImage) -> torch.Tensor:
         pixels = picture if isinstance(picture, torch.Tensor) else pil_to_tensor(picture)
         top, left, height, width = self._crop.get_params(pixels, self._crop.scale, self._crop.ratio)
         choices = self._choices(self._crop)
@@ -145,7 +134,7 @@ class _TensorCrop:
         return interpolate(part, self._crop.size, mode=self._MODES[mode], antialias=True)[0]
 
 
-def _to_picture(picture: Picture) -> Image.Image:
+def _to_picture(picture: DecodedImage) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     return Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
@@ -213,7 +202,7 @@ class EvalTransform:
             interpolation=interpolation,
         )
 
-    def __call__(self, picture: Picture) -> torch.Tensor:
+    def __call__(self, picture: DecodedImage) -> torch.Tensor:
         return self._transform(picture)
 
     def describe(self) -> dict[str, Any]:

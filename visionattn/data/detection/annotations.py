@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from visionattn.data.detection.masks import complaint
+from visionattn.data.detection.masks import problem
 from visionattn.data.records import PackedStrings
 from visionattn.errors import DataError
 
@@ -116,7 +116,7 @@ def _fault(
     height, width = size
     if box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0:
         return "boxes outside their image", f"bbox {box} in {height}x{width}"
-    what = complaint(annotation.get("segmentation"), height, width) if masks else ""
+    what = problem(annotation.get("segmentation"), height, width) if masks else ""
     return ("masks that cannot be right", what) if what else ("", "")
 
 

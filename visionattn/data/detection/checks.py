@@ -1,18 +1,21 @@
 """What `visionattn data doctor` looks for in COCO's layout."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
 
 from visionattn.data.checks import Report
 from visionattn.data.detection.annotations import categories, faults, read_json
-from visionattn.data.detection.sources import Coco, CocoRecords
+from visionattn.data.detection.sources import CocoRecords
+from visionattn.data.records import Source
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.detection import plot_objects, plot_sizes
 from visionattn.errors import DataError
 
 
-def examine(source: Coco, num_classes: int, split: str, report: Report) -> None:
+def validate(source: Source[CocoRecords], num_classes: int, split: str, report: Report) -> None:
     """Reads every picture and annotation of a split and reports what is wrong: missing and broken files, sizes that
     differ, bad boxes, bad polygons and run lengths, unknown categories, ids that occur twice, classes without objects.
     """
@@ -21,14 +24,14 @@ def examine(source: Coco, num_classes: int, split: str, report: Report) -> None:
         return
     records, content, (ids, names) = opened
     _check_ids(content, split, report)
-    for annotation, what, details in faults(content, source.masks):
+    for annotation, what, details in faults(content, records.masks):
         if what:
             report.error(split, what, f"annotation {annotation.get('id')}: {details}")
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
         try:
-            records.picture(index)
+            records.image(index)
         except UnreadableImage as error:
-            report.error(split, "pictures that cannot be read", f"{records.path(index)}: {error}")
+            report.error(split, "pictures that cannot be read", f"{records.image_path(index)}: {error}")
     _write_down(records, content, ids, names, split, report)
 
 

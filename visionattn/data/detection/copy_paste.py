@@ -10,7 +10,7 @@ from torchvision.ops import masks_to_boxes
 Objects = dict[str, Tensor]
 
 
-def paste(source: Tensor, objects: Objects, picture: Tensor, target: Objects) -> tuple[Tensor, Objects]:
+def copy_paste(source: Tensor, objects: Objects, picture: Tensor, target: Objects) -> tuple[Tensor, Objects]:
     """A random subset of the objects of one picture, in front of another (Ghiasi et al. 2020, arXiv 2012.07177).
 
     What the pasted objects hide is cut from the masks below; boxes follow the masks, and objects of which nothing is

@@ -1,44 +1,56 @@
-"""From records to batches of pictures with objects.
+"""From records to batches of images with objects.
 
-Shapes: B batch, H W picture, N objects.
+Shapes: B batch, H W image, N objects.
 """
 
+from __future__ import annotations
+
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from visionattn.data.dataset import REFILL_ATTEMPTS
-from visionattn.data.detection.copy_paste import paste
-from visionattn.data.detection.sources import CocoRecords
+from visionattn.data.dataset import Batch, Sample, SampleDataset, all_unreadable
+from visionattn.data.detection.copy_paste import copy_paste
+from visionattn.data.detection.sources import CocoRecords, SizedImages
+from visionattn.data.normalize import Normalize
 from visionattn.data.sampling import GlobalBatches, SampleKey, epoch_order
-from visionattn.data.seeding import SampleRandomState, stable_seed
-from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
+from visionattn.data.seeding import stable_seed
 from visionattn.errors import DataError
 
 Edges = tuple[int, int]
+Target = dict[str, Tensor]
+S = TypeVar("S", bound=SizedImages[Any])
 
 
-@dataclass
-class Scene:
-    """One slot of a batch: a picture uint8 (3, H, W) with its objects, or none; and what could not be read."""
+class CocoDataset(SampleDataset[S]):
+    """Images of COCO's layouts. ``read`` says what the targets are."""
 
-    sample_id: str
-    image_id: int = -1
-    image: Tensor | None = None
-    target: dict[str, Tensor] = field(default_factory=dict)
-    original: tuple[int, int] = (0, 0)
-    unreadable: list[UnreadableRecord] = field(default_factory=list)
+    @abstractmethod
+    def read(self, index: int) -> tuple[Tensor, Target]:
+        """One image, uint8 ``(3, H, W)``, and its target, both transformed.
+
+        Raises:
+            UnreadableImage: the image or its target cannot be read.
+        """
+
+    def load(self, choice: int, key: SampleKey) -> Sample:
+        """One image with its target, its number in the annotations and its original size."""
+        image, target = self.read(choice)
+        image_id = int(self.records.annotations.image_ids[choice])
+        meta = {"image_id": image_id, "original": self.records.size(choice)}
+        return Sample(image, target, self.records.ids[choice], meta=meta)
 
 
-class SceneDataset(Dataset[Scene]):
-    """Records by (epoch, index), as `GlobalBatches` names them; see :class:`visionattn.data.dataset.IndexedDataset` for
-    `refill`. With `training` the transform gets the objects too; evaluation reads pictures only. `copy_paste`: the
-    probability that objects of another picture are pasted into this one.
+class ObjectDataset(CocoDataset[CocoRecords]):
+    """Images with objects. Evaluation reads images only.
+
+    Args:
+        records, transform, seed, training: see :class:`visionattn.data.dataset.SampleDataset`.
+        paste_probability: of copying objects of another image into this one, in training.
     """
 
     def __init__(
@@ -47,92 +59,79 @@ class SceneDataset(Dataset[Scene]):
         transform: Callable[..., Any],
         seed: int = 0,
         training: bool = False,
-        copy_paste: float = 0.0,
+        paste_probability: float = 0.0,
     ) -> None:
-        self.records, self.transform, self.seed, self.training = records, transform, seed, training
-        self.copy_paste = copy_paste if training else 0.0
+        super().__init__(records, transform, seed, training)
+        self.paste_probability = paste_probability if training else 0.0
 
-    def __len__(self) -> int:
-        return len(self.records.ids)
-
-    def __getitem__(self, key: SampleKey) -> Scene:
-        epoch, index = key
-        unreadable: list[UnreadableRecord] = []
-        choice = index
-        for attempt in range(1 + REFILL_ATTEMPTS * self.training):
-            if attempt:
-                choice = stable_seed(self.seed, epoch, index, "refill", attempt) % len(self)
-            try:
-                scene = self._scene(choice, epoch, index)
-            except UnreadableImage as error:
-                unreadable.append((self.records.ids[choice], str(error)))
-                continue
-            scene.unreadable = unreadable
-            return scene
-        return Scene(self.records.ids[index], unreadable=unreadable)
-
-    def _scene(self, choice: int, epoch: int, index: int) -> Scene:
-        with SampleRandomState(self.seed, epoch, index):
-            image, target = self._picture(choice)
-            if self.copy_paste and float(torch.rand(())) < self.copy_paste:
-                other = stable_seed(self.seed, epoch, index, "paste") % len(self)
-                image, target = paste(*self._picture(other), image, target)
-        image_id = int(self.records.annotations.image_ids[choice])
-        return Scene(self.records.ids[choice], image_id, image, target, self.records.size(choice))
-
-    def _picture(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        picture = self.records.picture(index)
+    def read(self, index: int) -> tuple[Tensor, Target]:
+        """One image, and in training its boxes, labels and masks."""
+        image = self.records.image(index)
         if not self.training:
-            return self.transform(picture), {}
-        return self.transform(picture, self.records.objects(index))
+            return self.transform(image), {}
+        return self.transform(image, self.records.objects(index))
+
+    def load(self, choice: int, key: SampleKey) -> Sample:
+        """One image with its objects, and perhaps with some of another image."""
+        sample = super().load(choice, key)
+        if self.paste_probability and float(torch.rand(())) < self.paste_probability:
+            other = stable_seed(self.seed, *key, "paste") % len(self)
+            assert sample.image is not None
+            sample.image, sample.target = copy_paste(*self.read(other), sample.image, sample.target)
+        return sample
 
 
-class SceneCollate:
-    """Scenes to a batch: {"image": list of uint8 (3, H, W), "target": list, "original": list of (H, W), "image_id",
-    "id", "unreadable"}; slots without a picture are left out.
+def collate(samples: list[Sample]) -> Batch:
+    """Samples to a batch, without the slots that have no image.
+
+    The batch is ``{"image": list of uint8 (3, H, W), "target": list, "original": list of (H, W), "image_id": list,
+    "id": list, "unreadable": list of (id, reason)}``.
     """
-
-    def __call__(self, scenes: list[Scene]) -> dict[str, Any]:
-        kept = [scene for scene in scenes if scene.image is not None]
-        return {
-            "image": [scene.image for scene in kept],
-            "target": [scene.target for scene in kept],
-            "original": [scene.original for scene in kept],
-            "image_id": [scene.image_id for scene in kept],
-            "id": [scene.sample_id for scene in kept],
-            "unreadable": [record for scene in scenes for record in scene.unreadable],
-        }
+    kept = [sample for sample in samples if sample.image is not None]
+    return {
+        "image": [sample.image for sample in kept],
+        "target": [sample.target for sample in kept],
+        "original": [sample.meta["original"] for sample in kept],
+        "image_id": [sample.meta["image_id"] for sample in kept],
+        "id": [sample.sample_id for sample in kept],
+        "unreadable": all_unreadable(samples),
+    }
 
 
-class FinishScenes:
-    """On the device: pictures are normalised and padded with zeros to a common size, masks with them.
+class NormalizeAndPad:
+    """Images to normalized floats, padded with zeros to a common size, and masks padded with them.
 
-    The batch then has "image" float (B, 3, H, W), H and W multiples of `divisor`, and "size", the (height, width) of
-    every picture in it.
+    The batch then has ``"image"`` float ``(B, 3, H, W)``, H and W multiples of ``divisor``, and ``"size"``, the
+    (height, width) of every image in it. A batch that is a tensor already is left alone.
 
-    Raises DataError where the masks of a picture have another size than the picture.
+    Args:
+        mean: of every channel.
+        std: of every channel.
+        divisor: of the padded edges.
+
+    Raises:
+        DataError: (on a call) the masks of an image have another size than the image.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], divisor: int = 32) -> None:
-        self._mean, self._std = (torch.tensor(list(values)).view(-1, 1, 1) for values in (mean, std))
+        self._normalize = Normalize(mean, std)
         self.divisor = divisor
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch on the device."""
         images = batch["image"]
         if isinstance(images, Tensor):
             return batch
-        device = images[0].device if images else torch.device("cpu")
-        if self._mean.device != device:
-            self._mean, self._std = self._mean.to(device), self._std.to(device)
         sizes = [(int(image.shape[1]), int(image.shape[2])) for image in images]
         height, width = (
             -(-max((size[axis] for size in sizes), default=1) // self.divisor) * self.divisor for axis in (0, 1)
         )
+        device = images[0].device if images else torch.device("cpu")
         stacked = torch.zeros(len(images), 3, height, width, device=device)
-        for place, image in zip(stacked, images, strict=True):
+        for padded, image in zip(stacked, images, strict=True):
             pixels = image.to(torch.float32).div_(255) if image.dtype == torch.uint8 else image / 1.0
-            place[:, : image.shape[1], : image.shape[2]] = pixels.sub_(self._mean).div_(self._std)
-        names = batch.get("id") or [f"picture {i + 1}" for i in range(len(images))]
+            padded[:, : image.shape[1], : image.shape[2]] = self._normalize.scale(pixels)
+        names = batch.get("id") or [f"image {i + 1}" for i in range(len(images))]
         targets = [
             self._padded(target, size, (height, width), name)
             for target, size, name in zip(batch["target"], sizes, names, strict=True)
@@ -140,7 +139,7 @@ class FinishScenes:
         return batch | {"image": stacked, "size": sizes, "target": targets}
 
     @staticmethod
-    def _padded(target: dict[str, Tensor], size: Edges, padded: Edges, name: str) -> dict[str, Tensor]:
+    def _padded(target: Target, size: Edges, padded: Edges, name: str) -> Target:
         if "masks" not in target:
             return target
         masks = target["masks"]
@@ -152,10 +151,14 @@ class FinishScenes:
 
 
 class GroupedBatches(GlobalBatches):
-    """Global batches whose pictures are all wide or all tall, so that little is padded.
+    """Global batches whose images are all wide or all tall, so that little is padded.
 
-    wide: bool (num_samples,). The order of each epoch is `epoch_order`, sorted into the two kinds; whole batches of
-    each kind come in a random order, what is left over fills the last batches. A function of (seed, epoch) alone.
+    The order of each epoch is :func:`epoch_order`, sorted into the two kinds. Whole batches of each kind come in a
+    random order; what is left over fills the last batches. The order is a function of (seed, epoch) alone.
+
+    Args:
+        wide: bool ``(num_samples,)``.
+        args, kwargs: of :class:`GlobalBatches`, without the number of samples.
     """
 
     def __init__(self, wide: np.ndarray, *args: Any, **kwargs: Any) -> None:

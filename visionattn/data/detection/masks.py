@@ -18,7 +18,7 @@ Segmentation = list[list[float]] | dict[str, Any]
 _FAR = 2.0  # polygons may leave their picture by this many of its longer edges
 
 
-def complaint(segmentation: Any, height: int, width: int) -> str:
+def problem(segmentation: Any, height: int, width: int) -> str:
     """What is wrong with a segmentation in a picture of this size; empty if nothing is.
 
     Looks at numbers only, without drawing: a polygon with coordinates of 1e8 keeps both pycocotools and

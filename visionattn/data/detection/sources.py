@@ -1,20 +1,23 @@
 """COCO's layout: root/train2017, root/val2017, root/annotations/instances_*.json."""
 
+from __future__ import annotations
+
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as F
 
-from visionattn.data.decode import decode_fast
-from visionattn.data.detection.annotations import Annotations, read_annotations, read_json
-from visionattn.data.detection.masks import Segmentation, complaint, draw
+from visionattn.data.decode import as_tensor, decode_fast
+from visionattn.data.detection.annotations import Annotations, Dropped, read_annotations, read_json
+from visionattn.data.detection.masks import Segmentation, draw, problem
+from visionattn.data.records import PackedStrings
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
 
@@ -22,20 +25,43 @@ IMAGES = {"train": "train2017", "val": "val2017"}
 ANNOTATIONS = {"train": "annotations/instances_train2017.json", "val": "annotations/instances_val2017.json"}
 
 
-class SizedPictures:
-    """Pictures by index, whose annotations know names and sizes.
+class ImageList(Protocol):
+    """What the annotations of COCO's layouts say about images and categories.
 
     Attributes:
-        annotations: with `names`, `sizes` and `image_ids` at least.
+        names: file names.
+        image_ids: int64 ``(I,)``.
+        sizes: int64 ``(I, 2)``, (height, width).
+        category_ids: the file's number of label 0, 1, ...
+        class_names: names of label 0, 1, ...
+        dropped: what was left out.
     """
 
-    annotations: Any
+    names: PackedStrings
+    image_ids: np.ndarray
+    sizes: np.ndarray
+    category_ids: list[int]
+    class_names: list[str]
+    dropped: Dropped
 
-    def __init__(self, folder: Path, annotations: Any) -> None:
+
+A = TypeVar("A", bound=ImageList)
+
+
+class SizedImages(ABC, Generic[A]):
+    """Images by index, whose annotations state names and sizes.
+
+    Args:
+        folder: of the images.
+        annotations: of the split.
+    """
+
+    def __init__(self, folder: Path, annotations: A) -> None:
         self.folder, self.annotations, self.ids = folder, annotations, annotations.names
+        self.class_names, self.category_ids = annotations.class_names, annotations.category_ids
 
-    def path(self, index: int) -> Path:
-        """The picture's file."""
+    def image_path(self, index: int) -> Path:
+        """The image's file."""
         return self.folder / self.ids[index]
 
     def size(self, index: int) -> tuple[int, int]:
@@ -43,36 +69,43 @@ class SizedPictures:
         height, width = self.annotations.sizes[index].tolist()
         return height, width
 
-    def picture(self, index: int) -> Tensor:
-        """uint8 (3, H, W).
+    def image(self, index: int) -> Tensor:
+        """uint8 ``(3, H, W)``.
 
         Raises:
             UnreadableImage: missing, damaged, or of another size than the annotations say.
         """
-        path = self.path(index)
         try:
-            data = path.read_bytes()
+            data = self.image_path(index).read_bytes()
         except OSError as error:
             raise UnreadableImage(f"{error.strerror or error}") from None
-        found = decode_fast(data)
-        picture = found if isinstance(found, Tensor) else F.pil_to_tensor(found)
-        if tuple(picture.shape[1:]) != self.size(index):
+        image = as_tensor(decode_fast(data))
+        if tuple(image.shape[1:]) != self.size(index):
             height, width = self.size(index)
             raise UnreadableImage(
-                f"the picture is {picture.shape[1]}x{picture.shape[2]}, its annotations say {height}x{width}"
+                f"the picture is {image.shape[1]}x{image.shape[2]}, its annotations say {height}x{width}"
             )
-        return picture
+        return image
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """sha256 over names, sizes and annotations, hexadecimal."""
+
+    def _digest(self, *arrays: np.ndarray) -> str:
+        digest = hashlib.sha256()
+        for name in self.ids:
+            digest.update(f"{name}\n".encode())
+        for array in (self.annotations.sizes, *arrays):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
 
-class CocoRecords(SizedPictures):
-    """One split of pictures with objects; see :class:`Coco`. The objects lie in `annotations`."""
-
-    annotations: Annotations
+class CocoRecords(SizedImages[Annotations]):
+    """One split of images with objects; see :class:`Coco`. The objects lie in ``annotations``."""
 
     def __init__(self, folder: Path, file: Path, masks: bool, empty_images: bool) -> None:
         super().__init__(folder, read_annotations(file, masks, empty_images))
         self.file, self.masks = file, masks
-        self.class_names, self.category_ids = self.annotations.class_names, self.annotations.category_ids
         self.labels = self.annotations.labels
 
     def objects(self, index: int) -> dict[str, Any]:
@@ -104,13 +137,9 @@ class CocoRecords(SizedPictures):
         return evaluation_truth(self.file, self.category_ids, image_ids, masks)
 
     def fingerprint(self) -> str:
-        """sha256 over names, sizes, boxes and labels."""
-        digest, notes = hashlib.sha256(), self.annotations
-        for name in self.ids:
-            digest.update(f"{name}\n".encode())
-        for array in (notes.sizes, notes.first, notes.boxes, notes.labels):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        """sha256 over names, sizes, boxes and labels, hexadecimal."""
+        notes = self.annotations
+        return self._digest(notes.first, notes.boxes, notes.labels)
 
 
 class Coco:
@@ -172,7 +201,7 @@ def evaluation_truth(file: Path, category_ids: Sequence[int], image_ids: Sequenc
         size = sizes.get(annotation.get("image_id"))
         if size is None or annotation.get("category_id") not in known or not _finite(annotation.get("bbox")):
             continue
-        if masks and complaint(annotation.get("segmentation"), *size):
+        if masks and problem(annotation.get("segmentation"), *size):
             continue
         kept.append(annotation)
     return {"info": {}, "images": images, "annotations": kept, "categories": content["categories"]}

@@ -12,7 +12,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize
+from visionattn.data.image_size import ImageSize
+from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
 from visionattn.errors import ConfigError
 
 Target = dict[str, Any]

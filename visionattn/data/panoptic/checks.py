@@ -1,16 +1,19 @@
 """What `visionattn data doctor` looks for in COCO's panoptic layout."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from visionattn.data.checks import Report
 from visionattn.data.detection.checks import open_split
 from visionattn.data.panoptic.annotations import faults
-from visionattn.data.panoptic.sources import CocoPanoptic, PanopticRecords
+from visionattn.data.panoptic.sources import PanopticRecords
+from visionattn.data.records import Source
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.segmentation import plot_class_shares
 
 
-def examine(source: CocoPanoptic, num_classes: int, split: str, report: Report) -> None:
+def validate(source: Source[PanopticRecords], num_classes: int, split: str, report: Report) -> None:
     """Reads every picture and panoptic map of a split and reports what is wrong: missing and broken files, sizes that
     differ, segments that a map has and the file does not list or the other way round, areas that are not those of the
     map, unknown categories, ids that occur twice, classes that never occur.
@@ -39,9 +42,9 @@ def examine(source: CocoPanoptic, num_classes: int, split: str, report: Report) 
 def _look(records: PanopticRecords, index: int, split: str, report: Report) -> tuple[np.ndarray | None, np.ndarray]:
     """Pixels of every segment, those of none first, and labels; None for a map that cannot be had, which is told."""
     try:
-        records.picture(index)
+        records.image(index)
     except UnreadableImage as error:
-        report.error(split, "pictures that cannot be read", f"{records.path(index)}: {error}")
+        report.error(split, "pictures that cannot be read", f"{records.image_path(index)}: {error}")
     try:
         segments = records.segments(index)
     except UnreadableImage as error:

@@ -1,16 +1,16 @@
 """COCO's panoptic layout: root/train2017, root/panoptic_train2017, root/annotations/panoptic_*.json."""
 
-import hashlib
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from visionattn.data.detection.sources import ANNOTATIONS as INSTANCES
-from visionattn.data.detection.sources import IMAGES, SizedPictures, evaluation_truth
+from visionattn.data.detection.sources import IMAGES, SizedImages, evaluation_truth
 from visionattn.data.panoptic.annotations import PanopticAnnotations, read_annotations
 from visionattn.data.panoptic.maps import decode_map, places
 from visionattn.data.unreadable import UnreadableImage
@@ -22,19 +22,13 @@ Segments = dict[str, Tensor]
 """ids int32 (H, W): 1 for the first segment and so on, 0 for none; labels int64 (n,); crowd bool (n,)."""
 
 
-class PanopticRecords(SizedPictures):
-    """One split of pictures with segments; see :class:`CocoPanoptic`. What is known of the segments lies in
-    `annotations`.
-    """
-
-    annotations: PanopticAnnotations
+class PanopticRecords(SizedImages[PanopticAnnotations]):
+    """One split of images with segments; see :class:`CocoPanoptic`. The segments lie in ``annotations``."""
 
     def __init__(self, folder: Path, maps: Path, file: Path, instances: Path, empty_images: bool) -> None:
-        annotations = read_annotations(file, empty_images)
-        super().__init__(folder, annotations)
+        super().__init__(folder, read_annotations(file, empty_images))
         self.maps, self.file, self.instances = maps, file, instances
-        self.class_names, self.category_ids = annotations.class_names, annotations.category_ids
-        self.things, self.labels = annotations.things, annotations.labels
+        self.things, self.labels = self.annotations.things, self.annotations.labels
 
     def map_path(self, index: int) -> Path:
         """The panoptic map's file."""
@@ -85,13 +79,9 @@ class PanopticRecords(SizedPictures):
         return truth
 
     def fingerprint(self) -> str:
-        """sha256 over names, sizes and segments."""
-        digest, notes = hashlib.sha256(), self.annotations
-        for name in self.ids:
-            digest.update(f"{name}\n".encode())
-        for array in (notes.sizes, notes.first, notes.numbers, notes.labels, notes.crowds):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        """sha256 over names, sizes and segments, hexadecimal."""
+        notes = self.annotations
+        return self._digest(notes.first, notes.numbers, notes.labels, notes.crowds)
 
 
 class CocoPanoptic:

@@ -6,7 +6,15 @@ from visionattn.lazy import face
 
 if TYPE_CHECKING:
     from visionattn.data.segmentation.module import SegmentationData
-    from visionattn.data.segmentation.sources import ADE20K, Cityscapes, COCOStuff, ImageMask, PascalContext, PascalVOC
+    from visionattn.data.segmentation.sources import (
+        ADE20K,
+        Cityscapes,
+        COCOStuff,
+        ImageMask,
+        MaskSource,
+        PascalContext,
+        PascalVOC,
+    )
     from visionattn.data.segmentation.transforms import SegmentationEvalTransform, SegmentationTrainTransform
 
 __all__ = [
@@ -14,6 +22,7 @@ __all__ = [
     "COCOStuff",
     "Cityscapes",
     "ImageMask",
+    "MaskSource",
     "PascalContext",
     "PascalVOC",
     "SegmentationData",
@@ -28,6 +37,7 @@ __getattr__ = face(
         "COCOStuff": "sources",
         "Cityscapes": "sources",
         "ImageMask": "sources",
+        "MaskSource": "sources",
         "PascalContext": "sources",
         "PascalVOC": "sources",
         "SegmentationData": "module",

@@ -1,5 +1,7 @@
 """What `visionattn data doctor` looks for in pictures with label maps."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +9,15 @@ import numpy as np
 
 from visionattn.data.checks import Report
 from visionattn.data.decode import decode_rgb
+from visionattn.data.records import Source
 from visionattn.data.segmentation.labels import IGNORE, LabelError, shift_of, shift_of_counts
-from visionattn.data.segmentation.sources import MaskRecords, MaskSource
+from visionattn.data.segmentation.sources.masks import MaskRecords
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.segmentation import plot_class_shares, plot_overlays
 from visionattn.errors import DataError
 
 _SHOWN_PICTURES = 12
+_SPOT_CHECKED = 256
 
 
 class _Tally:
@@ -35,7 +39,7 @@ class _Tally:
         return self.pixels / max(int(self.pixels.sum()), 1)
 
 
-def examine(source: MaskSource, num_classes: int, split: str, report: Report) -> None:
+def validate(source: Source[MaskRecords], num_classes: int, split: str, report: Report) -> None:
     """Reads every picture and mask of a split and reports what is wrong: files that cannot be read, masks of another
     size, labels that stand for nothing, labels that look shifted, classes that never occur.
     """
@@ -69,27 +73,55 @@ def _look(records: MaskRecords, index: int, split: str, report: Report) -> tuple
     """Classes of one mask and its picture; None for what cannot be had, which is reported."""
     classes = picture = None
     try:
-        picture = decode_rgb(records.image(index).read_bytes())
+        picture = decode_rgb(records.image_path(index).read_bytes())
     except (UnreadableImage, OSError) as error:
-        report.error(split, "pictures that cannot be read", f"{records.image(index)}: {error}")
+        report.error(split, "pictures that cannot be read", f"{records.image_path(index)}: {error}")
     try:
         stored = records.stored(index)
-        complaint = records.table.complaint(stored) if stored.min(initial=0) >= 0 else "negative labels"
-        if complaint:
-            report.error(split, "labels that stand for nothing", f"{records.mask(index)}: {complaint}")
+        problem = records.table.problem(stored) if stored.min(initial=0) >= 0 else "negative labels"
+        if problem:
+            report.error(split, "labels that stand for nothing", f"{records.mask_path(index)}: {problem}")
         else:
-            classes = records.table(stored, str(records.mask(index)))
+            classes = records.table(stored, str(records.mask_path(index)))
     except UnreadableImage as error:
-        report.error(split, "masks that cannot be read", f"{records.mask(index)}: {error}")
+        report.error(split, "masks that cannot be read", f"{records.mask_path(index)}: {error}")
     except (LabelError, OSError) as error:
         report.error(split, "files that are no masks", str(error))
     if classes is not None and picture is not None and classes.shape != (picture.height, picture.width):
         sizes = f"{classes.shape[0]}x{classes.shape[1]}, the picture {picture.height}x{picture.width}"
-        report.error(split, "masks of another size than their picture", f"{records.mask(index)}: {sizes}")
+        report.error(split, "masks of another size than their picture", f"{records.mask_path(index)}: {sizes}")
         return None, None
     if classes is not None and (classes == IGNORE).all():
-        report.warning(split, "masks without any labelled pixel", str(records.mask(index)))
+        report.warning(split, "masks without any labelled pixel", str(records.mask_path(index)))
     return classes, picture
+
+
+def spot_check(records: MaskRecords) -> None:
+    """Look at some masks, evenly spread over the split, before anything is trained.
+
+    Raises:
+        LabelError: a mask holds labels that stand for nothing, or the labels are shifted against the published shares.
+    """
+    count = len(records.ids)
+    pixels = np.zeros(IGNORE + 1, np.int64)
+    wanted = min(count, _SPOT_CHECKED)
+    indices = [i * count // wanted for i in range(wanted)]
+    for index in indices:
+        try:
+            classes = records.table(records.stored(index), str(records.mask_path(index)))
+        except UnreadableImage:
+            continue  # counted against the budget when its turn comes
+        pixels += np.bincount(classes.reshape(-1), minlength=IGNORE + 1)
+    names, expected = records.class_names, records.classes.shares
+    counted = pixels[: len(names)]
+    if expected is not None and counted.sum() and (shift := shift_of(counted / counted.sum(), expected, len(indices))):
+        most = int(counted.argmax())
+        truth = names[(most - shift) % len(names)]
+        raise LabelError(
+            f"the masks below {records.root} look shifted by {shift:+d}: what they call {names[most]!r} is as frequent "
+            f"as {truth!r} should be; check whether 0 was removed or 1 was added (`visionattn data doctor` shows the "
+            "frequencies)"
+        )
 
 
 def _judge(records: MaskRecords, tally: _Tally, split: str, report: Report) -> None:

@@ -1,97 +1,75 @@
-"""From records to batches of pictures with label maps."""
+"""From records to batches of images with label maps.
+
+Shapes: B batch, H W image, h w crop.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from visionattn.data.dataset import REFILL_ATTEMPTS
-from visionattn.data.decode import Picture, decode_fast
+from visionattn.data.dataset import Batch, Sample, SampleDataset, all_unreadable
+from visionattn.data.decode import DecodedImage, decode_fast
 from visionattn.data.sampling import SampleKey
-from visionattn.data.seeding import SampleRandomState, stable_seed
 from visionattn.data.segmentation.labels import IGNORE, LabelError
-from visionattn.data.segmentation.sources import MaskRecords
-from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
+from visionattn.data.segmentation.sources.masks import MaskRecords
 
-PairTransform = Callable[[Picture, np.ndarray], tuple[Tensor, Tensor]]
-
-
-@dataclass
-class Pair:
-    """One slot of a batch: a picture with its classes, or none; what could not be read; what must stop the run."""
-
-    sample_id: str
-    image: Tensor | None = None
-    classes: Tensor | None = None
-    unreadable: list[UnreadableRecord] = field(default_factory=list)
-    fault: str = ""
+PairTransform = Callable[[DecodedImage, np.ndarray], tuple[Tensor, Tensor]]
 
 
-class MaskDataset(Dataset[Pair]):
-    """Records by (epoch, index), as `GlobalBatches` names them; see :class:`visionattn.data.dataset.IndexedDataset` for
-    `refill`. A label map that cannot be right is no unreadable picture: its message goes along and stops the run.
+class MaskDataset(SampleDataset[MaskRecords]):
+    """Images with label maps.
+
+    A label map that cannot be right is not an unreadable image: its message becomes the sample's fault and stops the
+    run.
     """
 
-    def __init__(self, records: MaskRecords, transform: PairTransform, seed: int = 0, refill: bool = False) -> None:
-        self.records, self.transform, self.seed, self.refill = records, transform, seed, refill
-
-    def __len__(self) -> int:
-        return len(self.records.ids)
-
-    def __getitem__(self, key: SampleKey) -> Pair:
-        epoch, index = key
-        unreadable: list[UnreadableRecord] = []
-        choice = index
-        for attempt in range(1 + REFILL_ATTEMPTS * self.refill):
-            if attempt:
-                choice = stable_seed(self.seed, epoch, index, "refill", attempt) % len(self)
-            try:
-                picture, classes = self.records.load(choice, decode_fast)
-            except UnreadableImage as error:
-                unreadable.append((self.records.ids[choice], str(error)))
-                continue
-            except LabelError as error:
-                return Pair(self.records.ids[choice], fault=str(error))
-            with SampleRandomState(self.seed, epoch, index):
-                image, labels = self.transform(picture, classes)
-            return Pair(self.records.ids[choice], image, labels, unreadable)
-        return Pair(self.records.ids[index], unreadable=unreadable)
+    def load(self, choice: int, key: SampleKey) -> Sample:
+        """One image with its classes."""
+        try:
+            image, classes = self.records.load(choice, decode_fast)
+        except LabelError as error:
+            return Sample(None, None, self.records.ids[choice], fault=str(error))
+        image, target = self.transform(image, classes)
+        return Sample(image, target, self.records.ids[choice])
 
 
-class PairCollate:
-    """Pairs to a batch: {"image", "target", "id", "unreadable", "faults"}; slots without a picture are left out.
+class MaskCollate:
+    """Samples to a batch ``{"image", "target", "id", "unreadable", "faults"}``.
 
-    A slot whose labels cannot be right holds a black picture without labels in training: the processes of a run take
-    that step together, and stop together after it.
+    Slots without an image are left out. In training a slot with a fault holds a black image without labels: the
+    processes of a run take that step together, and stop together after it.
 
-    stacked (training): uint8 (B, 3, h, w) and (B, h, w); else lists of uint8 (3, H, W) and (H, W), of any sizes.
+    Args:
+        size: (h, w) of the crops.
+        stacked: for training: uint8 ``(B, 3, h, w)`` and ``(B, h, w)``; else lists of uint8 ``(3, H, W)`` and
+            ``(H, W)``, of any sizes.
     """
 
     def __init__(self, size: tuple[int, int], stacked: bool) -> None:
         self.size, self.stacked = size, stacked
 
-    def __call__(self, pairs: list[Pair]) -> dict[str, Any]:
-        faults = [pair.fault for pair in pairs if pair.fault]
+    def __call__(self, samples: list[Sample]) -> Batch:
         if self.stacked:
-            pairs = [self._blank(pair) if pair.fault else pair for pair in pairs]
-        kept = [pair for pair in pairs if pair.image is not None and pair.classes is not None]
-        images, targets = [pair.image for pair in kept], [pair.classes for pair in kept]
-        batch: dict[str, Any] = {"image": images, "target": targets}
+            samples = [self._blank(sample) if sample.fault else sample for sample in samples]
+        kept = [sample for sample in samples if sample.image is not None]
+        images: list[Tensor] = [sample.image for sample in kept if sample.image is not None]
+        targets: list[Tensor] = [sample.target for sample in kept]
+        batch: Batch = {"image": images, "target": targets}
         if self.stacked:
             batch = {
-                "image": torch.stack(images) if kept else torch.zeros(0, 3, *self.size, dtype=torch.uint8),  # type: ignore[arg-type]
-                "target": torch.stack(targets) if kept else torch.zeros(0, *self.size, dtype=torch.uint8),  # type: ignore[arg-type]
+                "image": torch.stack(images) if kept else torch.zeros(0, 3, *self.size, dtype=torch.uint8),
+                "target": torch.stack(targets) if kept else torch.zeros(0, *self.size, dtype=torch.uint8),
             }
         return batch | {
-            "id": [pair.sample_id for pair in kept],
-            "unreadable": [record for pair in pairs for record in pair.unreadable],
-            "faults": faults,
+            "id": [sample.sample_id for sample in kept],
+            "unreadable": all_unreadable(samples),
+            "faults": [sample.fault for sample in samples if sample.fault],
         }
 
-    def _blank(self, pair: Pair) -> Pair:
+    def _blank(self, sample: Sample) -> Sample:
         image, classes = torch.zeros(3, *self.size, dtype=torch.uint8), torch.full(self.size, IGNORE, dtype=torch.uint8)
-        return Pair(pair.sample_id, image, classes)
+        return Sample(image, classes, sample.sample_id, sample.unreadable, sample.fault)

@@ -84,10 +84,10 @@ class LabelTable:
             raise LabelError(f"{where}: labels run from {low} to {high}; {self._expected()}")
         classes = self._table[stored]
         if (classes < 0).any():
-            raise LabelError(f"{where}: {self.complaint(stored)}")
+            raise LabelError(f"{where}: {self.problem(stored)}")
         return classes.astype(np.uint8)
 
-    def complaint(self, stored: np.ndarray) -> str:
+    def problem(self, stored: np.ndarray) -> str:
         """What is wrong with a map's numbers, in a sentence; empty if nothing is."""
         numbers, counts = np.unique(stored, return_counts=True)
         wrong = [(int(n), int(c)) for n, c in zip(numbers, counts, strict=True) if self._table[n] < 0]

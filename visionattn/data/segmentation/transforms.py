@@ -12,17 +12,13 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, ImageSize, as_size
-from visionattn.data.decode import Picture
+from visionattn.data.decode import DecodedImage, as_tensor
+from visionattn.data.image_size import ImageSize, as_size
+from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
 from visionattn.data.segmentation.labels import IGNORE
 from visionattn.errors import ConfigError
 
 CROP_ATTEMPTS = 10
-
-
-def as_tensor(picture: Picture) -> Tensor:
-    """uint8 (3, H, W)."""
-    return picture if isinstance(picture, Tensor) else F.pil_to_tensor(picture)
 
 
 def keep_ratio(size: tuple[int, int], short: int | None, long: int | None) -> float:
@@ -32,7 +28,7 @@ def keep_ratio(size: tuple[int, int], short: int | None, long: int | None) -> fl
 
 
 class SegmentationTrainTransform:
-    """Picture and label map to a crop: uint8 (3, h, w) and uint8 (h, w), from torch's random state.
+    """DecodedImage and label map to a crop: uint8 (3, h, w) and uint8 (h, w), from torch's random state.
 
     The recipe of the backbone papers (mmsegmentation's): the picture is scaled by a random factor beyond its base size,
     a crop is taken in which no class fills more than `category_ratio`, it is flipped and its colours are distorted;
@@ -76,7 +72,7 @@ class SegmentationTrainTransform:
         self.distort = PhotometricDistortion(distortion)
         self.fill = [round(255 * value) for value in mean]
 
-    def __call__(self, picture: Picture, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+    def __call__(self, picture: DecodedImage, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         image, classes = tv_tensors.Image(as_tensor(picture)), tv_tensors.Mask(torch.from_numpy(labels))
         height, width = labels.shape
         factor = keep_ratio((height, width), self.short_edge, self.long_edge) * _uniform(*self.scale)
@@ -157,7 +153,7 @@ def _uniform(low: float, high: float) -> float:
 
 
 class SegmentationEvalTransform:
-    """Picture and label map as they are: uint8 (3, H, W) and (H, W). What the network sees of them (scales, flips,
+    """DecodedImage and label map as they are: uint8 (3, H, W) and (H, W). What the network sees of them (scales, flips,
     windows) is the affair of the task's inference, which scores at the original size.
     """
 
@@ -166,7 +162,7 @@ class SegmentationEvalTransform:
     ) -> None:
         self.size, self.mean, self.std = as_size(image_size), tuple(mean), tuple(std)
 
-    def __call__(self, picture: Picture, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+    def __call__(self, picture: DecodedImage, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         return as_tensor(picture), torch.from_numpy(labels)
 
     def describe(self) -> dict[str, Any]:

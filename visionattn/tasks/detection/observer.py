@@ -47,7 +47,7 @@ class DetectionObserver(Observer):
         for number in latest.image_ids[:: max(len(latest.image_ids) // SHOWN, 1)][:SHOWN]:
             index = place_of[number]
             try:
-                picture = Image.fromarray(records.picture(index).permute(1, 2, 0).numpy())
+                picture = Image.fromarray(records.image(index).permute(1, 2, 0).numpy())
                 truth = records.objects(index)
             except UnreadableImage:
                 continue

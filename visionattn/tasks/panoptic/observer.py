@@ -72,7 +72,7 @@ class PanopticObserver(KeepingObserver):
         for name in list(self.kept)[:SHOWN]:
             index, said = place_of[name], self.kept[name]
             try:
-                picture = Image.fromarray(records.picture(index).permute(1, 2, 0).numpy())
+                picture = Image.fromarray(records.image(index).permute(1, 2, 0).numpy())
                 truth = records.segments(index)
             except UnreadableImage:
                 continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from visionattn.data.decode import Picture, decode_rgb
+from visionattn.data.decode import DecodedImage, decode_rgb
 from visionattn.data.records import Decoder, PackedStrings
 from visionattn.errors import ConfigError, DataError
 
@@ -80,7 +80,7 @@ class DigitsRecords:
     class_names: list[str]
     images: np.ndarray
 
-    def load(self, index: int, decode: Decoder = decode_rgb) -> Picture:
+    def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
         return Image.fromarray(self.images[index]).convert("RGB")
 
     def content_digest(self) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from timm.data.readers import create_reader
 
-from visionattn.data.decode import Picture, decode_rgb
+from visionattn.data.decode import DecodedImage, decode_rgb
 from visionattn.data.records import Decoder, PackedStrings
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
@@ -60,7 +60,7 @@ class ReaderRecords:
         names = {label: name for name, label in reader.class_to_idx.items()}
         self.class_names = [str(names.get(label, label)) for label in range(max(names, default=-1) + 1)]
 
-    def load(self, index: int, decode: Decoder = decode_rgb) -> Picture:
+    def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
         try:
             file, _ = self._reader[index]
             with file:

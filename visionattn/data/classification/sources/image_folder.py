@@ -10,7 +10,7 @@ from timm.utils.misc import natural_key
 
 from visionattn.data.classification.sources.label_file import read_flat_labels
 from visionattn.data.classification.sources.tar import TarRecords
-from visionattn.data.decode import EXTENSIONS, Picture, decode_rgb
+from visionattn.data.decode import EXTENSIONS, DecodedImage, decode_rgb
 from visionattn.data.records import Decoder, PackedStrings, Records
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
@@ -126,7 +126,7 @@ class FileRecords:
     labels: np.ndarray
     class_names: list[str]
 
-    def load(self, index: int, decode: Decoder = decode_rgb) -> Picture:
+    def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
         path = self.root / self.ids[index]
         try:
             data = path.read_bytes()

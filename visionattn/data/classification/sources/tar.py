@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
-from visionattn.data.decode import Picture, decode_rgb
+from visionattn.data.decode import DecodedImage, decode_rgb
 from visionattn.data.records import Decoder, PackedStrings
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
@@ -42,7 +42,7 @@ class TarRecords:
         self.labels = np.asarray(reader.targets, dtype=np.int64)
         self.class_names = [reader.class_idx_to_name[label] for label in range(len(reader.class_idx_to_name))]
 
-    def load(self, index: int, decode: Decoder = decode_rgb) -> Picture:
+    def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
         number, start, size = (int(value) for value in self._places[index])
         try:
             with open(self._files[number], "rb") as file:

@@ -9,7 +9,7 @@ from typing import Any
 
 from timm.data.readers import create_reader
 
-from visionattn.data.records import StreamRecords
+from visionattn.data.classification.streams import StreamRecords
 from visionattn.data.seeding import stable_seed
 from visionattn.errors import DataError
 

@@ -1,0 +1,332 @@
+"""The contract between data and everything that uses them: tasks, commands and export talk to :class:`VisionData`.
+
+A data set with another kind of target derives from it and gives four hooks: ``check``, ``dataset``, ``collate`` and
+``to_model_input``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar, Unpack
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from visionattn.data.classes import ClassInfo
+from visionattn.data.dataset import Batch, Collate, SampleDataset
+from visionattn.data.image_size import ImageSize, as_size
+from visionattn.data.loading import IndexedLoader, LoaderOptions
+from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
+from visionattn.data.records import Source, SplitRecords
+from visionattn.data.sampling import GlobalBatches
+from visionattn.data.unreadable import UnreadableBudget
+from visionattn.errors import ConfigError, DataError
+
+_STAGES: dict[str | None, tuple[str, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+    None: ("train", "val", "test"),
+}
+
+
+R = TypeVar("R", bound=SplitRecords)
+
+
+class EvalTransform(Protocol):
+    """A transform of evaluation images, without randomness, that describes itself.
+
+    Attributes:
+        mean: of every channel, subtracted from values in 0..1.
+        std: of every channel, by which they are divided.
+    """
+
+    @property
+    def mean(self) -> Sequence[float]: ...
+
+    @property
+    def std(self) -> Sequence[float]: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The image (and its target, where the task's data say so) as the loader gives it."""
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol, for the evaluation's result file."""
+
+
+class LoadingOptions(LoaderOptions, total=False):
+    """Options of all loaders of a data module.
+
+    Attributes:
+        eval_batch_size: samples per process of val and test; None: ``batch_size``.
+    """
+
+    eval_batch_size: int | None
+
+
+class DataOptions(LoadingOptions, total=False):
+    """Arguments of :class:`VisionData` that its subclasses hand on."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    seed: int
+    unreadable_budget: float
+    root: str | None
+
+
+class VisionData(LightningDataModule, ABC, Generic[R]):
+    """Images with targets: splits, batches in an exact order, and a budget of unreadable images.
+
+    Building it reads nothing. :meth:`setup` or :meth:`records` reads a split. Order and augmentation are functions of
+    (seed, epoch, sample): they do not depend on the number of workers or processes, and a run that was cut off
+    continues with the same batches. The trainer must not replace the sampler (``use_distributed_sampler=False``).
+
+    The loaders give 8-bit images. Lightning calls :meth:`to_model_input` once a batch is on the device.
+
+    A subclass gives four hooks: :meth:`check`, :meth:`dataset`, :meth:`collate` and :meth:`to_model_input`; and
+    :attr:`class_info` where it knows more than names.
+
+    Args:
+        source: an object with ``open(split)``; where ``root`` is given, a factory called as ``source(root=root)``.
+        num_classes: number of classes that the model distinguishes.
+        image_size: one number or (height, width).
+        mean: of every channel.
+        std: of every channel.
+        batch_size: samples per process.
+        seed: of order and augmentation.
+        train_transform: a factory called as ``factory(image_size=, mean=, std=)``; None: the evaluation transform.
+        eval_transform: a factory called in the same way.
+        unreadable_budget: share of a split that may be unreadable.
+        root: folder of the data set; see ``source``.
+        loading: ``eval_batch_size`` (as ``batch_size``), ``num_workers`` (0), ``pin_memory`` (False; only
+            where there is an accelerator), ``prefetch_factor`` (2) and ``timeout`` (600 s).
+
+    Raises:
+        ConfigError: ``source`` is not what ``root`` asks for.
+
+    Attributes:
+        source: the data set.
+        image_size: (height, width).
+        train_transform: of training images.
+        eval_transform: of all other images.
+    """
+
+    in_chans = 3
+
+    def __init__(
+        self,
+        source: Source[R] | Callable[..., Source[R]],
+        num_classes: int,
+        image_size: ImageSize,
+        *,
+        eval_transform: Callable[..., EvalTransform],
+        train_transform: Callable[..., Callable[..., Any]] | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        batch_size: int = 64,
+        seed: int = 0,
+        unreadable_budget: float = 0.001,
+        root: str | None = None,
+        **loading: Unpack[LoadingOptions],
+    ) -> None:
+        super().__init__()
+        self.source = _build_source(source, root)
+        self.num_classes = num_classes
+        self.image_size = as_size(image_size)
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.batch_size = batch_size
+        self.eval_batch_size = loading.pop("eval_batch_size", None) or batch_size
+        self.seed = seed
+        self.unreadable_budget = unreadable_budget
+        common: dict[str, Any] = {"image_size": self.image_size, "mean": self.mean, "std": self.std}
+        self.eval_transform = eval_transform(**common)
+        self.train_transform: Callable[..., Any] = train_transform(**common) if train_transform else self.eval_transform
+        self._loading = _loader_options(loading)
+        self._splits: dict[str, R] = {}
+        self._budgets: dict[str, UnreadableBudget] = {}
+
+    # -- what a column gives ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def check(self, split: str, records: R) -> None:
+        """Compare a split with ``num_classes`` and with the splits read before.
+
+        Raises:
+            DataError: it cannot be used.
+        """
+
+    @abstractmethod
+    def dataset(self, records: R, transform: Callable[..., Any], training: bool) -> SampleDataset[Any]:
+        """Samples of a split by (epoch, index)."""
+
+    @abstractmethod
+    def collate(self, training: bool) -> Collate:
+        """The function from samples to a batch."""
+
+    @abstractmethod
+    def to_model_input(self, batch: Batch) -> Batch:
+        """The batch as the model takes it: normalized floats. Called on the device."""
+
+    def batches(self, records: R, training: bool, **options: Any) -> GlobalBatches:
+        """The keys of every batch.
+
+        Args:
+            records: one split.
+            training: for training.
+            options: of :class:`GlobalBatches`, without the number of samples.
+        """
+        return GlobalBatches(self.count(records), **options)
+
+    def count(self, records: R) -> int:
+        """Samples of a split."""
+        return len(self.dataset(records, self.eval_transform, False))
+
+    # -- what the data are ------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits of a stage that are not read yet.
+
+        Args:
+            stage: ``fit``, ``validate``, ``test``, ``predict``, or None for all.
+        """
+        for split in _STAGES[stage]:
+            self.records(split)
+
+    def records(self, split: str) -> R:
+        """One split's records, read and checked on first use."""
+        if split not in self._splits:
+            records = self.source.open(split)
+            self.check(split, records)
+            self._splits[split] = records
+        return self._splits[split]
+
+    def known_records(self) -> R:
+        """Records of any split that is read.
+
+        Raises:
+            DataError: none is.
+        """
+        if not self._splits:
+            raise DataError("the classes are known only after setup()")
+        return next(iter(self._splits.values()))
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names in label order; the numbers as text where the source has none. Known after :meth:`setup`."""
+        return list(self.known_records().class_names) or [str(label) for label in range(self.num_classes)]
+
+    @property
+    def class_info(self) -> ClassInfo:
+        """What is known of the classes. Known after :meth:`setup`."""
+        return ClassInfo(names=self.class_names)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples in each split read so far."""
+        return {split: self.count(records) for split, records in self._splits.items()}
+
+    @abstractmethod
+    def fingerprint(self, split: str) -> str:
+        """sha256 that identifies a split."""
+
+    def budget(self, split: str) -> UnreadableBudget:
+        """The split's count of unreadable images; the task adds the ``unreadable`` of each batch to it."""
+        if split not in self._budgets:
+            count = self.count(self.records(split))
+            self._budgets[split] = UnreadableBudget(self.unreadable_budget, count, split)
+        return self._budgets[split]
+
+    def describe_evaluation(self) -> dict[str, Any]:
+        """How evaluation images are made, for result files."""
+        return self.eval_transform.describe()
+
+    # -- loaders ----------------------------------------------------------------------------------------------------
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Lightning's hook on the device."""
+        return self.to_model_input(batch)
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled batches of ``train``."""
+        return self._loader("train", self.batch_size)
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of ``val``, in order."""
+        return self._loader("val", self.eval_batch_size)
+
+    def test_dataloader(self) -> DataLoader:
+        """Batches of ``test``, in order."""
+        return self._loader("test", self.eval_batch_size)
+
+    def _loader(self, split: str, batch_size: int) -> DataLoader:
+        records, training = self.records(split), split == "train"
+        transform = self.train_transform if training else self.eval_transform
+        batches = self.batches(
+            records,
+            training,
+            batch_size=batch_size,
+            rank=self._rank,
+            world_size=self._world_size,
+            seed=self.seed,
+            shuffle=training and not self._overfitting,
+            drop_last=training,
+        )
+        # Workers fetch ahead before Lightning announces the epoch of a resumed run; so the sampler starts with it.
+        batches.set_epoch(self._epoch() if training else 0)
+        dataset = self.dataset(records, transform, training)
+        return IndexedLoader(dataset, batches, self.collate(training), **self._loading)
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer is not None else 0
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer is not None else 1
+
+    @property
+    def _overfitting(self) -> bool:
+        """Lightning's overfit_batches wants the same batches every epoch, and cannot switch our sampler itself."""
+        return bool(getattr(self.trainer, "overfit_batches", 0))
+
+    def _epoch(self) -> int:
+        if self.trainer is None:
+            return 0
+        return self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+
+
+def same_classes(split: str, names: Sequence[str], known: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Compare the class names of a split with those of (split, names) read before.
+
+    Raises:
+        DataError: they differ; the message names up to eight of them.
+    """
+    for other, before in known:
+        if list(before) != list(names):
+            differing = sorted(set(before) ^ set(names))[:8]
+            raise DataError(f"the classes of {other} and {split} differ: {', '.join(differing) or 'in order'}")
+
+
+def _build_source(source: Source[R] | Callable[..., Source[R]], root: str | None) -> Source[R]:
+    if root is None and hasattr(source, "open"):
+        return source
+    if root is not None and callable(source):
+        return source(root=root)
+    wanted = "a finished source" if root is None else "a factory (_partial_: true), since root is given"
+    raise ConfigError(f"source must be {wanted}, got {type(source).__name__}")
+
+
+def _loader_options(given: LoadingOptions) -> LoaderOptions:
+    unknown = sorted(given.keys() - LoaderOptions.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"a data module takes no argument {', '.join(unknown)}")
+    pins = given.get("pin_memory", False) and torch.accelerator.is_available()  # else there is nothing to copy to
+    return {
+        "num_workers": given.get("num_workers", 0),
+        "pin_memory": pins,
+        "prefetch_factor": given.get("prefetch_factor", 2),
+        "timeout": given.get("timeout", 600.0),
+    }
