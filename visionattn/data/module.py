@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, Protocol, TypeVar, Unpack
+from typing import Any, Generic, TypeVar, Unpack
 
-import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from visionattn.data.classes import ClassInfo
 from visionattn.data.dataset import Batch, Collate, SampleDataset
 from visionattn.data.image_size import ImageSize, as_size
-from visionattn.data.loading import IndexedLoader, LoaderOptions
+from visionattn.data.loading import IndexedLoader
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
+from visionattn.data.options import EvalTransform, LoadingOptions, loader_options
 from visionattn.data.records import Source, SplitRecords
 from visionattn.data.sampling import GlobalBatches
 from visionattn.data.unreadable import UnreadableBudget
@@ -34,47 +34,6 @@ _STAGES: dict[str | None, tuple[str, ...]] = {
 
 
 R = TypeVar("R", bound=SplitRecords)
-
-
-class EvalTransform(Protocol):
-    """A transform of evaluation images, without randomness, that describes itself.
-
-    Attributes:
-        mean: of every channel, subtracted from values in 0..1.
-        std: of every channel, by which they are divided.
-    """
-
-    @property
-    def mean(self) -> Sequence[float]: ...
-
-    @property
-    def std(self) -> Sequence[float]: ...
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The image (and its target, where the task's data say so) as the loader gives it."""
-
-    def describe(self) -> dict[str, Any]:
-        """The protocol, for the evaluation's result file."""
-
-
-class LoadingOptions(LoaderOptions, total=False):
-    """Options of all loaders of a data module.
-
-    Attributes:
-        eval_batch_size: samples per process of val and test; None: ``batch_size``.
-    """
-
-    eval_batch_size: int | None
-
-
-class DataOptions(LoadingOptions, total=False):
-    """Arguments of :class:`VisionData` that its subclasses hand on."""
-
-    mean: Sequence[float]
-    std: Sequence[float]
-    seed: int
-    unreadable_budget: float
-    root: str | None
 
 
 class VisionData(LightningDataModule, ABC, Generic[R]):
@@ -144,7 +103,7 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         common: dict[str, Any] = {"image_size": self.image_size, "mean": self.mean, "std": self.std}
         self.eval_transform = eval_transform(**common)
         self.train_transform: Callable[..., Any] = train_transform(**common) if train_transform else self.eval_transform
-        self._loading = _loader_options(loading)
+        self._loading = loader_options(loading)
         self._splits: dict[str, R] = {}
         self._budgets: dict[str, UnreadableBudget] = {}
 
@@ -317,16 +276,3 @@ def _build_source(source: Source[R] | Callable[..., Source[R]], root: str | None
         return source(root=root)
     wanted = "a finished source" if root is None else "a factory (_partial_: true), since root is given"
     raise ConfigError(f"source must be {wanted}, got {type(source).__name__}")
-
-
-def _loader_options(given: LoadingOptions) -> LoaderOptions:
-    unknown = sorted(given.keys() - LoaderOptions.__annotations__.keys())
-    if unknown:
-        raise TypeError(f"a data module takes no argument {', '.join(unknown)}")
-    pins = given.get("pin_memory", False) and torch.accelerator.is_available()  # else there is nothing to copy to
-    return {
-        "num_workers": given.get("num_workers", 0),
-        "pin_memory": pins,
-        "prefetch_factor": given.get("prefetch_factor", 2),
-        "timeout": given.get("timeout", 600.0),
-    }

@@ -12,8 +12,9 @@ from visionattn.data.classification.streams import SizedStreamDataset, StreamDat
 from visionattn.data.classification.transforms import EvalTransform
 from visionattn.data.dataset import Batch, Collate
 from visionattn.data.image_size import ImageSize
-from visionattn.data.module import DataOptions, VisionData, same_classes
+from visionattn.data.module import VisionData, same_classes
 from visionattn.data.normalize import Normalize
+from visionattn.data.options import DataOptions
 from visionattn.data.records import Records, Source, check_labels, fingerprint
 from visionattn.errors import DataError
 

@@ -16,7 +16,8 @@ from visionattn.data.detection.dataset import GroupedBatches, NormalizeAndPad, O
 from visionattn.data.detection.sources import Coco, CocoRecords, SizedImages
 from visionattn.data.detection.transforms import DetectionEvalTransform
 from visionattn.data.image_size import ImageSize
-from visionattn.data.module import DataOptions, EvalTransform, VisionData
+from visionattn.data.module import VisionData
+from visionattn.data.options import DataOptions, EvalTransform
 from visionattn.data.records import Source
 from visionattn.data.sampling import GlobalBatches
 from visionattn.errors import ConfigError, DataError

@@ -12,8 +12,9 @@ from visionattn.data.checks import Report
 from visionattn.data.classes import ClassInfo
 from visionattn.data.dataset import Batch, Collate
 from visionattn.data.image_size import ImageSize
-from visionattn.data.module import DataOptions, EvalTransform, VisionData
+from visionattn.data.module import VisionData
 from visionattn.data.normalize import Normalize
+from visionattn.data.options import DataOptions, EvalTransform
 from visionattn.data.records import Source
 from visionattn.data.segmentation.checks import spot_check, validate
 from visionattn.data.segmentation.dataset import MaskCollate, MaskDataset, PairTransform
