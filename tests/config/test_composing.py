@@ -35,11 +35,12 @@ def test_inside_a_running_application(conf, tmp_path):
 
 
 def test_inside_itself(conf):
-    from visionattn.config.application import isolated_hydra, load
+    from visionattn.config.application import isolated_hydra
+    from visionattn.config.composing import compose_in
 
     with isolated_hydra() as outer:
         inner = compose("train", ["trainer=gpu"])
-        assert load(outer, "train", []).trainer.accelerator == "cpu"
+        assert compose_in(outer, "train", []).trainer.accelerator == "cpu"
     assert inner.trainer.accelerator == "gpu"
 
 

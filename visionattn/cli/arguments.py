@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from visionattn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from visionattn.config import BuildPolicy
 
 # command -> (root configuration, module of visionattn.commands)
 COMMANDS = {
@@ -47,6 +51,18 @@ class Request:
     def config_name(self) -> str:
         """The root configuration of the command."""
         return COMMANDS[str(self.command)][0]
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether the command line asks for a sweep; a file may do so too."""
+        return self.multirun or any(word.replace(" ", "") == "hydra.mode=MULTIRUN" for word in self.overrides)
+
+    @property
+    def policy(self) -> BuildPolicy:
+        """What the command's configurations may build."""
+        from visionattn.config import BuildPolicy
+
+        return BuildPolicy(self.allow)
 
 
 def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:

@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from visionattn.config import catalog
 from visionattn.config.unfolding import LARGEST, aliased_size
 from visionattn.errors import ConfigError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 
 @contextmanager
@@ -71,12 +68,3 @@ def checked_dirs(config_dirs: Sequence[str | Path]) -> list[Path]:
                 raise ConfigError(f"{file} holds more than {LARGEST} values once its aliases are written out")
         folders.append(path)
     return folders
-
-
-def load(hydra: Any, config_name: str, overrides: Sequence[str], sweep: bool = False) -> DictConfig:
-    """One composition in a given Hydra, errors as Hydra raises them."""
-    from hydra.types import RunMode
-
-    mode = RunMode.MULTIRUN if sweep else RunMode.RUN
-    cfg: DictConfig = hydra.compose_config(config_name, list(overrides), run_mode=mode, from_shell=False)
-    return cfg

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionattn.config.application import isolated_hydra, load
-from visionattn.config.messages import one_line
+from visionattn.config.application import isolated_hydra
 from visionattn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,38 +37,43 @@ def compose(
     package's. `return_hydra_config`: keep the `hydra` node. `sweep`: overrides may hold choices (`a=1,2`), which are
     left aside. Raises ConfigError with the nearest key or the choices when something does not exist.
     """
-    from hydra.errors import HydraException
     from omegaconf import open_dict
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     with _lock, isolated_hydra(config_dirs) as hydra:
-        try:
-            cfg = load(hydra, config_name, overrides, sweep)
-        except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-            from visionattn.config.explaining import explain
-
-            raise explain(error, hydra, config_name, list(overrides)) from error
-    if "allow" in cfg:
-        raise ConfigError(_ALLOW_IN_FILE)
+        cfg = compose_in(hydra, config_name, overrides, sweep)
     if not return_hydra_config:
         with open_dict(cfg):
             del cfg["hydra"]
     return cfg
 
 
-def parse(overrides: Sequence[str]) -> list[Any]:
-    """Hydra's parsed overrides. ConfigError that names the one that cannot be read."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
+def compose_in(hydra: Any, config_name: str, overrides: Sequence[str], sweep: bool = False) -> DictConfig:
+    """Compose in a given Hydra application; the ``hydra`` node stays.
 
-    parsed = []
-    for text in overrides:
-        try:
-            parsed.extend(OverridesParser.create().parse_overrides([text]))
-        except HydraException as error:
-            raise ConfigError(f"cannot read the override {text!r}: {one_line(error)}") from error
-    return parsed
+    Args:
+        hydra: see :func:`visionattn.config.application.isolated_hydra`.
+        config_name: a root file of conf/.
+        overrides: as on the command line.
+        sweep: overrides may hold choices (``a=1,2``), which are left aside.
+
+    Raises:
+        ConfigError: something does not exist; names the nearest key or the choices.
+    """
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        mode = RunMode.MULTIRUN if sweep else RunMode.RUN
+        cfg: DictConfig = hydra.compose_config(config_name, list(overrides), run_mode=mode, from_shell=False)
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        from visionattn.config.explaining import explain
+
+        raise explain(error, hydra, config_name, list(overrides)) from error
+    if "allow" in cfg:
+        raise ConfigError(_ALLOW_IN_FILE)
+    return cfg
 
 
 def quoted(text: str) -> str:

@@ -119,15 +119,14 @@ def _without_values(hydra: Any, config_name: str, overrides: Sequence[str]) -> A
     """The composition with only the overrides that choose files; without any when one of those is the mistake."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
-
-    from visionattn.config.application import load
+    from hydra.types import RunMode
 
     known = set(_groups(hydra))
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     choosing = [str(item.input_line) for item in parsed if item.key_or_group in known]
     for kept in (choosing, []):
         try:
-            return load(hydra, config_name, kept, sweep=True)
+            return hydra.compose_config(config_name, kept, run_mode=RunMode.MULTIRUN, from_shell=False)
         except HydraException:
             continue
     return None

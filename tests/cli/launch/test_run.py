@@ -154,8 +154,8 @@ def test_a_hostile_choice_is_found_before_the_first_job(train, tree, tmp_path):
 def test_large_sweeps_try_each_choice_once(train, monkeypatch):
     from visionattn.cli.launch import preflight
 
-    composed = []
-    monkeypatch.setattr(preflight, "compose", lambda *a, **k: composed.append(a[1]) or compose(*a, **k))
+    composed, original = [], preflight.compose_in
+    monkeypatch.setattr(preflight, "compose_in", lambda *a: composed.append(a[2]) or original(*a))
     monkeypatch.setattr(preflight, "_ALL_COMBINATIONS", 4)
     assert main(["train", "-m", "--dry-run", "seed=1,2,3", "backbone=tiny,small"]) == 0
     assert len(composed) == 5

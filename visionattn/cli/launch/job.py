@@ -8,13 +8,15 @@ import json
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visionattn.cli.arguments import COMMANDS, Request
 from visionattn.cli.launch import ranks
-from visionattn.config import DEFAULT_POLICY, BuildPolicy
+from visionattn.config import DEFAULT_POLICY, BuildPolicy, check_complete
+from visionattn.config.composing import quoted
 from visionattn.errors import Interrupted, VisionAttnError
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Job:
     def of(cls, request: Request, sweep: str = "") -> Job:
         """The job of a command line."""
         folders = tuple(str(Path(folder).resolve()) for folder in request.config_dirs)
-        return cls(str(request.command), request.typed, BuildPolicy(request.allow), request.dry_run, folders, sweep)
+        return cls(str(request.command), request.typed, request.policy, request.dry_run, folders, sweep)
 
     def __call__(self, cfg: DictConfig) -> Any:
         """Runs the command. In a sweep returns the number to be optimised (`optimized_metric`), else the command's
@@ -56,6 +58,8 @@ class Job:
         print(f"job {hydra.job.num}: {' '.join(hydra.overrides.task)}", flush=True)
         start, results, error = time.monotonic(), None, ""
         try:
+            self.policy.check(cfg)  # Hydra's sweeper chose the values
+            check_complete(cfg, self.command)
             results = self._run(cfg, hydra, run_dir)
         except Interrupted:  # the whole sweep is to stop
             raise
@@ -77,10 +81,6 @@ class Job:
     def _run(self, cfg: DictConfig, hydra: Any, run_dir: Path) -> Any:
         from importlib import import_module
 
-        from visionattn.config import check_complete
-
-        self.policy.check(cfg)
-        check_complete(cfg, self.command)
         name, module = COMMANDS[self.command]
         spec = {
             "command": self.command,
@@ -103,6 +103,44 @@ class Job:
         typed = OmegaConf.to_container(hydra.overrides, resolve=False)  # as typed: ${run_dir} has no value yet
         words = [word for word in (*typed["hydra"], *typed["task"]) if not word.startswith(_PARENT_ONLY)]  # type: ignore[index, call-overload]
         return [*words, f"hydra.job.num={hydra.job.num}"] if self.sweep else words
+
+
+def run_once(hydra: Any, cfg: DictConfig, job: Job, chosen: Mapping[str, str | None] | None = None) -> Any:
+    """Run one job through Hydra's own machinery: callbacks, directory, logging.
+
+    Args:
+        hydra: the application that composed the configuration.
+        cfg: the configuration, checked, with its ``hydra`` node.
+        job: the command.
+        chosen: keys of the ``hydra`` node with other values than the composed ones.
+
+    Returns:
+        The command's results; its error is raised.
+    """
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.utils import JobStatus, configure_log, run_job
+    from hydra.types import HydraContext, RunMode
+    from omegaconf import OmegaConf, open_dict, read_write
+
+    with read_write(cfg), open_dict(cfg):
+        cfg.hydra.mode = RunMode.RUN
+        for key, value in (chosen or {}).items():
+            OmegaConf.update(cfg, key, value)
+        cfg.hydra.overrides.hydra.extend(words_of(chosen or {}))
+    configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
+    callbacks = Callbacks(cfg)
+    callbacks.on_run_start(config=cfg, config_name=COMMANDS[job.command][0])
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+    done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
+    callbacks.on_run_end(config=cfg, config_name=COMMANDS[job.command][0], job_return=done)
+    if done.status is JobStatus.FAILED:
+        raise done._return_value
+    return done.return_value
+
+
+def words_of(chosen: Mapping[str, str | None]) -> list[str]:
+    """The overrides that set these keys."""
+    return [f"{key}=null" if value is None else f"{key}={quoted(value)}" for key, value in chosen.items()]
 
 
 def _report(failure: Exception, hydra: Any) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from visionattn.cli.arguments import Request
 from visionattn.config import BuildPolicy, check_complete
-from visionattn.config.composing import compose, parse
+from visionattn.config.composing import compose_in
+from visionattn.config.messages import one_line
 from visionattn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,54 +19,68 @@ _ALL_COMBINATIONS = 64  # more than that, and each choice is tried once instead 
 _CHOICES = 1000
 
 
-def check(cfg: DictConfig, request: Request, complete: bool = True) -> None:
-    """ConfigError for what a composed config (with its hydra node) may not name, does not resolve, or lacks."""
+def check(cfg: DictConfig, command: str | None, policy: BuildPolicy, complete: bool = True) -> None:
+    """Refuse a composed config (with its ``hydra`` node) before anything is imported or written.
+
+    Args:
+        cfg: unresolved.
+        command: for the message.
+        policy: what configurations may build.
+        complete: False: choices are still open, so that only the ``hydra`` node is checked.
+
+    Raises:
+        ConfigError: it names what it may not, does not resolve, or lacks a value.
+    """
     from omegaconf import open_dict
 
     from visionattn.config.hydra_nodes import resolvable
 
-    policy = BuildPolicy(request.allow)
     policy.check_hydra(cfg)
     with resolvable(cfg) as whole, open_dict(whole):
         del whole["hydra"]  # a job does not see it either; it reads ${hydra:...}
         if complete:
-            check_complete(whole, str(request.command))
+            check_complete(whole, str(command))
             policy.check(whole)
 
 
-def checked_choices(cfg: DictConfig, request: Request) -> None:
-    """Composes and checks every job of a sweep. ConfigError names the job."""
-    fixed, swept = _split(cfg, request)
+def check_jobs(hydra: Any, cfg: DictConfig, request: Request) -> None:
+    """Compose and check every job of a sweep.
+
+    Raises:
+        ConfigError: names the job.
+    """
+    fixed, swept = _split(cfg, request.overrides)
     for choice in _jobs(swept):
         try:
-            job = compose(request.config_name, [*fixed, *choice], request.config_dirs, return_hydra_config=True)
-            check(job, request)
+            check(compose_in(hydra, request.config_name, [*fixed, *choice]), request.command, request.policy)
         except ConfigError as error:
             label = f"in the job {' '.join(choice)}: " if choice else ""
             raise ConfigError(f"{label}{error}") from error
 
 
-def _split(cfg: DictConfig, request: Request) -> tuple[list[str], list[list[str]]]:
+def _split(cfg: DictConfig, overrides: list[str]) -> tuple[list[str], list[list[str]]]:
     """The overrides every job shares, and, for each swept key, its choices."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import IntervalSweep
+    from hydra.errors import HydraException
+
     sweeper: Any = cfg.hydra.get("sweeper") or {}
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    fixed, swept = [], []
-    for override in parse([*params, *request.overrides]):
-        key = override.get_key_element()
-        if override.is_sweep_override():
-            swept.append([f"{key}={value}" for value in _values(override)])
-        elif override.input_line != "hydra.mode=MULTIRUN":
-            fixed.append(override.input_line)
+    fixed: list[str] = []
+    swept: list[list[str]] = []
+    for word in [*params, *overrides]:
+        try:
+            (override,) = OverridesParser.create().parse_overrides([word])
+        except HydraException as error:
+            raise ConfigError(f"cannot read the override {word!r}: {one_line(error)}") from error
+        key, value = override.get_key_element(), override.value()
+        if isinstance(value, IntervalSweep):
+            swept.append([f"{key}={value.start}"])
+        elif override.is_sweep_override():
+            swept.append([f"{key}={one}" for one in itertools.islice(override.sweep_string_iterator(), _CHOICES)])
+        elif word != "hydra.mode=MULTIRUN":
+            fixed.append(word)
     return fixed, swept
-
-
-def _values(override: Any) -> list[str]:
-    from hydra.core.override_parser.types import IntervalSweep
-
-    value = override.value()
-    if isinstance(value, IntervalSweep):
-        return [str(value.start)]
-    return list(itertools.islice(override.sweep_string_iterator(), _CHOICES))
 
 
 def _jobs(swept: list[list[str]]) -> Iterator[list[str]]:
@@ -76,5 +91,5 @@ def _jobs(swept: list[list[str]]) -> Iterator[list[str]]:
         yield from (list(job) for job in itertools.product(*swept))
         return
     first = [choices[0] for choices in swept]
-    for place, choices in enumerate(swept):
-        yield from ([*first[:place], choice, *first[place + 1 :]] for choice in choices)
+    for i, choices in enumerate(swept):
+        yield from ([*first[:i], choice, *first[i + 1 :]] for choice in choices)

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,17 @@ def child_spec() -> dict[str, Any] | None:
 def is_first() -> bool:
     """Whether this is the process that prints, and writes what is written once."""
     return not any(int(os.environ.get(name) or 0) for name in _ranks())
+
+
+@contextmanager
+def quiet_unless_first() -> Iterator[None]:
+    """Let only the first of several processes write to the terminal; errors of all of them still show."""
+    if is_first():
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
+    sys.stdout.flush()
 
 
 def may_choose() -> bool:

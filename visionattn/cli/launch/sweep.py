@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from visionattn.cli.arguments import Request
 from visionattn.cli.launch import ranks
-from visionattn.cli.launch.job import OUTCOME, Job
-from visionattn.config.application import isolated_hydra
-from visionattn.config.composing import quoted
-from visionattn.config.hydra_nodes import resolvable
+from visionattn.cli.launch.job import OUTCOME, Job, words_of
 from visionattn.errors import VisionAttnError
 
 
-def run_sweep(request: Request, overrides: list[str]) -> int:
-    """Runs every job, those after a failed one too. Returns 1 when one failed."""
-    mark = uuid.uuid4().hex
-    words = [word for word in overrides if not word.startswith("hydra.mode=")]
-    folder: Path | None = None
-    try:
-        with isolated_hydra(request.config_dirs, request.config_name) as hydra:
-            from hydra.types import RunMode
+def run_sweep(hydra: Any, request: Request, chosen: Mapping[str, str | None]) -> int:
+    """Run every job, those after a failed one too. Returns 1 when one failed.
 
-            cfg = hydra.compose_config(request.config_name, words, run_mode=RunMode.MULTIRUN)
-            with resolvable(cfg) as whole:
-                folder = Path(whole.hydra.sweep.dir).absolute()
-            fixed = [word for word in words if not word.startswith("hydra.sweep.dir=")]
-            fixed.append(f"hydra.sweep.dir={quoted(str(folder))}")
-            hydra.multirun(request.config_name, Job.of(request, mark), [*fixed, "hydra.mode=MULTIRUN"])
+    Args:
+        hydra: the application that composed the configuration.
+        request: the command line.
+        chosen: keys of the ``hydra`` node with other values than the composed ones; the sweep's folder among them.
+    """
+    mark, folder = uuid.uuid4().hex, Path(str(chosen["hydra.sweep.dir"]))
+    overrides = [word for word in request.overrides if not word.startswith(("hydra.mode=", "hydra.sweep.dir="))]
+    outcomes: list[dict[str, Any]] = []
+    try:
+        words = [*overrides, *words_of(chosen), "hydra.mode=MULTIRUN"]
+        hydra.multirun(request.config_name, Job.of(request, mark), words)
     finally:
-        outcomes = _outcomes(folder, mark) if folder is not None else []
+        outcomes = _outcomes(folder, mark)
         if outcomes and ranks.is_first():
             _print(outcomes, folder)
     if not outcomes and ranks.is_first():
@@ -41,11 +38,11 @@ def run_sweep(request: Request, overrides: list[str]) -> int:
 
 
 def _outcomes(folder: Path, mark: str) -> list[dict[str, Any]]:
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob(OUTCOME)]
-    return sorted((one for one in found if one["sweep"] == mark), key=lambda one: one["number"])
+    outcomes = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob(OUTCOME)]
+    return sorted((one for one in outcomes if one["sweep"] == mark), key=lambda one: one["number"])
 
 
-def _print(outcomes: list[dict[str, Any]], folder: Path | None) -> None:
+def _print(outcomes: list[dict[str, Any]], folder: Path) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
