@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.text import Text
 
-from visionattn import config
 from visionattn.backbones.explain import Part, describe
+from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.messages import plain
 from visionattn.errors import ConfigError
 
@@ -30,7 +30,7 @@ _UNSAID |= {"elementwise_affine", "track_running_stats"}
 
 
 def run(
-    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", allow: tuple[str, ...] = ()
+    cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
     """Prints the tree of a backbone; no weights are made, and nothing is written.
 
@@ -49,7 +49,7 @@ def run(
     if backbone.get("num_classes") == _DEFAULT_CLASSES and "num_classes" in card:
         classes["num_classes"] = card["num_classes"]
     with torch.device("meta"):
-        model = config.instantiate(cfg.backbone, allow=allow, **classes)
+        model = policy.instantiate(cfg.backbone, **classes)
     try:
         whole = describe(model, size)
     except (RuntimeError, ValueError) as error:
