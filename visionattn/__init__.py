@@ -4,7 +4,7 @@
     model = visionattn.create_backbone("dinat_pico", num_classes=10)
     features = timm.create_model("va_dinat_pico", features_only=True)  # importing visionattn registers its backbones
 
-The command line is ``visionattn train|evaluate|export|predict|benchmark|data|list``. Importing the package takes
+The command line is ``visionattn train|evaluate|export|predict|explain|benchmark|data|list``. Importing the package takes
 milliseconds: torch and timm are loaded on first use, and the backbones are registered when timm is imported.
 """
 
