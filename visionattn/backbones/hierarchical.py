@@ -6,6 +6,7 @@ Shapes: B batch, H W map or image, C channels. Maps are channels-last inside; th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,10 +18,28 @@ from visionattn.attention.mixer import MixerFactory
 from visionattn.backbones.block import Block, NormFactory
 from visionattn.backbones.stage import BlockFactory, Stage
 from visionattn.backbones.stem import PatchMerging, PatchStem
+from visionattn.options import grouped
 
 StageFactory = Callable[..., Stage]
 _MERGING_STAGE = partial(Stage, downsample=PatchMerging)
 HeadFactory = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """The classifier of a backbone.
+
+    Attributes:
+        head: classifier factory, called as ``head(dim, num_classes, pool_type=, drop_rate=)``; it has timm's ``reset``.
+        num_classes: width of the classifier; 0: none.
+        global_pool: timm's name of the pooling before the classifier.
+        drop_rate: dropout before the classifier.
+    """
+
+    head: HeadFactory = ClassifierHead
+    num_classes: int = 1000
+    global_pool: str = "avg"
+    drop_rate: float = 0.0
 
 
 class HierarchicalBackbone(nn.Module):
@@ -39,19 +58,19 @@ class HierarchicalBackbone(nn.Module):
         stage: called as ``stage(dim_in, dim, num_heads, mixer, block, drop_path, first=)``; or one factory per key of
             ``mixers``.
         norm: norm factory for the last map.
-        head: classifier factory, called as ``head(dim, num_classes, pool_type=, drop_rate=)``; it has timm's ``reset``.
         drop_path_rate: drop-path probability of the last block; it grows linearly from 0.
-        drop_rate: dropout before the classifier.
-        num_classes: width of the classifier; 0: none.
         in_chans: channels of the image.
-        global_pool: timm's name of the pooling before the classifier.
+        classifier: its fields ``head``, ``num_classes``, ``global_pool`` and ``drop_rate`` are arguments of their own,
+            see :class:`ClassifierOptions`.
         card: facts about the published model (paper, params, ...); kept as ``self.card``.
     Raises:
+        TypeError: an argument of another name.
         ValueError: rows of different length, or a stage without a mixer.
     Shape:
         ``(B, in_chans, H, W) -> (B, num_classes)``
     """
 
+    @grouped(classifier=ClassifierOptions)
     def __init__(
         self,
         dims: Sequence[int],
@@ -63,17 +82,14 @@ class HierarchicalBackbone(nn.Module):
         block: BlockFactory = Block,
         stage: StageFactory | Mapping[str, StageFactory] = _MERGING_STAGE,
         norm: NormFactory = nn.LayerNorm,
-        head: HeadFactory = ClassifierHead,
         drop_path_rate: float = 0.0,
-        drop_rate: float = 0.0,
-        num_classes: int = 1000,
         in_chans: int = 3,
-        global_pool: str = "avg",
+        classifier: ClassifierOptions,
         card: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         keys = _stage_keys(dims, depths, num_heads, mixers)
-        self.num_classes, self.in_chans, self.card = num_classes, in_chans, dict(card or {})
+        self.num_classes, self.in_chans, self.card = classifier.num_classes, in_chans, dict(card or {})
         self.stem: Any = stem(in_chans, dims[0])
         rates = iter(drop_path_rate * block / max(sum(depths) - 1, 1) for block in range(sum(depths)))
         self.stages: Any = nn.ModuleList()
@@ -88,7 +104,9 @@ class HierarchicalBackbone(nn.Module):
             self.stages.append(built)
         self.num_features = self.head_hidden_size = dims[-1]
         self.norm = norm(dims[-1])
-        self.head: Any = head(dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate)
+        self.head: Any = classifier.head(
+            dims[-1], classifier.num_classes, pool_type=classifier.global_pool, drop_rate=classifier.drop_rate
+        )
         self.apply(_init_weights)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Linear layers, and layers with a GELU after them, that the CPU computes through oneDNN.
 
-torch sends a float32 linear layer on x86 to MKL, which on processors of other makers than its own runs at a half to a
-third of oneDNN's speed, and adds the bias and the GELU in passes of their own. oneDNN's product has both built in.
-Everywhere else (other types and devices, small products, while a graph is traced) this is torch's own layer.
+torch computes a float32 linear layer on x86 with MKL, and adds the bias and the GELU in separate passes. On AMD CPUs
+MKL runs at a half to a third of oneDNN's speed. oneDNN's product has bias and GELU built in. Everywhere else (other
+types and devices, small products, while a graph is traced) these layers are torch's own.
 
 Shapes: C channels in, E channels out.
 """
@@ -24,17 +24,23 @@ _AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, 
 
 
 class Linear(nn.Linear):
-    """``torch.nn.Linear`` with the same parameters, start and result up to rounding. ``(..., C) -> (..., E)``"""
+    """``torch.nn.Linear`` with the same parameters, initial values and result up to rounding.
+
+    Shape:
+        ``(..., C) -> (..., E)``
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return linear(input, self.weight, self.bias)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``torch.nn.functional.linear``, differentiable as often as one likes: x ``(..., C)``, weight ``(E, C)``, bias
-    ``(E,)``.
+    """``torch.nn.functional.linear``, any number of times differentiable.
+
+    Shape:
+        x ``(..., C)``, weight ``(E, C)``, bias ``(E,)`` ``-> (..., E)``
     """
-    if not _suits(x, weight) or _autocast(x) or x.dtype != torch.float32:
+    if not _supports_onednn(x, weight) or _autocast(x) or x.dtype != torch.float32:
         return F.linear(x, weight, bias)
     if _needs_gradient(x, weight, bias):
         return _Linear.apply(x, weight, bias)
@@ -42,51 +48,53 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def linear_then(layer: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
-    """``activation(layer(x))``; a GELU after a :class:`Linear` is computed with the product where no gradient is
-    needed.
+    """``activation(layer(x))``.
+
+    A GELU after a :class:`Linear` is computed with the product where no gradient is needed.
     """
-    if type(layer) is not Linear or type(activation) is not nn.GELU or hooked(layer) or hooked(activation):
+    if type(layer) is not Linear or type(activation) is not nn.GELU or has_hooks(layer) or has_hooks(activation):
         return activation(layer(x))
     return linear_gelu(x, layer.weight, layer.bias, activation.approximate)
 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None, approximate: str = "none") -> Tensor:
     """``gelu(linear(x, weight, bias))`` in one pass where no gradient is needed."""
-    parts = one_pass(x, weight, bias)
-    if parts is None:
+    inputs = fusable_inputs(x, weight, bias)
+    if inputs is None:
         return F.gelu(linear(x, weight, bias), approximate=approximate)
-    return _product(*parts, "gelu", approximate)
+    return _product(*inputs, "gelu", approximate)
 
 
-def one_pass(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None] | None:
-    """The three in one type if oneDNN may compute their layer together with the GELU that follows, else None."""
-    if not _suits(x, weight) or _needs_gradient(x, weight, bias):
+def fusable_inputs(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """The three in one type if oneDNN can compute the layer together with the GELU that follows, else None."""
+    if not _supports_onednn(x, weight) or _needs_gradient(x, weight, bias):
         return None
-    kind = torch.get_autocast_dtype("cpu") if _autocast(x) else x.dtype
-    if kind not in (torch.float32, torch.bfloat16):
+    autocast = _autocast(x)
+    dtype = torch.get_autocast_dtype("cpu") if autocast else x.dtype
+    if dtype not in (torch.float32, torch.bfloat16):
         return None
-    given = {part.dtype for part in (x, weight, bias) if part is not None}
-    if given != {kind} and not _autocast(x):
+    if not autocast and any(tensor is not None and tensor.dtype != dtype for tensor in (weight, bias)):
         return None
-    return x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
+    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
 def convolution_gelu(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], groups: int, approximate: str = "none"
 ) -> Tensor:
-    """``gelu(conv2d(x, weight, bias))`` padded by 1, for what :func:`one_pass` gives: x ``(B, C, H, W)``."""
+    """``gelu(conv2d(x, weight, bias))`` padded by 1, for inputs from :func:`fusable_inputs`: x ``(B, C, H, W)``."""
     return torch.ops.mkldnn._convolution_pointwise(
         x, weight, bias, [1, 1], stride, [1, 1], groups, "gelu", [], approximate
     )
 
 
-def unwatched(module: nn.Module) -> bool:
-    """Whether only the result of a module counts: no gradient, no statistics, no trace, no hooks on its parts."""
-    watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or any(map(hooked, module.children()))
-    return not (module.training or watched)
+def is_inference(*modules: nn.Module) -> bool:
+    """Whether only the result of these modules counts: no gradient, no statistics, no trace, no hooks on them."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return not any(module.training or has_hooks(module) for module in modules)
 
 
-def _suits(x: Tensor, weight: Tensor) -> bool:
+def _supports_onednn(x: Tensor, weight: Tensor) -> bool:
     return (
         _AVAILABLE
         and not torch.compiler.is_compiling()
@@ -107,8 +115,8 @@ def _needs_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def hooked(module: nn.Module) -> bool:
-    """Whether somebody waits for this module to be called."""
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a call of this module runs hooks."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 

@@ -14,7 +14,8 @@ from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.kernels.linear import convolution_gelu, one_pass, unwatched
+from visionattn.kernels.folding import SameConv, conv_gelu
+from visionattn.kernels.linear import is_inference
 from visionattn.attention.mixer import StageContext, declared
 from visionattn.backbones.stage import Stage
 
@@ -28,19 +29,13 @@ class FusedMBConv(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.depthwise = nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False)
+        self.depthwise = SameConv(dim, dim, groups=dim, bias=False)
         self.act = nn.GELU()
         self.gate = SEModule(dim, rd_channels=dim // 4, bias=False, act_layer=nn.GELU)
         self.project = nn.Conv2d(dim, dim, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.project(self.gate(self._activated(x)))
-
-    def _activated(self, x: Tensor) -> Tensor:
-        parts = one_pass(x, self.depthwise.weight, None) if unwatched(self) else None
-        if parts is None:
-            return self.act(self.depthwise(x))
-        return convolution_gelu(*parts, self.depthwise.stride, self.depthwise.groups)
+        return x + self.project(self.gate(conv_gelu(self.depthwise, x, self.act)))
 
 
 class GCViTDownsample(nn.Module):
@@ -82,7 +77,7 @@ class GCViTStem(nn.Module):
         self.down = GCViTDownsample(dim, dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        if unwatched(self):
+        if is_inference(self):
             image = image.contiguous(memory_format=torch.channels_last)
         return self.down(self.conv1(image).permute(0, 2, 3, 1))
 

@@ -1,8 +1,9 @@
-"""What is said of every proposal: class, box, mask."""
+"""The branches that predict class, box and mask of every proposal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
@@ -11,9 +12,40 @@ from torchvision.models.detection.roi_heads import RoIHeads
 
 from visionattn.heads.detection.align import RegionAlign
 from visionattn.heads.detection.detector import check_finite
+from visionattn.options import grouped
 
 BOX_HEADS = ("2fc", "4conv1fc")
 BOX_LOSSES = ("smooth_l1", "giou")
+
+
+@dataclass(frozen=True)
+class RegionSampling:
+    """Which proposals the losses are taken over.
+
+    Attributes:
+        sampled: proposals per image, a quarter of them objects at most.
+        mask_sampled: objects per image that the masks' loss is taken over, drawn from those; None: all of them.
+        overlap: IoU from which a proposal counts as an object.
+    """
+
+    sampled: int = 512
+    mask_sampled: int | None = None
+    overlap: float = 0.5
+
+
+@dataclass(frozen=True)
+class DetectionLimits:
+    """Which detections are kept.
+
+    Attributes:
+        score_threshold: detections below it are left out.
+        nms_threshold: overlap above which the weaker one of two of a class is dropped.
+        per_image: detections per image at most.
+    """
+
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.5
+    per_image: int = 100
 
 
 class RegionHeads(RoIHeads):
@@ -29,18 +61,16 @@ class RegionHeads(RoIHeads):
         box_loss: ``smooth_l1`` of the offsets, or ``giou`` of the boxes.
         width: of the fully connected layers.
         mask_channels: of the mask branch's four convolutions.
-        sampled: proposals per image that the loss is taken over, a quarter of them objects at most.
-        mask_sampled: objects per image that the masks' loss is taken over, drawn from those; None: all of them.
-        overlap: IoU from which a proposal counts as an object.
         box_weights: factors on the offsets (x, y, width, height).
         class_agnostic: one box for all classes, as in Cascade R-CNN.
-        score_threshold: detections below it are left out.
-        nms_threshold: overlap above which the weaker one of two of a class is dropped.
-        per_image: detections per image at most.
+        sampling: its fields are arguments of their own, see :class:`RegionSampling`.
+        limits: its fields are arguments of their own, see :class:`DetectionLimits`.
     Raises:
+        TypeError: an argument of another name.
         ValueError: an unknown ``box_head`` or ``box_loss``, or ``mask_sampled`` below 1.
     """
 
+    @grouped(sampling=RegionSampling, limits=DetectionLimits)
     def __init__(
         self,
         channels: int,
@@ -52,21 +82,17 @@ class RegionHeads(RoIHeads):
         box_loss: str = "smooth_l1",
         width: int = 1024,
         mask_channels: int = 256,
-        sampled: int = 512,
-        mask_sampled: int | None = None,
-        overlap: float = 0.5,
         box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
         class_agnostic: bool = False,
-        score_threshold: float = 0.05,
-        nms_threshold: float = 0.5,
-        per_image: int = 100,
+        sampling: RegionSampling,
+        limits: DetectionLimits,
     ):
         if box_head not in BOX_HEADS:
             raise ValueError(f"box_head is one of {', '.join(BOX_HEADS)}, got {box_head!r}")
         if box_loss not in BOX_LOSSES:
             raise ValueError(f"box_loss is one of {', '.join(BOX_LOSSES)}, got {box_loss!r}")
-        if mask_sampled is not None and mask_sampled < 1:
-            raise ValueError(f"mask_sampled is at least 1, or null for all, got {mask_sampled}")
+        if sampling.mask_sampled is not None and sampling.mask_sampled < 1:
+            raise ValueError(f"mask_sampled is at least 1, or null for all, got {sampling.mask_sampled}")
         head: nn.Module
         if box_head == "2fc":
             head = TwoMLPHead(channels * 7 * 7, width)
@@ -83,17 +109,17 @@ class RegionHeads(RoIHeads):
             RegionAlign(num_maps, 7),
             head,
             AgnosticPredictor(width, num_classes + 1) if class_agnostic else FastRCNNPredictor(width, num_classes + 1),
-            fg_iou_thresh=overlap,
-            bg_iou_thresh=overlap,
-            batch_size_per_image=sampled,
+            fg_iou_thresh=sampling.overlap,
+            bg_iou_thresh=sampling.overlap,
+            batch_size_per_image=sampling.sampled,
             positive_fraction=0.25,
             bbox_reg_weights=tuple(box_weights),
-            score_thresh=score_threshold,
-            nms_thresh=nms_threshold,
-            detections_per_img=per_image,
+            score_thresh=limits.score_threshold,
+            nms_thresh=limits.nms_threshold,
+            detections_per_img=limits.per_image,
             **mask_parts,
         )
-        self.box_loss, self.mask_sampled = box_loss, mask_sampled
+        self.box_loss, self.mask_sampled = box_loss, sampling.mask_sampled
 
     def cost(self, maps: Mapping[str, Tensor]) -> None:
         """See :meth:`Detector.cost`."""
@@ -109,7 +135,7 @@ class RegionHeads(RoIHeads):
         proposals: list[Tensor],
         image_shapes: list[tuple[int, int]],
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """torchvision's, after a look for values that are not finite."""
+        """torchvision's, after a check for values that are not finite."""
         check_finite("class scores and boxes", class_logits, box_regression)
         return super().postprocess_detections(class_logits, box_regression, proposals, image_shapes)
 

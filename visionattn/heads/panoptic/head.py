@@ -6,12 +6,14 @@ Shapes: B batch, C channels, H W map, h w picture, Q queries, K classes, N masks
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from visionattn.errors import ConfigError
 from visionattn.heads.features import FeatureInfo, FeatureNorms, check_maps
+from visionattn.options import grouped
 
 _LEVELS = 3  # maps that deformable attention sees
 _PARTS = {"loss_cross_entropy": "class", "loss_mask": "mask", "loss_dice": "dice"}
@@ -31,6 +33,25 @@ class Predictions(NamedTuple):
     earlier: list[tuple[Tensor, Tensor]]
 
 
+@dataclass(frozen=True)
+class MaskLosses:
+    """The losses of Mask2Former; the three weights are also those of the costs of matching.
+
+    Attributes:
+        num_points: points of an image at which masks are compared.
+        class_weight: weight of the classes' cross entropy.
+        mask_weight: weight of the masks' binary cross entropy.
+        dice_weight: weight of the masks' Dice loss.
+        no_object_weight: weight of "nothing" in the classes' loss.
+    """
+
+    num_points: int = 12544
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    no_object_weight: float = 0.1
+
+
 class Mask2Former(nn.Module):
     """Cheng et al. 2021, *Masked-attention Mask Transformer for Universal Image Segmentation*, arXiv 2112.01527: a
     pixel decoder with deformable attention over three maps, and queries that attend to the inside of the masks they
@@ -47,20 +68,22 @@ class Mask2Former(nn.Module):
         channels: width, a multiple of 32; with 32 the last map of a single picture needs more than one cell (its group
             norm has nothing to normalise else).
         num_queries: Q, the most masks of a picture.
-        encoder_layers, encoder_width: deformable attention's layers, and the width of their feed-forward part.
-        decoder_layers, decoder_width: the same of the queries.
+        encoder_layers: layers of deformable attention.
+        encoder_width: width of their feed-forward networks.
+        decoder_layers: layers of the queries.
+        decoder_width: width of their feed-forward networks.
         num_heads: heads of both.
-        num_points: points of a picture at which masks are compared.
-        class_weight, mask_weight, dice_weight: weights of the losses, and of the costs of matching.
-        no_object_weight: weight of "nothing" in the classes' loss.
+        losses: its fields are arguments of their own, see :class:`MaskLosses`.
         feature_norms: layer norms on the maps before, see :class:`FeatureNorms`.
     Raises:
+        TypeError: an argument of another name.
         ConfigError: transformers is missing or too old.
         ValueError: fewer than three maps, or a width that is no multiple of 32.
     Shape:
         list of ``(B, C, H, W)`` -> :class:`Predictions`
     """
 
+    @grouped(losses=MaskLosses)
     def __init__(
         self,
         feature_info: FeatureInfo,
@@ -73,11 +96,7 @@ class Mask2Former(nn.Module):
         decoder_layers: int = 9,
         decoder_width: int = 2048,
         num_heads: int = 8,
-        num_points: int = 12544,
-        class_weight: float = 2.0,
-        mask_weight: float = 5.0,
-        dice_weight: float = 5.0,
-        no_object_weight: float = 0.1,
+        losses: MaskLosses,
         feature_norms: str = "lower",
     ):
         super().__init__()
@@ -99,18 +118,22 @@ class Mask2Former(nn.Module):
             decoder_layers=decoder_layers + 1,  # transformers counts the learnt queries' own masks as a layer
             dim_feedforward=decoder_width,
             num_attention_heads=num_heads,
-            train_num_points=num_points,
-            class_weight=float(class_weight),
-            mask_weight=float(mask_weight),
-            dice_weight=float(dice_weight),
-            no_object_weight=float(no_object_weight),
+            train_num_points=losses.num_points,
+            class_weight=float(losses.class_weight),
+            mask_weight=float(losses.mask_weight),
+            dice_weight=float(losses.dice_weight),
+            no_object_weight=float(losses.no_object_weight),
             # transformers reads from these how many maps lie below the three, whatever the strides: all the others do
             feature_strides=[2**i for i in range(len(feature_info))],
             common_stride=1,
         )
         self.network = parts.Network(config, [info["num_chs"] for info in feature_info], num_classes)
         self.criterion = parts.Loss(config)
-        self.weights = {"class": float(class_weight), "mask": float(mask_weight), "dice": float(dice_weight)}
+        self.weights = {
+            "class": float(losses.class_weight),
+            "mask": float(losses.mask_weight),
+            "dice": float(losses.dice_weight),
+        }
 
     def no_weight_decay(self) -> set[str]:
         """Embeddings, as published."""

@@ -1,0 +1,119 @@
+"""Convolutions that are computed together with the norms and the GELU beside them where only the result counts.
+
+Outside of training a batch norm is a factor and a summand per channel, which :func:`fold` puts into the convolution's
+weights; oneDNN computes the GELU with the product.
+
+Shapes: B batch, H W map, C channels in, E channels out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visionattn.kernels.linear import convolution_gelu, fusable_inputs, is_inference, linear, linear_gelu
+
+
+class SameConv(nn.Conv2d):
+    """A 3x3 convolution padded as TensorFlow's "same".
+
+    With stride 2 an even map gets its zeros at the bottom and the right alone, an odd one on all sides.
+
+    Args:
+        dim_in: channels C.
+        dim: channels E.
+        stride: 1 or 2.
+        groups: groups of channels.
+        bias: learn a bias.
+    Shape:
+        ``(B, C, H, W) -> (B, E, ceil(H / stride), ceil(W / stride))``
+    """
+
+    def __init__(self, dim_in: int, dim: int, *, stride: int = 1, groups: int = 1, bias: bool = True):
+        super().__init__(dim_in, dim, 3, stride=stride, padding=int(stride == 1), groups=groups, bias=bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.stride[0] == 1:
+            return F.conv2d(input, weight, bias, padding=1, groups=self.groups)
+        padded = F.pad(input, (input.shape[3] % 2, 1, input.shape[2] % 2, 1))
+        rows, columns = ((size - 1) // 2 + 1 for size in input.shape[2:])
+        y = F.conv2d(padded, weight, bias, stride=2, groups=self.groups)
+        return y.narrow(2, 0, rows).narrow(3, 0, columns)  # all of it; a graph's symbols stay as short as a pooling's
+
+    def gelu(self, x: Tensor, weight: Tensor, bias: Tensor | None, approximate: str) -> Tensor:
+        """``gelu(convolution)`` with other weights than its own, in one pass if possible."""
+        inputs = fusable_inputs(x, weight, bias)
+        if inputs is None:
+            return F.gelu(self._conv_forward(x, weight, bias), approximate=approximate)
+        x, kernel, summand = inputs
+        if self.stride[0] == 2:  # a row and a column of zeros in the kernel cost less than around the map
+            kernel = F.pad(kernel, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
+        return convolution_gelu(x, kernel, summand, self.stride, self.groups, approximate)
+
+
+def fold(
+    layer: nn.Conv2d, before: nn.BatchNorm2d | None = None, norm: nn.BatchNorm2d | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of a convolution together with the batch norms beside it, as they are outside of training.
+
+    Args:
+        layer: the convolution; 1x1 if there is a norm before it.
+        before: batch norm of its input.
+        norm: batch norm of its output.
+    """
+    weight, bias = layer.weight, layer.bias
+    if norm is not None:
+        scale, shift = _affine(norm)
+        weight = scale[:, None, None, None] * weight
+    if before is not None:
+        factor, summand = _affine(before)
+        weight = weight * factor[:, None, None]
+        added = (layer.weight.flatten(1) * summand).sum(1)
+        bias = added if bias is None else bias + added
+    if norm is not None:
+        bias = shift if bias is None else scale * bias + shift
+    return weight, bias
+
+
+def pointwise(
+    layer: nn.Conv2d,
+    x: Tensor,
+    *,
+    before: nn.BatchNorm2d | None = None,
+    norm: nn.BatchNorm2d | None = None,
+    activation: nn.GELU | None = None,
+) -> Tensor:
+    """``activation(norm(layer(before(x))))`` with a 1x1 convolution; in inference one linear layer.
+
+    Shape:
+        ``(B, C, H, W) -> (B, E, H, W)``, channels last in memory in inference.
+    """
+    modules = [module for module in (before, layer, norm, activation) if module is not None]
+    if not is_inference(*modules):
+        for module in modules:
+            x = module(x)
+        return x
+    weight, bias = fold(layer, before, norm)
+    tokens, weight = x.permute(0, 2, 3, 1), weight.flatten(1)
+    if activation is None:
+        return linear(tokens, weight, bias).permute(0, 3, 1, 2)
+    return linear_gelu(tokens, weight, bias, activation.approximate).permute(0, 3, 1, 2)
+
+
+def conv_gelu(layer: SameConv, x: Tensor, activation: nn.GELU, norm: nn.BatchNorm2d | None = None) -> Tensor:
+    """``activation(norm(layer(x)))``; in inference one pass."""
+    modules = [module for module in (layer, norm, activation) if module is not None]
+    if not is_inference(*modules):
+        for module in modules:
+            x = module(x)
+        return x
+    return layer.gelu(x, *fold(layer, norm=norm), activation.approximate)
+
+
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Factor and summand of each channel that a batch norm is outside of training."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
