@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from visionattn.drawing import plots
-from visionattn.runs.card import relative, write_card
 from visionattn.runs.provenance import hash_ids
+from visionattn.runs.report import write_card
+from visionattn.runs.table import relative
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_card_names_everything(tmp_path):
         seed=7,
         results={"val/top1": "99.00"},
         data={"train images": 3},
-        pictures={"curves": picture},
+        images={"curves": picture},
     )
     card = (tmp_path / "README.md").read_text()
     for part in (

@@ -16,7 +16,7 @@ from visionattn.benchmarks.segmentation import run_segmentation
 from visionattn.benchmarks.training import run_training
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.errors import ConfigError
-from visionattn.runs.card import print_results
+from visionattn.runs.table import print_results
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "kernels": run_kernels,

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.data.shapes import make_shapes
 from visionattn.errors import ConfigError
-from visionattn.runs.card import print_results
+from visionattn.runs.table import print_results
 
 
 def run(

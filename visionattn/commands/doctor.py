@@ -13,7 +13,7 @@ from rich.markup import escape
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.data.checks import ERROR, Checked, Report
 from visionattn.errors import ConfigError, DataError
-from visionattn.runs.card import print_results
+from visionattn.runs.table import print_results
 
 
 def run(

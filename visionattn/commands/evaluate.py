@@ -17,10 +17,10 @@ from visionattn.errors import ConfigError, DataError
 from visionattn.heads import KeepClasses
 from visionattn.runs import provenance
 from visionattn.runs.build import Run, build_evaluation
-from visionattn.runs.card import print_results
 from visionattn.runs.open import open_run
 from visionattn.runs.pretrained import pretrained_task
 from visionattn.runs.protocol import apply_protocol, given_keys, protocol_of_run
+from visionattn.runs.table import print_results
 from visionattn.training.task import VisionTask
 from visionattn.weights.sources import weights_file
 

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.errors import ConfigError
 from visionattn.export.model import ExportedModel
-from visionattn.runs.card import print_results
 from visionattn.runs.open import open_run
+from visionattn.runs.table import print_results
 
 FOLDERS = ("timm", "safetensors")
 """Formats that are folders: modules of ``export`` with a function ``write(exported, folder, dry_run)``."""

@@ -18,8 +18,8 @@ from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.data.decode import EXTENSIONS, decode_rgb
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
 from visionattn.errors import ConfigError, DataError
-from visionattn.runs.card import print_results
 from visionattn.runs.open import open_run
+from visionattn.runs.table import print_results
 from visionattn.tasks.predict import Predicted, PredictsImages
 
 _BATCH = 4

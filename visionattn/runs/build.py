@@ -10,13 +10,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, LightningDataModule, Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig, OmegaConf
 
 from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.config import BuildPolicy
+from visionattn.data import VisionData
 from visionattn.errors import ConfigError
 from visionattn.runs.open import OpenedRun
 from visionattn.tasks.observer import Observer, observer_of
@@ -38,77 +40,92 @@ _QUIET = (
 
 @dataclass
 class Run:
-    """The built parts of a run, before any data are read."""
+    """What a training or an evaluation is made of, before any data are read.
+
+    Attributes:
+        data_config: the configuration that the data module was built from.
+        task: the model in its task.
+        data: the data module.
+        trainer: Lightning's.
+        observer: what the task tells about a validation.
+        stopwatch: images per second.
+    """
 
     data_config: DictConfig
     task: VisionTask
-    data: LightningDataModule
+    data: VisionData[Any]
     trainer: Trainer
     observer: Observer
     stopwatch: Stopwatch
-    checkpoint_io: AtomicCheckpointIO
-
-    def fit(self, resumed: OpenedRun | None = None) -> None:
-        """Train, from the beginning or from an opened checkpoint, whose contents are not read again."""
-        path = resumed.path if resumed else None
-        if (
-            resumed
-            and resumed.path.is_file()
-            and type(self.trainer.strategy).load_checkpoint is Strategy.load_checkpoint
-        ):
-            self.checkpoint_io.hand_in(resumed.path, resumed.hand_over())
-        self.trainer.fit(self.task, datamodule=self.data, ckpt_path=path, weights_only=True)
 
     @property
     def batch(self) -> int:
         """Images per optimizer step."""
         return global_batch(self.trainer, self.data)
 
-    def batch_facts(self) -> dict[str, str]:
-        """Images per optimizer step and the peak learning rate that follows from them, for tables."""
-        trainer = self.trainer
+    def facts(self, cfg: DictConfig) -> dict[str, str]:
+        """Name, size, batch and learning rate of a training, for tables.
+
+        Raises:
+            ConfigError: optimizer or schedule do not build. They are built once for nothing, so that a wrong value is
+                found before the data are read.
+        """
+        trainer, task = self.trainer, self.task
+        try:
+            task.build_optimizer(total_steps=1000, steps_per_epoch=100, batch=self.batch)
+        except (TypeError, ValueError) as error:
+            given = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("optim", "schedule")}
+            raise ConfigError(f"the optimizer or its schedule does not build from {given}: {error}") from error
         processes, accumulated = trainer.num_devices * trainer.num_nodes, trainer.accumulate_grad_batches
-        parts = f"{self.data.batch_size} x {processes} process(es) x {accumulated} accumulated"  # type: ignore[attr-defined]
-        return {
-            "images per step": f"{self.batch} = {parts}",
-            "learning rate": self.task.describe_lr(self.batch),
+        factors = f"{self.data.batch_size} x {processes} process(es) x {accumulated} accumulated"
+        facts = {
+            "model": str(cfg.name),
+            **self.model_facts(),
+            "images per step": f"{self.batch} = {factors}",
+            "learning rate": task.describe_lr(self.batch),
         }
+        return facts if cfg.weights is None else facts | {"weights": str(cfg.weights)}
 
     def model_facts(self) -> dict[str, str]:
         """Parameters and multiply-adds, for tables."""
-        size = (self.data.in_chans, *self.data.image_size)  # type: ignore[attr-defined]
+        height, width = self.data.image_size
+        gmacs = count_gmacs(self.task, (self.data.in_chans, height, width))
         return {
             "parameters": f"{count_parameters(self.task.backbone) + count_parameters(self.task.head):,}",
-            f"GMACs at {size[1]}x{size[2]}": f"{count_gmacs(self.task, size):.4g}",
+            f"GMACs at {height}x{width}": f"{gmacs:.4g}",
         }
 
 
-def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, resumed_step: int | None = None) -> Run:
-    """Builds task, data module and trainer of a training run; reads no data.
+def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, resumed: OpenedRun | None = None) -> Run:
+    """Build task, data module and trainer of a training run. No data are read.
 
     Args:
         cfg: composed ``train.yaml``; ``run_dir`` is filled in.
         run_dir: folder of the run.
         policy: what configurations may build.
-        resumed_step: the optimizer step at which the run is resumed; None: it begins.
+        resumed: the checkpoint that the run goes on from, which Lightning then does not read again; None: it begins.
 
     Raises:
         ConfigError: something does not build; the message names the config key.
     """
     OmegaConf.update(cfg, "run_dir", str(run_dir), force_add=True)
-    task = policy.instantiate(cfg.task)
+    task: VisionTask = policy.instantiate(cfg.task)
     task.config_text = OmegaConf.to_yaml(cfg, resolve=True)
+    step = resumed.contents.get("global_step") if resumed else None
     for name, key in (("csv", "goes_on_at"), ("tensorboard", "purge_step")):
-        if resumed_step and cfg.logger and cfg.logger.get(name):  # what was logged after that step comes again
-            OmegaConf.update(cfg, f"logger.{name}.{key}", resumed_step, force_add=True)
-    callbacks = [StepSeeds(cfg.seed), Position(), StopSignals()]
-    callbacks += (policy.instantiate(cfg.callbacks) or {}).values()
-    return _run(cfg, task, cfg.data, run_dir, policy, callbacks, _loggers(cfg, policy))
+        if step and cfg.logger and cfg.logger.get(name):  # what was logged after that step comes again
+            OmegaConf.update(cfg, f"logger.{name}.{key}", step, force_add=True)
+    if cfg.logger and cfg.logger.get("wandb") and find_spec("wandb") is None:
+        raise ConfigError("logger=wandb needs the package wandb, which is not installed: pip install wandb")
+    callbacks: list[Callback] = [StepSeeds(cfg.seed), Position(), StopSignals()]
+    callbacks += [callback for callback in (policy.instantiate(cfg.callbacks) or {}).values() if callback is not None]
+    loggers = [logger for logger in (policy.instantiate(cfg.logger) or {}).values() if logger is not None]
+    return _run(cfg, task, cfg.data, run_dir, policy, callbacks, loggers, resumed)
 
 
 def build_evaluation(cfg: DictConfig, task: VisionTask, data: DictConfig, run_dir: Path, policy: BuildPolicy) -> Run:
-    """Builds data module and trainer around a restored task, without loggers and checkpoints."""
-    return _run(cfg, task, data, run_dir, policy, [], [])
+    """Build data module and trainer around a task with weights, without loggers and checkpoints."""
+    return _run(cfg, task, data, run_dir, policy)
 
 
 def _run(
@@ -117,28 +134,25 @@ def _run(
     data: DictConfig,
     run_dir: Path,
     policy: BuildPolicy,
-    callbacks: Sequence[Callback | None],
-    loggers: list[Any],
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
+    resumed: OpenedRun | None = None,
 ) -> Run:
     for message in _QUIET:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     observer, stopwatch, checkpoint_io = observer_of(task), Stopwatch(), AtomicCheckpointIO()
-    watching: list[Callback] = [observer, stopwatch, ProgressBar(leave=False)]
-    trainer = policy.instantiate(
+    always: list[Callback] = [observer, stopwatch, ProgressBar(leave=False)]
+    trainer: Trainer = policy.instantiate(
         cfg.trainer,
-        callbacks=watching + [callback for callback in callbacks if callback is not None],
-        logger=loggers or False,
+        callbacks=[*always, *callbacks],
+        logger=list(loggers) or False,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,
         plugins=[checkpoint_io],
         default_root_dir=str(run_dir),
     )
-    return Run(data, task, policy.instantiate(data), trainer, observer, stopwatch, checkpoint_io)
-
-
-def _loggers(cfg: DictConfig, policy: BuildPolicy) -> list[Any]:
-    if cfg.logger and cfg.logger.get("wandb") and find_spec("wandb") is None:
-        raise ConfigError("logger=wandb needs the package wandb, which is not installed: pip install wandb")
-    return [logger for logger in (policy.instantiate(cfg.logger) or {}).values() if logger is not None]
+    if resumed and resumed.path.is_file() and type(trainer.strategy).load_checkpoint is Strategy.load_checkpoint:
+        checkpoint_io.hand_in(resumed.path, resumed.contents)  # FSDP reads by itself
+    return Run(data, task, policy.instantiate(data), trainer, observer, stopwatch)

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.renames import with_new_names
+from visionattn.data import VisionData
 from visionattn.errors import CheckpointError
 from visionattn.training.task import VisionTask
 from visionattn.weights import checkpoint_file, read_checkpoint
@@ -80,18 +81,14 @@ class OpenedRun:
         task.config_text, task.class_info = text, self.contents.get("class_facts", {})
         return task
 
-    def data(self) -> Any:
+    def data(self) -> VisionData[Any]:
         """The data module of the run, not set up.
 
         Raises:
             ConfigError: the config names something that may not be built.
         """
-        return self.policy.instantiate(self.config.data)
-
-    def hand_over(self) -> dict[str, Any]:
-        """Return the contents and forget them, so that their memory is free once the receiver is done."""
-        contents, self.contents = self.contents, {}
-        return contents
+        data: VisionData[Any] = self.policy.instantiate(self.config.data)
+        return data
 
 
 def open_run(ckpt: str | Path, policy: BuildPolicy = DEFAULT_POLICY, changes: DictConfig | None = None) -> OpenedRun:

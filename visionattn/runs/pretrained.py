@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
@@ -50,6 +51,23 @@ def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> R
         report = load_weights(task.backbone, source.state)
         report.fresh += [f"head.{name} {tuple(tensor.shape)}" for name, tensor in task.head.state_dict().items()]
     return report
+
+
+def start_from(task: VisionTask, weights: str, part: str, tell: bool) -> str:
+    """Load pretrained weights as :func:`load_pretrained`, print what was taken, and sum it up in one line.
+
+    Args:
+        task: freshly built.
+        weights: see :func:`load_pretrained`.
+        part: ``backbone`` or ``model``.
+        tell: whether this process prints.
+    """
+    report = load_pretrained(task, weights, part)
+    summary, console = f"{weights}: {report.summary()}", Console(quiet=not tell)
+    console.print(f"weights from {summary}", highlight=False, markup=False, soft_wrap=True)
+    for line in report.lines():
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    return summary
 
 
 class OwnClassifier(nn.Module):

@@ -50,20 +50,17 @@ def run_to_continue(cfg: DictConfig, proposed: Path) -> Path | None:
 
 
 def finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:
-    """The results of a run that has come to its end, or None."""
+    """The results of a run that is to be resumed and has come to its end, or None."""
     path = run_dir / RESULTS
-    if not path.is_file():
+    if cfg.resume is None or not path.is_file():
         return None
     contents = json.loads(path.read_text(encoding="utf-8"))
-    ends = {key: cfg.trainer.get(key) for key in ("max_epochs", "max_steps")}
-    return dict(contents["results"]) if contents["end"] == ends else None
+    return dict(contents["results"]) if contents["end"] == end_of(cfg) else None
 
 
-def write_results(cfg: DictConfig, run_dir: Path, results: dict[str, Any], command: str = "") -> None:
-    """Marks the run as finished; ``command`` as it was typed."""
-    ends = {key: cfg.trainer.get(key) for key in ("max_epochs", "max_steps")}
-    text = json.dumps({"end": ends, "command": command, "results": results}, indent=1, default=str)
-    (run_dir / RESULTS).write_text(text + "\n", encoding="utf-8")
+def end_of(cfg: DictConfig) -> dict[str, Any]:
+    """Where a training ends."""
+    return {key: cfg.trainer.get(key) for key in ("max_epochs", "max_steps")}
 
 
 @dataclass
@@ -82,11 +79,6 @@ class Resumption:
     def path(self) -> Path | None:
         """The checkpoint."""
         return self.run.path if self.run else None
-
-    @property
-    def step(self) -> int | None:
-        """Optimizer steps that were done."""
-        return self.run.contents.get("global_step") if self.run else None
 
 
 def open_resumed(cfg: DictConfig, run_dir: Path, policy: BuildPolicy) -> Resumption:
@@ -127,13 +119,15 @@ def _opened(path: Path) -> AbstractContextManager[BinaryIO | None]:
     return path.open("rb") if path.is_file() else nullcontext()
 
 
-def check_resumable(run: OpenedRun, cfg: DictConfig, images_per_step: int) -> list[str]:
+def check_resumable(run: OpenedRun | None, cfg: DictConfig, images_per_step: int) -> list[str]:
     """Make sure that a checkpoint belongs to the run that ``cfg`` describes, and return what differs and may.
 
     Raises:
         CheckpointError: it is none of ``visionattn train``'s, or something differs that makes it another run; the
             message names the keys with both values.
     """
+    if run is None:
+        return []
     path, contents = run.path, run.contents
     missing = {"state_dict", "optimizer_states", "loops", "config", "position"} - contents.keys()
     if missing:

@@ -1,0 +1,29 @@
+"""The table that a command ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_results(title: str, results: Mapping[str, Any], outputs: Mapping[str, str | Path] | None = None) -> None:
+    """Print the table that a command ends with, and below it where things lie."""
+    table = Table(title=title, min_width=len(title) + 4, show_header=False, title_justify="left", title_style="bold")
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in results.items():
+        table.add_row(name, str(value))
+    console = Console()
+    console.print(table)
+    for name, path in (outputs or {}).items():
+        console.print(f"  {name}: [cyan]{relative(path)}[/cyan]", soft_wrap=True, highlight=False)
+
+
+def relative(path: str | Path) -> Path:
+    """The path seen from the current folder, if it is below it."""
+    path = Path(path)
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
