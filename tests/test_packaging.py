@@ -18,11 +18,12 @@ root = pathlib.Path(visionattn.__file__).parent
 assert str(root).startswith(sys.argv[1]), root
 count = 0
 for path in sorted((root / "conf").rglob("*.yaml")):
-    group = path.parent.name
+    name = path.relative_to(root / "conf").with_suffix("").as_posix()
+    group = name.partition("/")[0]
     if group in ("mixer", "stem", "downsample"):
-        config.compose(f"{group}/{path.stem}")
+        config.compose(name)
         count += 1
-    elif group in GROUPS and path.stem != "base":
+    elif group in GROUPS and path.stem != "base" and not path.stem.startswith("_"):
         config.compose("train", [f"{group}={path.stem}"])
         count += 1
 print(count)

@@ -19,7 +19,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["train", *TINY, "mixer@backbone.mixers.s3=window_4"]) == 0
+        assert main(["train", *TINY, "mixer@backbone.mixers.s3=swin/4"]) == 0
     return newest(folder / "outputs" / "classification" / "dinat_pico")
 
 

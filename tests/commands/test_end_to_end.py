@@ -37,7 +37,7 @@ def test_train_leaves_a_folder_that_explains_itself(trained):
     card = (trained / "README.md").read_text()
     for part in (
         "visionattn train",
-        "mixer@backbone.mixers.s3=window_4",
+        "mixer@backbone.mixers.s3=swin/4",
         "commit",
         "seed",
         "torch",
@@ -120,7 +120,7 @@ def test_a_missing_folder_is_one_sentence(capsys):
 def test_resume_continues_the_epochs(trained, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    resumed = [f"ckpt={run}/checkpoints/last.ckpt", *TINY, "mixer@backbone.mixers.s3=window_4", "trainer.max_epochs=3"]
+    resumed = [f"ckpt={run}/checkpoints/last.ckpt", *TINY, "mixer@backbone.mixers.s3=swin/4", "trainer.max_epochs=3"]
     assert main(["train", *resumed]) == 0
     contents = torch.load(
         newest(tmp_path / "outputs/classification/dinat_pico") / "checkpoints/last.ckpt", weights_only=True

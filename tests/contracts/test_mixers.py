@@ -1,23 +1,76 @@
-"""What every mixer in conf/mixer promises. A new file there is tested without a change here."""
+"""What every mixer in conf/mixer promises. A new file there is tested without a change here.
+
+Presets differ from their mixer in numbers. Each of them is built; of those that differ in sizes alone, one is tested.
+"""
 
 from importlib import resources
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from visionattn import config
+from visionattn.config.catalog import choices
 
-MIXERS = sorted(
-    file.name.removesuffix(".yaml")
-    for file in (resources.files("visionattn.conf") / "mixer").iterdir()
-    if file.name.endswith(".yaml")
-)
+ALL = choices("mixer")
+FOLDER = resources.files("visionattn.conf") / "mixer"
 SIZES = [(1, 1), (2, 3), (7, 7), (8, 8), (11, 13), (17, 5)]
 
 
+def kind(value: Any) -> Any:
+    """A value without its size: 1 stays, larger numbers are even or odd."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return "list" if isinstance(value, list) else value
+    return value if value < 2 else "odd" if value % 2 else "even"
+
+
+def structure(name: str) -> frozenset[Any]:
+    """What a mixer's file and those in its defaults set, sizes left aside."""
+    contents = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = {}
+    for entry in contents.pop("defaults", ()):
+        if isinstance(entry, dict):
+            ((place, file),) = entry.items()
+            found[place] = structure(file)
+        elif entry != "_self_":
+            file, _, place = entry.partition("@")
+            inherited = structure(file.removeprefix("/mixer/"))
+            found |= dict(inherited) if place == "_here_" else {place: inherited}
+    return frozenset((found | {key: kind(value) for key, value in contents.items()}).items())
+
+
+def representatives() -> list[str]:
+    """The mixers themselves, and a preset of each other structure."""
+    first: dict[frozenset[Any], str] = {}
+    for name in sorted(ALL, key=lambda name: ("/" in name, name)):
+        first.setdefault(structure(name), name)
+    return sorted(first.values())
+
+
+MIXERS = representatives()
+
+
 def build(name: str, index: int = 0, dim: int = 16, num_heads: int = 4) -> nn.Module:
-    return config.instantiate(config.compose(f"mixer/{name}").mixer)(dim=dim, num_heads=num_heads, index=index)
+    node = config.compose(f"mixer/{name}").mixer
+    for folder in name.split("/")[:-1]:
+        node = node[folder]
+    return config.instantiate(node)(dim=dim, num_heads=num_heads, index=index)
+
+
+def test_the_mixers_themselves_are_among_those_tested():
+    assert {name for name in ALL if "/" not in name} <= set(MIXERS) < set(ALL)
+    assert len([name for name in ALL if "/" not in name]) == 13 + 2
+    assert structure("swin/4") == structure("swin/12") != structure("window") != structure("davit/window_7")
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - set(MIXERS)))
+def test_every_other_preset_runs(name):
+    x = torch.randn(1, 5, 9, 16)
+    y = build(name, 1)(x)
+    assert y.shape == x.shape
+    assert torch.isfinite(y).all()
 
 
 def randomised(module: nn.Module) -> nn.Module:

@@ -62,7 +62,7 @@ assert "visionattn" not in sys.modules
 
 def test_what_timm_cannot_express_is_refused_with_the_key_and_written_on_request(trained, tmp_path, capsys):
     run = tmp_path / "run"
-    swapped = ["backbone=swin_pico", "mixer@backbone.mixers.s2=neighborhood_3", "trainer.limit_train_batches=1"]
+    swapped = ["backbone=swin_pico", "mixer@backbone.mixers.s2=dinat/3", "trainer.limit_train_batches=1"]
     assert main(["train", *TINY[:1], *swapped, *TINY[2:], "trainer.max_epochs=1", f"hydra.run.dir={run}"]) == 0
     capsys.readouterr()
     checkpoint = f"ckpt={run}/checkpoints/last.ckpt"

@@ -120,6 +120,9 @@ def _command(word: str) -> str:
 
 
 def _check_word(request: Request, group: str) -> None:
+    from visionattn.config.aliases import current_override
+
+    request.overrides = [current_override(word) for word in request.overrides]
     if not any(word.startswith(f"{group}=") for word in request.overrides):
         from visionattn.config.catalog import choices
 

@@ -43,9 +43,13 @@ def open_hydra(config_dirs: Sequence[str | Path], job_name: str) -> Any:
     from hydra._internal.utils import create_config_search_path
     from hydra.core.config_search_path import SearchPathQuery
 
+    from visionattn.config.alias_source import ADDRESS
+
+    schema = SearchPathQuery(provider="schema")
     search_path = create_config_search_path(catalog.SOURCE)
     for folder in checked_dirs(config_dirs):
-        search_path.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
+        search_path.prepend(provider="command-line", path=f"file://{folder}", anchor=schema)
+    search_path.prepend(provider="visionattn", path=ADDRESS, anchor=schema)
     return Hydra.create_main_hydra2(task_name=job_name, config_search_path=search_path)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from visionattn.config.aliases import current_override
 from visionattn.config.application import isolated_hydra
 from visionattn.errors import ConfigError
 
@@ -64,13 +65,14 @@ def compose_in(hydra: Any, config_name: str, overrides: Sequence[str], sweep: bo
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    current = [current_override(override) for override in overrides]
     try:
         mode = RunMode.MULTIRUN if sweep else RunMode.RUN
-        cfg: DictConfig = hydra.compose_config(config_name, list(overrides), run_mode=mode, from_shell=False)
+        cfg: DictConfig = hydra.compose_config(config_name, current, run_mode=mode, from_shell=False)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         from visionattn.config.explaining import explain
 
-        raise explain(error, hydra, config_name, list(overrides)) from error
+        raise explain(error, hydra, config_name, current) from error
     if "allow" in cfg:
         raise ConfigError(_ALLOW_IN_FILE)
     return cfg
