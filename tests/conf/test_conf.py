@@ -10,6 +10,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from visionattn import config, errors
+from visionattn.config.catalog import with_parts
 
 CONF = Path(str(resources.files("visionattn.conf")))
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
@@ -73,6 +74,31 @@ def test_a_backbone_only_names_mixers_and_never_sets_their_keys():
         body = OmegaConf.load(CONF / "backbone" / f"{name}.yaml")
         assert "mixers" not in body, name
         assert {"dims", "depths", "num_heads", "card"} <= set(body), name
+        assert {"params", "gmacs"} <= set(body.card), name
+
+
+def test_a_published_backbone_inherits_its_family_and_no_other_model():
+    for name in options("backbone"):
+        inherited = [one for one in OmegaConf.load(CONF / "backbone" / f"{name}.yaml").defaults if isinstance(one, str)]
+        family = inherited[: inherited.index("_self_")]
+        assert family == ["base"] if name.endswith("_pico") else all(one.startswith("_") for one in family), name
+        for part in family:
+            below = [] if part == "base" else OmegaConf.load(CONF / "backbone" / f"{part}.yaml").defaults
+            assert {one for one in below if isinstance(one, str)} <= {"base", "_self_"}, part
+
+
+def test_the_file_of_a_backbone_is_short():
+    lengths = [len((CONF / "backbone" / f"{name}.yaml").read_text().splitlines()) for name in options("backbone")]
+    assert sorted(lengths)[len(lengths) // 2] <= 13
+    assert max(lengths) <= 22
+
+
+def test_the_parts_of_a_backbone_are_merged_as_hydra_merges_them():
+    for name in ("swin_base_384", "davit_giant", "maxvit_xlarge", "fastervit_4_21k", "dinat_pico"):
+        composed = OmegaConf.to_container(config.compose("backbone_only", [f"backbone={name}"]).backbone)
+        for key, value in with_parts("backbone", name).items():
+            if key != "defaults":
+                assert composed[key] == (composed[key] | value if key in ("block", "stage") else value), (name, key)
 
 
 @pytest.mark.parametrize("name", ["shapes/upernett", "upernett"])

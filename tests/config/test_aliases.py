@@ -43,7 +43,9 @@ def test_the_note_comes_once(capsys):
 
 def test_in_the_defaults_of_a_file_of_ones_own(tmp_path):
     own = "# mine\ndefaults: [swin_pico, {override /mixer@mixers.s2: dilated_3}, _self_]\n"
-    recipe = "# @package _global_\ndefaults:\n- override /backbone: mine\n- override /mixer@backbone.mixers.s3: grid_12\n"
+    recipe = (
+        "# @package _global_\ndefaults:\n- override /backbone: mine\n- override /mixer@backbone.mixers.s3: grid_12\n"
+    )
     folder = write_tree(tmp_path, {"backbone/mine.yaml": own, "experiment/mine.yaml": recipe})
     mine = OmegaConf.to_container(compose("train", ["experiment=mine"], [folder]).backbone)
     assert mine == backbone("mixer@backbone.mixers.s2=dinat/3_2", f"{SWAP}=maxvit/grid_12")

@@ -11,11 +11,11 @@ from typing import Any
 
 import timm
 import torch
-import yaml
 from torch import nn
 
 import visionattn
 from visionattn.backbones import zoo
+from visionattn.config.catalog import read
 
 NAMES = visionattn.list_backbones()
 CONF = resources.files("visionattn.conf")
@@ -29,17 +29,29 @@ def targets(node: Any) -> set[str]:
     return set().union(*map(targets, node)) if isinstance(node, list) else set()
 
 
+def built(file: str) -> set[str]:
+    """Every ``_target_`` in a file of conf/ and in those that it inherits."""
+    contents = read(CONF / f"{file}.yaml")
+    found, group = targets(contents), file.partition("/")[0]
+    for entry in contents.get("defaults", ()):
+        if isinstance(entry, dict):
+            found |= built(f"{group}/{next(iter(entry.values()))}")
+        elif entry.startswith("/"):
+            found |= built(entry.lstrip("/").partition("@")[0])
+    return found
+
+
 def structure(name: str) -> frozenset[str]:
     """The building blocks of a backbone: what its YAML and the files in its defaults build, and the keys it sets."""
     contents = zoo.backbone_files()[name]
-    parts = targets(contents) | {f"{key}.{option}" for key in ("block", "stage") for option in contents.get(key, {})}
+    chosen: dict[str, str] = {}
     for entry in contents["defaults"]:
         if isinstance(entry, dict):
             ((place, file),) = entry.items()
-            group = place.removeprefix("override ").lstrip("/").split("@")[0]
-            parts |= targets(yaml.safe_load((CONF / group / f"{file}.yaml").read_text(encoding="utf-8")))
-            parts |= {place.split("@")[0]} if place.startswith("override") else set()
-    return frozenset(parts)
+            chosen[place.removeprefix("override ").lstrip("/")] = file
+    parts = targets(contents) | {f"{key}.{option}" for key in ("block", "stage") for option in contents.get(key, {})}
+    parts |= {place.split("@")[0] for place in chosen if not place.startswith("mixer@")}
+    return frozenset(parts.union(*(built(f"{place.split('@')[0]}/{file}") for place, file in chosen.items())))
 
 
 def representatives() -> list[str]:

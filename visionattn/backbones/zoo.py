@@ -10,16 +10,15 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from importlib import resources
 from typing import Any
 
 import timm
-import yaml
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import DefaultCfg, PretrainedCfg, build_model_with_cfg, register_model
 from torch import nn
 
 from visionattn import config
+from visionattn.config.catalog import choices, with_parts
 from visionattn.errors import ConfigError
 
 PREFIX = "va_"
@@ -28,12 +27,8 @@ default_cfgs: dict[str, DefaultCfg] = {}  # timm looks for this name in the modu
 
 @cache
 def backbone_files() -> Mapping[str, dict[str, Any]]:
-    """Name -> contents of its YAML as it stands, in alphabetical order."""
-    folder = resources.files("visionattn.conf") / "backbone"
-    names = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-    return {
-        name: yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")) for name in names if name != "base"
-    }
+    """Name -> what its YAML and the part of its family say, in alphabetical order."""
+    return {name: with_parts("backbone", name) for name in choices("backbone")}
 
 
 def list_backbones(pattern: str = "*") -> list[str]:

@@ -74,6 +74,7 @@ MIXERS = {
 }
 """Mixers and presets, which all lay in one folder."""
 FILES = {f"mixer/{old}": f"mixer/{new}" for old, new in MIXERS.items()}
+FILES["stem/overlap_centred"] = "stem/overlap_centered"
 """``group/name`` of before -> ``group/name`` of now."""
 GROUPS = {"subject": "benchmark"}
 _told: set[str] = set()

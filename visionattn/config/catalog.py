@@ -40,6 +40,38 @@ def is_choice(name: str) -> bool:
     return not last.startswith("_") and last != "base"
 
 
+def read(path: Any) -> dict[str, Any]:
+    """The contents of a YAML file."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
+    contents = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    return contents if isinstance(contents, dict) else {}
+
+
+def with_parts(group: str, name: str) -> dict[str, Any]:
+    """What a file of the package says, over what the parts (``_name``) in its defaults say, merged as Hydra does it.
+
+    The defaults of the parts come first; other entries of the defaults are not followed.
+    """
+    contents = read(source_root().joinpath(group, f"{name}.yaml"))
+    defaults, merged = [], {}
+    for entry in contents.pop("defaults", ()):
+        if isinstance(entry, str) and entry.startswith("_") and entry != "_self_":
+            part = with_parts(group, entry)
+            defaults += part.pop("defaults")
+            merged = _merged(merged, part)
+        else:
+            defaults.append(entry)
+    return _merged(merged, contents) | {"defaults": defaults}
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {key: _merged(below.get(key), value) for key, value in above.items()}
+
+
 def _yaml_names(folder: Any, prefix: str = "") -> Iterator[str]:
     for entry in folder.iterdir() if folder.is_dir() else ():
         if entry.is_dir():
