@@ -55,7 +55,8 @@ def with_parts(group: str, name: str) -> dict[str, Any]:
     The defaults of the parts come first; other entries of the defaults are not followed.
     """
     contents = read(source_root().joinpath(group, f"{name}.yaml"))
-    defaults, merged = [], {}
+    defaults: list[Any] = []
+    merged: dict[str, Any] = {}
     for entry in contents.pop("defaults", ()):
         if isinstance(entry, str) and entry.startswith("_") and entry != "_self_":
             part = with_parts(group, entry)
@@ -63,7 +64,7 @@ def with_parts(group: str, name: str) -> dict[str, Any]:
             merged = _merged(merged, part)
         else:
             defaults.append(entry)
-    return _merged(merged, contents) | {"defaults": defaults}
+    return {**_merged(merged, contents), "defaults": defaults}
 
 
 def _merged(below: Any, above: Any) -> Any:
