@@ -1,4 +1,4 @@
-"""Tests and measurements that need a GPU, in under eight minutes on one card: `make gpu`, or `python benchmarks/gpu.py`.
+"""Tests and measurements that need a GPU, in under eight minutes on one card: `make gpu`.
 
 1. the tests marked gpu (kernels, training steps), on several processes where pytest-xdist is there;
 2. the kernel benchmark: Swin-T and DiNAT-T stages against everything, then the other backbones without FlexAttention,
@@ -53,7 +53,7 @@ def main() -> int:
     if time.monotonic() - begin < LIMIT:
         cases = ["swin_tiny.s1.shifted", "dinat_tiny.s1"]
         rows = tune(cases)
-        record.write(rows, RESULTS, "plans", torch.device("cuda"), {"cases": cases})
+        record.save(rows, RESULTS, "plans", torch.device("cuda"), {"cases": cases})
     print(f"took {time.monotonic() - begin:.0f} s")
     return status
 

@@ -8,7 +8,7 @@ from visionattn.benchmarks import backbones
 from visionattn.errors import ConfigError
 
 
-def test_rows_of_a_backbone_without_a_twin(tmp_path):
+def test_rows_of_a_backbone_without_a_counterpart(tmp_path):
     rows = backbones.run_backbones("swin_pico", batches=[2], repeats=2, device="cpu", output_dir=tmp_path)
     assert [(row["pass"], row["dtype"]) for row in rows] == [
         ("inference", "float32"),
@@ -21,8 +21,8 @@ def test_rows_of_a_backbone_without_a_twin(tmp_path):
     assert json.loads(path.read_text())["rows"] == rows
 
 
-def test_twins_have_the_same_weights():
-    models = backbones.twins("swin_tiny", 224)
+def test_the_counterpart_has_the_same_weights():
+    models = backbones.with_counterpart("swin_tiny", 224)
     assert set(models) == {"visionattn", "timm"}
 
 

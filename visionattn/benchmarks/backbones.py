@@ -1,27 +1,23 @@
-"""Speed of whole backbones, beside timm's same model with the same weights, in one run."""
+"""Speed of whole backbones beside timm's model of the same architecture and weights, measured in one run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from visionattn.backbones.cost import count_gmacs
 from visionattn.backbones.zoo import backbone_files, create_backbone, list_backbones
-from visionattn.benchmarks import record
+from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
 from visionattn.benchmarks.timing import gemm_flops, interleaved, medians, peak_bytes
 from visionattn.errors import ConfigError
 from visionattn.weights import load_weights
 
-Row = dict[str, Any]
 PASSES = ("inference", "train")
 
 
@@ -33,19 +29,20 @@ def run_backbones(
     repeats: int = 5,
     size: int | None = None,
     device: str | None = None,
-    output_dir: str | Path | None = "benchmarks/results",
+    output_dir: str | Path | None = RESULTS,
 ) -> list[Row]:
-    """Images per second and peak memory of our backbones and of timm's twins, measured in turn.
+    """Measure images per second and peak memory of our backbones and of timm's counterparts, in turn.
 
     Args:
         names: patterns of backbone names.
         batches: images at a time.
         dtypes: ``float32`` or ``bfloat16`` (autocast).
         passes: ``inference``; ``train`` is forward, backward and a fused AdamW step.
-        repeats: rounds; in each, every model runs once, and medians over rounds are given.
+        repeats: rounds; each model runs once in a round, and medians over rounds are reported.
         size: side of the square image; None: the card's.
-        device: ``cpu`` or ``cuda``; None: cuda where there is one.
-        output_dir: where JSON and CSV go; None writes none.
+        device: ``cpu`` or ``cuda``; None: cuda where it is available.
+        output_dir: folder of the JSON and CSV files; None writes none.
+
     Raises:
         ConfigError: no backbone of that name, or an unknown pass or type.
     """
@@ -53,45 +50,50 @@ def run_backbones(
     chosen = list(dict.fromkeys(name for pattern in patterns for name in list_backbones(pattern)))
     if not chosen or set(passes) - set(PASSES) or set(dtypes) - {"float32", "bfloat16"}:
         raise ConfigError(f"nothing to measure for names={patterns}, passes={list(passes)}, dtypes={list(dtypes)}")
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    limits = {kind: gemm_flops(getattr(torch, kind), place) for kind in dtypes}
+    torch_device = choose_device(device)
+    limits = {kind: gemm_flops(getattr(torch, kind), torch_device) for kind in dtypes}
     rows: list[Row] = []
     for name in chosen:
         side = size or backbone_files()[name]["card"]["input_size"][-1]
-        models = {owner: model.to(place) for owner, model in twins(name, side).items()}
+        models = {owner: model.to(torch_device) for owner, model in with_counterpart(name, side).items()}
         gmacs = count_gmacs(models["visionattn"], (3, side, side))
-        for kind in dtypes:
-            for batch in batches:
-                for work in passes:
-                    facts = {"backbone": name, "size": side, "dtype": kind, "batch": batch, "pass": work}
-                    rows += _measure(models, facts, gmacs, repeats, limits[kind], place)
+        for kind, batch, work in product(dtypes, batches, passes):
+            facts = {"backbone": name, "size": side, "dtype": kind, "batch": batch, "pass": work}
+            rows += _measure(models, facts, gmacs, repeats, limits[kind], torch_device)
     _show(rows)
-    if output_dir is not None:
-        settings = {"repeats": repeats, "gemm_flops": limits, "device": str(place)}
-        for path in record.write(rows, Path(output_dir), "backbones", place, settings):
-            Console().print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
+    save(
+        rows,
+        output_dir,
+        "backbones",
+        torch_device,
+        {"repeats": repeats, "gemm_flops": limits, "device": str(torch_device)},
+    )
     return rows
 
 
-def twins(name: str, side: int) -> dict[str, nn.Module]:
-    """Our model and, where the card names one, timm's with the same weights; checked to agree.
+def with_counterpart(name: str, side: int) -> dict[str, nn.Module]:
+    """Our model and, where the card names one, timm's with the same weights, checked to agree.
+
+    Args:
+        name: backbone.
+        side: side of the square image of the check.
 
     Raises:
-        ConfigError: their outputs differ by more than 1e-4, so a comparison of speed would mean nothing.
+        ConfigError: the outputs differ by more than 1e-4; then a comparison of speed means nothing.
     """
     card = backbone_files()[name]["card"]
     ours = create_backbone(name)
-    twin = (card.get("weights") or {}).get("timm")
-    if twin is None:
+    counterpart = (card.get("weights") or {}).get("timm")
+    if counterpart is None:
         return {"visionattn": ours}
-    theirs = timm.create_model(twin, pretrained=False, num_classes=1000)
+    theirs = timm.create_model(counterpart, pretrained=False, num_classes=1000)
     load_weights(ours, theirs.state_dict())
     image = torch.randn(1, 3, side, side)
     with torch.no_grad():
         expected = theirs.eval()(image)
         error = float((ours.eval()(image) - expected).abs().max() / expected.abs().max())
     if not error < 1e-4:
-        raise ConfigError(f"{name} and timm's {twin} differ by {error:.1e}; nothing was measured")
+        raise ConfigError(f"{name} and timm's {counterpart} differ by {error:.1e}; nothing was measured")
     return {"visionattn": ours, "timm": theirs}
 
 
@@ -140,20 +142,14 @@ def _work(model: nn.Module, images: Tensor, kind: str, dtype: str) -> Callable[[
 
 
 def _show(rows: list[Row]) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("backbone", "size", "pass", "type", "batch", "model", "img/s", "x timm", "peak MB", "of GEMM"):
-        table.add_column(heading, justify="right" if heading not in ("backbone", "pass", "type", "model") else "left")
-    for row in rows:
-        table.add_row(
-            row["backbone"],
-            str(row["size"]),
-            row["pass"],
-            row["dtype"],
-            str(row["batch"]),
-            row["model"],
+    cells = (
+        [
+            *(str(row[name]) for name in ("backbone", "size", "pass", "dtype", "batch", "model")),
             f"{row['images_per_second']:.1f}",
             f"{row['times_timm']:.2f}" if row["times_timm"] else "-",
             f"{row['peak_bytes'] / 1e6:.0f}",
             f"{row['share_of_gemm']:.0%}",
-        )
-    Console().print(table)
+        ]
+        for row in rows
+    )
+    show(("backbone", "size", "pass", "type", "batch", "model", "img/s", "x timm", "peak MB", "of GEMM"), cells)

@@ -1,6 +1,4 @@
-"""Speed of detection, beside torchvision's own Mask R-CNN with the same ResNet-50 and the same weights, and beside
-pycocotools' evaluation, in one run.
-"""
+"""Speed of detection beside torchvision's Mask R-CNN with the same ResNet-50 and weights, and beside pycocotools."""
 
 from __future__ import annotations
 
@@ -15,20 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from faster_coco_eval import mask as coco_mask
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from visionattn.benchmarks import record
+from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
 from visionattn.benchmarks.timing import interleaved, medians
 from visionattn.benchmarks.torchvision_baseline import mask_rcnn_like
 from visionattn.data.detection.dataset import NormalizeAndPad
 from visionattn.errors import ConfigError
 from visionattn.tasks.detection.metric import coco_figures
 
-Row = dict[str, Any]
 PASSES = ("train", "inference", "evaluation")
 CLASSES = 80
 
@@ -41,46 +35,47 @@ def run_detection(
     images: int = 5000,
     per_image: int = 20,
     device: str | None = None,
-    output_dir: str | Path | None = "benchmarks/results",
+    output_dir: str | Path | None = RESULTS,
 ) -> list[Row]:
-    """Seconds of our Mask R-CNN and of torchvision's, taken in turn, and of both evaluations.
+    """Measure seconds of our Mask R-CNN and of torchvision's, in turn, and of both COCO evaluations.
 
-    Both models get the same 8-bit pictures of the size they are trained at, so that neither resizes; each normalises,
-    pads, and runs forward, backward and SGD (``train``), or gives masks of whole pictures (``inference``).
+    Both models get the same 8-bit images of the size that they are trained at, so neither resizes. Each normalizes and
+    pads, then runs forward, backward and SGD (``train``), or predicts masks of whole images (``inference``).
 
     Args:
-        passes: ``train``, ``inference``, ``evaluation`` (faster-coco-eval as our metric uses it, against pycocotools,
-            boxes and masks together, from the same truth and results in memory).
+        passes: ``train``, ``inference``, ``evaluation`` (faster-coco-eval as our metric uses it against pycocotools,
+            boxes and masks together, from the same targets and results in memory).
         batch: images at a time.
-        size: (height, width) of the pictures.
-        repeats: rounds; in each, both run once, and medians over rounds are given. Evaluation runs once.
-        images: generated images of the evaluation. per_image: objects of each, at most.
-        device: ``cpu`` or ``cuda``; None: cuda where there is one.
-        output_dir: where JSON and CSV go; None writes none.
+        size: (height, width) of the images.
+        repeats: rounds; both run once in a round, and medians over rounds are reported. Evaluation runs once.
+        images: generated images of the evaluation.
+        per_image: largest number of objects in one of them.
+        device: ``cpu`` or ``cuda``; None: cuda where it is available.
+        output_dir: folder of the JSON and CSV files; None writes none.
+
     Raises:
         ConfigError: an unknown pass, detections that differ from torchvision's, or pycocotools is not installed.
     """
     if not passes or set(passes) - set(PASSES):
         raise ConfigError(f"passes are some of {', '.join(PASSES)}, got {list(passes)}")
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch_device = choose_device(device)
     rows: list[Row] = []
     if {"train", "inference"} & set(passes):
-        twins = _Twins(batch, (int(size[0]), int(size[1])), place)
+        pair = _Comparison(batch, (int(size[0]), int(size[1])), torch_device)
         for work in ("train", "inference"):
             if work in passes:
-                rows += _rows(work, medians(interleaved(twins.runners(work), repeats, place)), batch, "torchvision")
+                seconds = medians(interleaved(pair.runners(work), repeats, torch_device))
+                rows += _rows(work, seconds, batch, "torchvision")
     if "evaluation" in passes:
         rows += _rows("evaluation", _evaluations(images, per_image), images, "pycocotools")
     _show(rows)
-    if output_dir is not None:
-        settings = {"batch": batch, "size": list(size), "repeats": repeats, "images": images, "per_image": per_image}
-        for path in record.write(rows, Path(output_dir), "detection", place, settings):
-            Console().print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
+    settings = {"batch": batch, "size": list(size), "repeats": repeats, "images": images, "per_image": per_image}
+    save(rows, output_dir, "detection", torch_device, settings)
     return rows
 
 
-class _Twins:
-    """Both models with the same weights, and the same batch for both."""
+class _Comparison:
+    """Our model and the baseline with the same weights, and one batch for both."""
 
     def __init__(self, batch: int, size: tuple[int, int], device: torch.device):
         theirs = maskrcnn_resnet50_fpn(
@@ -90,13 +85,13 @@ class _Twins:
         self.maps, self.head = mask_rcnn_like(copy.deepcopy(theirs), CLASSES)
         self.ours = nn.ModuleList([self.maps, self.head]).to(device)
         self.to_model_input = NormalizeAndPad([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-        self.pictures = [torch.randint(0, 256, (3, *size), dtype=torch.uint8, device=device) for _ in range(batch)]
+        self.images = [torch.randint(0, 256, (3, *size), dtype=torch.uint8, device=device) for _ in range(batch)]
         self.size = size
         self.targets = [_target(size, seed, device) for seed in range(batch)]
         self._check()
 
     def _batch(self) -> dict[str, Any]:
-        return self.to_model_input({"image": self.pictures, "target": self.targets})
+        return self.to_model_input({"image": self.images, "target": self.targets})
 
     def _run(self, targets: bool) -> Any:
         from torchvision.models.detection.image_list import ImageList
@@ -110,7 +105,7 @@ class _Twins:
     def _check(self) -> None:
         self.ours.eval()
         self.theirs.eval()
-        ours, theirs = self._run(False), self.theirs([picture / 255 for picture in self.pictures])
+        ours, theirs = self._run(False), self.theirs([image / 255 for image in self.images])
         for a, b in zip(ours, theirs, strict=True):
             if a["boxes"].shape != b["boxes"].shape or not torch.allclose(a["boxes"], b["boxes"], atol=1e-2):
                 raise ConfigError("our Mask R-CNN and torchvision's differ with the same weights; nothing was measured")
@@ -132,14 +127,14 @@ class _Twins:
     @torch.inference_mode()
     def _infer_theirs(self) -> object:
         self.theirs.eval()
-        return [one["masks"] > 0.5 for one in self.theirs([picture / 255 for picture in self.pictures])]
+        return [one["masks"] > 0.5 for one in self.theirs([image / 255 for image in self.images])]
 
     def _losses_ours(self) -> dict[str, Tensor]:
         return self._run(True)
 
     def _losses_theirs(self) -> dict[str, Tensor]:
         targets = [target | {"labels": target["labels"] + 1} for target in self.targets]
-        return self.theirs([picture / 255 for picture in self.pictures], targets)
+        return self.theirs([image / 255 for image in self.images], targets)
 
     @staticmethod
     def _trainer(model: nn.Module, losses: Callable[[], dict[str, Tensor]]) -> Callable[[], object]:
@@ -170,7 +165,7 @@ def _target(size: tuple[int, int], seed: int, device: torch.device) -> dict[str,
 
 
 def generated_results(images: int, per_image: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A truth and detections in COCO's format: rectangles, some crowds, detections moved about."""
+    """Annotations and detections in COCO's format: rectangles, some crowds, detections beside the objects."""
     random, size = np.random.RandomState(0), (96, 128)
     truth: dict[str, Any] = {"images": [], "annotations": [], "info": {}}
     truth["categories"] = [{"id": i + 1, "name": str(i)} for i in range(CLASSES)]
@@ -180,22 +175,21 @@ def generated_results(images: int, per_image: int) -> tuple[dict[str, Any], list
         for _ in range(random.randint(0, per_image + 1)):
             width, height = random.uniform(4, 60), random.uniform(4, 50)
             x, y = random.uniform(0, size[1] - width), random.uniform(0, size[0] - height)
-            place = {"image_id": number, "category_id": int(random.randint(1, CLASSES + 1))}
-            entry = place | {"id": len(truth["annotations"]) + 1, "iscrowd": int(random.uniform() < 0.02)}
+            label = {"image_id": number, "category_id": int(random.randint(1, CLASSES + 1))}
+            entry = label | {"id": len(truth["annotations"]) + 1, "iscrowd": int(random.uniform() < 0.02)}
             truth["annotations"].append(entry | _shape([x, y, width, height], size))
             moved = [x + random.normal(0, 2), y + random.normal(0, 2), width, height]
             for _ in range(random.randint(0, 4)):
-                found = _shape(moved, size)
-                results.append(place | {"score": float(random.uniform()), **found})
+                results.append(label | {"score": float(random.uniform()), **_shape(moved, size)})
     return truth, results
 
 
-def _shape(place: list[float], size: tuple[int, int]) -> dict[str, Any]:
-    x, y, width, height = place
+def _shape(box: list[float], size: tuple[int, int]) -> dict[str, Any]:
+    x, y, width, height = box
     corners = [x, y, x + width, y, x + width, y + height, x, y + height]
     runs = coco_mask.merge(coco_mask.frPyObjects([corners], *size))
     return {
-        "bbox": place,
+        "bbox": box,
         "area": float(coco_mask.area(runs)),
         "segmentation": {"size": list(runs["size"]), "counts": _text(runs["counts"])},
     }
@@ -218,18 +212,18 @@ def _evaluations(images: int, per_image: int) -> dict[str, float]:
     theirs = []
     with contextlib.redirect_stdout(io.StringIO()):
         for kind, dropped in (("bbox", "segmentation"), ("segm", "bbox")):
-            stated = COCO()
-            stated.dataset = copy.deepcopy(truth)
-            stated.createIndex()
-            found = stated.loadRes([{k: v for k, v in r.items() if k not in (dropped, "area")} for r in results])
-            evaluation = COCOeval(stated, found, kind)
+            annotations = COCO()
+            annotations.dataset = copy.deepcopy(truth)
+            annotations.createIndex()
+            kept = [{k: v for k, v in r.items() if k not in (dropped, "area")} for r in results]
+            evaluation = COCOeval(annotations, annotations.loadRes(kept), kind)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
             theirs.append(evaluation.stats)
     end = time.perf_counter()
     if not np.array_equal(np.array(ours), np.array(theirs)):
-        raise ConfigError("the figures differ from pycocotools'; nothing was measured")
+        raise ConfigError("the metrics differ from pycocotools'; nothing was measured")
     return {"visionattn": middle - start, "pycocotools": end - middle}
 
 
@@ -247,10 +241,14 @@ def _rows(work: str, seconds: dict[str, float], images: int, other: str) -> list
 
 
 def _show(rows: list[Row]) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("pass", "method", "seconds", "images/s", "x other"):
-        table.add_column(heading, justify="left" if heading in ("pass", "method") else "right")
-    for row in rows:
-        figures = (f"{row['seconds']:.3f}", f"{row['images_per_second']:.2f}", f"{row['times_other']:.2f}")
-        table.add_row(row["pass"], row["method"], *figures)
-    Console().print(table)
+    cells = (
+        (
+            row["pass"],
+            row["method"],
+            f"{row['seconds']:.3f}",
+            f"{row['images_per_second']:.2f}",
+            f"{row['times_other']:.2f}",
+        )
+        for row in rows
+    )
+    show(("pass", "method", "seconds", "images/s", "x other"), cells)

@@ -1,12 +1,12 @@
-"""Rows of a benchmark: hardware and versions beside them, as a table on the screen and as JSON and CSV on disk."""
+"""The rows of a benchmark: a table on the screen; JSON and CSV on disk, with hardware, versions and configuration."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-import platform
 import re
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,46 +17,53 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from visionattn.runs.provenance import cpu_name
+from visionattn.runs import provenance
 
 Row = dict[str, Any]
-PACKAGES = ("visionattn", "torch", "triton", "timm", "natten", "xformers", "transformers")
+RESULTS = "benchmarks/results"
+OPTIONAL_PACKAGES = ("triton", "natten", "xformers", "transformers")
+_TEXT_COLUMNS = ("backbone", "case", "device", "loader", "method", "model", "pass", "precision", "recipe", "type")
 
 
-def hardware(device: torch.device) -> dict[str, Any]:
-    """What the rows were measured on."""
+def choose_device(name: str | None) -> torch.device:
+    """The device of this name; None: CUDA where it is available, else the CPU."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def device_properties(device: torch.device) -> dict[str, Any]:
+    """Name and size of the device that rows are measured on."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return {
             "name": properties.name,
             "capability": f"{properties.major}.{properties.minor}",
-            "processors": properties.multi_processor_count,
+            "multiprocessors": properties.multi_processor_count,
             "memory_gib": round(properties.total_memory / 2**30, 1),
         }
-    return {"name": cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    return {"name": provenance.cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, CUDA and the packages that take part; "" where one is not installed."""
-    found = {"python": platform.python_version(), "cuda": torch.version.cuda or ""}
-    for package in PACKAGES:
+    """Versions of Python, CUDA and the packages that take part; an empty string for one that is not installed."""
+    optional = {"cuda": torch.version.cuda or ""}
+    for package in OPTIONAL_PACKAGES:
         try:
-            found[package] = version(package)
+            optional[package] = version(package)
         except PackageNotFoundError:
-            found[package] = ""
-    return found
+            optional[package] = ""
+    return provenance.versions() | optional
 
 
 def write(rows: list[Row], folder: Path, name: str, device: torch.device, configuration: dict[str, Any]) -> list[Path]:
-    """Writes <name>_<device>_<time>.json with everything and .csv with the rows; returns both paths."""
+    """Write ``<name>_<device>_<time>.json`` with everything and ``.csv`` with the rows; return both paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    place = hardware(device)
-    label = re.sub(r"[^A-Za-z0-9]+", "-", place["name"]).strip("-").lower()
+    properties = device_properties(device)
+    label = re.sub(r"[^A-Za-z0-9]+", "-", properties["name"]).strip("-").lower()
     moment = datetime.now(UTC)
     stem = folder / f"{name}_{label}_{moment:%Y%m%d-%H%M%S}"
     document = {
         "time": moment.isoformat(timespec="seconds"),
-        "hardware": place,
+        "hardware": properties,
         "versions": versions(),
         "configuration": configuration,
         "rows": rows,
@@ -71,27 +78,27 @@ def write(rows: list[Row], folder: Path, name: str, device: torch.device, config
     return paths
 
 
-def show(rows: list[Row], title: str, console: Console) -> None:
-    """A table per case, one line per measured row; methods that refused are left to the files."""
-    console.print(title)
-    for case in dict.fromkeys(row["case"] for row in rows):
-        table = Table(title=case, title_justify="left", box=box.SIMPLE_HEAD)
-        table.add_column("method", no_wrap=True)
-        for heading in ("pass", "ms", "x auto", "peak MB", "GFLOP/s", "of GEMM"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for row in rows:
-            if row["case"] == case and not row["reason"]:
-                table.add_row(*_cells(row))
-        console.print(table)
+def save(
+    rows: list[Row],
+    output_dir: str | Path | None,
+    name: str,
+    device: torch.device,
+    configuration: dict[str, Any],
+    console: Console | None = None,
+) -> None:
+    """Write the rows, see :func:`write`, and print the paths; nothing where ``output_dir`` is None."""
+    if output_dir is not None:
+        for path in write(rows, Path(output_dir), name, device, configuration):
+            (console or Console()).print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    return (
-        row["method"],
-        "fwd" if row["direction"] == "forward" else "fwd+bwd",
-        f"{row['median_ms']:.3f}",
-        f"{row['times_auto']:.2f}" if row["times_auto"] else "-",
-        f"{row['peak_bytes'] / 1e6:.1f}",
-        f"{row['flops'] / row['median_ms'] / 1e6:.1f}",
-        f"{row['share_of_gemm']:.1%}",
-    )
+def show(
+    headings: Sequence[str], cells: Iterable[Sequence[str]], title: str | None = None, console: Console | None = None
+) -> None:
+    """Print a table; columns of numbers are aligned to the right."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in _TEXT_COLUMNS else "right", no_wrap=heading == "method")
+    for row in cells:
+        table.add_row(*row)
+    (console or Console()).print(table)

@@ -1,6 +1,4 @@
-"""Speed of UPerNet, beside the decode and auxiliary heads of Hugging Face transformers on the same backbone with the
-same weights, in one run.
-"""
+"""Speed of UPerNet beside the heads of Hugging Face transformers, on the same backbone with the same weights."""
 
 from __future__ import annotations
 
@@ -8,18 +6,16 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.backbones.zoo import create_backbone
-from visionattn.benchmarks import record
+from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
 from visionattn.benchmarks.timing import interleaved, medians
 from visionattn.errors import ConfigError
 from visionattn.heads.features import FeatureNorms
@@ -28,7 +24,6 @@ from visionattn.heads.segmentation.inference import Inference, class_map, starts
 from visionattn.tasks.segmentation.task import PixelLoss
 from visionattn.weights.segmenters import as_backbone_and_head
 
-Row = dict[str, Any]
 PASSES = ("train", "inference")
 DTYPES = ("float32", "bfloat16")
 CLASSES = 150
@@ -46,65 +41,68 @@ def run_segmentation(
     channels: int = 512,
     repeats: int = 5,
     device: str | None = None,
-    output_dir: str | Path | None = "benchmarks/results",
+    output_dir: str | Path | None = RESULTS,
 ) -> list[Row]:
-    """Seconds of both sides, taken in turn, after a check that they give the same logits.
+    """Measure seconds of both models, in turn, after a check that they give the same logits.
 
-    ``train`` is one step of a fused AdamW on crops: both heads, logits brought to the labels' size, cross entropy,
-    backward. ``inference`` is one picture in overlapping windows, averaged, to its class map: ours by
-    :class:`Inference`, theirs by the usual loop around their heads, with the same windows in the same passes.
+    ``train`` is one step of a fused AdamW on crops: both heads, logits resized to the target, cross entropy, backward.
+    ``inference`` is the class map of one image from overlapping windows: ours by :class:`Inference`, theirs by the
+    usual loop around their heads, with the same windows in the same batches.
 
     Args:
-        backbone: a name of ours, for both sides.
+        backbone: name of our backbone, for both models.
         passes: ``train``, ``inference``.
         dtypes: ``float32`` or ``bfloat16`` (autocast).
         batch: crops of a training step.
-        crop: their side. stride: step of the windows.
-        size: (height, width) of the picture.
+        crop: side of the crops and windows.
+        stride: step of the windows.
+        size: (height, width) of the image.
         channels: width of the decoder.
-        repeats: rounds; in each, both run once, and medians over rounds are given.
-        device: ``cpu`` or ``cuda``; None: cuda where there is one.
-        output_dir: where JSON and CSV go; None writes none.
+        repeats: rounds; both run once in a round, and medians over rounds are reported.
+        device: ``cpu`` or ``cuda``; None: cuda where it is available.
+        output_dir: folder of the JSON and CSV files; None writes none.
+
     Raises:
         ConfigError: an unknown pass or type, transformers is not installed, or the logits differ.
     """
+    _check_choices(passes, dtypes)
+    torch_device = choose_device(device)
+    ours = _Ours(backbone, channels).to(torch_device)
+    theirs = _Theirs(ours, channels).to(torch_device)
+    images = torch.randn(batch, 3, crop, crop, device=torch_device)
+    _check(ours, theirs, images)
+    target = torch.randint(0, CLASSES, (batch, crop, crop), device=torch_device)
+    image = torch.randn(3, int(size[0]), int(size[1]), device=torch_device)
+    inference = Inference("slide", crop=crop, stride=stride, short_edge=None, long_edge=None)
+    runners: dict[str, Callable[[nn.Module, str], Callable[[], object]]] = {
+        "train": partial(_trainer, images, target),
+        "inference": partial(_inferrer, image, inference),
+    }
+    rows: list[Row] = []
+    for work, kind in product((name for name in PASSES if name in passes), dtypes):
+        sides = {"visionattn": runners[work](ours, kind), "transformers": runners[work](theirs, kind)}
+        for run in sides.values():
+            run()
+        seconds = medians(interleaved(sides, repeats, torch_device))
+        facts = {"pass": work, "dtype": kind, "images": batch if work == "train" else 1}
+        rows += [facts | _row(name, seconds) for name in seconds]
+    _show(rows)
+    settings = {"backbone": backbone, "batch": batch, "crop": crop, "stride": stride, "size": list(size)}
+    settings |= {"channels": channels, "classes": CLASSES, "repeats": repeats}
+    save(rows, output_dir, "segmentation", torch_device, settings)
+    return rows
+
+
+def _check_choices(passes: Sequence[str], dtypes: Sequence[str]) -> None:
     if not passes or set(passes) - set(PASSES) or not dtypes or set(dtypes) - set(DTYPES):
         raise ConfigError(
             f"passes are some of {', '.join(PASSES)} and dtypes some of {', '.join(DTYPES)}, "
             f"got {list(passes)} and {list(dtypes)}"
         )
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    ours = _Ours(backbone, channels).to(place)
-    theirs = _Theirs(ours, channels).to(place)
-    images = torch.randn(batch, 3, crop, crop, device=place)
-    _check(ours, theirs, images)
-    target = torch.randint(0, CLASSES, (batch, crop, crop), device=place)
-    picture = torch.randn(3, int(size[0]), int(size[1]), device=place)
-    inference = Inference("slide", crop=crop, stride=stride, short_edge=None, long_edge=None)
-    runners: dict[str, Callable[[nn.Module, str], Callable[[], object]]] = {
-        "train": partial(_trainer, images, target),
-        "inference": partial(_inferrer, picture, inference),
-    }
-    rows: list[Row] = []
-    for work in (name for name in PASSES if name in passes):
-        for kind in dtypes:
-            sides = {"visionattn": runners[work](ours, kind), "transformers": runners[work](theirs, kind)}
-            for run in sides.values():
-                run()
-            seconds = medians(interleaved(sides, repeats, place))
-            facts = {"pass": work, "dtype": kind, "images": batch if work == "train" else 1}
-            rows += [facts | _row(name, seconds) for name in seconds]
-    _show(rows)
-    if output_dir is not None:
-        settings = {"backbone": backbone, "batch": batch, "crop": crop, "stride": stride, "size": list(size)}
-        settings |= {"channels": channels, "classes": CLASSES, "repeats": repeats}
-        for path in record.write(rows, Path(output_dir), "segmentation", place, settings):
-            Console().print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
-    return rows
 
 
 class _Ours(nn.Module):
-    """Backbone and head as the task has them."""
+    """Our backbone and segmentation head, as the task combines them."""
 
     def __init__(self, backbone: str, channels: int):
         super().__init__()
@@ -115,11 +113,11 @@ class _Ours(nn.Module):
         self.criterion = PixelLoss()
 
     def take(self, decode: nn.Module, auxiliary: nn.Module) -> None:
-        """The weights of transformers' heads."""
-        parts = {"decode_head": decode, "auxiliary_head": auxiliary}
-        theirs = {f"{part}.{name}": x for part, module in parts.items() for name, x in module.state_dict().items()}
-        found = {name.removeprefix("head."): x for name, x in as_backbone_and_head(theirs).items()}
-        self.head.load_state_dict(self.head.state_dict() | found)
+        """Load the weights of transformers' heads."""
+        heads = {"decode_head": decode, "auxiliary_head": auxiliary}
+        theirs = {f"{head}.{name}": x for head, module in heads.items() for name, x in module.state_dict().items()}
+        converted = {name.removeprefix("head."): x for name, x in as_backbone_and_head(theirs).items()}
+        self.head.load_state_dict(self.head.state_dict() | converted)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.head(self.backbone.forward_intermediates(images, norm=True, intermediates_only=True))
@@ -128,14 +126,15 @@ class _Ours(nn.Module):
         logits, extra = self(images)
         return self.criterion(logits, target) + AUXILIARY_WEIGHT * self.criterion(extra, target)
 
-    def slide(self, picture: Tensor, inference: Inference) -> Tensor:
-        scores = inference(lambda x: self(x)[0], [picture])[0]
-        return class_map(scores, picture.shape[-2:])
+    def slide(self, image: Tensor, inference: Inference) -> Tensor:
+        scores = inference(lambda x: self(x)[0], [image])[0]
+        return class_map(scores, image.shape[-2:])
 
 
 class _Theirs(nn.Module):
-    """The same backbone and norms with transformers' heads, put together as its UperNetForSemanticSegmentation does;
-    ours takes their weights. Dropout is the same as ours: theirs has none.
+    """The same backbone and norms with transformers' heads, combined as in its UperNetForSemanticSegmentation.
+
+    Our head takes the weights of theirs. Dropout is the same on both sides: theirs has none.
     """
 
     def __init__(self, ours: _Ours, channels: int):
@@ -159,20 +158,20 @@ class _Theirs(nn.Module):
         logits, extra = self(images)
         return self.criterion(logits, target) + AUXILIARY_WEIGHT * self.criterion(extra, target)
 
-    def slide(self, picture: Tensor, inference: Inference) -> Tensor:
-        height, width = picture.shape[-2:]
+    def slide(self, image: Tensor, inference: Inference) -> Tensor:
+        height, width = image.shape[-2:]
         rows, columns = (
             starts(edge, min(crop, edge), step)
             for edge, crop, step in zip((height, width), inference.crop, inference.stride, strict=True)
         )
         corners = [(top, left) for top in rows for left in columns]
-        total, count = picture.new_zeros(CLASSES, height, width), picture.new_zeros(1, height, width)
+        total, count = image.new_zeros(CLASSES, height, width), image.new_zeros(1, height, width)
         for first in range(0, len(corners), inference.window_batch):
-            part = corners[first : first + inference.window_batch]
-            places = [(slice(y, y + inference.crop[0]), slice(x, x + inference.crop[1])) for y, x in part]
-            logits, _ = self(torch.stack([picture[:, y, x] for y, x in places]))
-            for (y, x), one in zip(places, logits, strict=True):
-                total[:, y, x] += one
+            batch = corners[first : first + inference.window_batch]
+            windows = [(slice(y, y + inference.crop[0]), slice(x, x + inference.crop[1])) for y, x in batch]
+            logits, _ = self(torch.stack([image[:, y, x] for y, x in windows]))
+            for (y, x), scores in zip(windows, logits, strict=True):
+                total[:, y, x] += scores
                 count[:, y, x] += 1
         return (total / count).argmax(0)
 
@@ -194,8 +193,8 @@ def _check(ours: _Ours, theirs: _Theirs, images: Tensor) -> None:
     ours.eval()
     theirs.eval()
     expected = theirs(images)[0]
-    found = F.interpolate(ours(images)[0], size=images.shape[-2:], mode="bilinear")
-    error = float((found - expected).abs().max() / expected.abs().max())
+    logits = F.interpolate(ours(images)[0], size=images.shape[-2:], mode="bilinear")
+    error = float((logits - expected).abs().max() / expected.abs().max())
     if not error < 1e-4:
         raise ConfigError(f"our UPerNet and transformers' differ by {error:.1e}; nothing was measured")
 
@@ -218,10 +217,10 @@ def _trainer(images: Tensor, target: Tensor, model: Any, kind: str) -> Callable[
     return step
 
 
-def _inferrer(picture: Tensor, inference: Inference, model: Any, kind: str) -> Callable[[], object]:
+def _inferrer(image: Tensor, inference: Inference, model: Any, kind: str) -> Callable[[], object]:
     def infer() -> Tensor:
-        with torch.inference_mode(), _cast(picture.device, kind):
-            return model.eval().slide(picture, inference)
+        with torch.inference_mode(), _cast(image.device, kind):
+            return model.eval().slide(image, inference)
 
     return infer
 
@@ -231,11 +230,13 @@ def _row(name: str, seconds: Mapping[str, float]) -> Row:
 
 
 def _show(rows: list[Row]) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("pass", "type", "method", "seconds", "images/s", "x other"):
-        table.add_column(heading, justify="left" if heading in ("pass", "type", "method") else "right")
-    for row in rows:
-        rate = row["images"] / row["seconds"]
-        figures = (f"{row['seconds']:.3f}", f"{rate:.2f}", f"{row['times_other']:.2f}")
-        table.add_row(row["pass"], row["dtype"], row["method"], *figures)
-    Console().print(table)
+    cells = (
+        [
+            *(row[name] for name in ("pass", "dtype", "method")),
+            f"{row['seconds']:.3f}",
+            f"{row['images'] / row['seconds']:.2f}",
+            f"{row['times_other']:.2f}",
+        ]
+        for row in rows
+    )
+    show(("pass", "type", "method", "seconds", "images/s", "x other"), cells)

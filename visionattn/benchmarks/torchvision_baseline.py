@@ -1,6 +1,4 @@
-"""torchvision's ResNet-50 as a backbone for our detectors, and its weights moved into them: the twin that ours is
-compared with, for rightness and for speed.
-"""
+"""torchvision's Mask R-CNN as the baseline of ours: its ResNet-50 as our backbone, its weights in our head."""
 
 from __future__ import annotations
 
@@ -21,26 +19,30 @@ class ResNetMaps(nn.Module):
 
     Args:
         body: torchvision's ``model.backbone.body``.
+
     Shape:
         ``(B, 3, H, W)`` -> maps of stride 4, 8, 16, 32
     """
 
     def __init__(self, body: nn.Module):
         super().__init__()
-        self.body: Any = body
-        channels = [list(body.get_submodule(stage).children())[-1].conv3.out_channels for stage in _STAGES]  # type: ignore[union-attr]
+        self.body = body
+        convolutions = (
+            [m for m in body.get_submodule(stage).modules() if isinstance(m, nn.Conv2d)] for stage in _STAGES
+        )
+        channels = [stage[-1].out_channels for stage in convolutions]
         self.feature_info = [
             {"num_chs": width, "reduction": 4 * 2**i, "module": f"body.{_STAGES[i]}"}
             for i, width in enumerate(channels)
         ]
 
     def forward_intermediates(self, x: Tensor, **kwargs: Any) -> list[Tensor]:
-        """The maps; the keywords of our backbones are accepted and mean nothing here."""
+        """The maps; the keywords of our backbones are accepted and have no effect."""
         return list(self.body(x).values())
 
 
 def mask_rcnn_like(model: MaskRCNN, num_classes: int, **parts: Any) -> tuple[ResNetMaps, RCNN]:
-    """Our Mask R-CNN with the weights of torchvision's, on the very same ResNet.
+    """Build our Mask R-CNN with the weights of torchvision's, on the same ResNet.
 
     Args:
         model: of ``torchvision.models.detection.maskrcnn_resnet50_fpn``.

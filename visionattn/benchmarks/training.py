@@ -1,4 +1,4 @@
-"""``visionattn benchmark training``: what our training step costs beside a bare PyTorch loop."""
+"""``visionattn benchmark training``: the cost of our training step beside a plain PyTorch loop."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from visionattn.benchmarks import record
+from visionattn.benchmarks.record import RESULTS, Row, save, show
 from visionattn.config import DEFAULT_POLICY
 from visionattn.config.composing import compose
 from visionattn.errors import ConfigError
 from visionattn.runs.build import Run, build
 
-Row = dict[str, Any]
 _FIXED = ("callbacks=no_ema", "trainer.limit_val_batches=0", "trainer.max_epochs=1000000", "callbacks.best=null")
 
 
@@ -31,31 +27,29 @@ def run_training(
     overrides: Sequence[str] = (),
     steps: int = 5,
     rounds: int = 20,
-    output_dir: str | Path | None = "benchmarks/results",
+    output_dir: str | Path | None = RESULTS,
 ) -> list[Row]:
-    """Seconds per training step of ``visionattn train`` and of a bare loop, in turn within one run.
+    """Measure seconds per training step of ``visionattn train`` and of a plain loop, in turn within one run.
 
-    Ours is the whole of it: Lightning, progress bar, loggers, checkpoints, the guard against losses that are not
-    finite. The bare loop has a copy of the model, the same optimizer, schedule, clipping and loader, and nothing else.
-    After every ``steps`` steps of ours it makes as many; a round's ratio is that of the two times.
+    Ours is complete: Lightning, progress bar, loggers, checkpoints, the check for losses that are not finite. The plain
+    loop has a copy of the model, the same optimizer, schedule, clipping and loader, and nothing else. It runs ``steps``
+    steps after every ``steps`` of ours; the ratio of a round is that of the two times.
 
     Args:
         backbones: one name or several.
         overrides: of ``visionattn train``, for instance ``data.batch_size=32``.
-        steps: steps of each loop in a round; a round never reaches over the end of an epoch.
-        rounds: rounds; medians are given. Two more before them are not counted.
-        output_dir: where JSON and CSV go; None writes none.
+        steps: steps of each loop in a round; a round never crosses the end of an epoch.
+        rounds: rounds; medians over them are reported. Two rounds before them are not counted.
+        output_dir: folder of the JSON and CSV files; None writes none.
+
     Raises:
         ConfigError: an epoch has fewer steps than a round, or the overrides do not compose.
     """
     names = [backbones] if isinstance(backbones, str) else list(backbones)
     rows = [_measure(name, list(overrides), steps, rounds) for name in names]
     _show(rows)
-    if output_dir is not None:
-        place = torch.device(rows[0]["device"])
-        settings = {"steps": steps, "rounds": rounds, "overrides": list(overrides)}
-        for path in record.write(rows, Path(output_dir), "training", place, settings):
-            Console().print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
+    settings = {"steps": steps, "rounds": rounds, "overrides": list(overrides)}
+    save(rows, output_dir, "training", torch.device(rows[0]["device"]), settings)
     return rows
 
 
@@ -63,17 +57,17 @@ def _measure(name: str, overrides: list[str], steps: int, rounds: int) -> Row:
     cfg = compose("train", [f"backbone={name}", f"backbone_name={name}", *_FIXED, *overrides])
     with tempfile.TemporaryDirectory(prefix="visionattn-") as folder:
         cfg.name = name
-        parts = build(cfg, Path(folder), DEFAULT_POLICY)
-        turns = Turns(parts, steps, rounds + 2, cfg.trainer.gradient_clip_val)
-        callbacks: list[Callback] = parts.trainer.callbacks  # type: ignore[attr-defined]
-        callbacks.insert(0, turns)
-        parts.trainer.fit(parts.task, datamodule=parts.data)
+        run = build(cfg, Path(folder), DEFAULT_POLICY)
+        turns = Turns(run, steps, rounds + 2, cfg.trainer.gradient_clip_val)
+        trainer: Any = run.trainer
+        trainer.callbacks.insert(0, turns)
+        run.trainer.fit(run.task, datamodule=run.data)
     ours, bare = turns.ours[2:], turns.bare[2:]
     return {
         "backbone": name,
-        "batch": parts.data.batch_size,  # type: ignore[attr-defined]
+        "batch": run.data.batch_size,  # type: ignore[attr-defined]
         "precision": str(cfg.trainer.precision),
-        "device": str(parts.trainer.strategy.root_device),
+        "device": str(run.trainer.strategy.root_device),
         "ours_ms": 1e3 * statistics.median(ours) / steps,
         "bare_ms": 1e3 * statistics.median(bare) / steps,
         "ratio": statistics.median(a / b for a, b in zip(ours, bare, strict=True)),
@@ -81,14 +75,15 @@ def _measure(name: str, overrides: list[str], steps: int, rounds: int) -> Row:
 
 
 class Turns(Callback):
-    """Lets the bare loop run between rounds of ours, and takes the time of both.
+    """Runs the plain loop between rounds of ours, and takes the time of both.
 
     Attributes:
-        ours, bare: seconds of each round.
+        ours: seconds of each round of ours.
+        bare: seconds of each round of the plain loop.
     """
 
-    def __init__(self, parts: Run, steps: int, rounds: int, clip: float | None) -> None:
-        self.parts, self.steps, self.rounds, self.clip = parts, steps, rounds, clip
+    def __init__(self, run: Run, steps: int, rounds: int, clip: float | None) -> None:
+        self.run, self.steps, self.rounds, self.clip = run, steps, rounds, clip
         self.ours: list[float] = []
         self.bare: list[float] = []
         self._loop: Iterator[None] | None = None
@@ -97,13 +92,13 @@ class Turns(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.num_training_batches <= self.steps:
             raise ConfigError(f"an epoch has {trainer.num_training_batches} steps, too few for rounds of {self.steps}")
-        self._loop = _bare_steps(self.parts, self.clip, trainer)
+        self._loop = _plain_steps(self.run, self.clip, trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx % self.steps:
             return
         assert self._loop is not None
-        if batch_idx:  # the first batch of an epoch ends no round: what lies before it is the turn of the epoch
+        if batch_idx:  # the first batch of an epoch ends no round: the change of the epoch lies before it
             self.ours.append(_now(trainer) - (self._since or 0.0))
             start = _now(trainer)
             for _ in range(self.steps):
@@ -120,14 +115,14 @@ def _now(trainer: Trainer) -> float:
     return time.perf_counter()
 
 
-def _bare_steps(parts: Run, clip: float | None, trainer: Trainer) -> Iterator[None]:
-    """One optimizer step at each ``next``."""
+def _plain_steps(run: Run, clip: float | None, trainer: Trainer) -> Iterator[None]:
+    """The plain loop; each ``next`` makes one optimizer step."""
     device = trainer.strategy.root_device
-    task = _copy(parts).to(device).train()
+    task = _copy(run).to(device).train()
     total = int(trainer.estimated_stepping_batches)
-    built = task.build_optimizer(total, float(trainer.num_training_batches), parts.batch)
+    built = task.build_optimizer(total, float(trainer.num_training_batches), run.batch)
     optimizer, schedule = built["optimizer"], built.get("lr_scheduler", {}).get("scheduler")
-    data: Any = parts.data
+    data: Any = run.data
     step = 0
     while True:
         for batch in _endless_epochs(data, step):
@@ -151,10 +146,10 @@ def _endless_epochs(data: Any, step: int) -> Iterator[Any]:
     yield from loader
 
 
-def _copy(parts: Run) -> Any:
-    """The task without its ties to the trainer."""
-    task = parts.task
-    kept, task._trainer = task._trainer, None  # type: ignore[has-type]
+def _copy(run: Run) -> Any:
+    """A copy of the task without its trainer."""
+    task: Any = run.task
+    kept, task._trainer = task._trainer, None
     try:
         return copy.deepcopy(task)
     finally:
@@ -162,10 +157,13 @@ def _copy(parts: Run) -> Any:
 
 
 def _show(rows: list[Row]) -> None:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("backbone", "batch", "precision", "device", "ours ms", "bare ms", "ours / bare"):
-        table.add_column(heading, justify="right" if "ms" in heading or heading == "batch" else "left")
-    for row in rows:
-        times = (f"{row['ours_ms']:.1f}", f"{row['bare_ms']:.1f}", f"{row['ratio']:.3f}")
-        table.add_row(row["backbone"], str(row["batch"]), row["precision"], row["device"], *times)
-    Console().print(table)
+    cells = (
+        [
+            *(str(row[name]) for name in ("backbone", "batch", "precision", "device")),
+            f"{row['ours_ms']:.1f}",
+            f"{row['bare_ms']:.1f}",
+            f"{row['ratio']:.3f}",
+        ]
+        for row in rows
+    )
+    show(("backbone", "batch", "precision", "device", "ours ms", "plain ms", "ours / plain"), cells)

@@ -1,24 +1,22 @@
-"""`visionattn benchmark kernels`: every way to compute a backbone's attention, measured side by side in one run."""
+"""``visionattn benchmark kernels``: every way to compute a backbone's attention, measured side by side in one run."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
-from visionattn.benchmarks import record
 from visionattn.benchmarks.kernels.cases import Case, choose
 from visionattn.benchmarks.kernels.methods import Method, methods
+from visionattn.benchmarks.record import RESULTS, Row, choose_device, device_properties, save, show
 from visionattn.benchmarks.timing import Runner, gemm_flops, interleaved, medians, peak_bytes
 from visionattn.kernels.op import Call
 
 FORWARD, BOTH = "forward", "forward+backward"
 BATCH = {"cpu": 4, "cuda": 64}
 DTYPE = {"cpu": "float32", "cuda": "bfloat16"}
-Row = dict[str, Any]
 
 
 def run_kernels(
@@ -26,7 +24,7 @@ def run_kernels(
     backends: str | list[str] | None = None,
     repeats: int = 7,
     device: str | None = None,
-    output_dir: str | Path | None = "benchmarks/results",
+    output_dir: str | Path | None = RESULTS,
     *,
     dtype: str | None = None,
     batch: int | None = None,
@@ -34,24 +32,31 @@ def run_kernels(
     seconds: float | None = None,
     console: Console | None = None,
 ) -> list[Row]:
-    """Times the cases and returns one row per case, pass and method; prints a table and writes JSON and CSV.
+    """Time the cases; print a table and write JSON and CSV.
 
-    cases       patterns of names in `cases.CASES`, such as "swin_tiny.*".
-    backends    patterns of methods: backends, "timm", "timm fused", "partition", "naive gather", ...; None: all but the
-                dense reference. "auto" is what the package would choose, and the other times are given in units of it.
-    repeats     rounds; in each, every method runs once, and medians over rounds are given.
-    device      "cpu" or "cuda"; None: cuda where there is one. Without `dtype` and `batch`: float32 and 4 on the CPU,
-                bfloat16 and 64 on cuda.
-    output_dir  where the files go; None writes none.
-    seconds     no case is begun later than that; those left out are named in the configuration and on the screen.
-    A row: case, method, direction, dtype, batch, median_ms, times_auto, peak_bytes (beyond what was held before),
-    flops (2 per multiply-add over real pairs; backward counted as twice forward), share_of_gemm, and reason: empty,
-    or why the method cannot run this case, with the figures None.
+    Args:
+        cases: patterns of names in ``cases.CASES``, such as ``swin_tiny.*``.
+        backends: patterns of methods: backends, ``timm``, ``timm fused``, ``partition``, ``naive gather``, ...; None: all
+            but the dense reference. ``auto`` is what the package chooses; the other times are in units of it.
+        repeats: rounds; each method runs once in a round, and medians over rounds are reported.
+        device: ``cpu`` or ``cuda``; None: cuda where it is available.
+        output_dir: folder of the JSON and CSV files; None writes none.
+        dtype: None: float32 on the CPU, bfloat16 on cuda.
+        batch: None: 4 on the CPU, 64 on cuda.
+        directions: ``forward``, ``forward+backward``.
+        seconds: no case starts later than that; cases left out are named in the configuration and on the screen.
+        console: where to print.
+
+    Returns:
+        One row per case, direction and method, with the keys ``case``, ``method``, ``direction``, ``dtype``, ``batch``,
+        ``median_ms``, ``times_auto``, ``peak_bytes`` (beyond what was held before), ``flops`` (2 per multiply-add over
+        pairs that attend; backward counts as twice forward), ``share_of_gemm``, and ``reason``: empty, or why the
+        method cannot run this case, with None for the figures.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    kind, images = dtype or DTYPE[place.type], batch or BATCH[place.type]
+    torch_device = choose_device(device)
+    kind, images = dtype or DTYPE[torch_device.type], batch or BATCH[torch_device.type]
     number = getattr(torch, kind)
-    limit = gemm_flops(number, place)
+    limit = gemm_flops(number, torch_device)
     rows: list[Row] = []
     left_out: list[str] = []
     begin = time.monotonic()
@@ -59,22 +64,41 @@ def run_kernels(
         if seconds is not None and time.monotonic() - begin > seconds:
             left_out.append(case.name)
             continue
-        call = case.call(images, number, place)
+        call = case.call(images, number, torch_device)
         for direction in directions:
-            rows += _measure(case, call, direction, backends, repeats, place, limit)
+            rows += _measure(case, call, direction, backends, repeats, torch_device, limit)
     screen = console or Console()
-    name = record.hardware(place)["name"]
-    record.show(rows, f"{name}, {kind}, batch {images}, GEMM {limit / 1e9:.0f} GFLOP/s", screen)
+    name = device_properties(torch_device)["name"]
+    screen.print(f"{name}, {kind}, batch {images}, GEMM {limit / 1e9:.0f} GFLOP/s")
+    _show(rows, screen)
     if left_out:
         screen.print(f"left out after {seconds:.0f} s: {', '.join(left_out)}", soft_wrap=True)
-    if output_dir is not None:
-        configuration = {
-            "cases": cases, "backends": backends, "repeats": repeats, "device": str(place), "dtype": kind,
-            "batch": images, "directions": list(directions), "gemm_flops": limit, "left_out": left_out,
-        }  # fmt: skip
-        for path in record.write(rows, Path(output_dir), "kernels", place, configuration):
-            screen.print(f"wrote {path}", soft_wrap=True)
+    configuration = {
+        "cases": cases, "backends": backends, "repeats": repeats, "device": str(torch_device), "dtype": kind,
+        "batch": images, "directions": list(directions), "gemm_flops": limit, "left_out": left_out,
+    }  # fmt: skip
+    save(rows, output_dir, "kernels", torch_device, configuration, screen)
     return rows
+
+
+def _show(rows: list[Row], console: Console) -> None:
+    """Print a table per case; methods that cannot run a case are in the files alone."""
+    headings = ("method", "pass", "ms", "x auto", "peak MB", "GFLOP/s", "of GEMM")
+    for case in dict.fromkeys(row["case"] for row in rows):
+        cells = (_cells(row) for row in rows if row["case"] == case and not row["reason"])
+        show(headings, cells, case, console)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row["method"],
+        "fwd" if row["direction"] == "forward" else "fwd+bwd",
+        f"{row['median_ms']:.3f}",
+        f"{row['times_auto']:.2f}" if row["times_auto"] else "-",
+        f"{row['peak_bytes'] / 1e6:.1f}",
+        f"{row['flops'] / row['median_ms'] / 1e6:.1f}",
+        f"{row['share_of_gemm']:.1%}",
+    )
 
 
 def _measure(
@@ -87,9 +111,9 @@ def _measure(
     limit: float,
 ) -> list[Row]:
     train = direction == BOTH
-    found = list(methods(call, train, wanted))
+    candidates = list(methods(call, train, wanted))
     runners: dict[str, Runner] = {}
-    for method in found:
+    for method in candidates:
         if method.run is not None:
             runners[method.name] = method.forward_backward if train else method.forward
     for run in runners.values():
@@ -98,7 +122,7 @@ def _measure(
     auto = next((seconds for name, seconds in median.items() if name.startswith("auto")), None)
     flops = flop_count(call) * (3 if train else 1)
     rows = []
-    for method in found:
+    for method in candidates:
         row: Row = {
             "case": case.name, "method": method.name, "direction": direction,
             "dtype": str(call.q.dtype).removeprefix("torch."), "batch": len(call.q),
@@ -126,6 +150,6 @@ def _figures(
 
 
 def flop_count(call: Call) -> int:
-    """Floating-point operations of the forward pass over pairs that are really seen."""
+    """Floating-point operations of the forward pass over the pairs that attend."""
     batch, height, width, heads, depth = call.q.shape
     return 2 * (depth + call.v.shape[-1]) * batch * heads * call.geometry.pairs(height, width)
