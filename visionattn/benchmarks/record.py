@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from visionattn.runs import provenance
 
 Row = dict[str, Any]
 RESULTS = "benchmarks/results"
-OPTIONAL_PACKAGES = ("triton", "natten", "xformers", "transformers")
 _TEXT_COLUMNS = ("backbone", "case", "device", "loader", "method", "model", "pass", "precision", "recipe", "type")
 
 
@@ -30,41 +27,17 @@ def choose_device(name: str | None) -> torch.device:
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def device_properties(device: torch.device) -> dict[str, Any]:
-    """Name and size of the device that rows are measured on."""
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        return {
-            "name": properties.name,
-            "capability": f"{properties.major}.{properties.minor}",
-            "multiprocessors": properties.multi_processor_count,
-            "memory_gib": round(properties.total_memory / 2**30, 1),
-        }
-    return {"name": provenance.cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, CUDA and the packages that take part; an empty string for one that is not installed."""
-    optional = {"cuda": torch.version.cuda or ""}
-    for package in OPTIONAL_PACKAGES:
-        try:
-            optional[package] = version(package)
-        except PackageNotFoundError:
-            optional[package] = ""
-    return provenance.versions() | optional
-
-
 def write(rows: list[Row], folder: Path, name: str, device: torch.device, configuration: dict[str, Any]) -> list[Path]:
     """Write ``<name>_<device>_<time>.json`` with everything and ``.csv`` with the rows; return both paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    properties = device_properties(device)
+    properties = provenance.device_properties(device)
     label = re.sub(r"[^A-Za-z0-9]+", "-", properties["name"]).strip("-").lower()
     moment = datetime.now(UTC)
     stem = folder / f"{name}_{label}_{moment:%Y%m%d-%H%M%S}"
     document = {
         "time": moment.isoformat(timespec="seconds"),
         "hardware": properties,
-        "versions": versions(),
+        "versions": provenance.versions(),
         "configuration": configuration,
         "rows": rows,
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from visionattn.benchmarks.backbones import run_backbones
 from visionattn.benchmarks.detection import run_detection
@@ -15,6 +15,7 @@ from visionattn.benchmarks.loading import run_loading
 from visionattn.benchmarks.segmentation import run_segmentation
 from visionattn.benchmarks.training import run_training
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
+from visionattn.config.messages import plain
 from visionattn.errors import ConfigError
 from visionattn.runs.table import print_results
 
@@ -33,15 +34,16 @@ _OWN = ("measure", "run_dir", "benchmark")
 def run(
     cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
-    """Runs one of :data:`MEASUREMENTS` with the config's keys as its arguments.
+    """Run one of :data:`MEASUREMENTS` with the config's keys as its arguments.
 
     Args: as for :func:`visionattn.commands.train.run`.
     Returns:
         ``rows``: what was measured; empty for a dry run.
+
     Raises:
         ConfigError: numbers that do not fit together.
     """
-    arguments = {str(k): v for k, v in OmegaConf.to_container(cfg, resolve=True).items() if k not in _OWN}  # type: ignore[union-attr]
+    arguments = {str(name): plain(cfg[name]) for name in cfg if name not in _OWN}
     if dry_run:
         print_results(f"dry run: {cfg.measure} with", arguments)
         return {}

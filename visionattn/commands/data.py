@@ -16,11 +16,13 @@ from visionattn.runs.table import print_results
 def run(
     cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
-    """Draws and writes; see :func:`visionattn.data.shapes.make_shapes`.
+    """Draw and write; see :func:`visionattn.data.shapes.make_shapes`.
 
     Args: as for :func:`visionattn.commands.train.run`.
+
     Returns:
-        the summary of what was written; empty for a dry run.
+        The summary of what was written; empty for a dry run.
+
     Raises:
         ConfigError: nothing of that name can be made, or in that layout.
         DataError: the folder holds something else.

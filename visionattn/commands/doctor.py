@@ -19,11 +19,12 @@ from visionattn.runs.table import print_results
 def run(
     cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
-    """Examines the splits of a data set; prints the findings, writes ``doctor.json`` and pictures.
+    """Check the splits of a data set; print the findings, write ``doctor.json`` and images.
 
     Args: as for :func:`visionattn.commands.train.run`.
     Returns:
         ``errors`` and ``warnings``, counted; empty for a dry run.
+
     Raises:
         ConfigError: this kind of data has no checks.
         DataError: something is wrong; raised at the end, when everything has been looked at and reported.
@@ -50,8 +51,8 @@ def run(
 def _print(report: Report, run_dir: Path) -> None:
     console = Console()
     for (split, _), finding in report.findings.items():
-        colour = "red" if finding.severity == ERROR else "yellow"
-        head = f"[{colour}]{finding.severity}[/{colour}]"
+        color = "red" if finding.severity == ERROR else "yellow"
+        head = f"[{color}]{finding.severity}[/{color}]"
         console.print(f"{head} {escape(f'{split}: {finding.kind} ({finding.count})')}", highlight=False, soft_wrap=True)
         for example in finding.examples:
             console.print(f"    {escape(example)}", highlight=False, soft_wrap=True)

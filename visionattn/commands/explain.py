@@ -32,11 +32,12 @@ _UNSAID |= {"elementwise_affine", "track_running_stats"}
 def run(
     cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
-    """Prints the tree of a backbone; no weights are made, and nothing is written.
+    """Print the tree of a backbone; no weights are made, and nothing is written.
 
     Args: as for :func:`visionattn.commands.train.run`.
     Returns:
         ``params`` and ``macs`` of the whole model.
+
     Raises:
         ConfigError: the model does not build, does not run at this size, or the format is unknown.
     """

@@ -25,11 +25,12 @@ GRAPHS = ("onnx", "torch_export", "aot_inductor")
 def run(
     cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
-    """Writes a checkpoint's model in another format, loads what was written, and compares.
+    """Write a checkpoint's model in another format, load what was written, and compare.
 
     Args: as for :func:`visionattn.commands.train.run`.
     Returns:
         ``folder``, and what the format's writer found out; empty for a dry run.
+
     Raises:
         ConfigError: an unknown format, or a model that it cannot express.
         CheckpointError: an unusable checkpoint, or a copy that gives other results.

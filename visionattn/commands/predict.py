@@ -1,24 +1,25 @@
-"""``visionattn predict``: what a trained model says about a user's own pictures, drawn and as JSON."""
+"""``visionattn predict``: what a trained model predicts on a user's own images, drawn and as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import seed_everything
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
+from visionattn.config.messages import plain
 from visionattn.data.decode import EXTENSIONS, decode_rgb
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
 from visionattn.errors import ConfigError, DataError
-from visionattn.runs.open import open_run
+from visionattn.runs.open import OpenedRun, open_run
 from visionattn.runs.table import print_results
 from visionattn.tasks.predict import Predicted, PredictsImages
 
@@ -28,58 +29,66 @@ _BATCH = 4
 def run(
     cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
-    """Draws a model's answers on pictures; writes ``<name>.png`` for each, and ``predictions.json`` for all.
+    """Draw a model's predictions on images; write ``<name>.png`` for each, and ``predictions.json`` for all.
 
     Args: as for :func:`visionattn.commands.train.run`.
+
     Returns:
         ``images`` and ``unreadable``, counted, and ``folder``; empty for a dry run.
+
     Raises:
         CheckpointError: an unusable checkpoint.
-        ConfigError: the checkpoint's task cannot be asked about pictures.
-        DataError: no picture at the source, or none that can be read.
+        ConfigError: the checkpoint's task does not predict on images outside a data set.
+        DataError: no image at the source, or none that can be read.
     """
     seed_everything(0, verbose=False)
     opened = open_run(cfg.ckpt, policy)
-    task = opened.task
-    if not isinstance(task, PredictsImages):
-        raise ConfigError(f"predict draws boxes, masks and class maps; this checkpoint has a {type(task).__name__}")
-    paths, base = _pictures(Path(cfg.source).expanduser())
+    if not isinstance(opened.task, PredictsImages):
+        name = type(opened.task).__name__
+        raise ConfigError(f"predict draws boxes, masks and class maps; this checkpoint has a {name}")
+    paths, base = _images(Path(cfg.source).expanduser())
     if dry_run:
-        print_results("dry run: the model builds; nothing was read", {"pictures": len(paths)})
+        print_results("dry run: the model builds; nothing was read", {"images": len(paths)})
         return {}
     folder = Path(cfg.dir) if cfg.dir else run_dir
     folder.mkdir(parents=True, exist_ok=True)
-    device = torch.device(cfg.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    task.to(device).eval()  # type: ignore[attr-defined]
-    data = opened.data()
-    options = OmegaConf.to_container(cfg.options, resolve=True)
-    records: list[dict[str, Any]] = []
     unreadable: list[UnreadableRecord] = []
-    for names, images in _batches(paths, base, unreadable):
-        with torch.inference_mode():
-            answers = task.predict_images(images, data, options)  # type: ignore[arg-type]
-        records += [_write(folder, name, answer) for name, answer in zip(names, answers, strict=True)]
+    batches = _batches(paths, base, unreadable)
+    records = [_write(folder, name, one) for name, one in _predictions(opened, cfg, batches)]
     contents = {"checkpoint": str(opened.path), "images": records, "unreadable": [list(pair) for pair in unreadable]}
     (folder / "predictions.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
     for name, reason in unreadable:
         Console(stderr=True).print(f"{name} cannot be read: {reason}", highlight=False, markup=False, soft_wrap=True)
     if not records:
-        raise DataError(f"none of the {len(paths)} pictures at {cfg.source} can be read")
-    facts = {"pictures": len(records), "unreadable": len(unreadable)}
-    print_results("predictions", facts, {"folder": folder, "all answers": folder / "predictions.json"})
-    return {"images": len(records), "unreadable": len(unreadable), "folder": str(folder)}
+        raise DataError(f"none of the {len(paths)} images at {cfg.source} can be read")
+    facts = {"images": len(records), "unreadable": len(unreadable)}
+    print_results("predictions", facts, {"folder": folder, "all predictions": folder / "predictions.json"})
+    return {**facts, "folder": str(folder)}
 
 
-def _pictures(source: Path) -> tuple[list[Path], Path]:
-    """The pictures at a source, and the folder their names are relative to."""
+def _predictions(
+    opened: OpenedRun, cfg: DictConfig, batches: Iterable[tuple[list[str], list[Image.Image]]]
+) -> Iterator[tuple[str, Predicted]]:
+    """Name and prediction of every image."""
+    task, data = opened.task, opened.data()
+    assert isinstance(task, PredictsImages)
+    task.to(torch.device(cfg.device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
+    options: dict[str, Any] = plain(cfg.options)
+    for names, images in batches:
+        with torch.inference_mode():
+            yield from zip(names, task.predict_images(images, data, options), strict=True)
+
+
+def _images(source: Path) -> tuple[list[Path], Path]:
+    """The image files at a source, and the folder that their names are relative to."""
     if source.is_file():
         return [source], source.parent
     if not source.is_dir():
-        raise DataError(f"source={source} is neither a picture nor a folder")
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    if not found:
-        raise DataError(f"there is no picture below {source} ({', '.join(sorted(EXTENSIONS))})")
-    return found, source
+        raise DataError(f"source={source} is neither an image nor a folder")
+    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    if not paths:
+        raise DataError(f"there is no image below {source} ({', '.join(sorted(EXTENSIONS))})")
+    return paths, source
 
 
 def _batches(
@@ -103,15 +112,16 @@ def _batches(
         yield names, images
 
 
-def _write(folder: Path, name: str, answer: Predicted) -> dict[str, Any]:
-    """Saves the drawing and the maps of one picture; its entry of the JSON file. The old suffix stays in the name, so
-    that ``a.jpg`` and ``a.png`` do not meet.
+def _write(folder: Path, name: str, predicted: Predicted) -> dict[str, Any]:
+    """Save the drawing and the maps of one image; its entry of the JSON file.
+
+    The old suffix stays in the name, so that ``a.jpg`` and ``a.png`` do not meet.
     """
-    target = folder / f"{name}.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    answer.picture.save(target)
+    output = folder / f"{name}.png"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    predicted.picture.save(output)
     files = {"drawing": f"{name}.png"}
-    for kind, picture in answer.maps.items():
+    for kind, image in predicted.maps.items():
         files[kind] = f"{name}.{kind}.png"
-        picture.save(folder / files[kind])
-    return {"image": name, "size": list(answer.picture.size), **answer.record, "files": files}
+        image.save(folder / files[kind])
+    return {"image": name, "size": list(predicted.picture.size), **predicted.record, "files": files}

@@ -28,6 +28,7 @@ _OPENING = (
 )
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 _DEEPEST = 64
+_TENSORS = ("state_dict", "optimizer_states", "current_model_state")
 
 
 @dataclass
@@ -36,7 +37,7 @@ class OpenedRun:
 
     Attributes:
         path: the checkpoint, a file or a folder with a distributed one.
-        contents: what was read of it.
+        contents: what was read of it; without its tensors once the task has them.
         policy: what configurations may build.
         changes: keys of the run's ``task`` that get another value, for instance how images are evaluated.
         sha256: of the file that was read; empty where nothing asked for it.
@@ -114,6 +115,7 @@ def open_run(ckpt: str | Path, policy: BuildPolicy = DEFAULT_POLICY, changes: Di
         digest = hashlib.sha256((path / SUMS).read_bytes()).hexdigest()  # a folder's checksums stand for its files
     opened = OpenedRun(path, contents, policy, changes, digest)
     _ = opened.task  # whatever is wrong with it is said now, before a command makes a folder
+    opened.contents = {name: value for name, value in contents.items() if name not in _TENSORS}
     return opened
 
 

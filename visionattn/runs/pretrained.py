@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
 from visionattn.backbones import zoo
 from visionattn.config import BuildPolicy
+from visionattn.config.messages import plain
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.tasks import ClassificationTask
 from visionattn.training.task import VisionTask
@@ -33,8 +34,10 @@ def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> R
             as ``timm:swin_base_patch4_window12_384.ms_in22k``. See :func:`visionattn.weights.open_source`.
         part: ``backbone``: the head starts fresh; ``model``: the head takes its weights too, but for those of another
             number of classes.
+
     Returns:
-        what was taken, resized, left out, and what starts fresh.
+        What was taken, resized, left out, and what starts fresh.
+
     Raises:
         ConfigError: the backbone is not one of ours, which weights could be converted for, or no such part.
         CheckpointError: weights that do not fit, cannot be read, or cannot be fetched.
@@ -104,8 +107,7 @@ def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> tuple[Classificatio
             "evaluate needs ckpt=<checkpoint of a run>, or a model: backbone=swin_tiny weights=timm (or weights=<file>)"
         )
     _check_pretrained(cfg)
-    card = cfg.backbone.get("card") or {}
-    source = open_source(cfg.weights, OmegaConf.to_container(card) if card else {})  # type: ignore[arg-type]
+    source = open_source(cfg.weights, plain(cfg.backbone.get("card")) or {})
     facts = dict(source.facts) or _card_facts(cfg)
     model = policy.instantiate(cfg.backbone, num_classes=facts.get("num_classes") or 1000)
     model.reset_classifier(classifier_width(model, source.state))
@@ -122,14 +124,14 @@ def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> tuple[Classificatio
 
 def protocol_of(facts: dict[str, Any]) -> dict[str, Any]:
     """How timm's ``validate.py`` would prepare images for a model with these facts (timm's ``pretrained_cfg``)."""
-    found = resolve_data_config(pretrained_cfg=facts, verbose=False)
-    return {"image_size": list(found["input_size"][1:])} | {
-        name: list(found[name]) if name in ("mean", "std") else found[name] for name in PROTOCOL[1:]
+    config = resolve_data_config(pretrained_cfg=facts, verbose=False)
+    return {"image_size": list(config["input_size"][1:])} | {
+        name: list(config[name]) if name in ("mean", "std") else config[name] for name in PROTOCOL[1:]
     }
 
 
 def _check_pretrained(cfg: DictConfig) -> None:
-    """``weights=timm`` asked of a backbone that timm has no weights of: said before anything is fetched."""
+    """Refuse ``weights=timm`` for a backbone that timm has no weights of, before anything is fetched."""
     name = ((cfg.backbone.get("card") or {}).get("weights") or {}).get("timm")
     if cfg.weights == "timm" and name is None:
         raise CheckpointError(

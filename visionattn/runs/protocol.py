@@ -15,15 +15,15 @@ _IN_TRANSFORM = ("crop_pct", "crop_mode", "interpolation")
 
 def protocol_of_run(data: DictConfig) -> dict[str, Any]:
     """What a run's data configuration says about evaluation images."""
-    found = {name: OmegaConf.select(data, f"eval_transform.{name}") for name in _IN_TRANSFORM}
-    found |= {name: OmegaConf.to_container(data[name]) for name in ("mean", "std")}
+    protocol = {name: OmegaConf.select(data, f"eval_transform.{name}") for name in _IN_TRANSFORM}
+    protocol |= {name: OmegaConf.to_container(data[name]) for name in ("mean", "std")}
     size: Any = OmegaConf.to_container(OmegaConf.create({"size": data.image_size}))
-    found["image_size"] = list(as_size(size["size"]))
-    return {name: value for name, value in found.items() if value is not None}
+    protocol["image_size"] = list(as_size(size["size"]))
+    return {name: value for name, value in protocol.items() if value is not None}
 
 
 def apply_protocol(data: DictConfig, protocol: Mapping[str, Any]) -> None:
-    """Writes a protocol into a data configuration, in place; keys given on the command line stay as they were given."""
+    """Write a protocol into a data configuration, in place; keys given on the command line stay as they were given."""
     given = given_keys()
     with open_dict(data):
         for name, value in protocol.items():

@@ -8,25 +8,36 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
-_PACKAGES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
+_PACKAGES = (
+    *("torchvision", "timm", "lightning", "torchmetrics", "hydra-core", "numpy", "pillow"),
+    *("triton", "natten", "xformers", "transformers"),
+)
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything a number depends on."""
+    """Versions of everything a number depends on, as far as it is installed."""
     from visionattn import __version__
 
-    found = {"visionattn": __version__, "python": platform.python_version()}
-    return found | {package: metadata.version(package) for package in _PACKAGES} | {"torch": torch.__version__}
+    known = {"visionattn": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    if torch.version.cuda:
+        known["cuda"] = torch.version.cuda
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            known[package] = metadata.version(package)
+    return known
 
 
 def commit() -> str:
-    """The commit of the checkout that runs, with ``+changes`` where files differ from it; ``unknown`` outside a
-    checkout.
+    """The commit of the checkout that runs.
+
+    ``+changes`` follows where files differ from it. Outside a checkout it is ``unknown``.
     """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
@@ -44,17 +55,31 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def hardware() -> str:
-    """Processor, cores and GPUs in one line."""
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    """CPU, cores and GPUs in one line."""
+    cpu = device_properties(torch.device("cpu"))
+    gpus = [device_properties(torch.device("cuda", i))["name"] for i in range(torch.cuda.device_count())]
+    return ", ".join([cpu["name"], f"{cpu['cores']} cores", *gpus])
+
+
+def device_properties(device: torch.device) -> dict[str, Any]:
+    """Name and size of a CPU or a GPU."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return {
+            "name": properties.name,
+            "capability": f"{properties.major}.{properties.minor}",
+            "multiprocessors": properties.multi_processor_count,
+            "memory_gib": round(properties.total_memory / 2**30, 1),
+        }
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ", ".join([cpu_name(), f"{cores} cores", *gpus])
+    return {"name": _cpu_name(), "cores": cores, "threads": torch.get_num_threads()}
 
 
-def cpu_name() -> str:
-    """The processor's name where the system tells it, else its architecture."""
+def _cpu_name() -> str:
+    """The CPU's name where the system tells it, else its architecture."""
     information = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", information.read_text()) if information.exists() else None
-    return found.group(1) if found else platform.machine()
+    match = re.search(r"model name\s*:\s*(.+)", information.read_text()) if information.exists() else None
+    return match.group(1) if match else platform.machine()
 
 
 def hash_ids(ids: Iterable[str]) -> str:

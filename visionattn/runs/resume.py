@@ -1,4 +1,4 @@
-"""Going on with a run: which one, from which checkpoint, and whether this command describes the same run."""
+"""Resuming a run: which one, from which checkpoint, and whether this command describes the same run."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ FREE = (
     *("data.timeout", "data.root", "data.unreadable_budget"),
     *("task.compile", "task.channels_last", "task.grad_checkpointing", "task.nonfinite", "task.monitor*"),
 )
-"""Keys that may change between the parts of a run: where things lie, how the work is divided, what is written. The
-batch size may, as long as the images per step stay the same; that is checked on its own."""
+"""Keys that may change when a run is resumed: where things lie, how the work is divided, what is written. The batch
+size may, as long as the images per step stay the same; that is checked on its own."""
 _REFERENCES = {"task.backbone": "backbone", "task.head": "head", "task.optimizer": "optim", "task.schedule": "schedule"}
 
 
 def run_to_continue(cfg: DictConfig, proposed: Path) -> Path | None:
-    """Where a command with ``resume=auto`` and no directory of its own belongs: the newest run beside ``proposed`` that
-    the same command began, or None.
+    """The newest run beside ``proposed`` that the same command began, or None.
+
+    A command with ``resume=auto`` and no directory of its own goes on with it.
     """
     folders = [path for path in proposed.parent.glob("*") if (path / "config.yaml").is_file()]
     for folder in sorted(folders, key=lambda path: path.name, reverse=True):
@@ -153,8 +154,8 @@ def check_resumable(run: OpenedRun | None, cfg: DictConfig, images_per_step: int
 
 def differences(began: DictConfig, now: DictConfig, free: tuple[str, ...] = ()) -> Iterator[str]:
     """``key: value then -> value now`` for every key that differs, but for the ``free`` ones (none given: FREE)."""
-    place = began.get("run_dir")
-    old, new = dict(_flat(_resolved(began, place))), dict(_flat(_resolved(now, place)))
+    run_dir = began.get("run_dir")
+    old, new = dict(_flat(_resolved(began, run_dir))), dict(_flat(_resolved(now, run_dir)))
     free = free or FREE
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) == new.get(key) or any(fnmatch(key, pattern) for pattern in free):

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from visionattn.benchmarks.kernels.cases import Case, choose
 from visionattn.benchmarks.kernels.methods import Method, methods
-from visionattn.benchmarks.record import RESULTS, Row, choose_device, device_properties, save, show
+from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
 from visionattn.benchmarks.timing import Runner, gemm_flops, interleaved, medians, peak_bytes
 from visionattn.kernels.op import Call
+from visionattn.runs.provenance import device_properties
 
 FORWARD, BOTH = "forward", "forward+backward"
 BATCH = {"cpu": 4, "cuda": 64}
