@@ -148,7 +148,7 @@ def test_a_picture_or_a_box_that_is_no_number_stops_before_the_weights_change(pl
 def test_masks_of_another_size_are_an_error_that_names_the_picture(place, capsys):
     assert train("data.train_transform._target_=bad_package.OtherMasks") == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert ".jpg: the transform gave masks of (20, 30) for a picture of (" in said
+    assert ".jpg: the transform gave masks of (20, 30) for an image of (" in said
     assert "Traceback" not in said
 
 

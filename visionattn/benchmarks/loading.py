@@ -20,7 +20,7 @@ from visionattn.benchmarks.timing import interleaved, medians
 from visionattn.data import ClassificationData
 from visionattn.data.classification.sources import ImageFolder
 from visionattn.data.classification.sources.image_folder import class_folders
-from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, TrainTransform, mend_posterize
+from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, TrainTransform, fix_posterize
 from visionattn.errors import ConfigError
 
 PLAIN = {"color_jitter": None, "auto_augment": None, "re_prob": 0.0, "interpolation": "bicubic"}
@@ -137,7 +137,7 @@ def _timm_loader(
         hflip=0.5,
         **options,
     )
-    mend_posterize(loader.dataset.transform)  # else Pillow 13 ends timm's epoch at the first posterize of no bits
+    fix_posterize(loader.dataset.transform)  # else Pillow 13 ends timm's epoch at the first posterize of no bits
     return loader
 
 

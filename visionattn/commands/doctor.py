@@ -60,4 +60,4 @@ def _print(report: Report, run_dir: Path) -> None:
             console.print(f"    ... and {finding.count - len(finding.examples)} more", highlight=False, soft_wrap=True)
     if not report.findings:
         console.print("nothing is wrong")
-    print_results("data doctor", report.facts, {**report.pictures, "findings": run_dir / "doctor.json"})
+    print_results("data doctor", report.facts, {**report.figures, "findings": run_dir / "doctor.json"})

@@ -1,4 +1,4 @@
-"""What `visionattn data doctor` asks of a data set, and where the data set writes its answer."""
+"""The report of ``visionattn data doctor``, and the data modules that have checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXAMPLES = 10
 
 @dataclass
 class Finding:
-    """Something that is wrong, with how often it was met and the first places of it."""
+    """A kind of defect: how often it occurs, and the first examples."""
 
     kind: str
     severity: str
@@ -25,15 +25,15 @@ class Finding:
 
 
 class Report:
-    """What was found about a data set: facts, findings, pictures.
+    """Facts, findings and figures about a data set.
 
     Attributes:
-        folder: where pictures go.
-        limit: at most this many samples of a split are looked at; None: all.
+        folder: of the figures.
+        limit: samples of a split that are read at most; None: all.
         facts: name -> value, for the table.
         findings: (split, kind) -> Finding.
         tables: name -> rows for the JSON file, for instance the pixels of every class.
-        pictures: caption -> file.
+        figures: caption -> image file.
     """
 
     def __init__(self, folder: Path, limit: int | None = None) -> None:
@@ -41,19 +41,23 @@ class Report:
         self.facts: dict[str, Any] = {}
         self.findings: dict[tuple[str, str], Finding] = {}
         self.tables: dict[str, list[dict[str, Any]]] = {}
-        self.pictures: dict[str, Path] = {}
+        self.figures: dict[str, Path] = {}
 
     def error(self, split: str, kind: str, where: str) -> None:
-        """Something that training or evaluation would be wrong with. kind: a few words, the same for all of a sort;
-        where: the file, and the values.
+        """Add a defect that training or evaluation would suffer from.
+
+        Args:
+            split: of the sample.
+            kind: a few words, the same for all defects of the kind.
+            where: the file and the values.
         """
-        self._find(split, kind, where, ERROR)
+        self._add(split, kind, where, ERROR)
 
     def warning(self, split: str, kind: str, where: str) -> None:
-        """Something odd that can be meant."""
-        self._find(split, kind, where, WARNING)
+        """Add something unusual that can be intended."""
+        self._add(split, kind, where, WARNING)
 
-    def _find(self, split: str, kind: str, where: str, severity: str) -> None:
+    def _add(self, split: str, kind: str, where: str, severity: str) -> None:
         finding = self.findings.setdefault((split, kind), Finding(kind, severity))
         finding.count += 1
         if len(finding.examples) < _EXAMPLES:
@@ -61,17 +65,19 @@ class Report:
 
     @property
     def errors(self) -> int:
+        """Number of errors."""
         return sum(finding.count for finding in self.findings.values() if finding.severity == ERROR)
 
     def track(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-        """The items up to the limit, with a progress bar; look at the samples of a split through it."""
+        """Yield the items up to the limit, with a progress bar."""
         count = total if self.limit is None else min(total, self.limit)
-        for place, item in enumerate(track(items, what, total=count, transient=True)):
-            if place >= count:
+        for i, item in enumerate(track(items, what, total=count, transient=True)):
+            if i >= count:
                 return
             yield item
 
     def as_dict(self) -> dict[str, Any]:
+        """The contents of ``doctor.json``."""
         findings = [{"split": split, **vars(finding)} for (split, _), finding in self.findings.items()]
         return {"facts": self.facts, "findings": findings, "tables": self.tables}
 

@@ -1,4 +1,4 @@
-"""What is known of the classes of a data set."""
+"""Class information of a data set."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """Names of classes, in label order, and what else a data set says about them. Checkpoints carry it.
+    """Names of classes, in label order, and what else a data set states about them. Checkpoints hold it.
 
     Attributes:
         names: one per class.
-        ids: the data set's own number of every class (COCO's category ids).
-        palette: color of every class, 0 to 255 for red, green and blue.
-        things: whether a class is a thing (countable) or stuff.
+        ids: the data set's own number of each class (COCO's category ids).
+        palette: color of each class as red, green and blue, 0 to 255.
+        things: whether each class is a thing (countable) or stuff.
     """
 
     names: list[str] = field(default_factory=list)
@@ -24,7 +24,7 @@ class ClassInfo:
     things: list[bool] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain containers without what is not known, for a checkpoint."""
+        """Plain containers of what is known, for a checkpoint."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod

@@ -1,4 +1,6 @@
-"""From the bytes of an image file to an 8-bit RGB picture, or the reason why not."""
+"""Decoding of image files to 8-bit RGB, with a reason for each file that cannot be decoded."""
+
+from __future__ import annotations
 
 import io
 import struct
@@ -24,7 +26,7 @@ EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif"}
 )
 
-# The operator behind torchvision.io.decode_jpeg, whose Python face warns at every call.
+# The operator behind torchvision.io.decode_jpeg, whose Python function warns at every call.
 _DECODE_JPEG: Callable[..., Any] | None = getattr(torch.ops.image, "decode_jpeg", None)
 _RGB = ImageReadMode.RGB.value
 _PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # Pillow warns at half of what it refuses
@@ -44,7 +46,7 @@ DAMAGE = (
 )
 
 DecodedImage = Image.Image | torch.Tensor
-"""Mode RGB, or uint8 (3, H, W)."""
+"""A Pillow image of mode RGB, or uint8 ``(3, H, W)``."""
 
 
 def as_tensor(image: DecodedImage) -> torch.Tensor:
@@ -53,43 +55,45 @@ def as_tensor(image: DecodedImage) -> torch.Tensor:
 
 
 def decode_fast(data: bytes) -> DecodedImage:
-    """As :func:`decode_rgb`, with the same pixels, but an ordinary JPEG comes as a tensor, uint8 (3, H, W).
+    """Decode one file's content, an ordinary JPEG to a tensor by torchvision.
 
-    torchvision decodes it. Ordinary: 8 bits, grey or three components, complete to its end mark, within Pillow's limit
-    of pixels. Everything else, and what torchvision refuses, goes through Pillow, whose reasons are told. torchvision
-    alone would fill a truncated file with grey without a word; hence the end mark. A torchvision without a decoder (it
-    is deprecated since 0.29, in favour of a package that is no dependency here) costs the speed and nothing else.
+    The pixels are those of :func:`decode_rgb`. An ordinary JPEG has 8 bits, one or three components, an end mark, and
+    no more pixels than Pillow's limit. Pillow decodes everything else, and what torchvision refuses, and gives the
+    reason of a failure. The end mark is checked because torchvision silently fills a truncated file with gray. A
+    torchvision without a decoder (deprecated since 0.29) costs speed only.
     """
     if _DECODE_JPEG is not None and _is_ordinary_jpeg(data):
         try:
             pixels: torch.Tensor = _DECODE_JPEG(torch.frombuffer(bytearray(data), dtype=torch.uint8), _RGB, False)
             return pixels
         except RuntimeError:
-            pass  # Pillow says why
+            pass  # Pillow gives the reason
     return decode_rgb(data)
 
 
 def _is_ordinary_jpeg(data: bytes) -> bool:
     if not data.startswith(b"\xff\xd8\xff") or not data.endswith(b"\xff\xd9"):
         return False
-    place = 2
-    while place + 9 < len(data) and data[place] == 0xFF:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
+    offset = 2
+    while offset + 9 < len(data) and data[offset] == 0xFF:
+        marker, length = data[offset + 1], int.from_bytes(data[offset + 2 : offset + 4])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            bits, height, width, components = struct.unpack(">BHHB", data[place + 4 : place + 10])
+            bits, height, width, components = struct.unpack(">BHHB", data[offset + 4 : offset + 10])
             return bits == 8 and components in (1, 3) and 0 < height * width <= _PIXELS
-        place += 2 + length
+        offset += 2 + length
     return False
 
 
 def decode_rgb(data: bytes) -> Image.Image:
-    """Decodes one file's content to mode RGB.
+    """Decode one file's content to mode RGB.
 
-    16-bit grey is scaled by 1/257 to 8 bits, CMYK and palettes are converted, transparency is dropped (the stored
-    colour stays, as in timm and torchvision), the EXIF orientation is not applied (also as there). Of an animation
-    the first frame is taken.
-    Raises UnreadableImage with the reason: empty, no known format, truncated, more pixels than Pillow's limit
-    against decompression bombs (178,956,970), or a pixel type without an agreed range (floats).
+    16-bit gray is scaled by 1/257 to 8 bits. CMYK and palettes are converted. Transparency is dropped (the stored color
+    stays) and the EXIF orientation is not applied, both as in timm and torchvision. The first frame of an animation is
+    taken.
+
+    Raises:
+        UnreadableImage: empty, no known format, truncated, more pixels than Pillow's limit against decompression bombs
+            (178,956,970), or a pixel type without an agreed range (floats).
     """
     if not data:
         raise UnreadableImage("empty file (0 bytes)")
@@ -125,5 +129,5 @@ def _integers_to_rgb(values: np.ndarray, mode: str) -> Image.Image:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise UnreadableImage(f"integer pixels (mode {mode}) from {low} to {high}, outside 0..65535")
-    grey = np.round(values.astype(np.float64) / 257.0).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+    gray = np.round(values.astype(np.float64) / 257.0).astype(np.uint8)
+    return Image.fromarray(gray).convert("RGB")

@@ -15,10 +15,10 @@ Decoder = Callable[[bytes], DecodedImage]
 
 
 class PackedStrings(Sequence[str]):
-    """Many strings in two arrays.
+    """A sequence of strings, stored in two arrays.
 
-    A Python list of a million strings is copied, page by page, into every worker process, because reading a string
-    writes its reference count; arrays stay shared.
+    Reading a Python string writes its reference count, so a list of a million strings is copied, page by page, into
+    every worker process. Arrays stay shared.
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
@@ -59,22 +59,23 @@ class Source(Protocol[R_co]):
         """Records of ``train``, ``val`` or ``test``."""
 
 
-class Records(Protocol):
-    """One split, by index."""
+class Records(SplitRecords, Protocol):
+    """One split of labeled images, by index."""
 
     ids: PackedStrings
     """Stable sample ids, the same on every machine (relative paths, mostly)."""
     labels: np.ndarray
-    """int64 (num_samples,)."""
-    class_names: list[str]
+    """int64 ``(num_samples,)``."""
 
     def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
-        """The picture, made by `decode` from the file's content where there is a file. Raises UnreadableImage."""
-        ...
+        """One image, made by ``decode`` from the file's content where there is a file.
+
+        Raises:
+            UnreadableImage: it cannot be decoded.
+        """
 
     def content_digest(self) -> bytes:
-        """Bytes that stand for the pixels where that is cheap, else empty; part of the fingerprint."""
-        ...
+        """Bytes that identify the pixels where that is cheap, else empty; part of the fingerprint."""
 
 
 @runtime_checkable
@@ -82,20 +83,19 @@ class RestrictedRecords(Protocol):
     """Records of a test set that has only some of a model's classes."""
 
     class_subset: list[int] | None
-    """The labels that are possible answers; None: all."""
+    """Labels that the data set has; None: all."""
 
 
 @runtime_checkable
 class ScoredRecords(Protocol):
-    """Records of a test set with figures of its own."""
+    """Records of a test set with metrics of its own."""
 
     def scores(self, predictions: Mapping[str, int]) -> dict[str, float]:
-        """Name -> figure (in percent, or a count), from the class predicted for every sample id."""
-        ...
+        """Name -> value (in percent, or a count), from the class predicted for every sample id."""
 
 
 def fingerprint(records: Records) -> str:
-    """sha256 (hexadecimal) over the ordered sample ids and labels, and over the pixels where the source gives them."""
+    """sha256 over ordered ids and labels, and over the pixels where the source gives them, hexadecimal."""
     digest = hashlib.sha256()
     for sample_id, label in zip(records.ids, records.labels.tolist(), strict=True):
         digest.update(f"{sample_id}\t{label}\n".encode())
@@ -104,7 +104,11 @@ def fingerprint(records: Records) -> str:
 
 
 def check_labels(labels: np.ndarray, num_classes: int, where: str) -> None:
-    """Raises DataError where a label lies outside 0..num_classes-1."""
+    """Check the range of labels.
+
+    Raises:
+        DataError: a label lies outside 0..num_classes-1.
+    """
     if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
         raise DataError(
             f"{where}: labels run from {int(labels.min())} to {int(labels.max())}, expected 0..{num_classes - 1}"

@@ -1,4 +1,6 @@
-"""Which samples form which batch: a pure function of seed, epoch and batch number, whatever the number of processes."""
+"""Exact batches: a pure function of seed, epoch and batch number, for any number of processes."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 
@@ -9,31 +11,43 @@ from visionattn.data.seeding import stable_seed
 from visionattn.errors import DataError
 
 SampleKey = tuple[int, int]
-"""(epoch, index): enough for a worker to draw the sample's augmentation without any state."""
+"""(epoch, index): all that a worker needs to draw the sample's augmentation."""
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
-    """The permutation of 0..num_samples-1 for one epoch, int64 (num_samples,).
+    """The permutation of 0..num_samples-1 for one epoch, int64 ``(num_samples,)``.
 
-    numpy's legacy RandomState is used because its stream is frozen for all versions of numpy.
+    numpy's legacy RandomState is used because its stream is the same in all versions of numpy.
     """
     return np.random.RandomState(stable_seed(seed, epoch, bits=32)).permutation(num_samples)
 
 
 class GlobalBatches(Sampler[list[SampleKey]]):
-    """Batches of (epoch, index) keys for one of `world_size` processes.
+    """Batches of (epoch, index) keys for one of ``world_size`` processes.
 
-    The global batch t holds samples [t*g, (t+1)*g) of the epoch's order, g = batch_size * world_size, so it is the
-    same set for any split of g over processes; rank r takes its contiguous slice of it.
+    The global batch t holds samples [t*g, (t+1)*g) of the epoch's order, g = batch_size * world_size. It is the same
+    set for any division of g among processes. Rank r takes a contiguous slice of it.
 
         order   | global batch 0            | global batch 1            | rest
         ranks   | r0: batch_size | r1: ...  | r0: batch_size | r1: ...  | shared as evenly as it goes, perhaps empty
 
-    Nothing is padded or repeated: without `drop_last` every index comes exactly once over all ranks, and the last
-    batches of the ranks differ by one sample at most. Every rank gets the same number of batches (a collective call
-    per batch cannot hang), so with more ranks than remaining samples some last batches are empty lists.
+    Nothing is padded or repeated. Without ``drop_last`` every index occurs exactly once over all ranks, and the last
+    batches of the ranks differ by one sample at most. Every rank gets the same number of batches, so that a collective
+    call per batch cannot hang; with more ranks than remaining samples some last batches are empty lists.
 
-    Differs from torch's DistributedSampler, which repeats samples to make the ranks equal.
+    torch's DistributedSampler repeats samples instead to make the ranks equal.
+
+    Args:
+        num_samples: in the data set.
+        batch_size: samples per process.
+        rank: of this process.
+        world_size: number of processes.
+        seed: of the order.
+        shuffle: in a new order each epoch.
+        drop_last: leave out the last, incomplete global batch.
+
+    Raises:
+        DataError: there is no batch, or ``rank`` is not below ``world_size``.
     """
 
     def __init__(
@@ -66,17 +80,17 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         self.start = 0
 
     @property
-    def sampler(self) -> "GlobalBatches":
-        """Lightning looks for `set_epoch` on `dataloader.batch_sampler.sampler`; it finds it here."""
+    def sampler(self) -> GlobalBatches:
+        """Itself: Lightning calls ``set_epoch`` of ``dataloader.batch_sampler.sampler``."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """The next iteration is epoch number `epoch`, from its first batch, unless :meth:`resume` says otherwise."""
+        """Set the epoch of the next iteration, which starts with its first batch unless :meth:`resume` was called."""
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
     def resume(self, epoch: int, batch: int) -> None:
-        """The next iteration of epoch number `epoch` starts with batch number `batch`."""
+        """Start the next iteration of ``epoch`` with batch number ``batch``."""
         self.epoch, self.start = epoch, batch
 
     def __len__(self) -> int:
@@ -85,13 +99,16 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         return self.num_samples // group if self.drop_last else -(-self.num_samples // group)
 
     def global_batch(self, batch: int) -> tuple[int, int]:
-        """Where global batch number `batch` starts and ends in the epoch's order."""
+        """Start and end of a global batch in the epoch's order."""
         group = self.batch_size * self.world_size
         return batch * group, min((batch + 1) * group, self.num_samples)
 
+    def order(self) -> np.ndarray:
+        """Indices of the current epoch in order, int64 ``(num_samples,)``."""
+        return epoch_order(self.num_samples, self.seed, self.epoch) if self.shuffle else np.arange(self.num_samples)
+
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        epoch = self.epoch
-        order = epoch_order(self.num_samples, self.seed, epoch) if self.shuffle else np.arange(self.num_samples)
+        epoch, order = self.epoch, self.order()
         for batch in range(self.start, len(self)):
             start, stop = self.global_batch(batch)
             size = stop - start

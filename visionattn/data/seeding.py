@@ -1,8 +1,10 @@
-"""Random state per sample: what is drawn for a picture depends on (seed, epoch, sample) and on nothing else.
+"""Random state per sample: augmentation depends on (seed, epoch, sample) and on nothing else.
 
-Not on the worker that decodes it, not on the number of workers or processes, not on what was drawn before it.
-timm's augmentations draw from `random`, from `numpy.random` and from torch's CPU generator; all three are covered.
+It does not depend on the worker, on the number of workers or processes, or on earlier draws. timm's augmentations draw
+from ``random``, from ``numpy.random`` and from torch's CPU generator; all three are set.
 """
+
+from __future__ import annotations
 
 import hashlib
 import random
@@ -14,19 +16,19 @@ import torch
 
 
 def stable_seed(*parts: int | str, bits: int = 64) -> int:
-    """A seed of `bits` bits computed from integers and strings, the same on every machine and Python."""
+    """A seed of ``bits`` bits computed from integers and strings, the same on every machine and Python."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[: bits // 8], "little")
 
 
 @cache
 def _has_accelerator() -> bool:
-    """Torch looks for drivers each time it is asked, which takes longer than all the seeding."""
+    """Whether there is an accelerator; cached, because torch looks for drivers at each call."""
     return torch.accelerator.is_available()
 
 
 def seed_all(*parts: int | str) -> None:
-    """Starts the global generators of Python, numpy and torch (all devices) from `parts`."""
+    """Seed the global generators of Python, numpy and torch (all devices) with ``parts``."""
     seed = stable_seed(*parts)
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
@@ -36,11 +38,10 @@ def seed_all(*parts: int | str) -> None:
 
 
 class SampleRandomState:
-    """In the `with` block the three CPU generators start from `parts`; afterwards they are as they were, but for the
-    second of a pair of normals that numpy may have kept.
+    """A context in which the three CPU generators start from ``parts``; afterwards they continue as before.
 
-    CUDA generators are not touched. numpy draws from another bit generator meanwhile: copying the state of its own one
-    out and back takes thirty times as long.
+    The second of a pair of normals that numpy may have cached is lost. CUDA generators are not touched. numpy draws
+    from another bit generator meanwhile, because copying its state out and back takes thirty times as long.
     """
 
     _own = np.random.MT19937(0)

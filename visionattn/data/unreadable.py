@@ -1,4 +1,6 @@
-"""What happens to pictures that cannot be read: they are counted, listed, and too many of them stop the run."""
+"""A budget of unreadable images: they are counted and listed, and too many of them stop the run."""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
@@ -14,15 +16,22 @@ _SHOWN = 10
 
 
 class UnreadableImage(Exception):
-    """One picture that cannot be decoded; its text is the reason. Never leaves a data set: it becomes a record."""
+    """One image that cannot be decoded, with the reason. A data set turns it into a record."""
 
 
 class UnreadableBudget:
-    """Counts distinct unreadable samples of one split against `share` of its size.
+    """A count of distinct unreadable samples of one split.
 
-    share: the part of the split that may be unreadable, e.g. 0.001. num_samples: the size of the split.
-    `add` raises UnreadableImagesError as soon as more than share * num_samples distinct ids were reported. Where
-    several processes must stop together, collect with `deferred()`, agree on `exceeded`, then call `check()`.
+    :meth:`add` raises an error as soon as more than ``share * num_samples`` distinct ids were reported. Where several
+    processes must stop together, they collect with :meth:`deferred`, agree on :attr:`exceeded`, and call :meth:`check`.
+
+    Args:
+        share: of the split that may be unreadable, e.g. 0.001.
+        num_samples: size of the split.
+        split: its name.
+
+    Raises:
+        UnreadableImagesError: ``share`` is not between 0 and 1.
     """
 
     def __init__(self, share: float, num_samples: int, split: str = "train") -> None:
@@ -36,15 +45,16 @@ class UnreadableBudget:
 
     @property
     def limit(self) -> int:
-        """The largest number of unreadable samples that is still accepted."""
+        """The largest accepted number of unreadable samples."""
         return int(self.share * self.num_samples + 1e-9)
 
     @property
     def exceeded(self) -> bool:
+        """Whether there are more."""
         return len(self.records) > self.limit
 
     def add(self, records: Iterable[UnreadableRecord]) -> None:
-        """Adds a batch's records; an id seen before is not counted again."""
+        """Add a batch's records; an id is counted once."""
         before = len(self.records)
         for sample_id, reason in records:
             self.records.setdefault(sample_id, reason)
@@ -53,7 +63,7 @@ class UnreadableBudget:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within the block `add` only collects."""
+        """A context in which :meth:`add` only collects."""
         outer, self._deferred = self._deferred, True
         try:
             yield
@@ -61,11 +71,16 @@ class UnreadableBudget:
             self._deferred = outer
 
     def check(self) -> None:
-        """Raises UnreadableImagesError, with the first ten ids and reasons, when over the budget."""
+        """Check the budget.
+
+        Raises:
+            UnreadableImagesError: it is exceeded; the message has the first ten ids and reasons.
+        """
         if self.exceeded:
             raise UnreadableImagesError(self.summary())
 
     def summary(self) -> str:
+        """The count and the first ten ids and reasons."""
         count = len(self.records)
         lines = [
             f"{count} of the {self.num_samples} {self.split} images cannot be read; "
@@ -77,7 +92,7 @@ class UnreadableBudget:
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, object]:
-        """For the run's report."""
+        """The contents of the run's report."""
         return {
             "split": self.split,
             "num_samples": self.num_samples,
@@ -87,5 +102,5 @@ class UnreadableBudget:
         }
 
     def write(self, path: str | Path) -> None:
-        """Writes `as_dict()` as JSON."""
+        """Write :meth:`as_dict` as JSON."""
         Path(path).write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")

@@ -252,7 +252,7 @@ def test_paste_hides_what_lies_below():
 
 
 def test_mistakes_have_their_sentences(tmp_path, shapes):
-    with pytest.raises(DataError, match=r"expected the pictures .* holds nothing"):
+    with pytest.raises(DataError, match=r"expected the images .* holds nothing"):
         Coco(str(tmp_path / "none")).open("train")
     with pytest.raises(DataError, match="10 categories, but num_classes is 80"):
         module(shapes, 80).setup("fit")
@@ -275,11 +275,11 @@ def test_the_doctor_finds_every_fault(tmp_path):
     assert time.perf_counter() - start < 10
     found = {kind: finding.count for (_, kind), finding in report.findings.items()}
     assert found.pop("classes without objects") == 1
-    assert found == dict.fromkeys(BAD, 1) | {"pictures that cannot be read": 2}
+    assert found == dict.fromkeys(BAD, 1) | {"images that cannot be read": 2}
     assert report.errors == len(BAD) + 2
     assert [row["id"] for row in report.tables["categories of train"]] == [3, 7, 90]
-    assert all(path.is_file() for path in report.pictures.values())
-    assert report.pictures
+    assert all(path.is_file() for path in report.figures.values())
+    assert report.figures
 
 
 def test_the_doctor_finds_nothing_in_the_shapes(shapes, tmp_path):

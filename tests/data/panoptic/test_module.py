@@ -12,12 +12,12 @@ from PIL import Image
 from visionattn.data.checks import Report
 from visionattn.data.detection import DetectionEvalTransform
 from visionattn.data.panoptic.annotations import read_annotations
-from visionattn.data.panoptic.maps import decode_map, describe, encode_map, places, to_colours, to_numbers
+from visionattn.data.panoptic.maps import decode_map, describe, encode_map, segment_ids, to_colors, to_numbers
 from visionattn.data.panoptic.module import PanopticData
 from visionattn.data.panoptic.sources import CocoPanoptic
 from visionattn.data.panoptic.transforms import PanopticTrainTransform
 from visionattn.data.shapes import SHAPE_NAMES, TEXTURE_NAMES, make_shapes
-from visionattn.data.shapes.compose import compose_objects, picture_random
+from visionattn.data.shapes.compose import compose_objects, image_random
 from visionattn.data.shapes.panoptic import segments_of
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import ConfigError, DataError
@@ -53,18 +53,18 @@ def data(root, **options):
 def test_colours_are_numbers_to_the_base_of_256():
     assert to_numbers(np.array([[[1, 2, 3]]], np.uint8)).tolist() == [[1 + 2 * 256 + 3 * 65536]]
     numbers = np.random.RandomState(0).randint(0, 256**3, (5, 7))
-    assert (to_numbers(to_colours(numbers)) == numbers).all()
+    assert (to_numbers(to_colors(numbers)) == numbers).all()
     assert (decode_map(encode_map(numbers)) == numbers).all()
 
 
 def test_places_are_found_by_runs():
     numbers = np.array([[9, 9, 0], [0, 300, 300], [9, 300, 70000]])
-    assert places(numbers, [300, 9, 70000]).tolist() == [[2, 2, 0], [0, 1, 1], [2, 1, 3]]
-    assert places(np.zeros((2, 3), int), []).tolist() == [[0] * 3] * 2
+    assert segment_ids(numbers, [300, 9, 70000]).tolist() == [[2, 2, 0], [0, 1, 1], [2, 1, 3]]
+    assert segment_ids(np.zeros((2, 3), int), []).tolist() == [[0] * 3] * 2
     with pytest.raises(UnreadableImage, match="1 segments are not listed with it: 70000"):
-        places(numbers, [300, 9])
+        segment_ids(numbers, [300, 9])
     with pytest.raises(UnreadableImage, match="2 segments are listed and have no pixel: 7, 8"):
-        places(numbers, [300, 9, 70000, 8, 7])
+        segment_ids(numbers, [300, 9, 70000, 8, 7])
 
 
 def test_what_is_read_is_what_was_drawn(drawn):
@@ -77,7 +77,7 @@ def test_what_is_read_is_what_was_drawn(drawn):
         assert records.things == [True] * 10 + [False] * 5
         total = 0
         for index in range(count):
-            scene = compose_objects(48, picture_random(0, "coco_panoptic", split, index), crowds=True, empty_share=0.04)
+            scene = compose_objects(48, image_random(0, "coco_panoptic", split, index), crowds=True, empty_share=0.04)
             ids, categories, crowds = segments_of(scene)
             segments = records.segments(index)
             assert (segments["ids"].numpy() == ids).all()

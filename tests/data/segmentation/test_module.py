@@ -412,7 +412,7 @@ def test_the_doctor_finds_nothing_in_a_whole_set_and_draws_it(shapes, tmp_path):
     assert not report.findings
     assert report.facts["train: samples"] == "30"
     assert sum(row["pixels"] for row in report.tables["classes of val"]) > 0
-    assert {file.name for file in report.pictures.values()} == {
+    assert {file.name for file in report.figures.values()} == {
         f"{split}_{what}.png" for split in ("train", "val") for what in ("classes", "samples")
     }
 
@@ -432,10 +432,10 @@ def test_the_doctor_names_every_sort_of_damage(tree, tmp_path):
     assert "ADE_train_00000001.png" in found["labels that stand for nothing"].examples[0]
     assert "99" in found["labels that stand for nothing"].examples[0]
     assert "ADE_train_00000003" in found["masks that cannot be read"].examples[0]
-    assert "5x5" in found["masks of another size than their picture"].examples[0]
+    assert "5x5" in found["masks of another size than their image"].examples[0]
     assert "mode RGB" in found["files that are no masks"].examples[0]
-    assert found["masks without any labelled pixel"].severity == "warning"
-    assert "ADE_train_00000007" in found["pictures that cannot be read"].examples[0]
+    assert found["masks without any labeled pixel"].severity == "warning"
+    assert "ADE_train_00000007" in found["images that cannot be read"].examples[0]
 
 
 def test_the_doctor_tells_a_shift_by_exact_counts(tree, tmp_path):

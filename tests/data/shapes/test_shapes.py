@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from visionattn.data import ClassificationData
 from visionattn.data.classification.sources import ImageFolder
 from visionattn.data.shapes import SHAPE_NAMES, TEXTURE_NAMES, make_shapes
-from visionattn.data.shapes.compose import compose_objects, compose_single, picture_random
+from visionattn.data.shapes.compose import compose_objects, compose_single, image_random
 from visionattn.data.shapes.layouts import COCO_IDS, class_map
 from visionattn.data.shapes.polygons import mask_to_box, mask_to_polygons, mask_to_rle, rle_to_mask
 from visionattn.errors import ConfigError, DataError
@@ -73,7 +73,7 @@ def test_run_lengths_are_columns_first_and_start_with_zeros():
 
 
 def test_scenes_hold_several_overlapping_shapes_of_all_sizes():
-    scenes = [compose_objects(128, picture_random(0, "t", "train", index), crowds=True) for index in range(40)]
+    scenes = [compose_objects(128, image_random(0, "t", "train", index), crowds=True) for index in range(40)]
     instances = [instance for scene in scenes for instance in scene.instances]
     assert {instance.label for instance in instances} == set(range(len(SHAPE_NAMES)))
     areas = np.array([instance.mask.sum() for instance in instances])
@@ -90,7 +90,7 @@ def test_scenes_hold_several_overlapping_shapes_of_all_sizes():
 
 def test_one_shape_dominates_in_the_classification_pictures():
     for index in range(20):
-        scene = compose_single(96, index % 10, picture_random(1, "t", "val", index))
+        scene = compose_single(96, index % 10, image_random(1, "t", "val", index))
         largest = max(scene.instances, key=lambda instance: instance.mask.sum())
         assert largest.label == index % 10
 
@@ -184,7 +184,7 @@ def test_ade20k_layout(tmp_path):
 
 
 def test_the_class_map_shows_what_lies_in_front():
-    scene = compose_objects(96, picture_random(0, "t", "train", 3))
+    scene = compose_objects(96, image_random(0, "t", "train", 3))
     classes = class_map(scene)
     for instance in scene.instances:
         assert (classes[instance.mask] == instance.label + 1).all()

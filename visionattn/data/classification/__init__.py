@@ -1,5 +1,7 @@
 """Image classification: sources of labeled images, augmentation, and the data module."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from visionattn.lazy import face

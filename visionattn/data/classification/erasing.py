@@ -1,8 +1,7 @@
-"""Random erasing (Zhong et al. 2017, arXiv 1708.04896) chosen where the picture is made, painted where it is
-normalised.
+"""Random erasing (Zhong et al. 2017, arXiv 1708.04896) in two steps: drawn with the image, painted after normalization.
 
-timm's own :class:`RandomErasing` draws place and noise; it writes into a stand-in that only notes them, because the
-picture is still 8-bit then and the noise belongs to normalised pixels.
+timm's :class:`RandomErasing` draws rectangles and noise. It writes into a stand-in that only records them, because the
+image is still 8-bit then and the noise belongs to normalized pixels.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ class Erasure(NamedTuple):
     pixels: Tensor
 
 
-class Notes:
-    """Looks to timm like one normalised picture (3, H, W) and remembers what is written into it."""
+class Recorder:
+    """A stand-in for one normalized image ``(3, H, W)`` that records what is written into it."""
 
     dtype = torch.float32
 
@@ -34,17 +33,18 @@ class Notes:
         self.erasures: list[Erasure] = []
 
     def size(self) -> tuple[int, int, int]:
+        """Shape, as a tensor's."""
         return self._size
 
-    def __setitem__(self, place: tuple[slice, slice, slice], pixels: Tensor) -> None:
-        _, rows, columns = place
+    def __setitem__(self, window: tuple[slice, slice, slice], pixels: Tensor) -> None:
+        _, rows, columns = window
         self.erasures.append(Erasure(rows.start, rows.stop, columns.start, columns.stop, pixels))
 
 
 def draw_erasures(erasing: RandomErasing | None, size: tuple[int, int]) -> list[Erasure]:
-    """What random erasing does to the next picture of ``size`` (H, W); nothing without ``erasing``."""
+    """What random erasing does to the next image of ``size`` (H, W); nothing without ``erasing``."""
     if erasing is None:
         return []
-    notes = Notes(size)
-    erasing(notes)
-    return notes.erasures
+    recorder = Recorder(size)
+    erasing(recorder)
+    return recorder.erasures

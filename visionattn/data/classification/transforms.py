@@ -1,4 +1,6 @@
-"""Training and evaluation transforms, built by timm so that its recipes and published scores carry over."""
+"""Training and evaluation transforms, built by timm, so that its recipes and published scores carry over."""
+
+from __future__ import annotations
 
 import difflib
 import inspect
@@ -17,7 +19,7 @@ from torchvision.transforms import InterpolationMode, RandomHorizontalFlip, Rand
 from torchvision.transforms.functional import pil_to_tensor
 
 from visionattn.data.classification.erasing import Erasure, draw_erasures
-from visionattn.data.classification.fast_affine import mend_shears
+from visionattn.data.classification.fast_affine import use_fast_affine
 from visionattn.data.decode import DecodedImage, decode_fast, decode_rgb
 from visionattn.data.image_size import ImageSize, as_size
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
@@ -29,16 +31,23 @@ _FIXED = {"input_size", "is_training", "mean", "std", "use_prefetcher", "normali
 
 
 class TrainTransform:
-    """A picture to an 8-bit tensor (3, H, W), with random augmentation; normalised later, on the device.
+    """An image to a uint8 tensor ``(3, H, W)``, with random augmentation. It is normalized later, on the device.
 
-    options: timm.data.create_transform's own, by its names: scale, ratio, hflip, vflip, color_jitter, auto_augment
-    (e.g. "rand-m9-mstd0.5-inc1"), interpolation ("random" draws bilinear or bicubic), re_prob, re_mode, re_count,
-    train_crop_mode and so on. Raises ConfigError for a name that timm does not know.
-    first: a transform of the picture before timm's, for instance torchvision's RandomAffine.
-    decoder: "pillow"; or "torchvision", which decodes, crops, resizes and flips on tensors, shears and translates by
-    rows where that is bicubic: the same draws, pixels that differ from Pillow's by one level at each of these steps
-    at most, where its bilinear and bicubic rounding differ. With `first`, or another crop than timm's
-    RandomResizedCropAndInterpolation, the crop is Pillow's.
+    Args:
+        image_size: one number or (height, width).
+        mean: of every channel.
+        std: of every channel.
+        first: a transform of the image before timm's, for instance torchvision's RandomAffine.
+        decoder: ``pillow``; or ``torchvision``, which decodes, crops, resizes and flips tensors, and computes bicubic
+            shears and translations by rows. The draws are the same. At each of these steps pixels differ from Pillow's
+            by one level at most, where the rounding differs. With ``first``, or another crop than timm's
+            RandomResizedCropAndInterpolation, Pillow crops.
+        options: of ``timm.data.create_transform``, by its names: scale, ratio, hflip, vflip, color_jitter,
+            auto_augment (e.g. ``rand-m9-mstd0.5-inc1``), interpolation (``random`` draws bilinear or bicubic), re_prob,
+            re_mode, re_count, train_crop_mode and so on.
+
+    Raises:
+        ConfigError: an option that timm does not know, or an unknown decoder.
     """
 
     def __init__(
@@ -60,22 +69,22 @@ class TrainTransform:
         composed = create_transform(
             (3, *self.size), is_training=True, mean=tuple(mean), std=tuple(std), normalize=False, **options
         )
-        mend_posterize(composed)
+        fix_posterize(composed)
         if decoder == "torchvision":
-            mend_shears(composed)
+            use_fast_affine(composed)
         self._steps = composed.transforms if first is None else [first, *composed.transforms]
         if decoder == "torchvision":
             self._steps = _on_tensors(self._steps)
         self._erasing = _random_erasing(options)
 
-    def __call__(self, picture: DecodedImage) -> torch.Tensor:
+    def __call__(self, image: DecodedImage) -> torch.Tensor:
         for step in self._steps:
-            picture = step(picture)
-        assert isinstance(picture, torch.Tensor)
-        return picture
+            image = step(image)
+        assert isinstance(image, torch.Tensor)
+        return image
 
     def erasures(self) -> list[Erasure]:
-        """What random erasing does to the picture of the last call; draws from the global generators."""
+        """Rectangles to erase from the image of the last call, drawn from the global generators."""
         return draw_erasures(self._erasing, self.size)
 
 
@@ -89,7 +98,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 
 def _random_erasing(options: Mapping[str, Any]) -> RandomErasing | None:
-    """timm's, as create_transform would have built it into a transform that normalises."""
+    """Random erasing of timm, as create_transform builds it into a transform that normalizes."""
     defaults = {name: parameter.default for name, parameter in inspect.signature(create_transform).parameters.items()}
     prob, mode, count = (options.get(name, defaults[name]) for name in ("re_prob", "re_mode", "re_count"))
     splits = options.get("re_num_splits", defaults["re_num_splits"])
@@ -97,18 +106,18 @@ def _random_erasing(options: Mapping[str, Any]) -> RandomErasing | None:
 
 
 def _on_tensors(steps: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
-    """timm's steps with its crop and the flips on tensors, and Pillow pictures where a later step wants them."""
-    if not (type(steps[0]) is RandomResizedCropAndInterpolation and _TensorCrop.can(steps[0])):
-        return [_to_picture, *steps]
+    """The steps of timm with its crop and flips on tensors, and Pillow images where a later step needs them."""
+    if not (type(steps[0]) is RandomResizedCropAndInterpolation and _TensorCrop.supports(steps[0])):
+        return [_to_pillow, *steps]
     flips, rest = [], list(steps[1:])
     while rest and isinstance(rest[0], (RandomHorizontalFlip, RandomVerticalFlip)):
         flips.append(rest.pop(0))
-    picture = [] if all(isinstance(step, MaybePILToTensor) for step in rest) else [_to_picture]
-    return [_TensorCrop(steps[0]), *flips, *picture, *rest]
+    convert = [] if all(isinstance(step, MaybePILToTensor) for step in rest) else [_to_pillow]
+    return [_TensorCrop(steps[0]), *flips, *convert, *rest]
 
 
 class _TensorCrop:
-    """timm's random resized crop on uint8 (3, H, W), with torch's resize, which follows Pillow's antialiasing."""
+    """The random resized crop of timm on uint8 ``(3, H, W)``, with torch's resize, which follows Pillow's antialiasing."""
 
     _MODES: ClassVar = {InterpolationMode.BILINEAR: "bilinear", InterpolationMode.BICUBIC: "bicubic"}
 
@@ -116,7 +125,7 @@ class _TensorCrop:
         self._crop = crop
 
     @classmethod
-    def can(cls, crop: RandomResizedCropAndInterpolation) -> bool:
+    def supports(cls, crop: RandomResizedCropAndInterpolation) -> bool:
         return all(mode in cls._MODES for mode in cls._choices(crop))
 
     @staticmethod
@@ -124,30 +133,30 @@ class _TensorCrop:
         kinds = crop.interpolation
         return tuple(kinds) if isinstance(kinds, (tuple, list)) else (kinds,)
 
-    def __call__(self, picture: DecodedImage) -> torch.Tensor:
-        pixels = picture if isinstance(picture, torch.Tensor) else pil_to_tensor(picture)
+    def __call__(self, image: DecodedImage) -> torch.Tensor:
+        pixels = image if isinstance(image, torch.Tensor) else pil_to_tensor(image)
         top, left, height, width = self._crop.get_params(pixels, self._crop.scale, self._crop.ratio)
         choices = self._choices(self._crop)
         mode = random.choice(choices) if len(choices) > 1 else choices[0]  # timm draws only where there is a choice
-        part = pixels[None, :, top : top + height, left : left + width]
-        part = part.contiguous(memory_format=torch.channels_last)  # Pillow's own layout, and the fast one for torch
-        return interpolate(part, self._crop.size, mode=self._MODES[mode], antialias=True)[0]
+        crop = pixels[None, :, top : top + height, left : left + width]
+        crop = crop.contiguous(memory_format=torch.channels_last)  # Pillow's own layout, and the fast one for torch
+        return interpolate(crop, self._crop.size, mode=self._MODES[mode], antialias=True)[0]
 
 
-def _to_picture(picture: DecodedImage) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return picture
-    return Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
+def _to_pillow(image: DecodedImage) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
 
 
 _DECODERS = {"pillow": decode_rgb, "torchvision": decode_fast}
 
 
-def mend_posterize(transform: Any) -> None:
-    """Replaces the posterize step inside a composed transform, in place, where timm's own one can fail.
+def fix_posterize(transform: Any) -> None:
+    """Replace timm's posterize inside a composed transform, in place, by one that accepts 0 bits.
 
-    At full strength timm's automatic augmentations keep 0 bits of each channel: black. Pillow 13 refuses 0 bits, which
-    ends training in a worker; the recipes' scores were made when it gave black, so black it is here.
+    At full strength timm's automatic augmentations keep 0 bits of each channel, which is black. Pillow 13 refuses 0
+    bits, and a worker would fail. The scores of the recipes were measured with black images.
     """
     for step in transform.transforms:
         groups = [getattr(step, "ops", []), *getattr(step, "policy", [])]
@@ -163,12 +172,20 @@ def _posterize(image: Image.Image, bits_to_keep: int, **_: Any) -> Image.Image:
 
 
 class EvalTransform:
-    """A picture (PIL, RGB) to an 8-bit tensor (3, H, W), the same every time; normalised later, on the device.
+    """An image to a uint8 tensor ``(3, H, W)`` without randomness. It is normalized later, on the device.
 
-    crop_pct: the picture is first resized to size / crop_pct (rounded down), then the centre is cropped.
-    crop_mode: "center" resizes the shorter edge; "squash" resizes both edges, changing the aspect ratio; "border"
-    resizes the longer edge and pads with the mean. The choices of timm's validate.py, computed by timm.
-    precropped: the pictures were cropped when the set was made (ImageNet-C), so all of each is shown: crop_pct is 1.
+    Args:
+        image_size: one number or (height, width).
+        mean: of every channel.
+        std: of every channel.
+        crop_pct: the image is resized to size / crop_pct (rounded down), then the center is cropped.
+        crop_mode: ``center`` resizes the shorter edge; ``squash`` resizes both edges, which changes the aspect ratio;
+            ``border`` resizes the longer edge and pads with the mean. These are the choices of timm's validate.py.
+        interpolation: of the resizing.
+        precropped: the images were cropped when the set was made (ImageNet-C): crop_pct is 1.
+
+    Raises:
+        ConfigError: an unknown crop mode or interpolation, or ``crop_pct`` outside (0, 1].
     """
 
     def __init__(
@@ -202,8 +219,8 @@ class EvalTransform:
             interpolation=interpolation,
         )
 
-    def __call__(self, picture: DecodedImage) -> torch.Tensor:
-        return self._transform(picture)
+    def __call__(self, image: DecodedImage) -> torch.Tensor:
+        return self._transform(image)
 
     def describe(self) -> dict[str, Any]:
         """The protocol, for the evaluation's result file."""

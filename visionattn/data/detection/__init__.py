@@ -1,5 +1,7 @@
 """Detection and instance segmentation: COCO's layout, its checks, augmentation of images with their objects."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from visionattn.lazy import face

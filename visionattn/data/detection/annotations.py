@@ -1,4 +1,6 @@
-"""COCO's annotation file, read once, checked, and kept in arrays."""
+"""COCO's annotation file, read once, checked, and stored in arrays."""
+
+from __future__ import annotations
 
 import json
 import math
@@ -19,12 +21,13 @@ _EXAMPLES = 10
 
 @dataclass
 class Dropped:
-    """Annotations that are left out, by reason: how many, and the first of them."""
+    """Annotations that are left out, by reason: their number and the first examples."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, reason: str, where: str) -> None:
+        """Count one."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
         shown = self.examples.setdefault(reason, [])
         if len(shown) < _EXAMPLES:
@@ -36,14 +39,21 @@ class Dropped:
 
 @dataclass
 class Annotations:
-    """One split. Images lie in the order of the file; objects of image i in rows first[i] to first[i + 1].
+    """One split. Images are in the order of the file; objects of image i are rows first[i] to first[i + 1].
 
     Attributes:
-        names: file names; image_ids, sizes: int64 (I,), (I, 2) as height, width.
-        category_ids: of label 0, 1, ...: the sparse numbers of the file in rising order. class_names: the same way.
-        boxes: float32 (M, 4) as x1 y1 x2 y2, clipped to the image. labels, areas, segmentations: of the same rows; the
-            last as JSON text.
-        dropped: what was left out; crowds are, too, but are nothing wrong: `crowds` counts them.
+        names: file names.
+        image_ids: int64 ``(I,)``.
+        sizes: int64 ``(I, 2)``, (height, width).
+        category_ids: sparse number of label 0, 1, ... in the file, in rising order.
+        class_names: of the same labels.
+        first: int64 ``(I + 1,)``.
+        boxes: float32 ``(M, 4)`` as x1 y1 x2 y2, clipped to the image.
+        labels: int64 ``(M,)``.
+        areas: float32 ``(M,)``.
+        segmentations: JSON text of each object.
+        dropped: what was left out because it is wrong.
+        crowds: number of crowds, which are left out too.
     """
 
     names: PackedStrings
@@ -61,7 +71,7 @@ class Annotations:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The file's contents.
+    """Read the file.
 
     Raises:
         DataError: missing, no JSON, or without COCO's three lists.
@@ -91,15 +101,15 @@ def categories(content: dict[str, Any], path: Path) -> tuple[list[int], list[str
     return ids, [name for _, name in pairs]
 
 
-def faults(content: dict[str, Any], masks: bool = True) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """(annotation, what is wrong or "", details) for every annotation of a file."""
+def problems(content: dict[str, Any], masks: bool = True) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Yield (annotation, what is wrong or "", details) for every annotation of a file."""
     sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
     known = {category["id"] for category in content["categories"]}
     for annotation in content["annotations"]:
-        yield annotation, *_fault(annotation, sizes, known, masks)
+        yield annotation, *_problem(annotation, sizes, known, masks)
 
 
-def _fault(
+def _problem(
     annotation: dict[str, Any], sizes: dict[Any, tuple[int, int]], known: set[Any], masks: bool
 ) -> tuple[str, str]:
     size, box = sizes.get(annotation.get("image_id")), annotation.get("bbox")
@@ -121,12 +131,13 @@ def _fault(
 
 
 def read_annotations(path: Path, masks: bool = True, empty_images: bool = True) -> Annotations:
-    """Reads and checks one split.
+    """Read and check one split.
 
     Args:
         path: the JSON file.
-        masks: objects whose mask cannot be right are left out.
+        masks: leave out objects whose mask cannot be right.
         empty_images: keep images without any object.
+
     Raises:
         DataError: see :func:`read_json` and :func:`categories`; or there is no image.
     """
@@ -135,7 +146,7 @@ def read_annotations(path: Path, masks: bool = True, empty_images: bool = True) 
     label_of = {number: label for label, number in enumerate(ids)}
     dropped, crowds = Dropped(), 0
     of_image: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
-    for annotation, what, details in faults(content, masks):
+    for annotation, what, details in problems(content, masks):
         if what:
             dropped.add(what, f"annotation {annotation.get('id')}: {details}")
         elif annotation.get("iscrowd"):

@@ -1,4 +1,4 @@
-"""What `visionattn data doctor` looks for in COCO's layout."""
+"""Checks of ``visionattn data doctor`` for COCO's layout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from visionattn.data.checks import Report
-from visionattn.data.detection.annotations import categories, faults, read_json
+from visionattn.data.detection.annotations import categories, problems, read_json
 from visionattn.data.detection.sources import CocoRecords
 from visionattn.data.records import Source
 from visionattn.data.unreadable import UnreadableImage
@@ -16,30 +16,39 @@ from visionattn.errors import DataError
 
 
 def validate(source: Source[CocoRecords], num_classes: int, split: str, report: Report) -> None:
-    """Reads every picture and annotation of a split and reports what is wrong: missing and broken files, sizes that
-    differ, bad boxes, bad polygons and run lengths, unknown categories, ids that occur twice, classes without objects.
+    """Read every image and annotation of a split and report defects.
+
+    These are missing and broken files, sizes that differ, bad boxes, bad polygons and run lengths, unknown categories,
+    ids that occur twice and classes without objects.
+
+    Args:
+        source: the data set.
+        num_classes: of the configuration.
+        split: to read.
+        report: to write into.
     """
     opened = open_split(source, num_classes, split, report)
     if opened is None:
         return
     records, content, (ids, names) = opened
     _check_ids(content, split, report)
-    for annotation, what, details in faults(content, records.masks):
+    for annotation, what, details in problems(content, records.masks):
         if what:
             report.error(split, what, f"annotation {annotation.get('id')}: {details}")
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
         try:
             records.image(index)
         except UnreadableImage as error:
-            report.error(split, "pictures that cannot be read", f"{records.image_path(index)}: {error}")
-    _write_down(records, content, ids, names, split, report)
+            report.error(split, "images that cannot be read", f"{records.image_path(index)}: {error}")
+    _summarize(records, content, ids, names, split, report)
 
 
 def open_split(
     source: Any, num_classes: int, split: str, report: Report
 ) -> tuple[Any, dict[str, Any], tuple[list[int], list[str]]] | None:
-    """The records, what their annotation file says, and its categories; None, and a word in the report, where the split
-    cannot be opened. Another number of categories is reported as well.
+    """Open a split: its records, the contents of their annotation file, and its categories.
+
+    A split that cannot be opened gives None and an error in the report. Another number of categories is reported too.
     """
     try:
         records = source.open(split)
@@ -67,7 +76,7 @@ def _check_ids(content: dict, split: str, report: Report) -> None:
         report.error(split, "other categories than train", f"{len(now)} against {len(before)}, or other names")
 
 
-def _write_down(
+def _summarize(
     records: CocoRecords, content: dict, ids: list[int], names: list[str], split: str, report: Report
 ) -> None:
     notes = records.annotations
@@ -89,4 +98,4 @@ def _write_down(
     sizes, objects = report.folder / f"{split}_sizes.png", report.folder / f"{split}_objects.png"
     plot_sizes(notes.sizes, per_image, sizes)
     plot_objects(extents, notes.areas, counts, names, objects)
-    report.pictures |= {f"{split} image sizes": sizes, f"{split} objects": objects}
+    report.figures |= {f"{split} image sizes": sizes, f"{split} objects": objects}

@@ -1,7 +1,9 @@
-"""Simple copy-paste: objects of one picture put into another.
+"""Copy-paste augmentation: objects of one image are put into another.
 
-Shapes: H W picture, N objects.
+Shapes: H W image, N objects.
 """
+
+from __future__ import annotations
 
 import torch
 from torch import Tensor
@@ -10,26 +12,28 @@ from torchvision.ops import masks_to_boxes
 Objects = dict[str, Tensor]
 
 
-def copy_paste(source: Tensor, objects: Objects, picture: Tensor, target: Objects) -> tuple[Tensor, Objects]:
-    """A random subset of the objects of one picture, in front of another (Ghiasi et al. 2020, arXiv 2012.07177).
+def copy_paste(source: Tensor, objects: Objects, image: Tensor, target: Objects) -> tuple[Tensor, Objects]:
+    """Simple copy-paste (Ghiasi et al. 2020, arXiv 2012.07177) of a random subset of objects.
 
-    What the pasted objects hide is cut from the masks below; boxes follow the masks, and objects of which nothing is
-    left go. Both pictures are transformed already; the source is put into the upper left corner and cut to fit. Without
-    the published blur of the edges, which by its authors changes nothing.
+    What the pasted objects hide is cut from the masks below. Boxes follow the masks, and objects of which nothing is
+    left are removed. Both images are transformed already. The source is put into the upper left corner and cut to fit.
+    The edges are not blurred; by the authors' measurement that changes nothing.
 
     Args:
-        source: uint8 (3, h, w). objects: its boxes, labels and masks.
-        picture: uint8 (3, H, W). target: its boxes, labels and masks.
+        source: uint8 ``(3, h, w)``.
+        objects: boxes, labels and masks of the source.
+        image: uint8 ``(3, H, W)``, which is pasted into.
+        target: its boxes, labels and masks.
     """
     if "masks" not in objects or not len(objects["labels"]):
-        return picture, target
+        return image, target
     chosen = torch.rand(len(objects["labels"])) < 0.5
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     masks = objects["masks"][chosen].new_zeros(int(chosen.sum()), height, width)
     cut = objects["masks"][chosen][:, :height, :width]
     masks[:, : cut.shape[1], : cut.shape[2]] = cut
     front = masks.bool().any(0)
-    image = picture.clone()
+    image = image.clone()
     pixels = source[:, :height, :width]
     corner = front[: pixels.shape[1], : pixels.shape[2]]
     image[:, : pixels.shape[1], : pixels.shape[2]][:, corner] = pixels[:, corner]
@@ -41,6 +45,6 @@ def copy_paste(source: Tensor, objects: Objects, picture: Tensor, target: Object
 
 
 def _boxes(masks: Tensor) -> Tensor:
-    """float (N, 4), around the pixels' outer edges."""
+    """Boxes around the outer edges of the pixels, float ``(N, 4)``."""
     boxes = masks_to_boxes(masks) if len(masks) else torch.zeros(0, 4)
     return boxes + boxes.new_tensor([0.0, 0.0, 1.0, 1.0])

@@ -6,7 +6,7 @@ Shapes: B batch, H W image, N objects.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -144,7 +144,7 @@ class NormalizeAndPad:
             return target
         masks = target["masks"]
         if tuple(masks.shape[1:]) != size:
-            raise DataError(f"{name}: the transform gave masks of {tuple(masks.shape[1:])} for a picture of {size}")
+            raise DataError(f"{name}: the transform gave masks of {tuple(masks.shape[1:])} for an image of {size}")
         enlarged = masks.new_zeros(len(masks), *padded)
         enlarged[:, : size[0], : size[1]] = masks
         return target | {"masks": enlarged}
@@ -165,15 +165,8 @@ class GroupedBatches(GlobalBatches):
         super().__init__(len(wide), *args, **kwargs)
         self.wide = wide
 
-    def __iter__(self) -> Iterator[list[SampleKey]]:
-        order = self._order()
-        for batch in range(self.start, len(self)):
-            start, stop = self.global_batch(batch)
-            size = stop - start
-            first, last = size * self.rank // self.world_size, size * (self.rank + 1) // self.world_size
-            yield [(self.epoch, int(index)) for index in order[start + first : start + last]]
-
-    def _order(self) -> np.ndarray:
+    def order(self) -> np.ndarray:
+        """Indices of the current epoch in order, int64 ``(num_samples,)``."""
         order, group = epoch_order(self.num_samples, self.seed, self.epoch), self.batch_size * self.world_size
         kinds = [order[self.wide[order]], order[~self.wide[order]]]
         whole = [kind[: len(kind) // group * group].reshape(-1, group) for kind in kinds]

@@ -1,7 +1,9 @@
-"""COCO's segmentations: what is wrong with one, and what it looks like in pixels.
+"""COCO's segmentations: their problems, and their pixels.
 
-Shapes: H W picture, N objects.
+Shapes: H W image, N objects.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -13,15 +15,15 @@ from faster_coco_eval import mask as coco_mask
 from visionattn.data.unreadable import UnreadableImage
 
 Segmentation = list[list[float]] | dict[str, Any]
-"""Polygons x0, y0, x1, y1, ... , or run lengths: `size` [H, W] and `counts`, a list or COCO's compressed string."""
+"""Polygons x0, y0, x1, y1, ..., or run lengths: ``size`` [H, W] and ``counts``, a list or COCO's compressed string."""
 
-_FAR = 2.0  # polygons may leave their picture by this many of its longer edges
+_FAR = 2.0  # polygons may leave their image by this many of its longer edges
 
 
 def problem(segmentation: Any, height: int, width: int) -> str:
-    """What is wrong with a segmentation in a picture of this size; empty if nothing is.
+    """What is wrong with a segmentation in an image of this size, as text; empty if nothing is.
 
-    Looks at numbers only, without drawing: a polygon with coordinates of 1e8 keeps both pycocotools and
+    It looks at numbers only, without drawing: a polygon with coordinates of 1e8 keeps both pycocotools and
     faster-coco-eval busy for minutes and takes all memory.
     """
     if isinstance(segmentation, dict):
@@ -36,17 +38,17 @@ def problem(segmentation: Any, height: int, width: int) -> str:
             return "a polygon has coordinates that are no finite numbers"
         worst = max(map(abs, polygon))
         if worst > far + max(height, width):
-            return f"a polygon has a coordinate of {worst:g} in a picture of {height}x{width}"
+            return f"a polygon has a coordinate of {worst:g} in an image of {height}x{width}"
     return ""
 
 
 def _wrong_runs(runs: dict[str, Any], height: int, width: int) -> str:
     size, counts = runs.get("size"), runs.get("counts")
     if size != [height, width]:
-        return f"the mask is {size}, the picture {[height, width]}"
+        return f"the mask is {size}, the image {[height, width]}"
     if isinstance(counts, list):
         if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width:
-            return "the run lengths do not fill the picture"
+            return "the run lengths do not fill the image"
         return ""
     if not isinstance(counts, (str, bytes)):
         return "the run lengths are neither a list nor a string"
@@ -59,7 +61,7 @@ def _wrong_runs(runs: dict[str, Any], height: int, width: int) -> str:
 
 
 def to_runs(segmentation: Segmentation, height: int, width: int) -> dict[str, Any]:
-    """Compressed run lengths of a segmentation without complaint."""
+    """Compressed run lengths of a segmentation without a problem."""
     if isinstance(segmentation, dict):
         if isinstance(segmentation["counts"], list):
             return coco_mask.frPyObjects(segmentation, height, width)  # type: ignore[return-value]
@@ -68,10 +70,10 @@ def to_runs(segmentation: Segmentation, height: int, width: int) -> dict[str, An
 
 
 def draw(segmentations: Sequence[Segmentation], height: int, width: int) -> np.ndarray:
-    """uint8 (N, H, W) of segmentations without complaint.
+    """Masks, uint8 ``(N, H, W)``, of segmentations without a problem.
 
     Raises:
-        UnreadableImage: one of them cannot be drawn all the same.
+        UnreadableImage: one of them cannot be drawn nevertheless.
     """
     masks = np.zeros((len(segmentations), height, width), np.uint8)
     for mask, segmentation in zip(masks, segmentations, strict=True):
@@ -83,7 +85,7 @@ def draw(segmentations: Sequence[Segmentation], height: int, width: int) -> np.n
 
 
 def encode(masks: np.ndarray) -> list[dict[str, Any]]:
-    """uint8 (N, H, W) to compressed run lengths whose counts are strings, as in a result file."""
+    """Compressed run lengths of uint8 ``(N, H, W)``; counts are strings, as in a result file."""
     if not len(masks):
         return []
     runs = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0)))

@@ -83,7 +83,7 @@ class SizedImages(ABC, Generic[A]):
         if tuple(image.shape[1:]) != self.size(index):
             height, width = self.size(index)
             raise UnreadableImage(
-                f"the picture is {image.shape[1]}x{image.shape[2]}, its annotations say {height}x{width}"
+                f"the image is {image.shape[1]}x{image.shape[2]}, its annotations say {height}x{width}"
             )
         return image
 
@@ -109,7 +109,11 @@ class CocoRecords(SizedImages[Annotations]):
         self.labels = self.annotations.labels
 
     def objects(self, index: int) -> dict[str, Any]:
-        """boxes (tv_tensor, x1 y1 x2 y2), labels int64 (N,), and with masks `masks` (tv_tensor, uint8 (N, H, W)).
+        """The objects of one image.
+
+        Returns:
+            ``boxes`` (tv_tensor, x1 y1 x2 y2), ``labels`` int64 ``(N,)``, and where masks are read ``masks``
+            (tv_tensor, uint8 ``(N, H, W)``).
 
         Raises:
             UnreadableImage: a mask cannot be drawn.
@@ -123,18 +127,19 @@ class CocoRecords(SizedImages[Annotations]):
         return target
 
     def segmentations(self, index: int) -> list[Segmentation]:
-        """As they stand in the file, of the objects of one picture."""
+        """Segmentations of the objects of one image, as in the file."""
         notes = self.annotations
         return [
             json.loads(notes.segmentations[row]) for row in range(int(notes.first[index]), int(notes.first[index + 1]))
         ]
 
     def ground_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
-        """The file's contents, as COCO's evaluation takes it, of some images: crowds and boxes of every sort included;
-        only what would keep the evaluation from working is left out (values that are not finite, masks that cannot be
-        drawn).
+        """The file's contents about some images, as COCO's evaluation takes them.
+
+        Crowds and boxes of every kind are included. Only what would break the evaluation is left out: values that are
+        not finite, and masks that cannot be drawn.
         """
-        return evaluation_truth(self.file, self.category_ids, image_ids, masks)
+        return evaluation_annotations(self.file, self.category_ids, image_ids, masks)
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes, boxes and labels, hexadecimal."""
@@ -143,15 +148,22 @@ class CocoRecords(SizedImages[Annotations]):
 
 
 class Coco:
-    """Pictures with objects in COCO's layout.
-
-    root: the folder. images, annotations: split -> folder or file below root. masks: read masks too; objects without a
-    usable mask are left out then. empty_images: train on pictures without objects too; evaluation always has them.
+    """Images with objects in COCO's layout (Lin et al. 2014, arXiv 1405.0312).
 
     Category ids may be sparse: label k is the k-th id in rising order. Boxes without width or height, or outside their
-    image, and masks that cannot be right are left out of training, counted by reason (`records.annotations.dropped`).
-    A picture that is missing, damaged, or of another size than its annotations say is unreadable.
-    Reading raises DataError where the annotation file is missing or is none.
+    image, and masks that cannot be right are left out of training and counted by reason
+    (``records.annotations.dropped``). An image that is missing, damaged, or of another size than its annotations say is
+    unreadable.
+
+    Args:
+        root: the folder.
+        images: split -> folder below root.
+        annotations: split -> file below root.
+        masks: read masks too; objects without a usable mask are left out then.
+        empty_images: train on images without objects too; evaluation always has them.
+
+    Raises:
+        DataError: (on reading) a folder or the annotation file is missing, or the file is another one.
     """
 
     splits: Sequence[str] = ("train", "val", "test")
@@ -169,15 +181,14 @@ class Coco:
         self.masks, self.empty_images = masks, empty_images
 
     def open(self, split: str) -> CocoRecords:
-        """Reads one split; test equals val."""
+        """Read one split; test equals val."""
         split = "val" if split == "test" else split
         folder, file = self.root / self.images[split], self.root / self.annotations[split]
         if not folder.is_dir() or not file.is_file():
-            found = (
-                ", ".join(sorted(path.name for path in self.root.iterdir())[:12]) if self.root.is_dir() else "nothing"
-            )
+            names = sorted(path.name for path in self.root.iterdir())[:12] if self.root.is_dir() else []
             raise DataError(
-                f"expected the pictures {folder} and the annotations {file}; {self.root} holds {found or 'nothing'}"
+                f"expected the images {folder} and the annotations {file}; {self.root} holds "
+                f"{', '.join(names) or 'nothing'}"
             )
         return CocoRecords(folder, file, self.masks, self.empty_images or split != "train")
 
@@ -190,8 +201,10 @@ def _finite(box: Any) -> bool:
     )
 
 
-def evaluation_truth(file: Path, category_ids: Sequence[int], image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
-    """See :meth:`CocoRecords.ground_truth`; of some categories."""
+def evaluation_annotations(
+    file: Path, category_ids: Sequence[int], image_ids: Sequence[int], masks: bool
+) -> dict[str, Any]:
+    """Contents of an annotation file about some images and categories; see :meth:`CocoRecords.ground_truth`."""
     content, wanted = read_json(file), set(image_ids)
     images = [image for image in content["images"] if image["id"] in wanted]
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}

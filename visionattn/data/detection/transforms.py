@@ -1,7 +1,9 @@
-"""Augmentation of pictures together with their boxes and masks, on torchvision's v2 transforms.
+"""Augmentation of images together with their boxes and masks, with torchvision's v2 transforms.
 
-Shapes: H W picture, N objects.
+Shapes: H W image, N objects.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,17 +23,28 @@ SHORT_EDGES = tuple(range(480, 801, 32))
 
 
 class DetectionTrainTransform:
-    """A picture uint8 (3, H, W) and its objects to another one, from torch's random state.
+    """Random resizing, cropping and flipping of an image, uint8 ``(3, H, W)``, with its objects.
 
-    Without `jitter`: the shorter edge becomes one of `short_edges`, the longer one stays below `long_edge` (480 to 800
-    and 1333 in the papers' 3x schedule, 800 alone in 1x); then a flip. `crop`: in half of the cases the picture is
-    first scaled to a shorter edge of 400, 500 or 600 and cut, as in DETR (Carion et al. 2020, arXiv 2005.12872) and in
-    Swin's 3x schedule.
-    With `jitter`, e.g. (0.1, 2.0): large-scale jitter (Ghiasi et al. 2020, arXiv 2012.07177): scaled by a random factor
-    of `crop_size`, then cut or padded to exactly that.
-    Boxes are clipped; objects of which less than one pixel is left go.
+    Without ``jitter`` the shorter edge becomes one of ``short_edges`` and the longer one stays below ``long_edge`` (480
+    to 800 and 1333 in the papers' 3x schedule, 800 alone in 1x). With ``jitter`` the image is scaled by a random factor
+    of ``crop_size``, then cut or padded to exactly that: large-scale jitter (Ghiasi et al. 2020, arXiv 2012.07177).
+    Boxes are clipped. Objects of which less than one pixel is left are removed.
 
-    image_size, mean, std: not used; given to all transforms.
+    Args:
+        image_size: not used; given to all transforms.
+        mean: not used.
+        std: not used.
+        short_edges: lengths of the shorter edge.
+        long_edge: limit of the longer edge.
+        crop: in half of the cases scale first to a shorter edge of 400, 500 or 600 and cut, as in DETR (Carion et al.
+            2020, arXiv 2005.12872) and in Swin's 3x schedule.
+        jitter: smallest and largest factor, e.g. (0.1, 2.0).
+        crop_size: (height, width) of large-scale jitter.
+        flip: probability.
+        vertical_flip: probability.
+
+    Raises:
+        ConfigError: edges or factors that contradict each other.
     """
 
     def __init__(
@@ -67,14 +80,25 @@ class DetectionTrainTransform:
         steps += [v2.RandomHorizontalFlip(flip), v2.RandomVerticalFlip(vertical_flip)]
         self._steps = v2.Compose(steps)
 
-    def __call__(self, picture: Tensor, target: Target) -> tuple[Tensor, Target]:
-        image, target = self._steps(tv_tensors.Image(picture), target)
+    def __call__(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+        image, target = self._steps(tv_tensors.Image(image), target)
         return image.as_subclass(Tensor), keep_visible(target)
 
 
 class DetectionEvalTransform:
-    """A picture uint8 (3, H, W) to another one, the same every time: the shorter edge becomes `short_edge` unless the
-    longer one would exceed `long_edge`.
+    """Resizing of an image, uint8 ``(3, H, W)``, without randomness.
+
+    The shorter edge becomes ``short_edge`` unless the longer one would exceed ``long_edge``.
+
+    Args:
+        image_size: not used; given to all transforms.
+        mean: of every channel, for the protocol.
+        std: of every channel, for the protocol.
+        short_edge: length of the shorter edge.
+        long_edge: limit of the longer edge.
+
+    Raises:
+        ConfigError: ``short_edge`` is not in 1..long_edge.
     """
 
     def __init__(
@@ -91,12 +115,12 @@ class DetectionEvalTransform:
             raise ConfigError(f"short_edge must lie in 1..long_edge, got {short_edge} and {long_edge}")
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Of the result."""
+        """(height, width) of the resized image."""
         factor = min(self.short_edge / min(height, width), self.long_edge / max(height, width))
         return max(1, round(height * factor)), max(1, round(width * factor))
 
-    def __call__(self, picture: Tensor) -> Tensor:
-        return F.resize(picture, list(self.size(*picture.shape[1:])), antialias=True)
+    def __call__(self, image: Tensor) -> Tensor:
+        return F.resize(image, list(self.size(*image.shape[1:])), antialias=True)
 
     def describe(self) -> dict[str, Any]:
         """The protocol, for the evaluation's result file."""
@@ -110,7 +134,7 @@ class DetectionEvalTransform:
 
 
 class _RangeCrop(torch.nn.Module):
-    """A cut whose edges are drawn between two bounds, or the picture's own edge where that is smaller."""
+    """A random crop. Each edge is drawn between two bounds, or is the image's own where that is smaller."""
 
     def __init__(self, smallest: int, largest: int) -> None:
         super().__init__()
@@ -126,7 +150,7 @@ def _between(low: int, high: int) -> int:
 
 
 def keep_visible(target: Target, least: float = 1.0) -> Target:
-    """Clips the boxes, and leaves out objects narrower or lower than `least` pixels, or without a pixel of mask."""
+    """Clip the boxes, and remove objects narrower or lower than ``least`` pixels, or without a pixel of mask."""
     boxes = F.clamp_bounding_boxes(target["boxes"]).as_subclass(Tensor)
     keep = ((boxes[:, 2:] - boxes[:, :2]) >= least).all(1)
     if "masks" in target:

@@ -1,5 +1,7 @@
 """Panoptic segmentation: COCO's panoptic layout, read and written; images whose pixels belong to segments."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from visionattn.lazy import face

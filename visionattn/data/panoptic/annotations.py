@@ -1,4 +1,6 @@
-"""COCO's panoptic annotation file, read once, checked, and kept in arrays."""
+"""COCO's panoptic annotation file, read once, checked, and stored in arrays."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +17,20 @@ from visionattn.errors import DataError
 
 @dataclass
 class PanopticAnnotations:
-    """One split. Images lie in the order of the file; segments of image i in rows first[i] to first[i + 1].
+    """One split. Images are in the order of the file; segments of image i are rows first[i] to first[i + 1].
 
     Attributes:
-        names, maps: file names of pictures and of panoptic maps; image_ids, sizes: int64 (I,), (I, 2) as height, width.
-        category_ids, class_names, things: of label 0, 1, ...: the sparse numbers of the file in rising order, their
-            names, and whether their objects are counted (things) or not (stuff).
-        numbers, labels, crowds: of the segments, int64 (M,), int64 (M,), bool (M,).
+        names: file names of images.
+        maps: file names of panoptic maps.
+        image_ids: int64 ``(I,)``.
+        sizes: int64 ``(I, 2)``, (height, width).
+        category_ids: sparse number of label 0, 1, ... in the file, in rising order.
+        class_names: of the same labels.
+        things: whether objects of each label are counted (things) or not (stuff).
+        first: int64 ``(I + 1,)``.
+        numbers: id of each segment in its map, int64 ``(M,)``.
+        labels: int64 ``(M,)``.
+        crowds: bool ``(M,)``.
         dropped: images that are left out, by reason.
     """
 
@@ -43,7 +52,7 @@ def things_of(content: dict[str, Any], path: Path) -> list[bool]:
     """``isthing`` of the categories, in rising order of their ids.
 
     Raises:
-        DataError: a category does not say; the file is of another kind, mostly one of instances.
+        DataError: a category lacks it; the file is of another kind, mostly one of instances.
     """
     ordered = sorted(content["categories"], key=lambda category: int(category["id"]))
     silent = [str(category["name"]) for category in ordered if category.get("isthing") not in (0, 1)]
@@ -55,8 +64,8 @@ def things_of(content: dict[str, Any], path: Path) -> list[bool]:
     return [bool(category["isthing"]) for category in ordered]
 
 
-def faults(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """(annotation, what is wrong or "", details) for every annotation of a file, and for images that have none."""
+def problems(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Yield (annotation, what is wrong or "", details) for every annotation, and for images that have none."""
     images = {image["id"] for image in content["images"]}
     known = {category["id"] for category in content["categories"]}
     seen: set[Any] = set()
@@ -67,14 +76,14 @@ def faults(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]
         elif number in seen:
             yield annotation, "second annotations of an image", f"image_id {number}"
         else:
-            what, details = _fault(annotation, known)
+            what, details = _problem(annotation, known)
             yield annotation, what, f"image_id {number}: {details}"
         seen.add(number)
     for number in images - seen:
         yield {"image_id": number}, "images without annotation", f"image_id {number}"
 
 
-def _fault(annotation: dict[str, Any], known: set[Any]) -> tuple[str, str]:
+def _problem(annotation: dict[str, Any], known: set[Any]) -> tuple[str, str]:
     segments, name = annotation.get("segments_info"), annotation.get("file_name")
     if not isinstance(name, str) or not isinstance(segments, list):
         return "annotations without file_name or segments_info", f"file_name {name}"
@@ -89,11 +98,12 @@ def _fault(annotation: dict[str, Any], known: set[Any]) -> tuple[str, str]:
 
 
 def read_annotations(path: Path, empty_images: bool = True) -> PanopticAnnotations:
-    """Reads and checks one split.
+    """Read and check one split.
 
     Args:
         path: the JSON file.
         empty_images: keep images whose segments are all crowds, or that have none.
+
     Raises:
         DataError: missing, no JSON, no panoptic annotations, or no image is left.
     """
@@ -101,7 +111,7 @@ def read_annotations(path: Path, empty_images: bool = True) -> PanopticAnnotatio
     ids, class_names = categories(content, path)
     things, label_of, dropped = things_of(content, path), {n: label for label, n in enumerate(ids)}, Dropped()
     of_image: dict[Any, dict[str, Any]] = {}
-    for annotation, what, details in faults(content):
+    for annotation, what, details in problems(content):
         if what:
             dropped.add(what, details)
         else:

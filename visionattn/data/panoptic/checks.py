@@ -1,4 +1,4 @@
-"""What `visionattn data doctor` looks for in COCO's panoptic layout."""
+"""Checks of ``visionattn data doctor`` for COCO's panoptic layout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from visionattn.data.checks import Report
 from visionattn.data.detection.checks import open_split
-from visionattn.data.panoptic.annotations import faults
+from visionattn.data.panoptic.annotations import problems
 from visionattn.data.panoptic.sources import PanopticRecords
 from visionattn.data.records import Source
 from visionattn.data.unreadable import UnreadableImage
@@ -14,37 +14,44 @@ from visionattn.drawing.segmentation import plot_class_shares
 
 
 def validate(source: Source[PanopticRecords], num_classes: int, split: str, report: Report) -> None:
-    """Reads every picture and panoptic map of a split and reports what is wrong: missing and broken files, sizes that
-    differ, segments that a map has and the file does not list or the other way round, areas that are not those of the
-    map, unknown categories, ids that occur twice, classes that never occur.
+    """Read every image and panoptic map of a split and report defects.
+
+    These are missing and broken files, sizes that differ, segments that only the map or only the file has, areas that
+    are not those of the map, unknown categories, ids that occur twice and classes that never occur.
+
+    Args:
+        source: the data set.
+        num_classes: of the configuration.
+        split: to read.
+        report: to write into.
     """
     opened = open_split(source, num_classes, split, report)
     if opened is None:
         return
     records, content, (ids, _) = opened
-    for _, what, details in faults(content):
+    for _, what, details in problems(content):
         if what:
             report.error(split, what, details)
     stated = {note.get("image_id"): note.get("segments_info") for note in reversed(content["annotations"])}
     pixels, images = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64)
     void = read = 0
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
-        counts, labels = _look(records, index, split, report)
+        counts, labels = _read(records, index, split, report)
         if counts is None:
             continue
         _compare_areas(stated[int(records.annotations.image_ids[index])], counts[1:], records, index, split, report)
         np.add.at(pixels, labels, counts[1:])
         images[np.unique(labels)] += 1
         void, read = void + int(counts[0]), read + 1
-    _write_down(records, pixels, images, void, read, split, report)
+    _summarize(records, pixels, images, void, read, split, report)
 
 
-def _look(records: PanopticRecords, index: int, split: str, report: Report) -> tuple[np.ndarray | None, np.ndarray]:
-    """Pixels of every segment, those of none first, and labels; None for a map that cannot be had, which is told."""
+def _read(records: PanopticRecords, index: int, split: str, report: Report) -> tuple[np.ndarray | None, np.ndarray]:
+    """Pixels of no segment and of each segment, and labels; None for an unusable map, which is reported."""
     try:
         records.image(index)
     except UnreadableImage as error:
-        report.error(split, "pictures that cannot be read", f"{records.image_path(index)}: {error}")
+        report.error(split, "images that cannot be read", f"{records.image_path(index)}: {error}")
     try:
         segments = records.segments(index)
     except UnreadableImage as error:
@@ -65,7 +72,7 @@ def _compare_areas(
             report.warning(split, "areas that are not those of the map", where)
 
 
-def _write_down(
+def _summarize(
     records: PanopticRecords, pixels: np.ndarray, images: np.ndarray, void: int, read: int, split: str, report: Report
 ) -> None:
     notes, total = records.annotations, max(int(pixels.sum()) + void, 1)
@@ -85,4 +92,4 @@ def _write_down(
         report.warning(split, "classes that never occur", ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else ""))
     file = report.folder / f"{split}_classes.png"
     plot_class_shares(notes.class_names, pixels / total, images / max(read, 1), None, file)
-    report.pictures[f"{split} classes"] = file
+    report.figures[f"{split} classes"] = file

@@ -1,7 +1,9 @@
-"""Panoptic maps: PNG files whose colours are numbers of segments, and what is said about their segments.
+"""Panoptic maps: PNG files whose colors are numbers of segments.
 
 Shapes: H W map, n segments.
 """
+
+from __future__ import annotations
 
 import io
 import warnings
@@ -18,19 +20,19 @@ LARGEST = 256**3 - 1
 _SHOWN = 5
 
 
-def to_numbers(colours: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) to int32 (H, W): R + 256 G + 65536 B."""
-    red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
+def to_numbers(colors: np.ndarray) -> np.ndarray:
+    """Colors, uint8 ``(H, W, 3)``, to numbers, int32 ``(H, W)``: R + 256 G + 65536 B."""
+    red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
     return red + 256 * green + 65536 * blue
 
 
-def to_colours(numbers: np.ndarray) -> np.ndarray:
+def to_colors(numbers: np.ndarray) -> np.ndarray:
     """The inverse of :func:`to_numbers`."""
     return np.stack([numbers & 255, (numbers >> 8) & 255, (numbers >> 16) & 255], axis=-1).astype(np.uint8)
 
 
 def decode_map(data: bytes) -> np.ndarray:
-    """The numbers in a PNG file, int32 (H, W); 0 belongs to no segment.
+    """The numbers in a PNG file, int32 ``(H, W)``; 0 belongs to no segment.
 
     Raises:
         UnreadableImage: damaged, no PNG, or without three channels of 8 bits.
@@ -50,50 +52,53 @@ def decode_map(data: bytes) -> np.ndarray:
 
 
 def encode_map(numbers: np.ndarray) -> bytes:
-    """A PNG file of numbers (H, W) in 0..16777215."""
+    """A PNG file of numbers ``(H, W)`` in 0..16777215."""
     buffer = io.BytesIO()
-    Image.fromarray(to_colours(numbers)).save(buffer, "PNG")
+    Image.fromarray(to_colors(numbers)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def places(numbers: np.ndarray, listed: Sequence[int]) -> np.ndarray:
-    """Which segment every pixel belongs to: int32 (H, W), 1 for the first of ``listed`` and so on, 0 for none.
+def segment_ids(numbers: np.ndarray, listed: Sequence[int]) -> np.ndarray:
+    """The segment of every pixel, int32 ``(H, W)``: 1 for the first of ``listed`` and so on, 0 for none.
 
     Args:
-        numbers: (H, W), as stored.
-        listed: numbers of the segments that there are.
+        numbers: ``(H, W)``, as stored.
+        listed: stored numbers of the segments.
+
     Raises:
         UnreadableImage: the map has other segments than those listed.
     """
     flat = numbers.reshape(-1)
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])  # of runs: far fewer than pixels
-    found, which = np.unique(flat[starts], return_inverse=True)
-    known = {number: place for place, number in enumerate(listed, 1)} | {0: 0}
-    strange = [number for number in found.tolist() if number not in known]
-    absent = sorted(set(known) - {0} - set(found.tolist()))
+    present, which = np.unique(flat[starts], return_inverse=True)
+    known = {number: i for i, number in enumerate(listed, 1)} | {0: 0}
+    strange = [number for number in present.tolist() if number not in known]
+    absent = sorted(set(known) - {0} - set(present.tolist()))
     for which_ones, words in ((strange, "are not listed with it"), (absent, "are listed and have no pixel")):
         if which_ones:
             shown = ", ".join(map(str, which_ones[:_SHOWN])) + (", ..." if len(which_ones) > _SHOWN else "")
             raise UnreadableImage(f"its panoptic map: {len(which_ones)} segments {words}: {shown}")
-    table = np.array([known[number] for number in found.tolist()], np.int32)
+    table = np.array([known[number] for number in present.tolist()], np.int32)
     return np.repeat(table[which], np.diff(np.append(starts, flat.size))).reshape(numbers.shape)
 
 
 def describe(
-    places: np.ndarray, numbers: Sequence[int], category_ids: Sequence[int], crowd: Sequence[bool] | None = None
+    ids: np.ndarray, numbers: Sequence[int], category_ids: Sequence[int], crowd: Sequence[bool] | None = None
 ) -> list[dict[str, Any]]:
     """``segments_info`` of a map: id, category_id, area, bbox (x, y, width, height) and iscrowd of every segment.
 
     Args:
-        places: (H, W), 1..n, 0 for no segment.
-        numbers, category_ids, crowd: of the n segments; each has a pixel.
+        ids: ``(H, W)``, 1..n, 0 for no segment; each segment has a pixel.
+        numbers: stored numbers of the n segments.
+        category_ids: of the n segments.
+        crowd: whether each is a crowd; None: none is.
     """
     entries = []
-    for place, (number, category) in enumerate(zip(numbers, category_ids, strict=True), 1):
-        mask = places == place
+    for segment_id, (number, category) in enumerate(zip(numbers, category_ids, strict=True), 1):
+        mask = ids == segment_id
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         corner = [int(columns[0]), int(rows[0])]
         box = [*corner, int(columns[-1]) + 1 - corner[0], int(rows[-1]) + 1 - corner[1]]
         entry = {"id": int(number), "category_id": int(category), "area": int(mask.sum()), "bbox": box}
-        entries.append(entry | {"iscrowd": int(crowd[place - 1]) if crowd is not None else 0})
+        entries.append(entry | {"iscrowd": int(crowd[segment_id - 1]) if crowd is not None else 0})
     return entries

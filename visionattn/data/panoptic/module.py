@@ -57,7 +57,7 @@ class PanopticData(CocoData[PanopticRecords]):
     ) -> None:
         super().__init__(source, num_classes, image_size, **options)
         if copy_paste:
-            raise ConfigError("copy_paste puts objects into a picture; panoptic targets need every pixel's segment")
+            raise ConfigError("copy_paste puts objects into an image; panoptic targets need every pixel's segment")
 
     @property
     def things(self) -> list[bool]:

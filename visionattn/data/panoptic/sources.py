@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from visionattn.data.detection.sources import ANNOTATIONS as INSTANCES
-from visionattn.data.detection.sources import IMAGES, SizedImages, evaluation_truth
+from visionattn.data.detection.sources import IMAGES, SizedImages, evaluation_annotations
 from visionattn.data.panoptic.annotations import PanopticAnnotations, read_annotations
-from visionattn.data.panoptic.maps import decode_map, places
+from visionattn.data.panoptic.maps import decode_map, segment_ids
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
 
 MAPS = {"train": "panoptic_train2017", "val": "panoptic_val2017"}
 ANNOTATIONS = {"train": "annotations/panoptic_train2017.json", "val": "annotations/panoptic_val2017.json"}
 Segments = dict[str, Tensor]
-"""ids int32 (H, W): 1 for the first segment and so on, 0 for none; labels int64 (n,); crowd bool (n,)."""
+"""``ids`` int32 ``(H, W)``, 1 for the first segment, 0 for none; ``labels`` int64 ``(n,)``; ``crowd`` bool ``(n,)``."""
 
 
 class PanopticRecords(SizedImages[PanopticAnnotations]):
@@ -35,7 +35,7 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
         return self.maps / self.annotations.maps[index]
 
     def segments(self, index: int) -> Segments:
-        """The segments of one picture.
+        """The segments of one image.
 
         Raises:
             UnreadableImage: the map is missing, damaged, of another size than the annotations say, or holds other
@@ -53,7 +53,7 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
             raise UnreadableImage(
                 f"its panoptic map is {numbers.shape[0]}x{numbers.shape[1]}, its annotations say {size[0]}x{size[1]}"
             )
-        ids = places(numbers, notes.numbers[rows].tolist())
+        ids = segment_ids(numbers, notes.numbers[rows].tolist())
         return {
             "ids": torch.from_numpy(ids),
             "labels": torch.from_numpy(notes.labels[rows].copy()),
@@ -61,13 +61,13 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
         }
 
     def ground_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
-        """Contents of COCO's file of instances, as its evaluation takes it, of some images.
+        """Contents of COCO's file of instances about some images, as its evaluation takes them.
 
         Raises:
             DataError: there is no such file, or it lacks some of the images or of the things.
         """
         things = [number for number, thing in zip(self.category_ids, self.things, strict=True) if thing]
-        truth = evaluation_truth(self.instances, things, image_ids, masks)
+        truth = evaluation_annotations(self.instances, things, image_ids, masks)
         lacking = set(image_ids) - {image["id"] for image in truth["images"]}
         if lacking:
             raise DataError(f"{self.instances} lacks {len(lacking)} of {len(image_ids)} images, e.g. {min(lacking)}")
@@ -85,16 +85,22 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
 
 
 class CocoPanoptic:
-    """Pictures with segments in COCO's panoptic layout (Kirillov et al. 2019, arXiv 1801.00868).
-
-    root: the folder. images, maps, annotations, instances: split -> folder or file below root; maps may lie in
-    annotations too, where the download unpacks them. empty_images: train on pictures without segments too; evaluation
-    always has them.
+    """Images with segments in COCO's panoptic layout (Kirillov et al. 2019, arXiv 1801.00868).
 
     Category ids may be sparse: label k is the k-th id in rising order. Images whose annotation cannot be right are left
-    out, counted by reason (`records.annotations.dropped`). A picture is unreadable where it or its map is missing,
+    out and counted by reason (``records.annotations.dropped``). An image is unreadable where it or its map is missing,
     damaged, of another size than the annotations say, or where map and annotations disagree about the segments.
-    Reading raises DataError where the folders or the annotation file are missing, or the file is of another kind.
+
+    Args:
+        root: the folder.
+        images: split -> folder below root.
+        maps: split -> folder below root, or below that of the annotations, where the download unpacks it.
+        annotations: split -> file below root.
+        instances: split -> COCO's file of instances below root, for average precision.
+        empty_images: train on images without segments too; evaluation always has them.
+
+    Raises:
+        DataError: (on reading) a folder or the annotation file is missing, or the file is of another kind.
     """
 
     splits: Sequence[str] = ("train", "val", "test")
@@ -113,7 +119,7 @@ class CocoPanoptic:
         self.instances, self.empty_images = dict(instances), empty_images
 
     def open(self, split: str) -> PanopticRecords:
-        """Reads one split; test equals val."""
+        """Read one split; test equals val."""
         split = "val" if split == "test" else split
         folder, file = self.root / self.images[split], self.root / self.annotations[split]
         maps = self.root / self.maps[split]
@@ -122,7 +128,7 @@ class CocoPanoptic:
         if not folder.is_dir() or not maps.is_dir() or not file.is_file():
             names = sorted(path.name for path in self.root.iterdir())[:12] if self.root.is_dir() else []
             raise DataError(
-                f"expected the pictures {folder}, the panoptic maps {maps} and the annotations {file}; {self.root} "
+                f"expected the images {folder}, the panoptic maps {maps} and the annotations {file}; {self.root} "
                 f"holds {', '.join(names) or 'nothing'}"
             )
         instances = self.root / self.instances[split]

@@ -1,5 +1,7 @@
 """Panoptic annotations and results as files: a folder of PNG maps and a JSON file, in COCO's format."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +11,14 @@ from typing import Any
 
 @dataclass
 class PanopticFile:
-    """One picture's map. name: of the PNG file. content: its bytes. segments: its ``segments_info``."""
+    """One image's map.
+
+    Attributes:
+        image_id: number of the image.
+        name: of the PNG file.
+        content: of the PNG file.
+        segments: ``segments_info`` of the map.
+    """
 
     image_id: int
     name: str
@@ -17,22 +26,25 @@ class PanopticFile:
     segments: list[dict[str, Any]]
 
 
-def map_name(picture: str) -> str:
-    """The map's file name for a picture's: the same with .png, as in COCO."""
-    return f"{Path(picture).stem}.png"
+def map_name(image_name: str) -> str:
+    """The file name of an image's map: the image's with .png, as in COCO."""
+    return f"{Path(image_name).stem}.png"
 
 
 def write_panoptic(
     folder: Path, file: Path, files: Iterable[PanopticFile], categories: Sequence[Mapping[str, Any]], **more: Any
 ) -> int:
-    """Writes maps into a folder and what belongs to them into a JSON file; how many there were.
+    """Write maps into a folder and their segments into a JSON file.
 
     Args:
         folder: for the PNG files.
         file: the JSON file; results have `annotations` and `categories`.
-        files: one for each picture.
+        files: one for each image.
         categories: id, name, isthing.
-        more: further keys of the JSON file, `images` for annotations.
+        more: further keys of the JSON file, ``images`` for annotations.
+
+    Returns:
+        The number of maps.
     """
     folder.mkdir(parents=True, exist_ok=True)
     notes = []

@@ -1,5 +1,7 @@
 """Semantic segmentation: images with a class for every pixel."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from visionattn.lazy import face

@@ -1,4 +1,4 @@
-"""What `visionattn data doctor` looks for in pictures with label maps."""
+"""Checks of ``visionattn data doctor`` for images with label maps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.segmentation import plot_class_shares, plot_overlays
 from visionattn.errors import DataError
 
-_SHOWN_PICTURES = 12
+_SHOWN_IMAGES = 12
 _SPOT_CHECKED = 256
 
 
 class _Tally:
-    """Counts over the masks of a split. pixels, images: int64 (K,)."""
+    """Counts over the masks of a split; ``pixels`` and ``images`` are int64 ``(K,)``."""
 
     def __init__(self, num_classes: int) -> None:
         self.pixels, self.images = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
@@ -40,8 +40,16 @@ class _Tally:
 
 
 def validate(source: Source[MaskRecords], num_classes: int, split: str, report: Report) -> None:
-    """Reads every picture and mask of a split and reports what is wrong: files that cannot be read, masks of another
-    size, labels that stand for nothing, labels that look shifted, classes that never occur.
+    """Read every image and mask of a split and report defects.
+
+    These are files that cannot be read, masks of another size, labels that stand for nothing, labels that look shifted
+    and classes that never occur.
+
+    Args:
+        source: the data set.
+        num_classes: of the configuration.
+        split: to read.
+        report: to write into.
     """
     try:
         records = source.open(split)
@@ -55,27 +63,27 @@ def validate(source: Source[MaskRecords], num_classes: int, split: str, report: 
         )
     tally, shown = _Tally(len(names)), list[tuple[Any, np.ndarray, str]]()
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
-        classes, picture = _look(records, index, split, report)
+        classes, image = _read(records, index, split, report)
         if classes is None:
             continue
         tally.add(classes)
-        if picture is not None and len(shown) < _SHOWN_PICTURES:
-            shown.append((picture, classes, records.ids[index]))
-    _judge(records, tally, split, report)
-    _write_down(records, tally, split, report)
+        if image is not None and len(shown) < _SHOWN_IMAGES:
+            shown.append((image, classes, records.ids[index]))
+    _check_frequencies(records, tally, split, report)
+    _summarize(records, tally, split, report)
     if shown:
         file = report.folder / f"{split}_samples.png"
         plot_overlays(shown, records.classes.palette, names, file)
-        report.pictures[f"{split} samples"] = file
+        report.figures[f"{split} samples"] = file
 
 
-def _look(records: MaskRecords, index: int, split: str, report: Report) -> tuple[np.ndarray | None, Any]:
-    """Classes of one mask and its picture; None for what cannot be had, which is reported."""
-    classes = picture = None
+def _read(records: MaskRecords, index: int, split: str, report: Report) -> tuple[np.ndarray | None, Any]:
+    """Classes of one mask, and its image; None for what cannot be read, which is reported."""
+    classes = image = None
     try:
-        picture = decode_rgb(records.image_path(index).read_bytes())
+        image = decode_rgb(records.image_path(index).read_bytes())
     except (UnreadableImage, OSError) as error:
-        report.error(split, "pictures that cannot be read", f"{records.image_path(index)}: {error}")
+        report.error(split, "images that cannot be read", f"{records.image_path(index)}: {error}")
     try:
         stored = records.stored(index)
         problem = records.table.problem(stored) if stored.min(initial=0) >= 0 else "negative labels"
@@ -87,13 +95,13 @@ def _look(records: MaskRecords, index: int, split: str, report: Report) -> tuple
         report.error(split, "masks that cannot be read", f"{records.mask_path(index)}: {error}")
     except (LabelError, OSError) as error:
         report.error(split, "files that are no masks", str(error))
-    if classes is not None and picture is not None and classes.shape != (picture.height, picture.width):
-        sizes = f"{classes.shape[0]}x{classes.shape[1]}, the picture {picture.height}x{picture.width}"
-        report.error(split, "masks of another size than their picture", f"{records.mask_path(index)}: {sizes}")
+    if classes is not None and image is not None and classes.shape != (image.height, image.width):
+        sizes = f"{classes.shape[0]}x{classes.shape[1]}, the image {image.height}x{image.width}"
+        report.error(split, "masks of another size than their image", f"{records.mask_path(index)}: {sizes}")
         return None, None
     if classes is not None and (classes == IGNORE).all():
-        report.warning(split, "masks without any labelled pixel", str(records.mask_path(index)))
-    return classes, picture
+        report.warning(split, "masks without any labeled pixel", str(records.mask_path(index)))
+    return classes, image
 
 
 def spot_check(records: MaskRecords) -> None:
@@ -124,7 +132,7 @@ def spot_check(records: MaskRecords) -> None:
         )
 
 
-def _judge(records: MaskRecords, tally: _Tally, split: str, report: Report) -> None:
+def _check_frequencies(records: MaskRecords, tally: _Tally, split: str, report: Report) -> None:
     names, expected = records.class_names, records.classes.shares
     if not tally.masks:
         return
@@ -150,7 +158,7 @@ def _judge(records: MaskRecords, tally: _Tally, split: str, report: Report) -> N
             report.error(split, "labels look shifted", f"by {shift:+d} against those of train")
 
 
-def _write_down(records: MaskRecords, tally: _Tally, split: str, report: Report) -> None:
+def _summarize(records: MaskRecords, tally: _Tally, split: str, report: Report) -> None:
     names, total = records.class_names, int(tally.pixels.sum()) + tally.ignored
     report.facts |= {
         f"{split}: samples": f"{len(records.ids):,}",
@@ -165,4 +173,4 @@ def _write_down(records: MaskRecords, tally: _Tally, split: str, report: Report)
     ]
     file: Path = report.folder / f"{split}_classes.png"
     plot_class_shares(names, tally.shares, tally.images / max(tally.masks, 1), records.classes.shares, file)
-    report.pictures[f"{split} classes"] = file
+    report.figures[f"{split} classes"] = file

@@ -1,4 +1,6 @@
-"""Names, numbers and colours of a data set's classes."""
+"""Names, numbers and colors of a data set's classes."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +16,12 @@ from visionattn.errors import DataError
 class ClassList:
     """The classes of a data set, in the order of their labels 0..K-1.
 
-    names: what they are called. numbers: what stands for each in the mask files. palette: uint8 (K, 3) colours.
-    shares: share of the labelled pixels that each has in the published data, float (K,); None: not known.
-    images: split -> in how many of its published images each occurs, int (K,).
+    Attributes:
+        names: of the classes.
+        numbers: stored number of each class in the mask files.
+        palette: colors, uint8 ``(K, 3)``.
+        shares: share of the labeled pixels of each class in the published data, float ``(K,)``; None: not known.
+        images: split -> number of published images in which each class occurs, int ``(K,)``.
     """
 
     names: list[str]
@@ -27,12 +32,12 @@ class ClassList:
 
 
 def packaged(name: str) -> ClassList:
-    """One of the lists in the folder `names`."""
+    """One of the lists in the folder ``names``."""
     text = (files("visionattn.data.segmentation") / "names" / f"{name}.txt").read_text(encoding="utf-8")
     rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
     numbers, names = [int(row[0]) for row in rows], [row[1] for row in rows]
-    colours = [[int(part) for part in row[2].split()] for row in rows if len(row) > 2]
-    return ClassList(names, numbers, np.array(colours, np.uint8) if colours else default_palette(len(names)))
+    colors = [[int(value) for value in row[2].split()] for row in rows if len(row) > 2]
+    return ClassList(names, numbers, np.array(colors, np.uint8) if colors else default_palette(len(names)))
 
 
 def numbered(names: Sequence[str], first: int = 0) -> ClassList:
@@ -41,9 +46,10 @@ def numbered(names: Sequence[str], first: int = 0) -> ClassList:
 
 
 def read_object_info(path: Path) -> ClassList:
-    """ADE20K's objectInfo150.txt: a table with the columns Idx, Ratio, Train, Val and Name (synonyms by comma).
+    """Read ADE20K's objectInfo150.txt, a table with the columns Idx, Ratio, Train, Val and Name (synonyms by comma).
 
-    Raises DataError where the file is something else.
+    Raises:
+        DataError: the file is something else.
     """
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
@@ -59,14 +65,15 @@ def read_object_info(path: Path) -> ClassList:
 
 
 def default_palette(count: int) -> np.ndarray:
-    """uint8 (count, 3): Pascal VOC's colours, whose bits are those of the class number, counted from 1; the most
-    different ones come first.
+    """Pascal VOC's colors, uint8 ``(count, 3)``.
+
+    Their bits are those of the class number, counted from 1. The most different ones come first.
     """
-    colours = np.zeros((count, 3), np.uint8)
+    colors = np.zeros((count, 3), np.uint8)
     for index in range(count):
         number = index + 1
         for bit in range(8):
             for channel in range(3):
-                colours[index, channel] |= ((number >> channel) & 1) << (7 - bit)
+                colors[index, channel] |= ((number >> channel) & 1) << (7 - bit)
             number >>= 3
-    return colours
+    return colors

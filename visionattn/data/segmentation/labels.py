@@ -1,7 +1,9 @@
-"""Label maps: from the bytes of a mask to classes, or the reason why not, with the file and the value.
+"""Label maps: from the bytes of a mask to classes, or an error that names the file and the value.
 
 Shapes: H W map, K classes.
 """
+
+from __future__ import annotations
 
 import io
 import warnings
@@ -15,7 +17,7 @@ from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import ConfigError, DataError
 
 IGNORE = 255
-"""What a pixel that counts nowhere is called, in every data set, once a mask has been read."""
+"""The label of pixels that count nowhere, in every data set, once a mask has been read."""
 
 _LARGEST = 65535
 _FORBIDDEN = -1
@@ -24,15 +26,18 @@ _ENOUGH = 20
 
 
 class LabelError(DataError):
-    """A mask whose values cannot be classes of its data set: another label map, shifted labels, colours."""
+    """A mask whose values cannot be classes of its data set: another label map, shifted labels or colors."""
 
 
 def decode_mask(data: bytes) -> np.ndarray:
-    """The numbers stored in a mask file, uint8 or larger integers (H, W).
+    """The numbers stored in a mask file, uint8 or larger integers ``(H, W)``.
 
-    A palette is not looked up: the index is the label. 1, 8 and 16 bits are read as they are, grey stored as three
-    equal channels as one of them.
-    Raises UnreadableImage for a damaged file, LabelError for a picture in colour, with transparency, or of floats.
+    A palette is not looked up: the index is the label. 1, 8 and 16 bits are read as they are. Of three equal channels
+    one is read.
+
+    Raises:
+        UnreadableImage: a damaged file.
+        LabelError: an image in color, with transparency, or of floats.
     """
     if not data:
         raise UnreadableImage("empty file (0 bytes)")
@@ -55,16 +60,19 @@ def _numbers(image: Image.Image) -> np.ndarray:
     if image.mode == "RGB" and (values == values[..., :1]).all():
         return values[..., 0]
     raise LabelError(
-        f"it is a picture of mode {image.mode}; a mask holds one number per pixel (8 or 16 bits, or a palette)"
+        f"it is an image of mode {image.mode}; a mask holds one number per pixel (8 or 16 bits, or a palette)"
     )
 
 
 class LabelTable:
-    """Which class every stored number stands for.
+    """A table from stored numbers to classes.
 
-    numbers: what stands for the classes 0, 1, ...; ignore: what counts nowhere, unless it is a class. Every other
-    number is an error.
-    Raises ConfigError for numbers outside 0..65535, repeated ones, and more than 255 classes (255 marks ignored ones).
+    Args:
+        numbers: the stored numbers of the classes 0, 1, ...
+        ignore: stored numbers that count nowhere, unless they are classes. Every other number is an error.
+
+    Raises:
+        ConfigError: numbers outside 0..65535, repeated ones, or more than 255 classes (255 marks ignored pixels).
     """
 
     def __init__(self, numbers: Sequence[int], ignore: Sequence[int] = (IGNORE,)) -> None:
@@ -78,7 +86,11 @@ class LabelTable:
         self._table[list(numbers)] = np.arange(len(numbers))
 
     def __call__(self, stored: np.ndarray, where: str) -> np.ndarray:
-        """Classes, uint8 (H, W). Raises LabelError, naming `where` and the numbers that stand for nothing."""
+        """Classes of a stored map, uint8 ``(H, W)``.
+
+        Raises:
+            LabelError: a number stands for no class; the message names ``where`` and the number.
+        """
         low, high = int(stored.min(initial=0)), int(stored.max(initial=0))
         if low < 0 or high > _LARGEST:
             raise LabelError(f"{where}: labels run from {low} to {high}; {self._expected()}")
@@ -88,7 +100,7 @@ class LabelTable:
         return classes.astype(np.uint8)
 
     def problem(self, stored: np.ndarray) -> str:
-        """What is wrong with a map's numbers, in a sentence; empty if nothing is."""
+        """What is wrong with a map's numbers, as text; empty if nothing is."""
         numbers, counts = np.unique(stored, return_counts=True)
         wrong = [(int(n), int(c)) for n, c in zip(numbers, counts, strict=True) if self._table[n] < 0]
         if not wrong:
@@ -99,15 +111,21 @@ class LabelTable:
 
     def _expected(self) -> str:
         ranges = np.split(np.array(self.known), np.flatnonzero(np.diff(self.known) != 1) + 1)
-        words = [f"{part[0]}..{part[-1]}" if len(part) > 1 else str(part[0]) for part in ranges]
+        words = [f"{span[0]}..{span[-1]}" if len(span) > 1 else str(span[0]) for span in ranges]
         return f"this data set has {', '.join(words[:_SHOWN])}{', ...' if len(words) > _SHOWN else ''}"
 
 
 def shift_of(measured: np.ndarray, expected: np.ndarray, samples: int, farthest: int = 2) -> int:
-    """By how much class numbers are off, judged by how often each class occurs: 0 where nothing speaks for a shift.
+    """The shift of class numbers, judged by how often each class occurs; 0 where the frequencies fit.
 
-    measured, expected: shares of pixels (K,); samples: masks that were measured. A shift of +1: what is called k is
-    k - 1 in truth. It is believed only where the shares fit worse than so few masks explain, and better when moved.
+    A shift of +1 means that label k stands for class k - 1. It is reported only where the shares fit worse than so few
+    masks explain, and fit better when moved.
+
+    Args:
+        measured: share of the pixels of each class, ``(K,)``.
+        expected: the same, as published.
+        samples: masks that were measured.
+        farthest: largest shift that is tried.
     """
     if samples < _ENOUGH:
         return 0
@@ -118,23 +136,29 @@ def shift_of(measured: np.ndarray, expected: np.ndarray, samples: int, farthest:
 
 
 def shift_of_counts(measured: np.ndarray, published: np.ndarray, farthest: int = 2) -> int:
-    """As :func:`shift_of`, decided by exact counts: in how many images of a whole split each class occurs, int (K,)."""
+    """The shift of class numbers, judged by exact counts.
+
+    Args:
+        measured: number of images of a whole split in which each class occurs, int ``(K,)``.
+        published: the same, as published.
+        farthest: largest shift that is tried.
+    """
     count = len(published)
     agree = {}
     for shift in range(-farthest, farthest + 1):
-        places = np.arange(max(0, -shift), min(count, count - shift))
-        agree[shift] = float((measured[places + shift] == published[places]).mean()) if len(places) else 0.0
+        kept = np.arange(max(0, -shift), min(count, count - shift))
+        agree[shift] = float((measured[kept + shift] == published[kept]).mean()) if len(kept) else 0.0
     best = max(agree, key=lambda shift: agree[shift])
     return best if agree[0] < 0.5 and agree[best] > 0.8 else 0
 
 
 def _misfit(measured: np.ndarray, expected: np.ndarray, shift: int) -> float:
-    """Relative entropy of what the moved shares have in common with the expected ones."""
+    """Relative entropy of the moved shares and the expected ones, over the classes that both have."""
     count = len(expected)
-    places = np.arange(max(0, -shift), min(count, count - shift))
-    found, wanted = measured[places + shift], np.maximum(expected[places], 1e-4)
-    if not found.sum():
+    kept = np.arange(max(0, -shift), min(count, count - shift))
+    moved, wanted = measured[kept + shift], np.maximum(expected[kept], 1e-4)
+    if not moved.sum():
         return float("inf")
-    found, wanted = found / found.sum(), wanted / wanted.sum()
-    present = found > 0
-    return float((found[present] * np.log(found[present] / wanted[present])).sum())
+    moved, wanted = moved / moved.sum(), wanted / wanted.sum()
+    present = moved > 0
+    return float((moved[present] * np.log(moved[present] / wanted[present])).sum())

@@ -1,7 +1,9 @@
-"""Augmentation of a picture together with its label map, on torchvision's operators.
+"""Augmentation of an image together with its label map, with torchvision's operators.
 
-Shapes: H W picture, h w crop.
+Shapes: H W image, h w crop.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,27 +24,36 @@ CROP_ATTEMPTS = 10
 
 
 def keep_ratio(size: tuple[int, int], short: int | None, long: int | None) -> float:
-    """The factor that brings a picture of (H, W) to a shorter edge of `short`, its longer one staying below `long`."""
+    """The factor that scales an image of (H, W) to a shorter edge ``short`` and a longer one of ``long`` at most."""
     factors = [bound / edge for bound, edge in ((short, min(size)), (long, max(size))) if bound is not None]
     return min(factors, default=1.0)
 
 
 class SegmentationTrainTransform:
-    """DecodedImage and label map to a crop: uint8 (3, h, w) and uint8 (h, w), from torch's random state.
+    """Image and label map to a crop, uint8 ``(3, h, w)`` and uint8 ``(h, w)``, from torch's random state.
 
-    The recipe of the backbone papers (mmsegmentation's): the picture is scaled by a random factor beyond its base size,
-    a crop is taken in which no class fills more than `category_ratio`, it is flipped and its colours are distorted;
-    what is missing to the size of the crop is filled with the mean colour and ignored labels.
+    The recipe is that of the backbone papers (mmsegmentation's). The image is scaled to its base size times a random
+    factor. A crop is taken in which no class fills more than ``category_ratio``. It is flipped, and its colors are
+    distorted. An image smaller than the crop is filled with the mean color and ignored labels.
 
-    Only the part that the crop shows is resized, which saves most of the work; its edges lie on whole pixels of the
-    original, and the resizing is antialiased, which that of the published code is not.
+    Only the part that the crop shows is resized, which saves most of the work. The edges of the crop lie on whole
+    pixels of the original. The resizing is antialiased; that of the published code is not.
 
-    image_size: the crop. short_edge, long_edge: the base size, that of evaluation; None: the picture's own size.
-    scale: bounds of the random factor. flip: probability. category_ratio: 1 switches the limit off.
-    distortion: probability of each of the four colour distortions, 0: none. vertical_flip, transpose: probabilities of
-    turning the crop upside down and of exchanging its axes, for pictures without an up and a down.
+    Args:
+        image_size: the crop.
+        mean: of every channel; the color of the filling.
+        std: of every channel; not used.
+        short_edge: base size, that of evaluation; None: the image's own size.
+        long_edge: limit of the longer edge; None: no limit.
+        scale: bounds of the random factor.
+        category_ratio: 1 switches the limit off.
+        flip: probability.
+        distortion: probability of each of the four color distortions; 0: none.
+        vertical_flip: probability of turning the crop upside down.
+        transpose: probability of exchanging the axes, for images without an up and a down.
 
-    Raises ConfigError for values that make no sense, and for exchanging the axes of a crop that is not square.
+    Raises:
+        ConfigError: impossible values, or exchanging the axes of a crop that is not square.
     """
 
     def __init__(
@@ -72,23 +83,23 @@ class SegmentationTrainTransform:
         self.distort = PhotometricDistortion(distortion)
         self.fill = [round(255 * value) for value in mean]
 
-    def __call__(self, picture: DecodedImage, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        image, classes = tv_tensors.Image(as_tensor(picture)), tv_tensors.Mask(torch.from_numpy(labels))
+    def __call__(self, image: DecodedImage, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        pixels, classes = tv_tensors.Image(as_tensor(image)), tv_tensors.Mask(torch.from_numpy(labels))
         height, width = labels.shape
         factor = keep_ratio((height, width), self.short_edge, self.long_edge) * _uniform(*self.scale)
         shown = [min(edge, max(round(crop / factor), 1)) for edge, crop in zip((height, width), self.size, strict=True)]
         target = [min(crop, max(round(edge * factor), 1)) for edge, crop in zip(shown, self.size, strict=True)]
-        top, left = self._place(labels, shown)
-        image = F.resized_crop(image, top, left, *shown, size=target, antialias=True)
+        top, left = self._corner(labels, shown)
+        pixels = F.resized_crop(pixels, top, left, *shown, size=target, antialias=True)
         classes = F.resized_crop(classes, top, left, *shown, size=target)
         if torch.rand(()) < self.flip:
-            image, classes = F.horizontal_flip(image), F.horizontal_flip(classes)
-        image = self.distort(image)
+            pixels, classes = F.horizontal_flip(pixels), F.horizontal_flip(classes)
+        pixels = self.distort(pixels)
         padding = [0, 0, self.size[1] - target[1], self.size[0] - target[0]]
         if any(padding):
-            image = F.pad(image, padding, fill=self.fill)
+            pixels = F.pad(pixels, padding, fill=self.fill)
             classes = F.pad(classes, padding, fill=IGNORE)
-        return self._turned(image.as_subclass(Tensor), classes.as_subclass(Tensor))
+        return self._turned(pixels.as_subclass(Tensor), classes.as_subclass(Tensor))
 
     def _turned(self, image: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         if self.vertical_flip and torch.rand(()) < self.vertical_flip:
@@ -97,11 +108,11 @@ class SegmentationTrainTransform:
             image, classes = image.mT, classes.mT
         return image, classes
 
-    def _place(self, labels: np.ndarray, shown: Sequence[int]) -> tuple[int, int]:
-        """Corner of a crop of `shown` pixels; the last of ten if every one shows too much of one class."""
+    def _corner(self, labels: np.ndarray, shown: Sequence[int]) -> tuple[int, int]:
+        """Corner of a crop of ``shown`` pixels; the last of ten if each shows too much of one class."""
         for attempt in range(CROP_ATTEMPTS):
             top, left = (
-                int(torch.randint(edge - part + 1, ())) for edge, part in zip(labels.shape, shown, strict=True)
+                int(torch.randint(edge - length + 1, ())) for edge, length in zip(labels.shape, shown, strict=True)
             )
             if self.category_ratio == 1 or attempt == CROP_ATTEMPTS - 1:
                 break
@@ -114,11 +125,17 @@ class SegmentationTrainTransform:
 
 
 class PhotometricDistortion:
-    """Random brightness, contrast, saturation and hue (Liu et al. 2015, *SSD*, arXiv 1512.02325), each with probability
-    `p`; contrast comes before or after the other two.
+    """Random brightness, contrast, saturation and hue (Liu et al. 2015, *SSD*, arXiv 1512.02325).
 
-    Brightness is added (up to 32 of 255), contrast is a factor (0.5 to 1.5), hue turns by up to a tenth of the circle,
-    as in mmsegmentation; saturation (0.5 to 1.5) blends with grey, where that multiplies the S of HSV.
+    Each has probability ``p``; contrast comes before or after saturation and hue. As in mmsegmentation, brightness is
+    added (up to 32 of 255), contrast is a factor (0.5 to 1.5), and hue turns by up to a tenth of the circle. Saturation
+    (0.5 to 1.5) blends with gray, where mmsegmentation multiplies the S of HSV.
+
+    Args:
+        p: the probability.
+
+    Raises:
+        ConfigError: ``p`` is no probability.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -153,8 +170,14 @@ def _uniform(low: float, high: float) -> float:
 
 
 class SegmentationEvalTransform:
-    """DecodedImage and label map as they are: uint8 (3, H, W) and (H, W). What the network sees of them (scales, flips,
-    windows) is the affair of the task's inference, which scores at the original size.
+    """Image and label map as they are, uint8 ``(3, H, W)`` and ``(H, W)``.
+
+    The task's inference scales, flips and cuts into windows; it scores at the original size.
+
+    Args:
+        image_size: of the crops, for the protocol.
+        mean: of every channel.
+        std: of every channel.
     """
 
     def __init__(
@@ -162,8 +185,9 @@ class SegmentationEvalTransform:
     ) -> None:
         self.size, self.mean, self.std = as_size(image_size), tuple(mean), tuple(std)
 
-    def __call__(self, picture: DecodedImage, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        return as_tensor(picture), torch.from_numpy(labels)
+    def __call__(self, image: DecodedImage, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        return as_tensor(image), torch.from_numpy(labels)
 
     def describe(self) -> dict[str, Any]:
+        """The protocol, for result files."""
         return {"size": list(self.size), "mean": list(self.mean), "std": list(self.std), "scored_at": "original size"}

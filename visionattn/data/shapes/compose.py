@@ -1,22 +1,28 @@
-"""What is put into a picture, for each of the layouts."""
+"""Composition of drawn images, for each of the layouts."""
+
+from __future__ import annotations
 
 import numpy as np
 
 from visionattn.data.seeding import stable_seed
 from visionattn.data.shapes.outlines import SHAPE_NAMES
-from visionattn.data.shapes.scene import Scene, add_crowd, add_shape, draw_ground, finish
+from visionattn.data.shapes.scene import Scene, add_crowd, add_lighting, add_shape, draw_ground
 from visionattn.data.shapes.textures import Random
 
 
-def picture_random(seed: int, layout: str, split: str, index: int) -> Random:
-    """The state for one picture. RandomState's stream is frozen over numpy's versions."""
+def image_random(seed: int, layout: str, split: str, index: int) -> Random:
+    """Random state of one image; the stream of RandomState is the same in all versions of numpy."""
     return Random(stable_seed("shapes", seed, layout, split, index, bits=32))
 
 
 def compose_objects(edge: int, random: Random, crowds: bool = False, empty_share: float = 0.0) -> Scene:
-    """A picture with several overlapping shapes, from small to large; sometimes with a crowd, sometimes with none.
+    """An image with several overlapping shapes, from small to large.
 
-    edge: the longer side in pixels; the other one is 3/4 of it or equal.
+    Args:
+        edge: longer side in pixels; the other one is 3/4 of it or equal.
+        random: random state.
+        crowds: put a crowd into some of the images.
+        empty_share: share of images without any shape.
     """
     short = round(0.75 * edge)
     size = ((edge, edge), (short, edge), (edge, short))[random.randint(3)]
@@ -26,14 +32,14 @@ def compose_objects(edge: int, random: Random, crowds: bool = False, empty_share
         radii = np.sort(np.exp(random.uniform(np.log(0.05), np.log(0.27), count)))[::-1] * min(size)
         order = np.argsort(np.arange(count) + random.uniform(0, 4, count))  # large ones tend to lie at the back
         for radius in radii[order]:
-            _place(scene, float(radius), random)
+            _add_somewhere(scene, float(radius), random)
         if crowds and random.uniform() < 0.12:
             add_crowd(scene, random.randint(len(SHAPE_NAMES)), random)
-    finish(scene, random)
+    add_lighting(scene, random)
     return scene
 
 
-def _place(scene: Scene, radius: float, random: Random, attempts: int = 8) -> None:
+def _add_somewhere(scene: Scene, radius: float, random: Random, attempts: int = 8) -> None:
     height, width = scene.size
     label = random.randint(len(SHAPE_NAMES))
     for _ in range(attempts):
@@ -43,7 +49,7 @@ def _place(scene: Scene, radius: float, random: Random, attempts: int = 8) -> No
 
 
 def compose_single(edge: int, label: int, random: Random) -> Scene:
-    """A square picture with one dominant shape of class `label`, in front of a few small ones of other classes."""
+    """A square image with one dominant shape of class ``label``, in front of a few small ones of other classes."""
     scene = draw_ground((edge, edge), random, max_regions=2)
     for _ in range(random.randint(0, 5)):
         other = (label + random.randint(1, len(SHAPE_NAMES))) % len(SHAPE_NAMES)
@@ -58,5 +64,5 @@ def compose_single(edge: int, label: int, random: Random) -> Scene:
     for other_shape in small:
         other_shape.mask &= ~front.mask
     scene.instances = [shape for shape in small if shape.mask.any()] + [front]
-    finish(scene, random)
+    add_lighting(scene, random)
     return scene

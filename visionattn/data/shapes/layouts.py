@@ -1,4 +1,6 @@
-"""Writers: the drawn pictures as files in the layouts of ImageNet, COCO and ADE20K."""
+"""Writers of drawn images in the layouts of ImageNet, COCO and ADE20K."""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from visionattn.data.shapes.compose import compose_objects, compose_single, picture_random
+from visionattn.data.shapes.compose import compose_objects, compose_single, image_random
 from visionattn.data.shapes.outlines import SHAPE_NAMES
 from visionattn.data.shapes.polygons import mask_to_box, mask_to_polygons, mask_to_rle
 from visionattn.data.shapes.scene import Instance, Scene
@@ -18,14 +20,14 @@ from visionattn.data.shapes.textures import TEXTURE_NAMES
 JPEG_QUALITY = 92
 COCO_IDS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 90)
 ADE20K_CLASSES = SHAPE_NAMES + TEXTURE_NAMES
-"""Class k of this tuple is written as k + 1; 0 is "other": there are crowds of shapes too small to tell apart."""
+"""Class k is written as k + 1. 0 is "other", which crowds are, as their shapes are too small to tell apart."""
 
 
 def write_imagenet(root: Path, split: str, count: int, edge: int, seed: int) -> dict[str, int]:
-    """train|val/<class>/<class>_000001.JPEG; the classes take turns."""
+    """Write train|val/<class>/<class>_000001.JPEG; the classes take turns."""
     for index in range(count):
         label = index % len(SHAPE_NAMES)
-        scene = compose_single(edge, label, picture_random(seed, "imagenet", split, index))
+        scene = compose_single(edge, label, image_random(seed, "imagenet", split, index))
         name = SHAPE_NAMES[label]
         _save(scene, root / split / name / f"{name}_{index:06d}.JPEG")
     return {"images": count, "objects": count}
@@ -33,14 +35,14 @@ def write_imagenet(root: Path, split: str, count: int, edge: int, seed: int) -> 
 
 @dataclass
 class Drawn:
-    """A picture that is written, with its entry in COCO's list of images."""
+    """An image that is written, with its entry in COCO's list of images."""
 
     scene: Scene
     image: dict[str, Any]
 
 
 def write_coco(root: Path, split: str, count: int, edge: int, seed: int) -> dict[str, int]:
-    """train2017|val2017/*.jpg and annotations/instances_*.json."""
+    """Write train2017|val2017/*.jpg and annotations/instances_*.json."""
     instances = Instances()
     for drawn in draw_coco(root, split, count, edge, seed):
         instances.add(drawn)
@@ -48,9 +50,9 @@ def write_coco(root: Path, split: str, count: int, edge: int, seed: int) -> dict
 
 
 def draw_coco(root: Path, split: str, count: int, edge: int, seed: int, layout: str = "coco") -> Iterator[Drawn]:
-    """Draws and writes the pictures of a split, one after the other."""
+    """Draw and write the images of a split, and yield each."""
     for index in range(count):
-        random = picture_random(seed, layout, split, index)
+        random = image_random(seed, layout, split, index)
         scene = compose_objects(edge, random, crowds=True, empty_share=0.04)
         image_id = 1_000_000 * (split == "val") + 7 * index + int(random.randint(7)) + 1
         file_name = f"{image_id:012d}.jpg"
@@ -60,19 +62,20 @@ def draw_coco(root: Path, split: str, count: int, edge: int, seed: int, layout: 
 
 
 class Instances:
-    """Gathers the shapes of pictures for annotations/instances_*.json."""
+    """The shapes of all images, collected for annotations/instances_*.json."""
 
     def __init__(self) -> None:
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
     def add(self, drawn: Drawn) -> None:
+        """Add the shapes of one image."""
         self.images.append(drawn.image)
         for instance in drawn.scene.instances:
             self.annotations.append(_coco_annotation(instance, drawn.image["id"], len(self.annotations) + 1))
 
     def write(self, root: Path, split: str) -> dict[str, int]:
-        """Writes the file; how many pictures, objects and crowds there are."""
+        """Write the file and count images, objects and crowds."""
         content = {
             "info": {"description": "visionattn shapes", "version": "1", "year": 2026},
             "licenses": [{"id": 1, "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}],
@@ -105,7 +108,7 @@ def _coco_annotation(instance: Instance, image_id: int, number: int) -> dict[str
 
 
 def write_ade20k(root: Path, split: str, count: int, edge: int, seed: int) -> dict[str, int]:
-    """ADEChallengeData2016/images and annotations, sceneCategories.txt and objectInfo150.txt."""
+    """Write ADEChallengeData2016/images and annotations, sceneCategories.txt and objectInfo150.txt."""
     base = root / "ADEChallengeData2016"
     folder = {"train": "training", "val": "validation"}[split]
     pixels = np.zeros(len(ADE20K_CLASSES) + 1, dtype=np.int64)
@@ -113,7 +116,7 @@ def write_ade20k(root: Path, split: str, count: int, edge: int, seed: int) -> di
     lines = []
     objects = 0
     for index in range(count):
-        scene = compose_objects(edge, picture_random(seed, "ade20k", split, index), crowds=True, empty_share=0.04)
+        scene = compose_objects(edge, image_random(seed, "ade20k", split, index), crowds=True, empty_share=0.04)
         name = f"ADE_{split}_{index + 1:08d}"
         _save(scene, base / "images" / folder / f"{name}.jpg")
         classes = class_map(scene)
@@ -130,7 +133,7 @@ def write_ade20k(root: Path, split: str, count: int, edge: int, seed: int) -> di
 
 
 def class_map(scene: Scene) -> np.ndarray:
-    """uint8 (H, W): 0 other, then shapes, then the background's textures."""
+    """Classes, uint8 ``(H, W)``: 0 other, then shapes, then textures of the background."""
     classes = scene.ground + 1 + len(SHAPE_NAMES)
     for instance in scene.instances:
         classes[instance.mask] = 0 if instance.crowd else instance.label + 1
@@ -138,7 +141,7 @@ def class_map(scene: Scene) -> np.ndarray:
 
 
 def _write_ade20k_lists(base: Path, split: str, lines: list[str], pixels: np.ndarray, seen: np.ndarray) -> None:
-    """The two text files; counts of train and val come together when the second split is written."""
+    """Write the two text files; the second split adds its counts to those of the first."""
     scenes, info, counts = base / "sceneCategories.txt", base / "objectInfo150.txt", seen[1:]
     if split == "train":
         scenes.write_text("".join(lines), encoding="utf-8")
@@ -153,4 +156,4 @@ def _write_ade20k_lists(base: Path, split: str, lines: list[str], pixels: np.nda
 
 def _save(scene: Scene, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    scene.picture().save(path, "JPEG", quality=JPEG_QUALITY)
+    scene.rendered().save(path, "JPEG", quality=JPEG_QUALITY)

@@ -1,4 +1,6 @@
-"""`make_shapes`: draws the set and writes it, and refuses folders that are not its own."""
+"""Making of the drawn data set; folders that hold anything else are refused."""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Callable
@@ -28,16 +30,27 @@ def make_shapes(
     image_size: int = 128,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Draws `num_train` + `num_val` pictures and writes them as real files in a real layout.
+    """Draw images and write them as files in a published layout.
 
-    layout: "imagenet" (train|val/<class>/*.JPEG, one dominant shape each), "coco" (train2017, val2017, annotations/
-    instances_*.json with sparse category ids, crowds and pictures without objects), "coco_panoptic" (that, with
-    panoptic_*2017/*.png and annotations/panoptic_*.json: shapes are things, textures stuff) or "ade20k" (images and
-    annotations, 0 = other). image_size: the longer side in pixels. The same arguments give the same bytes (of one
-    version of Pillow and its JPEG library).
-    Returns a summary: the settings, the number of pictures and objects per split, the class names.
-    Raises ConfigError for an unknown layout or impossible numbers, DataError where `dir` holds anything else than the
-    same set.
+    The same arguments give the same bytes, with one version of Pillow and its JPEG library.
+
+    Args:
+        layout: ``imagenet`` (train|val/<class>/*.JPEG, one dominant shape each); ``coco`` (train2017, val2017,
+            annotations/instances_*.json with sparse category ids, crowds and images without objects);
+            ``coco_panoptic`` (the same with panoptic_*2017/*.png and annotations/panoptic_*.json: shapes are things,
+            textures are stuff); or ``ade20k`` (images and annotations, 0 = other).
+        dir: folder to write into.
+        num_train: images of the first split.
+        num_val: images of the second split.
+        image_size: longer side in pixels.
+        seed: of everything that is drawn.
+
+    Returns:
+        The settings, the number of images and objects per split, and the class names.
+
+    Raises:
+        ConfigError: an unknown layout or impossible numbers.
+        DataError: ``dir`` holds anything else than the same set.
     """
     _check_request(layout, num_train, num_val, image_size)
     root = Path(dir).expanduser()
@@ -69,7 +82,7 @@ def _check_request(layout: str, num_train: int, num_val: int, image_size: int) -
             f"got {image_size}, {num_train} and {num_val}"
         )
     if layout == "imagenet" and min(num_train, num_val) < len(SHAPE_NAMES):
-        raise ConfigError(f"the imagenet layout needs a picture of each of the {len(SHAPE_NAMES)} classes per split")
+        raise ConfigError(f"the imagenet layout needs an image of each of the {len(SHAPE_NAMES)} classes per split")
 
 
 def _claim(root: Path, settings: dict[str, Any]) -> None:
@@ -77,8 +90,8 @@ def _claim(root: Path, settings: dict[str, Any]) -> None:
         raise DataError(f"{root} is a file, not a folder")
     marker = root / MARKER
     if marker.is_file():
-        found = json.loads(marker.read_text(encoding="utf-8"))
-        differing = [f"{key}={found.get(key)}" for key, value in settings.items() if found.get(key) != value]
+        written = json.loads(marker.read_text(encoding="utf-8"))
+        differing = [f"{key}={written.get(key)}" for key, value in settings.items() if written.get(key) != value]
         if differing:
             raise DataError(
                 f"{root} holds shapes made with other settings ({', '.join(differing)}); take another folder"

@@ -1,12 +1,14 @@
 """The shapes, as masks drawn from outlines."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 Points = np.ndarray
-"""float (num_points, 2), x and y within the unit circle."""
+"""float ``(num_points, 2)``, x and y within the unit circle."""
 
 _CURVE_POINTS = 96
 
@@ -63,17 +65,20 @@ _SHAPES: dict[str, tuple[Callable[[], Points], Callable[[], Points] | None]] = {
 SHAPE_NAMES = tuple(_SHAPES)
 
 
-def draw_mask(name: str, size: tuple[int, int], centre: tuple[float, float], transform: np.ndarray) -> np.ndarray:
-    """One shape's coverage, uint8 (H, W), 0 or 255.
+def draw_mask(name: str, size: tuple[int, int], center: tuple[float, float], transform: np.ndarray) -> np.ndarray:
+    """One shape's coverage, uint8 ``(H, W)``, 0 or 255.
 
-    size: (height, width). centre: (x, y) in pixels. transform: (2, 2), applied to the unit outline; its scale is the
-    shape's radius in pixels.
+    Args:
+        name: of the shape.
+        size: (height, width).
+        center: (x, y) in pixels.
+        transform: ``(2, 2)``, applied to the unit outline; its scale is the radius in pixels.
     """
     outer, inner = _SHAPES[name]
     mask = Image.new("L", (size[1], size[0]), 0)
     draw = ImageDraw.Draw(mask)
     for outline, value in ((outer, 255), (inner, 0)):
         if outline is not None:
-            points = outline() @ transform.T + np.array(centre)
+            points = outline() @ transform.T + np.array(center)
             draw.polygon([(float(x), float(y)) for x, y in points], fill=value)
     return np.asarray(mask)

@@ -1,4 +1,6 @@
-"""Writer: the drawn pictures in COCO's panoptic layout, with COCO's file of instances beside it."""
+"""Writer of drawn images in COCO's panoptic layout, with COCO's file of instances."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +22,11 @@ PANOPTIC_CATEGORIES: tuple[dict[str, Any], ...] = tuple(
     for kind, numbers, names in (("shape", COCO_IDS, SHAPE_NAMES), ("texture", STUFF_IDS, TEXTURE_NAMES))
     for number, name in zip(numbers, names, strict=True)
 )
-_REMNANT = 16  # pixels: what is left of a texture below that belongs to no segment
+_REMNANT = 16  # pixels: a smaller remnant of a texture belongs to no segment
 
 
 def write_coco_panoptic(root: Path, split: str, count: int, edge: int, seed: int) -> dict[str, int]:
-    """As the layout "coco", with panoptic_train2017|panoptic_val2017/*.png and annotations/panoptic_*.json."""
+    """Write the layout "coco", and panoptic_train2017|panoptic_val2017/*.png and annotations/panoptic_*.json."""
     instances, name, segments = Instances(), f"panoptic_{split}2017", 0
 
     def files() -> Iterator[PanopticFile]:
@@ -42,33 +44,37 @@ def write_coco_panoptic(root: Path, split: str, count: int, edge: int, seed: int
 
 
 def _panoptic_file(drawn: Drawn, seed: int) -> PanopticFile:
-    places, category_ids, crowds = segments_of(drawn.scene)
+    ids, category_ids, crowds = segments_of(drawn.scene)
     image_id = drawn.image["id"]
     numbers: list[int] = []
-    for place in range(len(category_ids)):  # any numbers will do, as in COCO, where they are colours
+    for i in range(len(category_ids)):  # any numbers, as in COCO, where they are colors
         attempt = 0
-        while (number := stable_seed("segment", seed, image_id, place, attempt) % LARGEST + 1) in numbers:
+        while (number := stable_seed("segment", seed, image_id, i, attempt) % LARGEST + 1) in numbers:
             attempt += 1
         numbers.append(number)
     table = np.array([0, *numbers], np.int64)
-    content = encode_map(table[places])
-    segments = describe(places, numbers, category_ids, crowds)
+    content = encode_map(table[ids])
+    segments = describe(ids, numbers, category_ids, crowds)
     return PanopticFile(image_id, map_name(drawn.image["file_name"]), content, segments)
 
 
 def segments_of(scene: Scene) -> tuple[np.ndarray, list[int], list[bool]]:
-    """Places int (H, W), 1 for the first segment and so on, then category and crowd of each: shapes, then textures."""
-    places = np.zeros(scene.size, np.int64)
+    """Segments of a drawn image: shapes first, then textures.
+
+    Returns:
+        ids int ``(H, W)``, 1 for the first segment and so on, then category and crowd of each.
+    """
+    ids = np.zeros(scene.size, np.int64)
     category_ids, crowds = list[int](), list[bool]()
     for instance in scene.instances:
         category_ids.append(COCO_IDS[instance.label])
         crowds.append(instance.crowd)
-        places[instance.mask] = len(category_ids)
-    free = places == 0
+        ids[instance.mask] = len(category_ids)
+    free = ids == 0
     for kind in np.unique(scene.ground[free]).tolist():
         mask = free & (scene.ground == kind)
         if mask.sum() >= _REMNANT:
             category_ids.append(STUFF_IDS[kind])
             crowds.append(False)
-            places[mask] = len(category_ids)
-    return places, category_ids, crowds
+            ids[mask] = len(category_ids)
+    return ids, category_ids, crowds

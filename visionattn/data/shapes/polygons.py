@@ -1,13 +1,15 @@
-"""Masks as COCO writes them: polygons along the pixels' borders, and run lengths for crowds."""
+"""COCO's forms of masks: polygons along the borders of pixels, and run lengths for crowds."""
+
+from __future__ import annotations
 
 import numpy as np
 
 Polygon = list[int]
-"""x0, y0, x1, y1, ... in pixel corners: (0, 0) is the picture's top left corner."""
+"""x0, y0, x1, y1, ... in pixel corners: (0, 0) is the image's top left corner."""
 
 
 def mask_to_polygons(mask: np.ndarray) -> list[Polygon]:
-    """Polygons whose union covers exactly the mask, bool (H, W).
+    """Polygons whose union covers exactly the mask, bool ``(H, W)``.
 
     COCO's polygons have no holes, so a mask with a hole is cut in two along a column through it.
     """
@@ -43,7 +45,7 @@ def _border_loops(mask: np.ndarray) -> list[list[tuple[int, int]]]:
 
 
 def _walk(first: tuple[int, int], following: dict[tuple[int, int], list[tuple[int, int]]]) -> list[tuple[int, int]]:
-    """Takes one loop out of `following`; where two pixels touch at a corner it turns right, staying on its pixel."""
+    """Take one loop out of ``following``; where two pixels touch at a corner it turns right, staying on its pixel."""
     loop, here, heading = [], first, (0, 0)
     while True:
         loop.append(here)
@@ -79,7 +81,7 @@ def mask_to_rle(mask: np.ndarray) -> dict[str, list[int]]:
 
 
 def rle_to_mask(rle: dict[str, list[int]]) -> np.ndarray:
-    """The inverse of `mask_to_rle`, bool (H, W)."""
+    """The inverse of :func:`mask_to_rle`, bool ``(H, W)``."""
     height, width = rle["size"]
     values = np.arange(len(rle["counts"])) % 2 == 1
     return np.repeat(values, rle["counts"]).reshape(width, height).T

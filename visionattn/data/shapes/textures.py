@@ -1,5 +1,7 @@
 """Patterns for backgrounds and for the insides of shapes."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
@@ -49,7 +51,7 @@ def _clouds(size: tuple[int, int], random: Random, period: float) -> np.ndarray:
 
 
 def _sharpen(wave: np.ndarray) -> np.ndarray:
-    """A wave in about -1..1 to 0..1 with steep, still smooth flanks."""
+    """Map a wave in about -1..1 to 0..1, with steep but smooth flanks."""
     return 0.5 + 0.5 * np.clip(1.8 * wave, -1, 1)
 
 
@@ -65,17 +67,17 @@ TEXTURE_NAMES = tuple(_TEXTURES)
 
 
 def pattern(name: str, size: tuple[int, int], random: Random, period: float) -> np.ndarray:
-    """A pattern, float32 (H, W) in 0..1; period: its repeat length in pixels."""
+    """A pattern, float32 ``(H, W)`` in 0..1, that repeats every ``period`` pixels."""
     return _TEXTURES[name](size, random, period).astype(np.float32)
 
 
-def random_colour(random: Random, saturation: tuple[float, float], value: tuple[float, float]) -> np.ndarray:
-    """RGB in 0..255, float32 (3,), by hue, saturation and value."""
+def random_color(random: Random, saturation: tuple[float, float], value: tuple[float, float]) -> np.ndarray:
+    """A random color, float32 ``(3,)`` in 0..255, of random hue, saturation and value."""
     hue, low, high = random.uniform(0, 6), random.uniform(*saturation), random.uniform(*value)
     ramp = np.clip(np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
     return (255 * high * (1 - low + low * ramp)).astype(np.float32)
 
 
 def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Between two colours (3,) by a share (H, W): (H, W, 3)."""
+    """Interpolate two colors ``(3,)`` by a share ``(H, W)`` to ``(H, W, 3)``."""
     return first + (second - first) * share[..., None]

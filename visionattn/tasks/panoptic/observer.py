@@ -17,7 +17,7 @@ from lightning import Trainer
 from PIL import Image
 
 from visionattn.data.detection.masks import draw as draw_masks
-from visionattn.data.panoptic.maps import decode_map, describe, encode_map, places, to_colours
+from visionattn.data.panoptic.maps import decode_map, describe, encode_map, segment_ids, to_colors
 from visionattn.data.panoptic.write import PanopticFile, map_name, write_panoptic
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.detection import draw_objects, plot_comparison
@@ -77,7 +77,7 @@ class PanopticObserver(KeepingObserver):
             except UnreadableImage:
                 continue
             true = draw_segments(picture, truth["ids"].numpy(), truth["labels"].tolist(), names, least_edge=_EDGE)
-            ids = places(decode_map(said.content), [segment["id"] for segment in said.segments])
+            ids = segment_ids(decode_map(said.content), [segment["id"] for segment in said.segments])
             labels = [label_of[segment["category_id"]] for segment in said.segments]
             rows.append((name, true, draw_segments(picture, ids, labels, names, least_edge=_EDGE)))
         return rows
@@ -129,7 +129,7 @@ def draw_panoptic(image: Image.Image, found: Segments, facts: Mapping[str, Any])
         {"class": facts["names"][label], "thing": bool(facts["things"][label])} | segment
         for label, segment in zip(labels, one.segments, strict=True)
     ]
-    return Predicted(drawn, {"segments": listed}, {"panoptic": Image.fromarray(to_colours(ids))})
+    return Predicted(drawn, {"segments": listed}, {"panoptic": Image.fromarray(to_colors(ids))})
 
 
 def draw_instances(

@@ -1,6 +1,6 @@
-"""Where pictures come from: the built-in digits, folders and tar files, ImageNet's test sets, Hugging Face data sets,
-WebDataset shards.
-"""
+"""Sources of labeled images: digits, folders, tar files, ImageNet's test sets, Hugging Face data sets, shards."""
+
+from __future__ import annotations
 
 from visionattn.data.classification.sources.digits import Digits
 from visionattn.data.classification.sources.hugging_face import HuggingFace

@@ -1,5 +1,7 @@
 """Handwritten digits that ship with scikit-learn: 1,797 scans of 8x8 pixels, 10 classes (Alpaydin and Kaynak, 1998)."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +24,17 @@ _RESAMPLING = {
 
 
 class Digits:
-    """The digits, enlarged to `size` x `size` by `interpolation`, RGB.
+    """The digits, enlarged, in RGB.
 
-    The split is stratified, 80 % train and 20 % test, and fixed: it does not depend on the run's seed, so scores of
-    different runs can be compared. There is no third part: val IS the test part, which is fair for comparing runs
-    of a fixed recipe and not for tuning one. The split is of middling difficulty: an RBF support vector machine
-    (gamma 0.001, C 10) gets 98.9 % on it, and 98.1 to 99.7 % over a dozen splits made the same way.
-    Ids are digits/0000 ... digits/1796 in scikit-learn's order.
+    The split is stratified, 80 % train and 20 % test. It does not depend on the run's seed, so scores of different runs
+    can be compared. There is no third split: val is the test split, which is fair for comparing runs of a fixed recipe
+    and not for tuning one. The split is of middling difficulty: an RBF support vector machine (gamma 0.001, C 10)
+    scores 98.9 % on it, and 98.1 to 99.7 % over a dozen splits made in the same way. Ids are digits/0000 ...
+    digits/1796 in scikit-learn's order.
+
+    Args:
+        size: edge of the images.
+        interpolation: of the enlarging: nearest, bilinear, bicubic or lanczos.
     """
 
     splits: Sequence[str] = ("train", "val", "test")
@@ -39,7 +45,7 @@ class Digits:
         self.size = size
         self.interpolation = interpolation
 
-    def open(self, split: str) -> "DigitsRecords":
+    def open(self, split: str) -> DigitsRecords:
         if split not in self.splits:
             raise DataError(f"digits has no split {split!r}, only {', '.join(self.splits)}")
         from sklearn.datasets import load_digits
@@ -56,7 +62,7 @@ class Digits:
 
 
 def digits_split(labels: np.ndarray, train: bool) -> np.ndarray:
-    """Sorted indices of one part; of every class the same share goes to the test part."""
+    """Sorted indices of one split; the same share of every class goes to the test split."""
     random = np.random.RandomState(_SPLIT_SEED)
     chosen = []
     for label in np.unique(labels):
@@ -67,13 +73,13 @@ def digits_split(labels: np.ndarray, train: bool) -> np.ndarray:
 
 
 def _enlarge(scan: np.ndarray, size: int, resampling: Image.Resampling) -> np.ndarray:
-    grey = np.round(scan * (255.0 / 16.0)).astype(np.uint8)  # the scans count ink in 0..16
-    return np.asarray(Image.fromarray(grey).resize((size, size), resampling))
+    gray = np.round(scan * (255.0 / 16.0)).astype(np.uint8)  # the scans count ink in 0..16
+    return np.asarray(Image.fromarray(gray).resize((size, size), resampling))
 
 
 @dataclass
 class DigitsRecords:
-    """One part of the digits, in memory. images: uint8 (num_samples, size, size)."""
+    """One split of the digits, in memory; ``images`` are uint8 ``(num_samples, size, size)``."""
 
     ids: PackedStrings
     labels: np.ndarray

@@ -1,5 +1,7 @@
 """Hugging Face data sets (the `datasets` package), through timm's reader."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +17,14 @@ from visionattn.errors import DataError
 
 
 class HuggingFace:
-    """A data set of the hub or of the disk, by its name there, e.g. "ILSVRC/imagenet-1k".
+    """A data set of the hub or of the disk. Code that comes with a data set is never run.
 
-    split_names: the data set's own split for each of train, val, test, e.g. {train: train, val: validation}.
-    Code that comes with a data set is never run.
+    Args:
+        name: on the hub, e.g. ``ILSVRC/imagenet-1k``, or a folder.
+        split_names: the data set's own split for each of train, val, test, e.g. ``{train: train, val: validation}``.
+        root: folder of the cache.
+        image_key: column of the images.
+        label_key: column of the labels.
     """
 
     def __init__(
@@ -36,22 +42,26 @@ class HuggingFace:
         self.image_key = image_key
         self.label_key = label_key
 
-    def open(self, split: str) -> "ReaderRecords":
+    def open(self, split: str) -> ReaderRecords:
         if split not in self.split_names:
             raise DataError(f"split_names of {self.name} has no {split!r}, only {', '.join(self.splits)}")
-        own = self.split_names[split]
+        hf_split = self.split_names[split]
         try:
             reader = create_reader(
-                f"hfds/{self.name}", root=self.root, split=own, input_key=self.image_key, target_key=self.label_key
+                f"hfds/{self.name}",
+                root=self.root,
+                split=hf_split,
+                input_key=self.image_key,
+                target_key=self.label_key,
             )
         except ImportError:
             raise DataError("Hugging Face data sets need the package 'datasets': pip install datasets") from None
         name = Path(self.name).name if os.path.exists(self.name) else self.name  # ids are the same on every machine
-        return ReaderRecords(reader, prefix=f"{name}/{own}")
+        return ReaderRecords(reader, prefix=f"{name}/{hf_split}")
 
 
 class ReaderRecords:
-    """A timm reader with random access. Ids are the split's name and the position in it."""
+    """A timm reader with random access. Ids are the split's name and the index in it."""
 
     def __init__(self, reader: Any, prefix: str) -> None:
         self._reader = reader

@@ -1,5 +1,7 @@
 """ImageNet's layout: a folder (or tar file) per split, in it a folder per class, in it the images."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,17 +30,22 @@ or, for ImageNet's flat validation folder,
 
 
 class ImageFolder:
-    """Labelled images under `root`, read as ImageNet is laid out.
+    """Labeled images in ImageNet's layout.
 
-    A split is a folder (train, val, test, or validation and the like) or a tar file of that name, or a folder of
-    tar files, one per class. Classes are the folder names in natural order (n01440764 first), as in timm; images
-    may lie deeper inside their class folder. Test equals val where there is no test split, or only a flat folder of
-    images, as ImageNet's, whose labels are secret.
-    val_labels: the label file of a flat val folder, relative to root (found by itself under its usual names).
-    synsets: only for a label file of bare integers (the devkit's): a file whose line k starts with the class folder
-    name of integer k.
-    Reading raises DataError for any other tree, showing the expected one and what was found, and where the class
-    folders of train and val differ.
+    A split is a folder (train, val, test, or validation and the like), a tar file of that name, or a folder of tar
+    files, one per class. Classes are the folder names in natural order (n01440764 first), as in timm. Images may lie
+    deeper inside their class folder. Test equals val where there is no test split, or only a flat folder of images, as
+    ImageNet's, whose labels are secret.
+
+    Args:
+        root: the folder.
+        val_labels: the label file of a flat val folder, relative to root; its usual names are tried without it.
+        synsets: only for a label file of bare integers (the devkit's): a file whose line k starts with the class folder
+            name of integer k.
+
+    Raises:
+        DataError: (on reading) another tree, with the expected and the actual one; or the class folders of train and
+            val differ.
     """
 
     splits: Sequence[str] = ("train", "val", "test")
@@ -88,21 +95,21 @@ class ImageFolder:
         if names:
             require_same_classes(names, classes, "train", self._relative(path))
 
-    def _read_classes(self, path: Path, classes: list[str], allow_empty: bool) -> "FileRecords":
+    def _read_classes(self, path: Path, classes: list[str], allow_empty: bool) -> FileRecords:
         files: list[str] = []
         labels: list[int] = []
         empty: list[str] = []
         for label, name in enumerate(classes):
-            found = images_below(path / name, self.root)
-            files += found
-            labels += [label] * len(found)
-            if not found:
+            images = images_below(path / name, self.root)
+            files += images
+            labels += [label] * len(images)
+            if not images:
                 empty.append(name)
         if not files or (empty and not allow_empty):
             raise DataError(f"no images in {some(empty)} of {path} (known endings: {', '.join(sorted(EXTENSIONS))})")
         return FileRecords(self.root, PackedStrings(files), np.array(labels, dtype=np.int64), classes)
 
-    def _read_flat(self, path: Path) -> "FileRecords":
+    def _read_flat(self, path: Path) -> FileRecords:
         train = self._locate("train")
         classes = class_folders(train) if train is not None and train.is_dir() else []
         names = sorted((entry.name for entry in path.iterdir() if _is_image(entry)), key=natural_key)
@@ -119,7 +126,7 @@ class ImageFolder:
 
 @dataclass
 class FileRecords:
-    """Images that are files; ids are their paths relative to `root`."""
+    """Images that are files; ids are their paths relative to ``root``."""
 
     root: Path
     ids: PackedStrings
@@ -139,26 +146,31 @@ class FileRecords:
 
 
 def class_folders(path: Path) -> list[str]:
-    """Names of the folders in `path`, hidden ones left out, in natural order."""
+    """Names of the folders in ``path`` that are not hidden, in natural order."""
     names = [entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     return sorted(names, key=natural_key)
 
 
 def require_same_classes(first: Sequence[str], second: Sequence[str], first_name: str, second_name: str) -> None:
-    """Raises DataError naming the classes that only one of two splits has."""
+    """Compare the classes of two splits.
+
+    Raises:
+        DataError: only one of them has a class; the message names it.
+    """
     only_first, only_second = sorted(set(first) - set(second)), sorted(set(second) - set(first))
     if only_first or only_second:
-        parts = [f"only in {first_name}: {some(only_first)}"] if only_first else []
-        parts += [f"only in {second_name}: {some(only_second)}"] if only_second else []
-        raise DataError(f"the class folders of {first_name} and {second_name} differ; {'; '.join(parts)}")
+        differences = [f"only in {first_name}: {some(only_first)}"] if only_first else []
+        differences += [f"only in {second_name}: {some(only_second)}"] if only_second else []
+        raise DataError(f"the class folders of {first_name} and {second_name} differ; {'; '.join(differences)}")
 
 
 def images_below(folder: Path, root: Path) -> list[str]:
-    found = []
+    """Paths of all images below ``folder``, relative to ``root``, in natural order."""
+    paths = []
     for base, _, names in os.walk(folder, followlinks=True):
         prefix = Path(base).relative_to(root).as_posix()
-        found += [f"{prefix}/{name}" for name in names if os.path.splitext(name)[1].lower() in EXTENSIONS]
-    return sorted(found, key=natural_key)
+        paths += [f"{prefix}/{name}" for name in names if os.path.splitext(name)[1].lower() in EXTENSIONS]
+    return sorted(paths, key=natural_key)
 
 
 def _is_image(path: Path) -> bool:
@@ -174,6 +186,7 @@ def _tar_files(path: Path) -> list[Path]:
 
 
 def some(names: Sequence[str], shown: int = 8) -> str:
+    """The first names, and how many more there are, as text."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
 

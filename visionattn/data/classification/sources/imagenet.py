@@ -49,6 +49,7 @@ class ImageNetFolders:
         classes: ``imagenet-1k``; or ``imagenet-a`` or ``imagenet-r``, whose 200 classes are then the only possible
             answers, also where some of their folders are missing.
         num_published: images that the published set has; the result says so where it is another number.
+
     Raises:
         ConfigError: unknown ``classes``.
         DataError: (on reading) no such folder, a folder that is no class, or no images.
@@ -72,8 +73,7 @@ class ImageNetFolders:
 
 
 class ImageNetReal:
-    """ImageNet's validation images with the labels of *Are we done with ImageNet?* (Beyer et al. 2020, arXiv
-    2006.07159).
+    """ImageNet's validation images with ReaL's labels (Beyer et al. 2020, arXiv 2006.07159).
 
     An image may have several right labels, and images without any (3,163 of 50,000) do not count. The original labels
     are scored as always; ``real_top1`` stands beside them, over the ``real_images`` that have labels.
@@ -105,7 +105,7 @@ class ImageNetReal:
         records = self._images.open("val")
         if not isinstance(records, FileRecords):
             raise DataError(f"ReaL's labels go by the names of image files; {self.root} holds tar files")
-        labels = relabelled(records)
+        labels = relabeled(records)
         real = self._read()
         answers = {name: real[_number(name, len(real)) - 1] for name in records.ids}
         known = list(wordnet_ids())
@@ -116,12 +116,12 @@ class ImageNetReal:
             return list(json.loads(imagenet_table("imagenet_real_labels.json")))
         path = self.root / self.real_labels
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            labels = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"the labels {path} cannot be read: {error}") from None
-        if not isinstance(found, list) or not all(isinstance(one, list) for one in found):
+        if not isinstance(labels, list) or not all(isinstance(one, list) for one in labels):
             raise DataError(f"{path} is not a list of lists of labels, one for each validation image")
-        return found
+        return labels
 
 
 @dataclass
@@ -133,13 +133,14 @@ class RealRecords(ImageNetRecords):
     def scores(self, predictions: Mapping[str, int]) -> dict[str, float]:
         """``real_top1`` in percent and the number of images it counts."""
         answers = self.answers or {}
-        right = [said in answers[name] for name, said in predictions.items() if answers[name]]
+        right = [label in answers[name] for name, label in predictions.items() if answers[name]]
         return {"real_top1": 100 * sum(right) / len(right) if right else float("nan"), "real_images": len(right)}
 
 
 class ImageNetC:
-    """ImageNet-C: validation images under 15 corruptions at 5 severities (Hendrycks and Dietterich 2019, arXiv
-    1903.12261), ``root/<corruption>/<severity>/<class>/<image>``, or with the four archives' folders (noise, blur,
+    """ImageNet-C (Hendrycks and Dietterich 2019, arXiv 1903.12261): 15 corruptions at 5 severities.
+
+    The layout is ``root/<corruption>/<severity>/<class>/<image>``, or with the four archives' folders (noise, blur,
     weather, digital) in between.
 
     Args:
@@ -147,6 +148,7 @@ class ImageNetC:
         corruptions: which of :data:`ALEXNET_ERRORS`; None: all 15.
         severities: which of 1 to 5.
         num_published: images that the published set has for one corruption at one severity.
+
     Raises:
         ConfigError: an unknown corruption or severity.
         DataError: (on reading) a corruption or severity that is not there.
@@ -179,10 +181,10 @@ class ImageNetC:
         for corruption in self.corruptions:
             folder = self._folder(corruption)
             for severity in self.severities:
-                found, known = read_class_folders(
+                names, known = read_class_folders(
                     folder / str(severity), self.root, subset_labels("imagenet-1k"), "imagenet-1k"
                 )
-                files += found
+                files += names
                 labels.append(known)
         count = len(self.corruptions) * len(self.severities)
         published = None if self.num_published is None else count * self.num_published
@@ -201,26 +203,27 @@ class CorruptedRecords(ImageNetRecords):
     """ImageNet-C; ids begin with corruption and severity."""
 
     def scores(self, predictions: Mapping[str, int]) -> dict[str, float]:
-        """For each corruption its error over the severities and that over AlexNet's, ``ce/<corruption>``; and with all
-        15 corruptions at all severities their mean, ``mce``.
+        """Errors by corruption, absolute and relative to AlexNet's.
 
-        An error is the mean over the severities of the share of wrong answers, in percent.
+        ``error/<corruption>`` is the error over the severities, ``ce/<corruption>`` the same over AlexNet's, and
+        ``mce`` the mean of the latter, given with all 15 corruptions at all severities. An error is the mean over the
+        severities of the share of wrong predictions, in percent.
         """
         wrong: dict[tuple[str, str], list[bool]] = {}
         for name, label in zip(self.ids, self.labels.tolist(), strict=True):
             if name in predictions:
-                parts = name.split("/")
-                at = next(place for place, part in enumerate(parts) if part in ALEXNET_ERRORS)
-                wrong.setdefault((parts[at], parts[at + 1]), []).append(predictions[name] != label)
+                folders = name.split("/")
+                at = next(i for i, folder in enumerate(folders) if folder in ALEXNET_ERRORS)
+                wrong.setdefault((folders[at], folders[at + 1]), []).append(predictions[name] != label)
         errors: dict[str, list[float]] = {}
         for (corruption, _), answers in wrong.items():
             errors.setdefault(corruption, []).append(100 * sum(answers) / len(answers))
-        found = {f"error/{name}": float(np.mean(values)) for name, values in errors.items()}
+        figures = {f"error/{name}": float(np.mean(values)) for name, values in errors.items()}
         relative = {name: 100 * float(np.mean(values)) / ALEXNET_ERRORS[name] for name, values in errors.items()}
-        found |= {f"ce/{name}": value for name, value in relative.items()}
+        figures |= {f"ce/{name}": value for name, value in relative.items()}
         if relative.keys() == ALEXNET_ERRORS.keys() and all(len(values) == 5 for values in errors.values()):
-            found["mce"] = float(np.mean(list(relative.values())))
-        return found
+            figures["mce"] = float(np.mean(list(relative.values())))
+        return figures
 
 
 def read_class_folders(folder: Path, root: Path, allowed: Iterable[int], classes: str) -> tuple[list[str], np.ndarray]:
@@ -241,16 +244,16 @@ def read_class_folders(folder: Path, root: Path, allowed: Iterable[int], classes
     files: list[str] = []
     labels: list[int] = []
     for name in sorted(names, key=natural_key):
-        found = images_below(folder / name, root)
-        files += found
-        labels += [number[name]] * len(found)
+        images = images_below(folder / name, root)
+        files += images
+        labels += [number[name]] * len(images)
     if not files:
         raise DataError(f"no images in {folder}")
     return files, np.array(labels, dtype=np.int64)
 
 
-def relabelled(records: FileRecords) -> np.ndarray:
-    """ImageNet's own labels for records whose classes are WordNet ids, be they all or some of the 1,000."""
+def relabeled(records: FileRecords) -> np.ndarray:
+    """ImageNet's own labels for records whose classes are WordNet ids, all or some of the 1,000."""
     unknown = sorted(set(records.class_names) - set(wordnet_ids()))
     if unknown:
         raise DataError(f"these folders are no class of imagenet-1k: {some(unknown)}")

@@ -1,5 +1,7 @@
 """Labels of ImageNet's flat validation folder, whose images carry no class in their path."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +17,20 @@ USUAL_NAMES = (
 def read_flat_labels(
     root: Path, folder: Path, names: Sequence[str], label_file: str | None, synsets: str | None
 ) -> dict[str, str]:
-    """Class name of every image file in `names` (in natural order).
+    """Class name of every image file in ``names``.
 
-    Three formats are known: lines `filename class`; Kaggle's CSV (`ImageId,PredictionString`, whose first word is
-    the class); and the devkit's bare integers, one per image in the order of the names, which mean nothing without
-    `synsets`, the file that lists the class of each integer (its line k, first word, integer k).
-    Raises DataError where no file is found, a line does not parse, or an image has no label.
+    Three formats are known: lines ``filename class``; Kaggle's CSV (``ImageId,PredictionString``, whose first word is
+    the class); and the devkit's bare integers, one per image in the order of the names.
+
+    Args:
+        root: folder of the data set.
+        folder: of the images.
+        names: file names in natural order.
+        label_file: relative to root; None: the usual names are tried.
+        synsets: for bare integers: a file whose line k starts with the class of integer k.
+
+    Raises:
+        DataError: there is no file, a line does not parse, or an image has no label.
     """
     path = _find(root, folder, label_file)
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -28,8 +38,8 @@ def read_flat_labels(
         raise DataError(f"the label file {path} is empty")
     if all(line.isdigit() for line in lines):
         return _from_integers(path, lines, names, root, synsets)
-    found = _from_csv(path, lines) if path.suffix.lower() == ".csv" else _from_pairs(path, lines)
-    of_stem = {Path(name).stem: label for name, label in found.items()}
+    labels = _from_csv(path, lines) if path.suffix.lower() == ".csv" else _from_pairs(path, lines)
+    of_stem = {Path(name).stem: label for name, label in labels.items()}
     missing = [name for name in names if Path(name).stem not in of_stem]
     if missing:
         raise DataError(f"{len(missing)} of {len(names)} images in {folder} have no label in {path}, e.g. {missing[0]}")
@@ -53,17 +63,17 @@ def _find(root: Path, folder: Path, label_file: str | None) -> Path:
 
 
 def _from_pairs(path: Path, lines: Sequence[str]) -> dict[str, str]:
-    found = {}
+    labels = {}
     for number, line in enumerate(lines, 1):
         words = line.split()
         if len(words) != 2:
             raise DataError(f"{path} line {number}: expected 'filename class', got {line[:80]!r}")
-        found[Path(words[0]).name] = words[1]
-    return found
+        labels[Path(words[0]).name] = words[1]
+    return labels
 
 
 def _from_csv(path: Path, lines: Sequence[str]) -> dict[str, str]:
-    found = {}
+    labels = {}
     for number, line in enumerate(lines, 1):
         name, _, prediction = line.partition(",")
         if number == 1 and name == "ImageId":
@@ -71,8 +81,8 @@ def _from_csv(path: Path, lines: Sequence[str]) -> dict[str, str]:
         words = prediction.split()
         if not words:
             raise DataError(f"{path} line {number}: expected 'image,class ...', got {line[:80]!r}")
-        found[name] = words[0]
-    return found
+        labels[name] = words[0]
+    return labels
 
 
 def _from_integers(

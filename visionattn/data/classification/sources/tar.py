@@ -1,4 +1,6 @@
-"""Images inside tar files, found by timm's reader."""
+"""Images inside tar files, listed by timm's reader."""
+
+from __future__ import annotations
 
 import tarfile
 from pathlib import Path
@@ -13,10 +15,14 @@ from visionattn.errors import DataError
 
 
 class TarRecords:
-    """One tar of class folders, or a folder of tars, one per class. Ids: the tar's place, then the member's name.
+    """One tar of class folders, or a folder of tars, one per class.
 
-    The members' places are read once; a picture is then a seek and a read in a file opened for it, so nothing is
-    shared between worker processes (timm keeps files open, whose position forked workers would move for each other).
+    The offsets of the members are read once. An image is then a seek and a read in a file opened for it, so worker
+    processes share nothing (timm keeps files open, whose position forked workers would move for each other).
+
+    Args:
+        path: the tar file or the folder.
+        prefix: beginning of the ids, which are the tar's path and the member's name.
     """
 
     def __init__(self, path: Path, prefix: str) -> None:
@@ -27,7 +33,7 @@ class TarRecords:
         except ValueError as error:  # timm unpacks an empty list of samples
             raise DataError(f"no images in {path}: {error}") from None
         self._files: list[Path] = []
-        places: list[tuple[int, int, int]] = []
+        spans: list[tuple[int, int, int]] = []
         names: list[str] = []
         numbers: dict[str | None, int] = {}
         for member, tar, inner in reader.samples:  # inner: the entry of a tar inside the tar
@@ -35,15 +41,15 @@ class TarRecords:
                 numbers[tar] = len(self._files)
                 self._files.append(path / tar if tar else path)
             start = member.offset_data + (inner.offset_data if inner is not None else 0)
-            places.append((numbers[tar], start, member.size))
+            spans.append((numbers[tar], start, member.size))
             names.append("/".join(part for part in (prefix, tar, inner and inner.name, member.name) if part))
-        self._places = np.array(places, dtype=np.int64)
+        self._spans = np.array(spans, dtype=np.int64)
         self.ids = PackedStrings(names)
         self.labels = np.asarray(reader.targets, dtype=np.int64)
         self.class_names = [reader.class_idx_to_name[label] for label in range(len(reader.class_idx_to_name))]
 
     def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
-        number, start, size = (int(value) for value in self._places[index])
+        number, start, size = (int(value) for value in self._spans[index])
         try:
             with open(self._files[number], "rb") as file:
                 file.seek(start)

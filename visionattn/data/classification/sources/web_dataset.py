@@ -1,5 +1,7 @@
 """WebDataset shards, read in order; timm's reader finds them and divides them among processes and workers."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import random
@@ -15,12 +17,22 @@ from visionattn.errors import DataError
 
 
 class WebDataset:
-    """Tar shards whose members are `<key>.jpg` (or png, webp) and `<key>.cls` (the label as text).
+    """Tar shards whose members are ``<key>.jpg`` (or png, webp) and ``<key>.cls`` (the label as text).
 
-    splits: for each of train, val, test a name in the folder's `_info.json`, or shards in brace form with the number
-    of samples, e.g. "imagenet-train-{0000..1023}.tar|1281167". class_names: the classes in label order, if known.
-    Ids are the samples' keys. Training repeats or drops a few samples so that all workers end together, as timm does;
-    evaluation reads every sample once.
+    Ids are the samples' keys. Training repeats or drops a few samples so that all workers end together, as timm does.
+    Evaluation reads every sample once.
+
+    Args:
+        root: folder or address of the shards.
+        split_names: for each of train, val, test a name in the folder's ``_info.json``, or shards in brace form with
+            the number of samples, e.g. ``imagenet-train-{0000..1023}.tar|1281167``.
+        class_names: in label order, if known.
+        image_key: endings of image members.
+        shuffle_size: samples in the shuffle buffer of a worker.
+        seed: of the order.
+
+    Raises:
+        DataError: an address that starts a program (``pipe:``).
     """
 
     def __init__(
@@ -42,7 +54,7 @@ class WebDataset:
         self.shuffle_size = shuffle_size
         self.seed = seed
 
-    def open(self, split: str) -> "ShardRecords":
+    def open(self, split: str) -> ShardRecords:
         if split not in self.split_names:
             raise DataError(f"split_names has no {split!r}, only {', '.join(self.splits)}")
         return ShardRecords(self, self.split_names[split], training=split == "train")
@@ -124,21 +136,21 @@ class ShardRecords(StreamRecords):
         count = 0
         for sample in pipeline:
             count += 1
-            found = next((sample[key] for key in self.image_keys if key in sample), None)
-            if found is None or "cls" not in sample:
+            content = next((sample[key] for key in self.image_keys if key in sample), None)
+            if content is None or "cls" not in sample:
                 members = ", ".join(sorted(key for key in sample if not key.startswith("_")))
                 raise DataError(
                     f"{sample['__key__']} in {sample['__url__']} has members {members}; "
                     f"expected one of {', '.join(self.image_keys)}, and cls"
                 )
-            yield sample["__key__"], int(sample["cls"]), found
+            yield sample["__key__"], int(sample["cls"]), content
         mine = slice(self._reader.global_worker_id, None, self._reader.global_num_workers)
         if not self.training and self.shard_lengths and count != sum(self.shard_lengths[mine]):
             shards = ", ".join(os.path.basename(shard) for shard in self.shards[mine])
             raise DataError(f"{shards}: {count} samples, but _info.json states {sum(self.shard_lengths[mine])}")
 
     def _pipeline(self) -> Any:
-        """timm's pipeline without its decoding; here damaged shards are an error and files get closed."""
+        """The pipeline of timm without its decoding. Damaged shards are an error, and files are closed."""
         import webdataset
 
         reader = self._reader
@@ -153,7 +165,7 @@ class ShardRecords(StreamRecords):
         return webdataset.DataPipeline(*stages)
 
     def fingerprint(self) -> str:
-        """sha256 over the shards' names and sizes (the ids are known only after reading everything)."""
+        """sha256 over the shards' names and sizes; the ids are known only after reading everything."""
         digest = hashlib.sha256()
         for shard in self.shards:
             size = os.path.getsize(shard) if os.path.isfile(shard) else -1
@@ -162,7 +174,7 @@ class ShardRecords(StreamRecords):
 
 
 def _shard_samples(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Samples of each shard: a dict from ending to bytes, with __key__ and __url__."""
+    """Samples of each shard, as dicts from ending to bytes, with ``__key__`` and ``__url__``."""
     from webdataset.tariterators import group_by_keys
 
     for shard in shards:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from visionattn.data.segmentation.classes import ClassList, packaged, read_object_info
-from visionattn.data.segmentation.sources.masks import MaskSource, Place
+from visionattn.data.segmentation.sources.masks import Layout, MaskSource
 
 
 class ADE20K(MaskSource):
-    """ADE20K's scene-parsing benchmark (Zhou et al. 2017), ADEChallengeData2016: images and annotations, 150 classes.
+    """ADE20K's scene-parsing benchmark (Zhou et al. 2017), ADEChallengeData2016, with 150 classes.
 
     0 in a mask is "other" and ignored; 1..150 are the classes. The list of classes is read from objectInfo150.txt where
-    it is there; its shares of pixels tell whether masks are shifted.
+    that file exists. Its shares of pixels show whether masks are shifted.
     """
 
     folders = ("ADEChallengeData2016", "")
 
-    def places(self, split: str) -> Sequence[Place]:
+    def layouts(self, split: str) -> Sequence[Layout]:
         folder = {"train": "training", "val": "validation"}[split]
-        return [Place(f"images/{folder}", f"annotations/{folder}")]
+        return [Layout(f"images/{folder}", f"annotations/{folder}")]
 
     def classes(self) -> ClassList:
         table = self.root / "objectInfo150.txt"

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from visionattn.data.segmentation.classes import ClassList, packaged
 from visionattn.data.segmentation.labels import IGNORE
-from visionattn.data.segmentation.sources.masks import MaskSource, Place
+from visionattn.data.segmentation.sources.masks import Layout, MaskSource
 
 
 class Cityscapes(MaskSource):
-    """Cityscapes (Cordts et al. 2016): leftImg8bit and gtFine, 19 of the 34 labels are evaluated.
+    """Cityscapes (Cordts et al. 2016), leftImg8bit and gtFine, with the 19 evaluated classes of its 34 labels.
 
-    Read are `*_gtFine_labelIds.png`, which the download holds; the other labels are ignored.
+    The masks are the ``*_gtFine_labelIds.png`` of the download. Other labels are ignored.
     """
 
-    def places(self, split: str) -> Sequence[Place]:
-        return [Place(f"leftImg8bit/{split}", f"gtFine/{split}", "_leftImg8bit.png", "_gtFine_labelIds.png")]
+    def layouts(self, split: str) -> Sequence[Layout]:
+        return [Layout(f"leftImg8bit/{split}", f"gtFine/{split}", "_leftImg8bit.png", "_gtFine_labelIds.png")]
 
     def classes(self) -> ClassList:
         return packaged("cityscapes")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from visionattn.data.segmentation.classes import ClassList, packaged
-from visionattn.data.segmentation.sources.masks import MaskSource, Place
+from visionattn.data.segmentation.sources.masks import Layout, MaskSource
 
 
 class COCOStuff(MaskSource):
-    """COCO-Stuff 164k (Caesar et al. 2016): stuffthingmaps, 171 of 182 numbers are used; 255 is unlabelled."""
+    """COCO-Stuff 164k (Caesar et al. 2016), stuffthingmaps: 171 of 182 numbers are used; 255 is unlabeled."""
 
-    def places(self, split: str) -> Sequence[Place]:
+    def layouts(self, split: str) -> Sequence[Layout]:
         folders = (("images/", "annotations"), ("images/", "stuffthingmaps"), ("", "stuffthingmaps"))
-        return [Place(f"{images}{split}2017", f"{masks}/{split}2017") for images, masks in folders]
+        return [Layout(f"{images}{split}2017", f"{masks}/{split}2017") for images, masks in folders]
 
     def classes(self) -> ClassList:
         return packaged("coco_stuff")

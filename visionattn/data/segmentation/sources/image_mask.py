@@ -6,17 +6,24 @@ from collections.abc import Sequence
 
 from visionattn.data.segmentation.classes import ClassList, numbered
 from visionattn.data.segmentation.labels import IGNORE
-from visionattn.data.segmentation.sources.masks import MaskSource, Place
+from visionattn.data.segmentation.sources.masks import Layout, MaskSource
 from visionattn.errors import ConfigError
 
 
 class ImageMask(MaskSource):
     """Your own data: a folder of images and one of masks for each split.
 
-    images, masks: folders below root; `{split}` stands for the split's folder (train, val).
-    class_names: names in the order of their labels; their number is the number of classes.
-    first: what stands for the first class in a mask, 0 or 1 mostly. ignore: numbers that count nowhere.
-    mask_suffix: the end of a mask's name after the part it shares with its image, e.g. `_mask.png`.
+    Args:
+        root: the folder.
+        class_names: in label order; their number is the number of classes.
+        images: folder of images below root; ``{split}`` stands for train or val.
+        masks: folder of masks below root.
+        mask_suffix: end of a mask's name after the part it shares with its image, e.g. ``_mask.png``.
+        first: stored number of the first class, 0 or 1 mostly.
+        ignore: stored numbers that count nowhere.
+
+    Raises:
+        ConfigError: no class, or a number that is a class and ignored.
     """
 
     def __init__(
@@ -38,9 +45,9 @@ class ImageMask(MaskSource):
             raise ConfigError(f"the numbers {clash} are classes (first={first}) and ignored at once")
         self._folders, self._suffix = (images, masks), mask_suffix
 
-    def places(self, split: str) -> Sequence[Place]:
+    def layouts(self, split: str) -> Sequence[Layout]:
         images, masks = (folder.format(split=split) for folder in self._folders)
-        return [Place(images, masks, mask_suffix=self._suffix)]
+        return [Layout(images, masks, mask_suffix=self._suffix)]
 
     def classes(self) -> ClassList:
         return self._classes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,15 @@ _SHOWN = 8
 
 
 class MaskRecords:
-    """One split: pictures with their label maps, by index. The id of a sample is its picture's path below the root,
-    without the extension.
+    """One split of images with label maps, by index.
+
+    The id of a sample is its image's path below the root, without the extension.
+
+    Args:
+        root: folder of the data set.
+        pairs: paths of image and mask, relative to the root.
+        classes: of the data set.
+        table: from stored numbers to classes.
     """
 
     def __init__(self, root: Path, pairs: Sequence[tuple[str, str]], classes: ClassList, table: LabelTable) -> None:
@@ -33,21 +41,32 @@ class MaskRecords:
 
     @property
     def class_names(self) -> list[str]:
+        """Names in label order."""
         return self.classes.names
 
     def load(self, index: int, decode: Decoder = decode_rgb) -> tuple[DecodedImage, np.ndarray]:
-        """The picture, and its classes as uint8 (H, W). Raises UnreadableImage, or LabelError naming the mask."""
-        picture = decode((self.root / self._images[index]).read_bytes())
+        """One image and its classes, uint8 ``(H, W)``.
+
+        Raises:
+            UnreadableImage: image or mask cannot be read, or their sizes differ.
+            LabelError: the mask cannot be right; the message names it.
+        """
+        image = decode(self.image_path(index).read_bytes())
         classes = self.table(self.stored(index), str(self.mask_path(index)))
-        size = tuple(picture.shape[-2:]) if isinstance(picture, Tensor) else (picture.height, picture.width)
+        size = tuple(image.shape[-2:]) if isinstance(image, Tensor) else (image.height, image.width)
         if classes.shape != size:
             raise UnreadableImage(
                 f"its mask has {classes.shape[0]}x{classes.shape[1]} pixels, it has {size[0]}x{size[1]}"
             )
-        return picture, classes
+        return image, classes
 
     def stored(self, index: int) -> np.ndarray:
-        """The mask's numbers as they are stored. Raises UnreadableImage, or LabelError naming the mask."""
+        """The mask's numbers as they are stored.
+
+        Raises:
+            UnreadableImage: the mask cannot be read.
+            LabelError: it is no mask; the message names it.
+        """
         try:
             return decode_mask(self.mask_path(index).read_bytes())
         except UnreadableImage as error:
@@ -56,9 +75,11 @@ class MaskRecords:
             raise LabelError(f"{self.mask_path(index)}: {error}") from None
 
     def image_path(self, index: int) -> Path:
+        """The image's file."""
         return self.root / self._images[index]
 
     def mask_path(self, index: int) -> Path:
+        """The mask's file."""
         return self.root / self._masks[index]
 
     def fingerprint(self) -> str:
@@ -70,9 +91,15 @@ class MaskRecords:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a split lies below the root. listed: a file of names, one a line; without it the pictures' folder is the
-    list. image_suffix, mask_suffix: the ends of the file names, which differ, and all after the common part.
+class Layout:
+    """Folders of a split below the root.
+
+    Attributes:
+        images: folder of the images.
+        masks: folder of the masks.
+        image_suffix: end of an image's name after the part it shares with its mask.
+        mask_suffix: the same of masks.
+        listed: a file of names, one a line; without it the folder of images is the list.
     """
 
     images: str
@@ -82,11 +109,19 @@ class Place:
     listed: str = ""
 
 
-class MaskSource:
-    """Pictures and masks below `root`. A layout says where (`places` of train and val; the first that exists counts),
-    which classes there are (`classes`), and what else a mask may hold (`ignored`).
+class MaskSource(ABC):
+    """A data set of images and masks below a root.
 
-    Reading raises DataError where the folders are missing or a picture has no mask, naming it.
+    A subclass gives :meth:`layouts` and :meth:`classes`, and :meth:`ignored` where it is another number.
+
+    Args:
+        root: the folder, or the one above (see ``folders``).
+
+    Raises:
+        DataError: (on reading) a folder is missing, or an image has no mask; the message names it.
+
+    Attributes:
+        folders: names below the given root that the download creates; the first that exists is the root.
     """
 
     splits: Sequence[str] = ("train", "val", "test")
@@ -96,63 +131,67 @@ class MaskSource:
         given = Path(root).expanduser()
         self.root = next((given / name for name in self.folders if (given / name).is_dir()), given)
 
+    @abstractmethod
     def classes(self) -> ClassList:
-        raise NotImplementedError
+        """The classes, in label order."""
 
-    def places(self, split: str) -> Sequence[Place]:
-        raise NotImplementedError
+    @abstractmethod
+    def layouts(self, split: str) -> Sequence[Layout]:
+        """Possible folders of train or val; the first that exists is read."""
 
     def ignored(self) -> Sequence[int]:
         """Stored numbers that count nowhere."""
         return (IGNORE,)
 
     def table(self) -> LabelTable:
+        """From stored numbers to classes."""
         return LabelTable(self.classes().numbers, self.ignored())
 
     def open(self, split: str) -> MaskRecords:
+        """Read one split; test equals val."""
         if split not in self.splits:
             raise DataError(f"{type(self).__name__} has no split {split!r}, only {', '.join(self.splits)}")
-        choices = self.places("val" if split == "test" else split)
-        present = [place for place in choices if (self.root / place.images).is_dir()]
+        choices = self.layouts("val" if split == "test" else split)
+        present = [layout for layout in choices if (self.root / layout.images).is_dir()]
         if not present:
-            tried = " or ".join(str(self.root / place.images) for place in choices)
+            tried = " or ".join(str(self.root / layout.images) for layout in choices)
             raise DataError(f"there is no folder of {split} images: {tried}")
-        place = next((place for place in present if (self.root / place.masks).is_dir()), None)
-        if place is None:
-            tried = " or ".join(str(self.root / place.masks) for place in present)
+        layout = next((layout for layout in present if (self.root / layout.masks).is_dir()), None)
+        if layout is None:
+            tried = " or ".join(str(self.root / layout.masks) for layout in present)
             raise DataError(f"the {split} images have no masks: there is no folder {tried}")
-        return MaskRecords(self.root, self._pairs(place), self.classes(), self.table())
+        return MaskRecords(self.root, self._pairs(layout), self.classes(), self.table())
 
-    def _pairs(self, place: Place) -> list[tuple[str, str]]:
+    def _pairs(self, layout: Layout) -> list[tuple[str, str]]:
         images, masks = (
-            _stems(self.root / place.images, place.image_suffix),
-            _stems(self.root / place.masks, place.mask_suffix),
+            _stems(self.root / layout.images, layout.image_suffix),
+            _stems(self.root / layout.masks, layout.mask_suffix),
         )
-        names = sorted(images) if not place.listed else _listed(self.root / place.listed)
-        for kind, found in (("image", images), ("mask", masks)):
-            missing = [name for name in names if name not in found]
+        names = sorted(images) if not layout.listed else _listed(self.root / layout.listed)
+        for kind, paths in (("image", images), ("mask", masks)):
+            missing = [name for name in names if name not in paths]
             if missing:
-                folder = self.root / (place.images if kind == "image" else place.masks)
+                folder = self.root / (layout.images if kind == "image" else layout.masks)
                 raise DataError(
                     f"{len(missing)} of {len(names)} samples have no {kind} in {folder}: {', '.join(missing[:_SHOWN])}"
                     + (", ..." if len(missing) > _SHOWN else "")
                 )
         if not names:
-            raise DataError(f"{self.root / place.images} holds no images")
-        return [(f"{place.images}/{images[name]}", f"{place.masks}/{masks[name]}") for name in names]
+            raise DataError(f"{self.root / layout.images} holds no images")
+        return [(f"{layout.images}/{images[name]}", f"{layout.masks}/{masks[name]}") for name in names]
 
 
 def _stems(folder: Path, suffix: str) -> dict[str, str]:
     """Name without its suffix -> path, both relative to the folder and with forward slashes."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for path in folder.rglob("*"):
         if path.suffix.lower() in EXTENSIONS and path.name.endswith(suffix):
             relative = path.relative_to(folder).as_posix()
             stem = relative[: -len(suffix)] if suffix else relative[: -len(path.suffix)]
-            if stem in found:
-                raise DataError(f"{folder} holds {found[stem]} and {relative}: which of them is {stem}?")
-            found[stem] = relative
-    return found
+            if stem in paths:
+                raise DataError(f"{folder} holds {paths[stem]} and {relative}: which of them is {stem}?")
+            paths[stem] = relative
+    return paths
 
 
 def _listed(path: Path) -> list[str]:

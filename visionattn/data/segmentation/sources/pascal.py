@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from visionattn.data.segmentation.classes import ClassList, packaged
 from visionattn.data.segmentation.labels import IGNORE
-from visionattn.data.segmentation.sources.masks import MaskSource, Place
+from visionattn.data.segmentation.sources.masks import Layout, MaskSource
 
 
 class PascalVOC(MaskSource):
-    """Pascal VOC 2012 (Everingham et al. 2015): 20 classes and the background; 255 is the border.
+    """Pascal VOC 2012 (Everingham et al. 2015), 20 classes and the background; 255 is the border.
 
-    train_list: the list of training samples; with `trainaug` (Hariharan et al. 2011) the masks are taken from
-    SegmentationClassAug.
+    Args:
+        root: the folder.
+        train_list: the list of training samples; with ``trainaug`` (Hariharan et al. 2011) the masks are taken from
+            SegmentationClassAug.
     """
 
     folders = ("VOCdevkit/VOC2012", "VOC2012", "")
@@ -22,25 +24,25 @@ class PascalVOC(MaskSource):
         super().__init__(root)
         self.train_list = train_list
 
-    def places(self, split: str) -> Sequence[Place]:
+    def layouts(self, split: str) -> Sequence[Layout]:
         name = self.train_list if split == "train" else split
         masks = "SegmentationClassAug" if name == "trainaug" else "SegmentationClass"
-        return [Place("JPEGImages", masks, listed=f"ImageSets/Segmentation/{name}.txt")]
+        return [Layout("JPEGImages", masks, listed=f"ImageSets/Segmentation/{name}.txt")]
 
     def classes(self) -> ClassList:
         return packaged("pascal_voc")
 
 
 class PascalContext(MaskSource):
-    """Pascal Context (Mottaghi et al. 2014) with its 59 usual classes; 0 is the background, ignored.
+    """Pascal Context (Mottaghi et al. 2014) with its 59 usual classes; 0 is the background and ignored.
 
     Masks are PNG files in SegmentationClassContext, as the tools around the data set write them.
     """
 
     folders = ("VOCdevkit/VOC2010", "VOC2010", "")
 
-    def places(self, split: str) -> Sequence[Place]:
-        return [Place("JPEGImages", "SegmentationClassContext", listed=f"ImageSets/SegmentationContext/{split}.txt")]
+    def layouts(self, split: str) -> Sequence[Layout]:
+        return [Layout("JPEGImages", "SegmentationClassContext", listed=f"ImageSets/SegmentationContext/{split}.txt")]
 
     def classes(self) -> ClassList:
         return packaged("pascal_context")
