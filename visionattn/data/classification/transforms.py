@@ -117,7 +117,7 @@ def _on_tensors(steps: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]
 
 
 class _TensorCrop:
-    """The random resized crop of timm on uint8 ``(3, H, W)``, with torch's resize, which follows Pillow's antialiasing."""
+    """The random resized crop of timm on uint8 ``(3, H, W)``, with torch's resize, antialiased as Pillow's."""
 
     _MODES: ClassVar = {InterpolationMode.BILINEAR: "bilinear", InterpolationMode.BICUBIC: "bicubic"}
 
