@@ -37,6 +37,7 @@ def run(
     """Run one of :data:`MEASUREMENTS` with the config's keys as its arguments.
 
     Args: as for :func:`visionattn.commands.train.run`.
+
     Returns:
         ``rows``: what was measured; empty for a dry run.
 

@@ -22,6 +22,7 @@ def run(
     """Check the splits of a data set; print the findings, write ``doctor.json`` and images.
 
     Args: as for :func:`visionattn.commands.train.run`.
+
     Returns:
         ``errors`` and ``warnings``, counted; empty for a dry run.
 

@@ -35,6 +35,7 @@ def run(
     """Print the tree of a backbone; no weights are made, and nothing is written.
 
     Args: as for :func:`visionattn.commands.train.run`.
+
     Returns:
         ``params`` and ``macs`` of the whole model.
 

@@ -28,6 +28,7 @@ def run(
     """Write a checkpoint's model in another format, load what was written, and compare.
 
     Args: as for :func:`visionattn.commands.train.run`.
+
     Returns:
         ``folder``, and what the format's writer found out; empty for a dry run.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from huggingface_hub import ModelCardData
 
 from visionattn.backbones import zoo
 from visionattn.backbones.cost import count_parameters
@@ -25,7 +25,7 @@ _PIPELINES = {
 
 
 def write_model_card(folder: Path, exported: ExportedModel, facts: Mapping[str, Any], imported: str | None) -> None:
-    """Writes ``README.md`` and, where the run's log is there, its learning curves beside it.
+    """Write ``README.md`` and, where the run's log is there, its learning curves beside it.
 
     Args:
         folder: of the exported model.
@@ -33,17 +33,16 @@ def write_model_card(folder: Path, exported: ExportedModel, facts: Mapping[str, 
         facts: what the export found out, for the card's table.
         imported: what has to be imported for timm to build it, such as ``timm``; None: timm does not.
     """
-    figures, licence = exported.figures(), licence_of(exported)
-    head: dict[str, Any] = {
-        "license": licence[0],
-        "library_name": "timm" if imported else "visionattn",
-        "tags": [*(["timm"] if imported else []), "visionattn"],
-    }
-    if pipeline := _PIPELINES.get(type(exported.task).__name__):
-        head["pipeline_tag"] = pipeline
-    lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", f"# {exported.trained.name}", ""]
-    place = exported.options.push_to_hub or "OWNER/NAME"
-    lines += [_opening(exported), "", *(_example(imported, place) if imported else _command(place)), ""]
+    figures, (license, origin) = exported.figures(), license_of(exported)
+    header = ModelCardData(
+        license=license,
+        library_name="timm" if imported else "visionattn",
+        tags=[*(["timm"] if imported else []), "visionattn"],
+        pipeline_tag=_PIPELINES.get(type(exported.task).__name__),
+    )
+    lines = ["---", header.to_yaml(), "---", f"# {exported.trained.name}", ""]
+    repository = exported.options.push_to_hub or "OWNER/NAME"
+    lines += [_opening(exported), "", *(_example(imported, repository) if imported else _command(repository)), ""]
     lines += _table("Figures", {name: f"{value:.4g}" for name, value in figures.items()})
     if figures:
         lines += ["On the validation images of the run, at the epoch of these weights.", ""]
@@ -53,12 +52,12 @@ def write_model_card(folder: Path, exported: ExportedModel, facts: Mapping[str, 
     lines += ["```", ""]
     lines += _table("Export", facts)
     lines += _table("Versions", provenance.versions())
-    lines += ["## Licence", "", f"`{licence[0]}`: {licence[1]}", ""]
+    lines += ["## License", "", f"`{license}`: {origin}", ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
-def licence_of(exported: ExportedModel) -> tuple[str, str]:
-    """Licence of the weights, and where that comes from."""
+def license_of(exported: ExportedModel) -> tuple[str, str]:
+    """License of the weights, and where that comes from."""
     trained = exported.trained
     if exported.options.licence:
         return str(exported.options.licence), "as given with the export."
@@ -66,7 +65,7 @@ def licence_of(exported: ExportedModel) -> tuple[str, str]:
     if trained.get("weights") is not None and card.get("licence"):
         return str(card["licence"]), f"that of the published weights that training began with ({trained.weights})."
     if trained.get("weights") is not None:
-        return "other", f"training began with {trained.weights}; its licence is not known here."
+        return "other", f"training began with {trained.weights}; its license is not known here."
     return (
         "apache-2.0",
         "visionattn's own; the weights were trained from scratch. The data may have terms of their own.",
@@ -90,19 +89,19 @@ def _opening(exported: ExportedModel) -> str:
     )
 
 
-def _example(imported: str, place: str) -> list[str]:
+def _example(imported: str, repository: str) -> list[str]:
     return [
         "```python",
         *(f"import {name}" for name in imported.split(", ")),
         "",
-        f'model = timm.create_model("hf-hub:{place}", pretrained=True).eval()  # a folder: "local-dir:FOLDER"',
+        f'model = timm.create_model("hf-hub:{repository}", pretrained=True).eval()  # a folder: "local-dir:FOLDER"',
         "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)",
         "```",
     ]
 
 
-def _command(place: str) -> list[str]:
-    return ["```", f"visionattn train ... weights=hf-hub:{place} weights_part=model", "```"]
+def _command(repository: str) -> list[str]:
+    return ["```", f"visionattn train ... weights=hf-hub:{repository} weights_part=model", "```"]
 
 
 def _table(heading: str, rows: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
-"""What of a task becomes a graph: pictures in, tensors out, no data-dependent shape in between.
+"""What of a task becomes a graph: images in, tensors out, no data-dependent shape in between.
 
-Shapes: B batch, H W picture, K classes, A places of all levels, C channels, h w map.
+Shapes: B batch, H W image, K classes, A anchors of all levels, C channels, h w map.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import clip_boxes_to_image
 
 from visionattn.errors import ConfigError
 from visionattn.heads import ClassificationHead
@@ -31,27 +32,28 @@ class Graph(nn.Module):
 
     Attributes:
         outputs: names of what it gives, in order.
-        stride: of the coarsest map; pictures must be larger than that.
+        stride: of the coarsest map; images must be larger than that.
     """
 
     outputs: tuple[str, ...]
 
-    def __init__(self, backbone: nn.Module):
+    def __init__(self, backbone: Any):
         super().__init__()
-        self.backbone = backbone
-        self.stride = int(backbone.feature_info[-1]["reduction"])  # type: ignore[index]
+        self.backbone: Any = backbone
+        self.stride = int(backbone.feature_info[-1]["reduction"])
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The stages' maps, the last one normed."""
-        return self.backbone.forward_intermediates(images, norm=True, intermediates_only=True)  # type: ignore[operator]
+        maps: list[Tensor] = self.backbone.forward_intermediates(images, norm=True, intermediates_only=True)
+        return maps
 
 
 class Features(Graph):
     """``(B, 3, H, W)`` -> the stages' maps ``(B, C, h, w)``, the last one normed."""
 
-    def __init__(self, backbone: nn.Module):
+    def __init__(self, backbone: Any):
         super().__init__(backbone)
-        self.outputs = tuple(f"stage{number + 1}" for number in range(len(backbone.feature_info)))  # type: ignore[arg-type]
+        self.outputs = tuple(f"stage{i + 1}" for i in range(len(backbone.feature_info)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.features(images))
@@ -71,7 +73,7 @@ class Logits(Graph):
 
 
 class ClassScores(Graph):
-    """Semantic segmentation: ``(B, 3, H, W) -> (B, K, H, W)``, the logits at the picture's size."""
+    """Semantic segmentation: ``(B, 3, H, W) -> (B, K, H, W)``, the logits at the image's size."""
 
     outputs = ("logits",)
 
@@ -85,39 +87,36 @@ class ClassScores(Graph):
 
 
 class Candidates(Graph):
-    """RetinaNet and FCOS: ``(B, 3, H, W)`` -> boxes ``(B, A, 4)`` as x1 y1 x2 y2 in pixels, within the picture, and
-    scores ``(B, A, K)`` in 0..1, of every place of every level.
+    """RetinaNet and FCOS: ``(B, 3, H, W)`` -> boxes ``(B, A, 4)`` and scores ``(B, A, K)``, of every anchor.
 
-    What is left to do is to choose: a threshold, and non-maximum suppression.
+    Boxes are x1 y1 x2 y2 in pixels, clipped to the image; scores are in 0..1. What is left to do is a threshold and
+    non-maximum suppression.
     """
 
     outputs = ("boxes", "scores")
 
     def __init__(self, backbone: nn.Module, head: RetinaNetDetector | FCOSDetector):
         super().__init__(backbone)
-        self.pyramid, self.detector = head.pyramid, head.detector
+        self.pyramid = head.pyramid
+        self.detector: Any = head.detector
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         pyramid: Pyramid = self.pyramid
-        maps = list(pyramid.fpn(dict(enumerate_as_text(pyramid.norms(self.features(images)[pyramid.skip :])))).values())
-        found = self.detector.head(maps)  # type: ignore[operator]
-        anchors = self._anchors(images, maps)
-        scores = found["cls_logits"].sigmoid()
-        if "bbox_ctrness" in found:
-            scores = (scores * found["bbox_ctrness"].sigmoid()).sqrt()
-        coder = self.detector.box_coder
-        regression = found["bbox_regression"]
-        boxes = self._decoded(coder, regression, anchors)
+        inputs = pyramid.norms(self.features(images)[pyramid.skip :])
+        maps = list(pyramid.fpn({str(i): x for i, x in enumerate(inputs)}).values())
+        outputs: dict[str, Tensor] = self.detector.head(maps)
+        boxes = self._decoded(outputs["bbox_regression"], self._anchors(images, maps))
+        scores = scores_of(outputs)
         height, width = images.shape[-2:]
         x, y = boxes[..., 0::2].clamp(min=0, max=width), boxes[..., 1::2].clamp(min=0, max=height)
         return torch.stack((x, y), dim=-1).flatten(-2), scores
 
     def _anchors(self, images: Tensor, maps: list[Tensor]) -> Tensor:
-        """``(A, 4)``; torchvision's, whose distance on a level is the picture's size over the map's, rounded down."""
-        generator = self.detector.anchor_generator
+        """``(A, 4)``; torchvision's, whose distance on a level is the image's size over the map's, rounded down."""
+        cells: list[Tensor] = self.detector.anchor_generator.cell_anchors
         height, width = images.shape[-2:]
         levels = []
-        for x, cell in zip(maps, generator.cell_anchors, strict=True):  # type: ignore[union-attr, arg-type]
+        for x, cell in zip(maps, cells, strict=True):
             rows, columns = x.shape[-2:]
             y = torch.arange(rows, device=x.device) * (height // rows)
             across = torch.arange(columns, device=x.device) * (width // columns)
@@ -126,20 +125,22 @@ class Candidates(Graph):
             levels.append((shifts[:, None] + cell[None]).flatten(0, 1))
         return torch.cat(levels).to(images.dtype)
 
-    def _decoded(self, coder: Any, regression: Tensor, anchors: Tensor) -> Tensor:
-        batch = regression.shape[0]
+    def _decoded(self, regression: Tensor, anchors: Tensor) -> Tensor:
+        coder, batch = self.detector.box_coder, regression.shape[0]
         repeated = anchors[None].expand(batch, -1, -1)
         if hasattr(coder, "decode_single"):  # RetinaNet's shifts and scales; FCOS gives distances to the edges
-            return coder.decode_single(regression.flatten(0, 1), repeated.flatten(0, 1)).unflatten(0, (batch, -1))
-        centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+            decoded: Tensor = coder.decode_single(regression.flatten(0, 1), repeated.flatten(0, 1))
+            return decoded.unflatten(0, (batch, -1))
+        centers = (anchors[:, :2] + anchors[:, 2:]) / 2
         sizes = torch.stack((anchors[:, 2] - anchors[:, 0], anchors[:, 3] - anchors[:, 1]), dim=-1)
         edges = regression * sizes.repeat(1, 2) if coder.normalize_by_size else regression
-        return torch.cat((centres - edges[..., :2], centres + edges[..., 2:]), dim=-1)
+        return torch.cat((centers - edges[..., :2], centers + edges[..., 2:]), dim=-1)
 
 
-def enumerate_as_text(maps: list[Tensor]) -> list[tuple[str, Tensor]]:
-    """The keys that a feature pyramid wants."""
-    return [(str(number), x) for number, x in enumerate(maps)]
+def scores_of(outputs: dict[str, Tensor]) -> Tensor:
+    """Probability of every class; FCOS weighs it with the center-ness."""
+    scores = outputs["cls_logits"].sigmoid()
+    return (scores * outputs["bbox_ctrness"].sigmoid()).sqrt() if "bbox_ctrness" in outputs else scores
 
 
 class MeanCells(nn.Module):
@@ -147,6 +148,7 @@ class MeanCells(nn.Module):
 
     Args:
         size: rows and columns of the result.
+
     Shape:
         ``(B, C, H, W) -> (B, C, size, size)``
     """
@@ -163,9 +165,9 @@ class MeanCells(nn.Module):
     def _shares(self, x: Tensor, axis: int) -> Tensor:
         """``(size, H or W)``: how much each row counts in each cell."""
         length = x.shape[axis]
-        cell, place = torch.arange(self.size, device=x.device)[:, None], torch.arange(length, device=x.device)[None]
+        cell, row = torch.arange(self.size, device=x.device)[:, None], torch.arange(length, device=x.device)[None]
         first, last = cell * length // self.size, ((cell + 1) * length + self.size - 1) // self.size
-        inside = ((place >= first) & (place < last)).to(x.dtype)
+        inside = ((row >= first) & (row < last)).to(x.dtype)
         return inside / (last - first).to(x.dtype)
 
 
@@ -177,8 +179,9 @@ def graph_of(task: VisionTask, part: str) -> Graph:
     Args:
         task: in evaluation mode; it is not changed.
         part: ``model`` or ``features``.
+
     Raises:
-        ConfigError: another part, or a head whose results have shapes that depend on what is in the picture.
+        ConfigError: another part, or a head whose results have shapes that depend on what is in the image.
     """
     if part not in ("model", "features"):
         raise ConfigError(f"options.part is model or features, not {part!r}")
@@ -193,7 +196,7 @@ def graph_of(task: VisionTask, part: str) -> Graph:
     for kind, build in builders:
         if isinstance(head, kind):
             return build(backbone, head).eval()
-    why = "how many regions its second stage looks at depends on the picture; head=retinanet and head=fcos can"
+    why = "how many regions its second stage looks at depends on the image; head=retinanet and head=fcos can"
     if isinstance(head, Mask2Former):
         why = "masks by queries are not covered"
     raise ConfigError(
@@ -203,14 +206,15 @@ def graph_of(task: VisionTask, part: str) -> Graph:
 
 def traceable(module: nn.Module) -> nn.Module:
     """A copy whose attentions are computed by plain torch operators, and whose poolings take any size."""
-    twin = copy.deepcopy(module)
-    for part in twin.modules():
+    copied = copy.deepcopy(module)
+    part: Any
+    for part in copied.modules():
         if isinstance(getattr(part, "backend", None), str):
-            part.backend = TRACEABLE  # type: ignore[assignment]
+            part.backend = TRACEABLE
         for name, child in part.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in _SQUARES:
                 setattr(part, name, MeanCells(_SQUARES[child.output_size]))
-    return twin.eval()
+    return copied.eval()
 
 
 def expected(task: VisionTask, graph: Graph, images: Tensor) -> tuple[Tensor, ...]:
@@ -222,20 +226,14 @@ def expected(task: VisionTask, graph: Graph, images: Tensor) -> tuple[Tensor, ..
         return (task.head(features),)
     if isinstance(graph, ClassScores):
         return (F.interpolate(task.head(features)[0], size=images.shape[-2:], mode="bilinear"),)
-    head: RetinaNetDetector | FCOSDetector = task.head  # type: ignore[assignment]
-    listed = ImageList(images, [tuple(images.shape[-2:])] * len(images))
-    found, anchors, _ = head._layers(features, listed)
-    return _candidates(head, found, anchors, images)
+    return _candidates(task.head, features, images)
 
 
-def _candidates(head: nn.Module, found: dict[str, Tensor], anchors: list[Tensor], images: Tensor) -> tuple[Tensor, ...]:
-    """Boxes and scores by torchvision's own decoding, picture by picture."""
-    from torchvision.ops import clip_boxes_to_image
-
-    coder: Any = head.detector.box_coder  # type: ignore[union-attr]
-    scores = found["cls_logits"].sigmoid()
-    if "bbox_ctrness" in found:
-        scores = (scores * found["bbox_ctrness"].sigmoid()).sqrt()
+def _candidates(head: Any, features: list[Tensor], images: Tensor) -> tuple[Tensor, ...]:
+    """Boxes and scores by torchvision's own decoding, image by image."""
+    size = tuple(images.shape[-2:])
+    outputs, anchors, _ = head._layers(features, ImageList(images, [size] * len(images)))
+    coder: Any = head.detector.box_coder
     decode = getattr(coder, "decode_single", None) or coder.decode
-    boxes = [decode(one, places) for one, places in zip(found["bbox_regression"], anchors, strict=True)]
-    return torch.stack([clip_boxes_to_image(one, tuple(images.shape[-2:])) for one in boxes]), scores
+    boxes = [decode(one, own) for one, own in zip(outputs["bbox_regression"], anchors, strict=True)]
+    return torch.stack([clip_boxes_to_image(one, size) for one in boxes]), scores_of(outputs)

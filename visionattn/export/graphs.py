@@ -1,9 +1,9 @@
-"""``format=onnx``, ``torch_export`` and ``aot_inductor``: a graph for every batch and every picture size, checked.
+"""``format=onnx``, ``torch_export`` and ``aot_inductor``: a graph for every batch and every image size, checked.
 
 Each is traced once, with symbols for batch, height and width, and compared with the task itself at three sizes and
-three batches. AOTInductor has the run's picture size and any batch: with symbols for the sizes of all maps it had not
-compiled a model of three blocks in a quarter of an hour, all of it spent on simplifying them. What a serving program
-has to know lies in the file (ONNX) and beside it (``preprocessing.json``).
+three batches. AOTInductor has the run's image size and any batch: with symbols for the sizes of all maps it does not
+compile a model of three blocks within a quarter of an hour, because it simplifies their expressions all that time. What
+a serving program has to know lies in the file (ONNX) and beside it (``preprocessing.json``).
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ Runner = Callable[[Tensor], list[Tensor]]
 
 
 def write(model: ExportedModel, folder: Path, dry_run: bool, format: str) -> dict[str, Any]:
-    """Writes a graph and ``preprocessing.json``, runs it, and compares.
+    """Write a graph and ``preprocessing.json``, run it, and compare.
 
     Returns:
-        facts for the final table; ``relative_error``, the largest of all, as a number.
+        Facts for the final table; ``relative_error``, the largest of all, as a number.
+
     Raises:
         ConfigError: a head that is no graph, a package that is missing, or something that cannot be traced.
         CheckpointError: the graph gives other numbers.
@@ -70,9 +71,10 @@ def write(model: ExportedModel, folder: Path, dry_run: bool, format: str) -> dic
 
 
 def check_packages(format: str) -> None:
-    """
+    """Make sure that the packages of a format are installed.
+
     Raises:
-        ConfigError: ONNX is not installed.
+        ConfigError: ONNX is not.
     """
     from importlib.util import find_spec
 
@@ -125,9 +127,9 @@ def _aot_inductor(graph: Graph, example: Tensor, path: Path, about: dict[str, An
 def exported(graph: nn.Module, example: Tensor, axes: Sequence[int] = (0, 2, 3)) -> torch.export.ExportedProgram:
     """``torch.export``'s program with symbols for batch, height and width (or some of them), for any that are not 0.
 
-    While it traces, torch asks how tensors lie in memory, takes sizes for larger than 1 there, and would have the
-    program refuse all others: one picture, or a map of one window. No operator depends on the answers (tests), so
-    these conditions are taken out.
+    While it traces, torch asks how tensors lie in memory. There it assumes sizes larger than 1, and would have the
+    program refuse all others: one image, or a map of one window. No operator depends on the answers (tests), so these
+    conditions are removed.
     """
     dynamic = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
     with sdpa_kernel(SDPBackend.MATH):  # whose results lie in memory as those of the operators that replace it
@@ -139,7 +141,7 @@ def exported(graph: nn.Module, example: Tensor, axes: Sequence[int] = (0, 2, 3))
 
 
 def to_onnx(program: torch.export.ExportedProgram, path: Path, outputs: list[str]) -> None:
-    """Writes one file with the weights in it."""
+    """Write one file with the weights in it."""
     converted = _traced(
         lambda: torch.onnx.export(
             program,
@@ -154,16 +156,18 @@ def to_onnx(program: torch.export.ExportedProgram, path: Path, outputs: list[str
 
 
 def _traced(trace: Callable[[], Any]) -> Any:
-    """Traces with sizes of which nothing is assumed, not even that they are larger than 1, as torch's ONNX exporter
-    does: a map of one window, or of one row, is as good as any.
+    """Trace without any assumption about sizes, not even that they are larger than 1, as torch's ONNX exporter does.
+
+    A map of one window, or of one row, is then as good as any.
 
     Raises:
         ConfigError: something in the model that no graph can hold; with torch's first line about it.
     """
     from torch.fx.experimental import _config
 
+    settings: Any = _config
     try:
-        with torch.no_grad(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        with torch.no_grad(), settings.patch(backed_size_oblivious=True):
             return trace()
     except (
         RuntimeError,
@@ -188,7 +192,7 @@ def odd_size(model: ExportedModel, graph: Graph) -> tuple[int, int]:
 
 
 def sizes(model: ExportedModel) -> Iterator[tuple[int, int]]:
-    """The run's own picture size, a larger one that nothing divides, and one that is higher than wide."""
+    """The run's own image size, a larger one that nothing divides, and one that is higher than wide."""
     height, width = model.image_size
     yield height, width
     yield height + height // 4 + 1, width + width // 3 + 3
@@ -196,6 +200,7 @@ def sizes(model: ExportedModel) -> Iterator[tuple[int, int]]:
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images of another size, bilinearly."""
     return F.interpolate(images, size=size, mode="bilinear")
 
 

@@ -11,7 +11,7 @@ from visionattn.errors import ConfigError, VisionAttnError
 
 
 def push(folder: Path, repository: str, private: bool) -> str:
-    """Makes the repository where there is none, and uploads every file of the folder in one commit.
+    """Make the repository where there is none, and upload every file of the folder in one commit.
 
     The token is the Hub's own: ``HF_TOKEN`` in the environment, or what ``hf auth login`` stored.
 
@@ -19,8 +19,10 @@ def push(folder: Path, repository: str, private: bool) -> str:
         folder: what an export wrote.
         repository: ``owner/name``.
         private: whether a new repository is private.
+
     Returns:
-        the commit's address.
+        The commit's address.
+
     Raises:
         ConfigError: no token, or no such repository name.
         VisionAttnError: the Hub refused, or could not be reached.

@@ -1,4 +1,4 @@
-"""What is exported: the trained model, pictures to check it with, and what its run left behind."""
+"""What is exported: the trained model, images to check it with, and what its run left behind."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from visionattn.data import VisionData
 from visionattn.data.image_size import as_size
 from visionattn.errors import ConfigError, DataError
 from visionattn.runs.open import OpenedRun
@@ -46,18 +47,23 @@ class ExportedModel:
         return self.opened.config
 
     @property
+    def num_classes(self) -> int:
+        """Classes that the task distinguishes."""
+        return int(self.trained.task.num_classes)
+
+    @property
     def image_size(self) -> tuple[int, int]:
         height, width = as_size(self.trained.data.image_size)
         return height, width
 
     @property
     def count(self) -> int:
-        """Pictures to check with: fewer where they are large."""
+        """Images to check with: fewer where they are large."""
         height, width = self.image_size
         return max(2, min(COUNT, COUNT * 224 * 224 // (height * width)))
 
     @cached_property
-    def data(self) -> Any:
+    def data(self) -> VisionData[Any] | None:
         """The run's data, set up for validation; None where they are not on this machine."""
         try:
             data = self.opened.data()
@@ -68,20 +74,21 @@ class ExportedModel:
 
     @cached_property
     def images(self) -> tuple[Tensor, str]:
-        """Normalised pictures ``(B, C, H, W)`` of the run's image size, and in words what they are: a few of the
-        validation set, or noise where it is not on this machine.
+        """Normalized images ``(B, C, H, W)`` of the run's image size, and in words what they are.
+
+        They are a few of the validation set, or noise where it is not on this machine.
         """
         channels, size = int(self.trained.backbone.get("in_chans", 3)), self.image_size
         if self.data is None:
             noise = torch.randn(self.count, channels, *size, generator=torch.Generator().manual_seed(0))
-            return noise, f"{self.count} pictures of noise: the run's data are not on this machine"
-        found: list[Tensor] = []
-        for batch in self.data.val_dataloader():  # dense tasks have one picture in a batch
-            found += list(self.data.to_model_input(batch)["image"])
-            if len(found) >= self.count:
+            return noise, f"{self.count} images of noise: the run's data are not on this machine"
+        images: list[Tensor] = []
+        for batch in self.data.val_dataloader():  # dense tasks have one image in a batch
+            images += list(self.data.to_model_input(batch)["image"])
+            if len(images) >= self.count:
                 break
-        found = found[: self.count]
-        return fitted(found, size), f"{len(found)} validation images"
+        images = images[: self.count]
+        return fitted(images, size), f"{len(images)} validation images"
 
     @property
     def class_names(self) -> list[str] | None:
@@ -119,11 +126,11 @@ class ExportedModel:
 
 
 def fitted(images: Any, size: tuple[int, int]) -> Tensor:
-    """One batch of a size, of pictures of any: what exceeds it is cut off, what is missing is zero."""
+    """One batch of a size, of images of any size: what exceeds it is cut off, what is missing is zero."""
     batch = torch.zeros(len(images), images[0].shape[0], *size)
-    for place, image in zip(batch, images, strict=True):
-        part = image[:, : size[0], : size[1]]
-        place[:, : part.shape[1], : part.shape[2]] = part
+    for target, image in zip(batch, images, strict=True):
+        cropped = image[:, : size[0], : size[1]]
+        target[:, : cropped.shape[1], : cropped.shape[2]] = cropped
     return batch
 
 
@@ -132,8 +139,8 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     return float((theirs - ours).abs().max() / ours.abs().max().clamp_min(torch.finfo(ours.dtype).tiny))
 
 
-def only_classification(exported: ExportedModel, format: str) -> Any:
-    """The head of a classification task.
+def check_classification(exported: ExportedModel, format: str) -> None:
+    """Make sure that the task classifies images.
 
     Raises:
         ConfigError: another task.
@@ -144,4 +151,3 @@ def only_classification(exported: ExportedModel, format: str) -> Any:
         raise ConfigError(
             f"format={format} exports classification models; this checkpoint has a {type(exported.task.head).__name__}"
         )
-    return exported.task.head

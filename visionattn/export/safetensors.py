@@ -18,7 +18,7 @@ NAME = "model.safetensors"
 
 
 def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any]:
-    """Writes ``model.safetensors``, ``config.yaml`` and ``README.md``, builds the task from them and compares.
+    """Write ``model.safetensors``, ``config.yaml`` and ``README.md``, build the task from them and compare.
 
     ``weights=<folder>`` starts a training from it.
 

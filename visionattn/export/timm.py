@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from visionattn.backbones import zoo
 from visionattn.errors import CheckpointError, ConfigError
-from visionattn.export.card import licence_of, write_model_card
-from visionattn.export.model import TOLERANCE, ExportedModel, only_classification, relative_error
+from visionattn.export.card import license_of, write_model_card
+from visionattn.export.model import TOLERANCE, ExportedModel, check_classification, relative_error
 from visionattn.weights import load_weights
 from visionattn.weights.timm_counterpart import Twin, all_twins, obstacles, put_into
 
@@ -27,10 +27,11 @@ NAMES = ("auto", "timm", "visionattn")
 
 
 def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any]:
-    """Writes ``config.json``, ``model.safetensors``, ``README.md`` and the learning curves, and loads them again.
+    """Write ``config.json``, ``model.safetensors``, ``README.md`` and the learning curves, and load them again.
 
     Returns:
-        facts for the final table; ``relative_error`` and ``relative_error_features`` as numbers.
+        Facts for the final table; ``relative_error`` and ``relative_error_features`` as numbers.
+
     Raises:
         ConfigError: a task or a backbone that cannot be written so.
         CheckpointError: what was written does not give the same logits and features.
@@ -39,17 +40,17 @@ def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any
     facts: dict[str, Any] = {"architecture": architecture_of(model), "names": names}
     if dry_run:
         return facts
-    evaluation = exported.trained.data.eval_transform
+    evaluation, published = exported.trained.data.eval_transform, pretrained_cfg_of(model)
     preprocessing = {
-        "input_size": (model.pretrained_cfg["input_size"][0], *exported.image_size),  # type: ignore[index]
+        "input_size": (published["input_size"][0], *exported.image_size),
         "mean": tuple(exported.trained.data.mean),
         "std": tuple(exported.trained.data.std),
         "crop_pct": evaluation.crop_pct,
         "crop_mode": evaluation.crop_mode,
         "interpolation": evaluation.interpolation,
     }
-    model.pretrained_cfg.pop("tag", None)  # type: ignore[operator, union-attr]
-    described: dict[str, Any] = {"pretrained_cfg": {"license": licence_of(exported)[0]}}
+    published.pop("tag", None)
+    described: dict[str, Any] = {"pretrained_cfg": {"license": license_of(exported)[0]}}
     if exported.class_names:
         described["label_names"] = exported.class_names
     save_for_hf(model, str(folder), model_config=described, safe_serialization=True, data_config=preprocessing)
@@ -67,8 +68,14 @@ def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any
 
 
 def architecture_of(model: nn.Module) -> str:
-    """timm's name of a model."""
-    return str(model.pretrained_cfg["architecture"])  # type: ignore[index]
+    """Name of a model in timm."""
+    return str(pretrained_cfg_of(model)["architecture"])
+
+
+def pretrained_cfg_of(model: nn.Module) -> dict[str, Any]:
+    """Facts that timm keeps about a model; changes to them are kept."""
+    published: dict[str, Any] = getattr(model, "pretrained_cfg")  # noqa: B009 - nn.Module's type gives a tensor
+    return published
 
 
 def to_timm(exported: ExportedModel) -> tuple[nn.Module, str]:
@@ -77,7 +84,7 @@ def to_timm(exported: ExportedModel) -> tuple[nn.Module, str]:
     Raises:
         ConfigError: the task has another head, or no such model can express the backbone.
     """
-    only_classification(exported, "timm")
+    check_classification(exported, "timm")
     wanted = str(exported.options.names)
     if wanted not in NAMES:
         raise ConfigError(f"options.names is one of {', '.join(NAMES)}, not {wanted!r}")
@@ -93,7 +100,7 @@ def to_timm(exported: ExportedModel) -> tuple[nn.Module, str]:
         return ours.eval(), f"visionattn's ({'asked for' if wanted == 'visionattn' else 'timm has no such model'})"
     theirs = timm.create_model(
         _entry_point(twin, exported.trained.backbone_name),
-        num_classes=exported.task.num_classes,  # type: ignore[attr-defined]
+        num_classes=exported.num_classes,
         in_chans=ours.in_chans,
         **twin.arguments(plain(exported.trained.backbone), exported.image_size),
     )
@@ -102,7 +109,7 @@ def to_timm(exported: ExportedModel) -> tuple[nn.Module, str]:
 
 
 def find_twin(trained: DictConfig) -> tuple[Twin | None, list[str]]:
-    """timm's code for a backbone, or None and what the most similar of timm's models cannot do."""
+    """The model of timm for a backbone, or None and what the most similar of timm's models cannot do."""
     ours = plain(trained.backbone)
     tried = [(twin, obstacles(twin, ours, plain(zoo.compose_backbone(twin.like)))) for twin in all_twins()]
     twin, reasons = min(tried, key=lambda pair: len(pair[1]))
@@ -119,7 +126,7 @@ def _family_in_timm(trained: DictConfig) -> bool:
 
 
 def _entry_point(twin: Twin, name: str) -> str:
-    """timm's name for the published backbone, where it is one, else that of the family's example."""
+    """Name in timm of the published backbone, where it is one, else that of the family's example."""
     card = (zoo.backbone_files().get(name) or {}).get("card") or {}
     published = ((card.get("weights") or {}).get("timm") or "").partition(".")[0]
     return published if published and timm.is_model(published) else twin.architecture
@@ -135,7 +142,7 @@ def _ours(exported: ExportedModel) -> nn.Module:
     channels = int(exported.trained.backbone.get("in_chans", 3))
     model = timm.create_model(
         zoo.PREFIX + name,
-        num_classes=exported.task.num_classes,  # type: ignore[attr-defined]
+        num_classes=exported.num_classes,
         in_chans=channels,
         **changed,
     )
@@ -170,10 +177,10 @@ def compare(exported: ExportedModel, folder: Path, images: Tensor) -> tuple[floa
         their_last = their_last.permute(0, 3, 1, 2)
     pairs = [*zip(maps[:-1], theirs[-len(maps) : -1], strict=True), (last, their_last)]  # timm norms the last map
     features = max(relative_error(a, b) for a, b in pairs)
-    for what, found in (("logits", logits), ("features", features)):
-        if not found <= TOLERANCE:
+    for what, deviation in (("logits", logits), ("features", features)):
+        if not deviation <= TOLERANCE:
             raise CheckpointError(
-                f"the exported model differs: relative error {found:.1e} of the {what}, allowed {TOLERANCE:.0e}; where "
+                f"the exported model differs: relative error {deviation:.1e} of the {what}, allowed {TOLERANCE:.0e}; where "
                 "windows do not divide a map, timm's shifted windows are another function: options.names=visionattn"
             )
     return logits, features
