@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+import visionattn.backbones.zoo  # noqa: F401 - registers the package's own backbones, before `conf` takes its place
 from tests.config.conftest import conf, write_tree  # noqa: F401 - fixtures
 from visionattn.errors import DataError
 

@@ -153,3 +153,10 @@ heavy = {"torch", "timm", "lightning", "torchvision"} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
+
+
+def test_the_version_is_an_answer_not_an_error(capsys):
+    assert main(["--version"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("visionattn ")
+    assert printed.err == ""

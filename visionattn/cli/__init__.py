@@ -1,8 +1,10 @@
-"""The command line: `visionattn train | evaluate | export | predict | explain | benchmark | list | data`.
+"""The command line: ``visionattn train | evaluate | export | predict | explain | benchmark | list | data``.
 
-Help, lists and mistakes answer without importing torch; a command's module is imported when its configuration has been
-checked. Exit codes: 0 done, 1 a job failed, 2 the command line or a configuration is wrong, 130 interrupted, 143
-stopped by a signal with its state saved.
+Help, lists and mistakes are answered without importing torch. A command's module is imported when its configuration
+has been checked.
+
+Exit codes: 0 done, 1 a job failed, 2 the command line or a configuration is wrong, 130 interrupted, 143 stopped by a
+signal with its state saved.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "visionattn") -> int:
-    """Runs one command line and returns its exit code. `argv`: without the program's name; None: the process's own."""
+    """Run one command line and return its exit code.
+
+    Args:
+        argv: without the program's name; None: the process's own.
+        prog: the program as it was typed.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         return _dispatch(arguments, shlex.join([*prog.split(), *arguments]))
@@ -50,6 +57,11 @@ def _dispatch(arguments: list[str], typed: str) -> int:
 
         return run_child(spec)
     request = grammar.parse(arguments, typed)
+    if request.version:
+        from visionattn import __version__
+
+        print(f"visionattn {__version__}")
+        return 0
     if request.help or request.command is None:
         from visionattn.cli.help import show_help
 

@@ -34,7 +34,21 @@ VALUES = {"--config-dir": "config_dirs", "-cd": "config_dirs", "--cfg": "cfg", "
 
 @dataclass
 class Request:
-    """One command line. `allow` is only ever filled from here."""
+    """One command line.
+
+    Attributes:
+        typed: as it was typed.
+        command: what to run; None: nothing was named.
+        overrides: for Hydra.
+        config_dirs: the user's folders of YAML.
+        allow: packages of the user's own that targets may name; only the command line fills it.
+        multirun: whether ``-m`` was given.
+        dry_run: whether ``--dry-run`` was given.
+        cfg: which configuration to print: ``job``, ``hydra`` or ``all``.
+        resolve: whether it is printed with all references filled in.
+        help: whether ``--help`` was given.
+        version: whether ``--version`` was given.
+    """
 
     typed: str
     command: str | None = None
@@ -46,6 +60,7 @@ class Request:
     cfg: str | None = None
     resolve: bool = False
     help: bool = False
+    version: bool = False
 
     @property
     def config_name(self) -> str:
@@ -66,12 +81,17 @@ class Request:
 
 
 def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
-    """The Request for a command line. ConfigError, with the nearest word, for what it does not know."""
+    """The :class:`Request` of a command line.
+
+    Raises:
+        ConfigError: an unknown word, with the nearest known one.
+    """
     request = Request(typed)
     rest = iter(arguments)
     for word in rest:
         if word == "--version":
-            raise SystemExit(_version())
+            request.version = True
+            return request
         if word.startswith("-"):
             _flag(request, word, rest)
         elif request.command is None:
@@ -140,9 +160,3 @@ def _packages(text: str) -> tuple[str, ...]:
 def _hint(word: str, words: Sequence[str]) -> str:
     close = get_close_matches(word, words, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
-
-
-def _version() -> str:
-    from visionattn import __version__
-
-    return f"visionattn {__version__}"

@@ -1,4 +1,4 @@
-"""`visionattn list`: the names in a group of conf/, with what their files say about them."""
+"""``visionattn list``: the names in a group of conf/, with what their files say about them."""
 
 from __future__ import annotations
 

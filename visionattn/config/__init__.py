@@ -4,8 +4,8 @@
     check_targets(cfg)                                 # refuses what a configuration must not name, importing nothing
     model = instantiate(cfg.backbone)                  # checks again, then builds; errors name the key
 
-A configuration is data: it may come from a stranger. What it may build is listed in `targets`; what it may do to Hydra
-itself in `hydra_nodes`. Neither list can be widened by a file, only by `allow=[my_package]` on the command line.
+A configuration is data and may come from a stranger. ``targets`` lists what it may build, ``hydra_nodes`` what it may
+do to Hydra itself. No file can widen these lists; only ``allow=[my_package]`` on the command line does.
 """
 
 from visionattn.config.building import instantiate

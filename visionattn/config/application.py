@@ -1,6 +1,6 @@
 """Hydra applications on conf/ and the user's folders, one beside the other.
 
-Hydra keeps one application per process. `isolated_hydra` sets that one aside and puts it back.
+Hydra keeps one application per process. ``isolated_hydra`` sets that one aside and puts it back.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from visionattn.errors import ConfigError
 
 @contextmanager
 def isolated_hydra(config_dirs: Sequence[str | Path] = (), job_name: str = "visionattn") -> Iterator[Any]:
-    """A fresh Hydra on the package's conf/ and the user's folders; the process's own state comes back at the end,
-    whatever happens.
+    """A fresh Hydra on the package's conf/ and the user's folders.
+
+    The process's own state comes back at the end, whatever happens.
     """
     from hydra import version
     from hydra.core.global_hydra import GlobalHydra
@@ -38,7 +39,7 @@ def isolated_hydra(config_dirs: Sequence[str | Path] = (), job_name: str = "visi
 
 
 def open_hydra(config_dirs: Sequence[str | Path], job_name: str) -> Any:
-    """Starts the process's Hydra application on conf/ and `config_dirs`."""
+    """Start the process's Hydra application on conf/ and ``config_dirs``."""
     from hydra._internal.hydra import Hydra
     from hydra._internal.utils import create_config_search_path
     from hydra.core.config_search_path import SearchPathQuery
@@ -54,8 +55,10 @@ def open_hydra(config_dirs: Sequence[str | Path], job_name: str) -> Any:
 
 
 def checked_dirs(config_dirs: Sequence[str | Path]) -> list[Path]:
-    """Absolute paths of the user's YAML folders. ConfigError when one is missing or a file bears the name of one of the
-    package's.
+    """Absolute paths of the user's YAML folders.
+
+    Raises:
+        ConfigError: one is missing, or a file bears the name of one of the package's.
     """
     folders = []
     for folder in config_dirs:

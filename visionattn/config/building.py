@@ -1,9 +1,9 @@
 """Building objects from a checked configuration.
 
-The keys are Hydra's: `_target_`, `_args_`, `_partial_`, `_recursive_`. Two things differ from
-`hydra.utils.instantiate`. The node is resolved once into plain containers, checked, and built from those very
-containers, so nothing can change between check and use; and containers always arrive as dict and list (Hydra's
-`_convert_: all`). Keyword arguments replace the node's own and are passed as they are.
+The keys are Hydra's: ``_target_``, ``_args_``, ``_partial_``, ``_recursive_``. Two things differ from
+``hydra.utils.instantiate``. The node is resolved once into plain containers, checked, and built from the same
+containers, so nothing can change between check and use. Containers always arrive as dict and list (Hydra's ``_convert_:
+all``). Keyword arguments replace the node's own and are passed unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OWN_KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_conve
 _CONFIGURABLE = (TypeError, ValueError, LookupError, AttributeError, ImportError, OSError)
 
 
-class Partial(functools.partial):  # type: ignore[type-arg]
+class Partial(functools.partial[Any]):
     """A functools.partial that remembers the config key it came from, so that a later failure can name it."""
 
     config_key: str
@@ -37,11 +37,16 @@ class Partial(functools.partial):  # type: ignore[type-arg]
 
 
 def instantiate(node: Any, *, allow: Sequence[str] = (), **kwargs: Any) -> Any:
-    """Builds what a config node describes, after checking every `_target_` in it.
+    """Build what a config node describes, after checking every ``_target_`` in it.
 
-    `node`: DictConfig, ListConfig, dict, list or None (gives None). `kwargs` go to the top target, over the node's own
-    values. Raises ConfigError that names the config key and the reason; errors that are no configuration mistake keep
-    their type and gain a note.
+    Args:
+        node: a config node, dict or list; None gives None.
+        allow: packages of the user's own that targets may name.
+        **kwargs: for the top target, over the node's own values.
+
+    Raises:
+        ConfigError: names the config key and the reason. Errors that are no configuration mistake keep their type and
+            get a note.
     """
     values, key = with_new_names(plain(node)), key_of(node)
     for where, target in walk_targets(values, key):
@@ -112,7 +117,7 @@ def _flag(values: dict[str, Any], name: str, default: bool, key: str) -> bool:
 def _check_signature(
     function: Callable[..., Any], target: str, key: str, args: list[Any], kwargs: dict[str, Any], partial: bool
 ) -> None:
-    """ConfigError for an argument the target does not take or lacks, before it is called."""
+    """Raise a ConfigError for an argument that the target does not take or lacks, before it is called."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some builtins do not tell; the call itself will
@@ -145,7 +150,7 @@ def _call(function: Callable[..., Any], target: str, key: str, args: list[Any], 
 
 
 def _mark(error: BaseException, key: str) -> None:
-    """Remembers the innermost config key on an error, and shows it under the traceback."""
+    """Note the innermost config key on an error, to be shown under the traceback."""
     if not hasattr(error, "config_key"):
-        error.config_key = key  # type: ignore[attr-defined]
+        vars(error)["config_key"] = key
         error.add_note(f"while building the config key {key}")

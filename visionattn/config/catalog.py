@@ -25,8 +25,9 @@ def source_root() -> Any:
 
 
 def choices(group: str, config_dirs: Sequence[str | Path] = ()) -> list[str]:
-    """Names of the YAML files of a group and, as `folder/name`, of the folders in it, without importing Hydra. A
-    leading underscore or the name `base` marks a part, not a choice.
+    """Names of the YAML files of a group and, as ``folder/name``, of the folders in it, without importing Hydra.
+
+    A leading underscore or the name ``base`` marks a part, not a choice.
     """
     names: set[str] = set()
     for root in (source_root(), *(Path(folder) for folder in config_dirs)):

@@ -1,4 +1,4 @@
-"""Composing the package's configurations, from anywhere: a notebook, a running `visionattn` job, or inside itself.
+"""Composing the package's configurations: in a notebook, in a running job, or inside another composition.
 
 Hydra is imported on the first call.
 """
@@ -33,10 +33,15 @@ def compose(
 ) -> DictConfig:
     """The composed configuration, unresolved, in struct mode.
 
-    `config_name`: a root file of conf/ (or, as 'backbone/swin_tiny', any file of it). `overrides`: as on the command
-    line. `config_dirs`: folders with the user's own YAML, which add files to the groups and may not replace the
-    package's. `return_hydra_config`: keep the `hydra` node. `sweep`: overrides may hold choices (`a=1,2`), which are
-    left aside. Raises ConfigError with the nearest key or the choices when something does not exist.
+    Args:
+        config_name: a root file of conf/ (or, as ``backbone/swin_tiny``, any file of it).
+        overrides: as on the command line.
+        config_dirs: folders with the user's own YAML, which add files to the groups and may not replace the package's.
+        return_hydra_config: keep the ``hydra`` node.
+        sweep: overrides may hold choices (``a=1,2``), which are left aside.
+
+    Raises:
+        ConfigError: something does not exist; names the nearest key or the choices.
     """
     from omegaconf import open_dict
 

@@ -1,4 +1,4 @@
-"""Hydra's composition errors, said as: what does not exist, what was probably meant, what there is."""
+"""Hydra's composition errors as one sentence: what does not exist, what was probably meant, what there is."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _at(values: Any, key: str) -> dict[str, Any] | None:
 
 
 def _chosen(parent: str, selected: dict[str, Any]) -> str:
-    """'mixer neighborhood' when the node `parent` was filled by choosing mixer/neighborhood.yaml."""
+    """The text ``mixer neighborhood`` where a node was filled by choosing mixer/neighborhood.yaml."""
     for name, choice in selected.items():
         group, _, package = name.partition("@")
         if (package or group) == parent and choice:

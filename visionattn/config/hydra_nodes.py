@@ -1,9 +1,8 @@
 """What a configuration may do to Hydra itself.
 
-Hydra builds its launcher, sweeper and callbacks from `_target_`, its logging from factories, and sets environment
-variables, all from YAML. Here only Hydra's own plugins and installed `hydra_plugins` pass, only plain log handlers, and
-only harmless variables (PYTHONPATH or a cache folder of compiled code would run a stranger's files in the next
-process).
+Hydra builds its launcher, sweeper and callbacks from ``_target_``, its logging from factories, and sets environment
+variables, all from YAML. Allowed are only Hydra's own plugins and installed ``hydra_plugins``, plain log handlers, and
+harmless variables (PYTHONPATH or a cache folder of compiled code would run a stranger's files in the next process).
 """
 
 from __future__ import annotations
@@ -48,8 +47,10 @@ _VARIABLES = re.compile(
 
 
 def check_hydra(cfg: DictConfig, allow: Sequence[str] = ()) -> None:
-    """Refuses in the `hydra` node of a composed config whatever would run code that is not Hydra's. ConfigError with
-    key and reason.
+    """Refuse in the ``hydra`` node of a composed config whatever would run code that is not Hydra's.
+
+    Raises:
+        ConfigError: names the key and the reason.
     """
     with resolvable(cfg) as whole:
         hydra = whole.hydra
@@ -66,8 +67,9 @@ def check_hydra(cfg: DictConfig, allow: Sequence[str] = ()) -> None:
 
 @contextmanager
 def resolvable(cfg: DictConfig) -> Iterator[DictConfig]:
-    """A copy in which `${hydra:...}` and the run directory resolve as they will in the job (the directory as a
-    placeholder).
+    """A copy in which ``${hydra:...}`` and the run directory resolve as they will in the job.
+
+    The directory is a placeholder.
     """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf, open_dict, read_write
@@ -101,7 +103,7 @@ def _check_plugins(values: Any, key: str, allow: Sequence[str]) -> None:
 
 
 def _check_logging(values: Any, key: str) -> None:
-    """Python's dictConfig calls whatever `class`, `()` and `ext://` name."""
+    """Refuse log handlers that run code: ``dictConfig`` calls whatever ``class``, ``()`` and ``ext://`` name."""
     if isinstance(values, dict):
         for name, value in values.items():
             if name in ("class", "()") and value not in _LOG_CLASSES:

@@ -25,7 +25,7 @@ EXAMPLES = {
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """'; did you mean x?' or ''. Compares whole words and, for dotted keys, their last parts."""
+    """The hint ``; did you mean x?``, or nothing. Dotted keys are compared by their last parts too."""
     choices = list(dict.fromkeys(choices))
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     if not close and "." not in word:
@@ -41,12 +41,16 @@ def one_line(error: BaseException) -> str:
 
 
 def key_of(node: Any) -> str:
-    """A config node's key path ('' for a root and for plain containers)."""
+    """The key path of a config node; empty for a root and for plain containers."""
     return str(node._get_full_key(None) or "") if OmegaConf.is_config(node) else ""
 
 
 def plain(node: Any) -> Any:
-    """A resolved copy in dicts, lists and values; '???' stays. ConfigError when an interpolation does not resolve."""
+    """A resolved copy in dicts, lists and values; ``???`` stays.
+
+    Raises:
+        ConfigError: an interpolation does not resolve, or the copy would be too large.
+    """
     if not OmegaConf.is_config(node):
         if not isinstance(node, (dict, list, tuple)):
             return node
@@ -85,7 +89,7 @@ def unresolved_plain(cfg: Any) -> Any:
 
 
 def missing_keys(node: Any, key: str = "") -> Iterator[str]:
-    """Keys whose value is still '???'. What a `_partial_` leaves open is its caller's affair."""
+    """Keys whose value is still ``???``. What a ``_partial_`` leaves open is for its caller to give."""
     if isinstance(node, dict):
         for name, value in node.items():
             path = f"{key}.{name}" if key else str(name)
@@ -99,7 +103,11 @@ def missing_keys(node: Any, key: str = "") -> Iterator[str]:
 
 
 def check_complete(cfg: Any, command: str = "train") -> None:
-    """ConfigError that names every mandatory value left out, with an example of how to give it."""
+    """Make sure that no mandatory value is left out.
+
+    Raises:
+        ConfigError: names each, with an example of how to give it.
+    """
     missing = [key for key in missing_keys(unresolved_plain(cfg)) if not key.startswith("hydra.")]
     if missing:
         example = " ".join(EXAMPLES.get(key, f"{key}=VALUE") for key in missing)

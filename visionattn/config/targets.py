@@ -1,13 +1,13 @@
-"""What a `_target_` may name.
+"""What a ``_target_`` may name.
 
-Two checks. `check_targets` reads names only and imports nothing: the dotted path must lie in an allowed namespace, with
-no private segment. `locate` imports an allowed path and looks at what it found: every module on the way must be the one
-the path names (an alias such as `torch.nn.modules.module.torch` is another module under a borrowed name), the object
-must be a module's own class or function, never a method, and it must live where building blocks live, wherever it was
-re-exported.
+There are two checks. ``check_targets`` reads names and imports nothing: the dotted path must lie in an allowed
+namespace, with no private segment. ``locate`` imports an allowed path and checks what it imported. Every module on the
+way must be the one that the path names (``torch.nn.modules.module.torch`` is an alias of another module). The object
+must be a module's own class or function, not a method. It must be defined where building blocks are defined, wherever
+it is re-exported.
 
-The list is an allowlist: what nobody thought of is refused. Namespaces whose members read, fetch or run files are left
-out.
+The list is an allowlist: a name that is not on it is refused. It leaves out namespaces whose members read, fetch or run
+files.
 """
 
 from __future__ import annotations
@@ -128,8 +128,10 @@ def _named(path: str, patterns: Sequence[str]) -> bool:
 
 
 def check_allow(allow: Sequence[str]) -> tuple[str, ...]:
-    """The packages of `allow=[...]`, checked: dotted names of the user's own code. ConfigError for Python's or Hydra's
-    own.
+    """The packages of ``allow=[...]``, checked: dotted names of the user's own code.
+
+    Raises:
+        ConfigError: a package of Python's, Hydra's or ours.
     """
     for name in allow:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
@@ -141,7 +143,7 @@ def check_allow(allow: Sequence[str]) -> tuple[str, ...]:
 
 
 def refusal(target: Any, allow: Sequence[str] = ()) -> str:
-    """Why the name `target` is refused, or '' when it may be imported. Reads the name only."""
+    """Why a name is refused; empty when it may be imported. Only the name is read."""
     if not isinstance(target, str):
         return f"a _target_ is a dotted name in a string, not a {type(target).__name__}"
     parts = target.split(".")
@@ -166,7 +168,7 @@ def refusal(target: Any, allow: Sequence[str] = ()) -> str:
 
 
 def walk_targets(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """(key path, target) of every `_target_` in a plain, resolved container, at any depth, in lists too."""
+    """(key path, target) of every ``_target_`` in a plain, resolved container, at any depth, in lists too."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield key, node["_target_"]
@@ -178,10 +180,12 @@ def walk_targets(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_targets(node: Any, allow: Sequence[str] = ()) -> None:
-    """Refuses every `_target_` of a config node that is not allowed, before anything is imported.
+    """Refuse every ``_target_`` of a config node that is not allowed, before anything is imported.
 
     The node is resolved first (aliases, interpolations, resolvers), so what is checked is what would be built.
-    Raises ConfigError with the key path, the target and the reason.
+
+    Raises:
+        ConfigError: names the key path, the target and the reason.
     """
     from visionattn.config.messages import key_of, plain
     from visionattn.config.renames import with_new_names
@@ -191,13 +195,17 @@ def check_targets(node: Any, allow: Sequence[str] = ()) -> None:
 
 
 def reject(key: str, target: Any, why: str) -> None:
-    """ConfigError when there is a reason `why`."""
+    """Raise a ConfigError where there is a reason."""
     if why:
         raise ConfigError(f"{key or 'the configuration'}: _target_ {target!r} is refused: {why}")
 
 
 def locate(target: str, allow: Sequence[str] = (), key: str = "") -> Callable[..., Any]:
-    """Imports an allowed target and returns it; ConfigError when it is not what an honest path would find."""
+    """Import an allowed target.
+
+    Raises:
+        ConfigError: it does not exist, or the object is defined elsewhere than the name says.
+    """
     reject(key, target, refusal(target, allow))
     *modules, name = target.split(".")
     found: Any = importlib.import_module(modules[0])
@@ -255,7 +263,7 @@ def _misplaced(found: Any, target: str, allow: Sequence[str]) -> str:
 
 
 def _guarded(found: Callable[..., Any], target: str, key: str) -> Callable[..., Any]:
-    """timm's model builders, refusing at the call the arguments that would read a file or a stranger's repository."""
+    """A model builder of timm that refuses arguments that would read a file or another repository."""
     if not (isinstance(found, FunctionType) and found.__module__.startswith("timm.models")):
         return found
 

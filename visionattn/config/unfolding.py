@@ -13,7 +13,12 @@ _REFERENCE = re.compile(r"\$\{\s*(?:oc\.[\w.]+:)?\s*(\.*)([\w.\-\[\]]*)")
 
 @lru_cache
 def aliased_size(file: Path, changed: int) -> int:
-    """How many values a YAML file holds with its aliases written out; 0: unreadable. `changed`: its time (cache)."""
+    """How many values a YAML file holds with its aliases written out; 0: unreadable.
+
+    Args:
+        file: the file.
+        changed: its time, for the cache.
+    """
     import yaml
 
     sizes: dict[int, int] = {}
@@ -34,7 +39,7 @@ def aliased_size(file: Path, changed: int) -> int:
 
 
 def resolved_size(root: Any, path: tuple[str, ...]) -> int:
-    """How many values the node at `path` of an unresolved, plain `root` holds once its references are followed."""
+    """How many values the node at ``path`` of an unresolved, plain ``root`` holds once its references are followed."""
     sizes: dict[tuple[str, ...], int] = {}
 
     def count(here: tuple[str, ...]) -> int:

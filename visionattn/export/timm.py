@@ -180,7 +180,8 @@ def compare(exported: ExportedModel, folder: Path, images: Tensor) -> tuple[floa
     for what, deviation in (("logits", logits), ("features", features)):
         if not deviation <= TOLERANCE:
             raise CheckpointError(
-                f"the exported model differs: relative error {deviation:.1e} of the {what}, allowed {TOLERANCE:.0e}; where "
-                "windows do not divide a map, timm's shifted windows are another function: options.names=visionattn"
+                f"the exported model differs: relative error {deviation:.1e} of the {what}, allowed {TOLERANCE:.0e}; "
+                "where windows do not divide a map, timm's shifted windows are another function: "
+                "options.names=visionattn"
             )
     return logits, features

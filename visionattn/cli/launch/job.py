@@ -1,5 +1,6 @@
-"""What Hydra calls: one job, with everything the command line said about it. It can be pickled, for launchers that send
-it elsewhere.
+"""One job as Hydra calls it, with everything the command line says about it.
+
+It can be pickled, for launchers that send it elsewhere.
 """
 
 from __future__ import annotations
@@ -28,8 +29,15 @@ _PARENT_ONLY = ("hydra.mode=", "hydra.sweep", "hydra/launcher=", "hydra.launcher
 
 @dataclass(frozen=True)
 class Job:
-    """A command's `run`, made callable with a composed config. `sweep`: the sweep's mark; then a failure is written
-    down, not raised.
+    """A command's ``run``, made callable with a composed config.
+
+    Attributes:
+        command: name of the command.
+        typed: the command line.
+        policy: what configurations may build.
+        dry_run: stop before the data are read.
+        config_dirs: the user's folders of YAML.
+        sweep: the mark of a sweep, in which a failure is written down, not raised; empty for a single run.
     """
 
     command: str
@@ -46,8 +54,10 @@ class Job:
         return cls(str(request.command), request.typed, request.policy, request.dry_run, folders, sweep)
 
     def __call__(self, cfg: DictConfig) -> Any:
-        """Runs the command. In a sweep returns the number to be optimised (`optimized_metric`), else the command's
-        results.
+        """Run the command.
+
+        Returns:
+            In a sweep the number to be optimized (``optimized_metric``), else the command's results.
         """
         from hydra.core.hydra_config import HydraConfig
 
@@ -100,8 +110,8 @@ class Job:
         """What composes this very job again, by itself."""
         from omegaconf import OmegaConf
 
-        typed = OmegaConf.to_container(hydra.overrides, resolve=False)  # as typed: ${run_dir} has no value yet
-        words = [word for word in (*typed["hydra"], *typed["task"]) if not word.startswith(_PARENT_ONLY)]  # type: ignore[index, call-overload]
+        typed: Any = OmegaConf.to_container(hydra.overrides, resolve=False)  # as typed: ${run_dir} has no value yet
+        words = [word for word in (*typed["hydra"], *typed["task"]) if not word.startswith(_PARENT_ONLY)]
         return [*words, f"hydra.job.num={hydra.job.num}"] if self.sweep else words
 
 
@@ -150,7 +160,7 @@ def _report(failure: Exception, hydra: Any) -> None:
 
 
 def _objective(cfg: DictConfig, results: Any) -> Any:
-    """What an optimising sweeper reads: the result named by `optimized_metric`; not a number when the job failed."""
+    """What an optimising sweeper reads: the result named by ``optimized_metric``; not a number when the job failed."""
     name = cfg.get("optimized_metric")
     if not name:
         return results

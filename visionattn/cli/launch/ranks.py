@@ -68,16 +68,19 @@ def _slurm_step() -> bool:
 
 
 def started_from_outside() -> bool:
-    """Whether a launcher (torchrun, srun, a script that sets RANK or NODE_RANK) started several processes of this
-    command.
+    """Whether a launcher started several processes of this command.
+
+    It may be torchrun, srun, or a script that sets ``RANK`` or ``NODE_RANK``.
     """
     several = int(os.environ.get("WORLD_SIZE") or 1) > 1 and ("RANK" in os.environ or "LOCAL_RANK" in os.environ)
     return several or _slurm_step() or int(os.environ.get("NODE_RANK") or 0) > 0
 
 
 def agree(proposal: dict[str, str]) -> dict[str, str]:
-    """The first process's `proposal` (names of directories), in every process. ConfigError when they have no way to
-    tell each other.
+    """The first process's proposal (names of directories), in every process.
+
+    Raises:
+        ConfigError: the processes have no way to tell each other.
     """
     if RUN_DIR in os.environ:
         return dict.fromkeys(proposal, os.environ[RUN_DIR])
@@ -105,7 +108,7 @@ def _through_store(proposal: dict[str, str]) -> dict[str, str]:
 
 
 def _store_of_this_start() -> Any:
-    """torchrun's store, with keys of our own for each time that it starts the processes."""
+    """The store of torchrun, with keys of our own for each time that it starts the processes."""
     from datetime import timedelta
 
     from torch.distributed import PrefixStore, TCPStore
@@ -116,19 +119,19 @@ def _store_of_this_start() -> Any:
 
 
 def meet_anew() -> None:
-    """Where torchrun has started the processes again, lets them meet at a port of their own.
+    """Let processes that torchrun has started again meet at a port of their own.
 
-    torchrun (torch 2.15) keeps one store for all starts, and in it the addresses of the processes that are gone: with
-    gloo one that comes a moment earlier than the others would try to reach those.
+    torchrun (torch 2.15) keeps one store for all starts, with the addresses of the processes that are gone. With gloo,
+    a process that comes earlier than the others would try to reach those.
     """
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
     if not again or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return
     store = _store_of_this_start()
     if is_first():
-        with socket.socket() as found:
-            found.bind(("", 0))
-            store.set("port", str(found.getsockname()[1]))
+        with socket.socket() as free:
+            free.bind(("", 0))
+            store.set("port", str(free.getsockname()[1]))
     os.environ["MASTER_PORT"] = store.get("port").decode()
     os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"  # the first process serves this port, not torchrun
 
@@ -150,8 +153,9 @@ def _through_file(path: Path, proposal: dict[str, str]) -> dict[str, str]:
 
 @contextmanager
 def announced(spec: dict[str, Any], run_dir: Path) -> Iterator[None]:
-    """While it lasts, processes started from here run `spec`. Afterwards the environment is as before; on an error they
-    are told to end.
+    """Let processes that are started while it lasts run ``spec``.
+
+    Afterwards the environment is as before. On an error the processes are told to end.
     """
     before = {name: os.environ.get(name) for name in (JOB, *_LIGHTNING)}
     for note in (run_dir / STOPPED, *run_dir.glob(f"{FAILED}*")):
@@ -178,23 +182,23 @@ def announced(spec: dict[str, Any], run_dir: Path) -> Iterator[None]:
 
 
 def _launched(before: dict[str, str | None]) -> bool:
-    """Whether Lightning has started processes since `before`."""
+    """Whether Lightning has started processes since ``before``."""
     return before["LOCAL_RANK"] is None and "LOCAL_RANK" in os.environ
 
 
 def _leave_group() -> None:
-    """The processes of this job are gone; the next job of a sweep starts its own group."""
+    """Leave the group of processes of this job, which are gone; the next job of a sweep starts its own."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 def fail_child(failure: Exception, run_dir: Path) -> int:
-    """How a started process ends when its own part fails: it reports, leaves the first process a note, and hangs up.
+    """Report the failure of a started process, leave the first process a note, and return the exit code.
 
-    Where the first process failed too, its mark ends this one in silence during the pause. With gloo the first
-    process's next exchange fails, it finds the note and ends its job properly, so the code is 0; with other backends it
-    might wait forever, and the code 1 makes Lightning, which watches this process, end it.
+    Where the first process failed too, its mark ends this one in silence during the pause. With gloo the next exchange
+    of the first process fails; it finds the note and ends its job, so the code is 0. With other backends it might wait
+    forever; the code 1 makes Lightning, which watches this process, end it.
     """
     time.sleep(3)
     rank = os.environ.get("LOCAL_RANK")
@@ -210,16 +214,14 @@ def fail_child(failure: Exception, run_dir: Path) -> int:
 
 
 def _raise_for_children(run_dir: Path, error: BaseException | None) -> None:
-    """Raises what a started process left as its last words, unless the first process failed for a reason of its own."""
+    """Raise the error that a started process noted, unless the first process failed for a reason of its own."""
     notes = [path.read_text(encoding="utf-8") for path in sorted(run_dir.glob(f"{FAILED}*"))]
     if notes and (error is None or (isinstance(error, RuntimeError) and "peer" in str(error))):
         raise VisionAttnError(notes[0]) from error
 
 
 def end_with_parent(run_dir: Path) -> None:
-    """Ends this process within about a second once the one that started it has failed or gone, instead of waiting for
-    it forever.
-    """
+    """End this process within about a second once the one that started it has failed or gone."""
     parent, stopped = os.getppid(), run_dir / STOPPED
 
     def watch() -> None:
