@@ -17,9 +17,9 @@ def test_every_format_is_found_and_has_its_own_title():
 
 
 @pytest.mark.parametrize("name", ["nat_mini", "dinat_tiny", "dinat_s_tiny"])
-def test_one_format_recognises_a_published_checkpoint(name):
+def test_one_format_recognizes_a_published_checkpoint(name):
     state = published_state(recorded(name))
-    assert len([entry for entry in formats.all_formats() if entry.recognises(state.keys())]) == 1
+    assert len([entry for entry in formats.all_formats() if entry.recognizes(state.keys())]) == 1
 
 
 def fake_format(*rules):

@@ -111,5 +111,5 @@ def test_weights_without_a_place_are_listed():
         CheckpointError, match=r"head\.fc\.weight \(7, 192\) does not fit timm's head\.fc\.weight \(8, 192\)"
     ):
         put_into(theirs, ours.state_dict())
-    with pytest.raises(CheckpointError, match="extra has no place"):
+    with pytest.raises(CheckpointError, match="extra has no counterpart"):
         put_into(theirs, ours.state_dict() | {"extra": torch.zeros(1)})

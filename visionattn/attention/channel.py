@@ -21,6 +21,7 @@ class ChannelAttention(QKVAttention):
         num_heads: groups of channels N.
         index: ignored; all blocks are alike.
         qkv_bias: bias in the q, k, v projection.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """

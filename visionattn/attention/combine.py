@@ -34,8 +34,8 @@ class Alternate:
         self.mixers = _as_list(mixers)
 
     def __call__(self, dim: int, num_heads: int, index: int = 0) -> nn.Module:
-        turn, place = divmod(index, len(self.mixers))
-        return self.mixers[place](dim=dim, num_heads=num_heads, index=turn)
+        turn, position = divmod(index, len(self.mixers))
+        return self.mixers[position](dim=dim, num_heads=num_heads, index=turn)
 
 
 class Parallel:

@@ -29,6 +29,7 @@ class ContinuousPositionBias(nn.Module):
 
     Args:
         num_heads: heads N.
+
     Shape:
         a window (wh, ww) in tokens ``-> (N, 2*wh-1, 2*ww-1)``, by key minus query.
     """
@@ -51,11 +52,13 @@ class ContinuousPositionBias(nn.Module):
 
 
 class GridEncoding(nn.Module):
-    """Absolute position in a grid, from a network that sees coordinates between -1 and 1: Hatamizadeh et al. 2023,
-    *FasterViT*, arXiv 2306.06189.
+    """Absolute position in a grid, from a network that sees coordinates between -1 and 1.
+
+    Hatamizadeh et al. 2023, *FasterViT*, arXiv 2306.06189.
 
     Args:
         dim: channels C.
+
     Shape:
         a grid (h, w) in tokens ``-> (h, w, C)``
     """
@@ -74,12 +77,12 @@ class GridEncoding(nn.Module):
 
 
 class ContinuousWindowAttention(QKVAttention):
-    """The window attention of *FasterViT: Fast Vision Transformers with Hierarchical Attention*, Hatamizadeh et al.
-    2023, arXiv 2306.06189: plain attention inside windows with the continuous position bias of Swin V2. Nothing is
-    shifted.
+    """Window attention with a continuous position bias.
 
-    A map that windows do not divide is enlarged with zeros at the bottom and the right, and those tokens are attended
-    to, as in the published code for any resolution. Cost per query: ``2 * D * wh * ww`` multiply-adds and head.
+    Hatamizadeh et al. 2023, *FasterViT: Fast Vision Transformers with Hierarchical Attention*, arXiv 2306.06189. The
+    bias is that of Swin V2. Nothing is shifted. A map that windows do not divide is enlarged with zeros at the bottom
+    and the right, and those tokens are attended to, as in the published code for any resolution. Cost per query:
+    ``2 * D * wh * ww`` multiply-adds and head.
 
     Args:
         dim: channels C.
@@ -90,8 +93,10 @@ class ContinuousWindowAttention(QKVAttention):
             :class:`visionattn.backbones.CarrierStage` provides them; other stages do not.
         qkv_bias: bias in the q, k, v projection.
         backend: kernel backend by name, or "auto".
+
     Raises:
         ValueError: ``window_size`` is not positive, or ``carriers`` does not lie between 0 and ``window_size``.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
@@ -153,6 +158,7 @@ class CarrierAttention(nn.Module):
 
     Args:
         attention: the weights.
+
     Shape:
         ``(B, rows, columns, T + P, C) ->`` the same, P = ``attention.window_size`` squared.
     """

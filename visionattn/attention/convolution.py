@@ -9,18 +9,20 @@ from visionattn.attention.mixer import StageContext
 
 
 class DepthwiseConvolution(nn.Module):
-    """Trockman and Kolter 2022, *Patches Are All You Need?*, arXiv 2201.09792; Liu et al. 2022, *A ConvNet for the
-    2020s*, arXiv 2201.03545.
+    """One depthwise convolution with zeros at the border.
 
-    One depthwise convolution with zeros at the border. Cost per token: ``C * kernel_size**2`` multiply-adds.
+    Trockman and Kolter 2022, *Patches Are All You Need?*, arXiv 2201.09792; Liu et al. 2022, *A ConvNet for the
+    2020s*, arXiv 2201.03545. Cost per token: ``C * kernel_size**2`` multiply-adds.
 
     Args:
         dim: channels C.
         num_heads: ignored; a convolution has none.
         index: ignored; all blocks are alike.
         kernel_size: odd side of the kernel.
+
     Raises:
         ValueError: ``kernel_size`` is even.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
@@ -36,17 +38,20 @@ class DepthwiseConvolution(nn.Module):
 
 
 class Pooling(nn.Module):
-    """Yu et al. 2021, *MetaFormer Is Actually What You Need for Vision*, arXiv 2111.11418.
+    """The mean of the neighbors minus the token itself; it has no parameters.
 
-    The mean of the neighbours minus the token itself; it learns nothing. Tokens outside the map are not counted.
+    Yu et al. 2021, *MetaFormer Is Actually What You Need for Vision*, arXiv 2111.11418. Tokens outside the map are not
+    counted.
 
     Args:
         dim: ignored.
         num_heads: ignored.
         index: ignored.
         pool_size: odd side of the square that is averaged.
+
     Raises:
         ValueError: ``pool_size`` is even.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
@@ -65,15 +70,17 @@ class Pooling(nn.Module):
 
 
 class ConvolutionPair(nn.Module):
-    """The convolutional block of *FasterViT*, Hatamizadeh et al. 2023, arXiv 2306.06189: two full 3x3 convolutions,
-    each followed by a batch norm, with a GELU between. Cost per token: ``18 * C**2`` multiply-adds.
+    """Two full 3x3 convolutions, each followed by a batch norm, with a GELU between.
 
-    It declares ``own_norms``: a :class:`visionattn.backbones.CarrierStage` adds a residual around it and nothing else.
+    The convolutional block of *FasterViT*, Hatamizadeh et al. 2023, arXiv 2306.06189. Cost per token: ``18 * C**2``
+    multiply-adds. It declares ``own_norms``: a :class:`visionattn.backbones.CarrierStage` adds a residual around it and
+    nothing else.
 
     Args:
         dim: channels C.
         num_heads: ignored; a convolution has none.
         index: ignored; all blocks are alike.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """

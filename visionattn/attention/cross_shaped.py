@@ -20,8 +20,9 @@ def _depthwise(dim: int) -> nn.Conv2d:
 
 
 class LocallyEnhancedAttention(QKVAttention):
-    """Full attention with locally-enhanced position encoding, as in the last stage of CSWin Transformer: Dong et al.
-    2021, arXiv 2107.00652.
+    """Full attention with locally-enhanced position encoding, as in the last stage of CSWin Transformer.
+
+    Dong et al. 2021, arXiv 2107.00652.
 
     The position encoding is a depthwise 3x3 convolution of the values, added to what attention gives. Cost per query:
     ``2 * D * H * W`` multiply-adds and head, and 9 a channel for the convolution.
@@ -32,6 +33,7 @@ class LocallyEnhancedAttention(QKVAttention):
         index: ignored; all blocks are alike.
         qkv_bias: bias in the q, k, v projection.
         backend: kernel backend by name, or "auto".
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
@@ -50,7 +52,9 @@ class LocallyEnhancedAttention(QKVAttention):
 
 
 class CrossShapedAttention(QKVAttention):
-    """Dong et al. 2021, *CSWin Transformer: A General Vision Transformer Backbone with Cross-Shaped Windows*, arXiv
+    """Attention in horizontal and vertical strips, each for half of the heads.
+
+    Dong et al. 2021, *CSWin Transformer: A General Vision Transformer Backbone with Cross-Shaped Windows*, arXiv
     2107.00652.
 
     One half of the heads attends inside vertical strips (all rows, ``strip_size`` columns), the other half inside
@@ -60,7 +64,7 @@ class CrossShapedAttention(QKVAttention):
 
     Where the strips do not divide the map, queries, keys and values are enlarged with zeros along the strip's short
     side, one half of them (rounded down) before the map and the rest after it, and those zeros are attended to, as in
-    the published detection and segmentation code. ``mask_padding=True`` puts the strips at the same places, but cuts
+    the published detection and segmentation code. ``mask_padding=True`` puts the strips at the same positions, but cuts
     them at the border instead, so that no padding enters the result. On a map of exactly ``strip_size`` rows and
     columns every head attends to the whole map: this is the single branch that the published classification code has
     there.
@@ -73,8 +77,10 @@ class CrossShapedAttention(QKVAttention):
         qkv_bias: bias in the q, k, v projection.
         mask_padding: never attend to padding.
         backend: kernel backend by name, or "auto".
+
     Raises:
         ValueError: ``num_heads`` is odd, or ``strip_size`` is not positive.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """

@@ -9,8 +9,10 @@ from visionattn.kernels import window_attention
 
 
 class FullAttention(QKVAttention):
-    """Vaswani et al. 2017, *Attention Is All You Need*, arXiv 1706.03762; on image tokens: Dosovitskiy et al. 2020,
-    arXiv 2010.11929.
+    """Attention over the whole map.
+
+    Vaswani et al. 2017, *Attention Is All You Need*, arXiv 1706.03762; on image tokens: Dosovitskiy et al. 2020, arXiv
+    2010.11929.
 
     The yardstick for the local mixers: one window as large as the map, without a position bias. Cost per query:
     ``2 * D * H * W`` multiply-adds and head.
@@ -21,6 +23,7 @@ class FullAttention(QKVAttention):
         index: ignored; all blocks are alike.
         qkv_bias: bias in the q, k, v projection.
         backend: kernel backend by name, or "auto".
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """

@@ -13,7 +13,9 @@ from visionattn.kernels.linear import Linear
 
 
 class GlobalQueryAttention(nn.Module):
-    """Hatamizadeh et al. 2022, *Global Context Vision Transformers*, arXiv 2206.09959.
+    """Window attention whose queries are one small map of the whole image.
+
+    Hatamizadeh et al. 2022, *Global Context Vision Transformers*, arXiv 2206.09959.
 
     The map is cut into windows; keys and values are those of the window, but the queries are one small map of the whole
     image, as large as a window, that the stage computes once (``StageContext.tokens``) and every window uses: token
@@ -37,8 +39,10 @@ class GlobalQueryAttention(nn.Module):
             :class:`visionattn.backbones.GCViTStage` compute the query map.
         qkv_bias: bias in the k, v projection.
         backend: kernel backend by name, or "auto".
+
     Raises:
         ValueError: ``dim`` is not a multiple of ``num_heads``.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W; ``context.tokens`` is ``(B, h, w, C)``, any h and w.
     """

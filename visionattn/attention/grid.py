@@ -28,6 +28,7 @@ class GridAttention(QKVAttention):
         grid_size: rows and columns G of the grid, one number or (height, width).
         qkv_bias: bias in the q, k, v projection.
         backend: kernel backend by name, or "auto".
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """

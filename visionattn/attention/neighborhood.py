@@ -14,7 +14,9 @@ from visionattn.kernels.geometry import as_pair
 
 
 class NeighborhoodAttention(QKVAttention):
-    """Hassani et al. 2022, *Neighborhood Attention Transformer*, arXiv 2204.07143; dilation: Hassani and Shi 2022,
+    """Attention of each token to its nearest neighbors, dilated and strided.
+
+    Hassani et al. 2022, *Neighborhood Attention Transformer*, arXiv 2204.07143; dilation: Hassani and Shi 2022,
     *Dilated Neighborhood Attention Transformer*, arXiv 2209.15001; stride: Hassani et al. 2025, *Generalized
     Neighborhood Attention*, arXiv 2504.16922.
 
@@ -29,13 +31,14 @@ class NeighborhoodAttention(QKVAttention):
     Args:
         dim: channels C.
         num_heads: heads N.
-        index: place of the block in its stage.
+        index: position of the block in its stage.
         kernel_size: keys along each side, one number or (height, width).
         dilation: one number for all blocks, or one per block, repeated over the stage: ``[1, 8]`` is 1, 8, 1, 8, ...
-        stride: this many neighbouring queries share one set of keys.
+        stride: this many neighboring queries share one set of keys.
         bias: learn a relative-position bias.
         qkv_bias: bias in the q, k, v projection.
         backend: kernel backend by name, or "auto".
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """

@@ -14,13 +14,15 @@ from visionattn.kernels.linear import Linear
 
 
 class QKVAttention(nn.Module):
-    """Base of the mixers whose queries, keys and values come from one linear layer; a subclass says who attends to
-    whom.
+    """Base of the mixers whose queries, keys and values come from one linear layer.
+
+    A subclass implements :meth:`attend`, which decides which keys a query sees.
 
     Args:
         dim: channels C; a multiple of ``num_heads``.
         num_heads: heads N.
         qkv_bias: bias in the q, k, v projection.
+
     Raises:
         ValueError: ``dim`` is not a multiple of ``num_heads``.
     """

@@ -34,8 +34,10 @@ class StripSelfAttention(nn.Module):
         reduction: side of a cell; 1: no convolution, a key and a value for every token.
         thin: width T of a head's queries and keys.
         qkv_bias: bias in the projections to queries and values; one of keys would change nothing.
+
     Raises:
         ValueError: ``dim`` is not a multiple of ``num_heads``, or ``reduction`` or ``thin`` is not positive.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
@@ -72,7 +74,7 @@ class StripSelfAttention(nn.Module):
         return self.norm(self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
     def _heads(self, x: Tensor) -> Tensor:
-        """``(B, rows, columns, N * width) -> (B, N, rows * columns, width)``"""
+        """Split the heads: ``(B, rows, columns, N * width) -> (B, N, rows * columns, width)``."""
         return x.flatten(1, 2).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
     def extra_repr(self) -> str:

@@ -12,7 +12,9 @@ from visionattn.kernels.geometry import as_pair
 
 
 class WindowAttention(QKVAttention):
-    """Liu et al. 2021, *Swin Transformer: Hierarchical Vision Transformer using Shifted Windows*, arXiv 2103.14030.
+    """Attention inside windows, every second block shifted.
+
+    Liu et al. 2021, *Swin Transformer: Hierarchical Vision Transformer using Shifted Windows*, arXiv 2103.14030.
 
     The map is cut into windows of ``window_size`` tokens; a query attends to the keys of its own window, with a learned
     bias per relative position. Blocks with an odd ``index`` move the partition lines by half a window. Cost per query:
@@ -33,7 +35,7 @@ class WindowAttention(QKVAttention):
     Args:
         dim: channels C.
         num_heads: heads N.
-        index: place of the block in its stage; odd blocks are shifted.
+        index: position of the block in its stage; odd blocks are shifted.
         window_size: tokens along each side of a window, one number or (height, width).
         shift: move the lines of odd blocks.
         bias: learn a relative-position bias (DaViT has none).
@@ -42,6 +44,7 @@ class WindowAttention(QKVAttention):
         qkv_bias: bias in the q, k, v projection.
         mask_padding: never attend to padding.
         backend: kernel backend by name, or "auto".
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """

@@ -34,6 +34,7 @@ class Block(nn.Module):
         drop_path: probability of leaving a branch out for a sample (Huang et al. 2016, arXiv 1603.09382).
         layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021, arXiv
             2103.17239); None: no factor.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
     """

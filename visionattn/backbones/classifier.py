@@ -19,6 +19,7 @@ class PoolNormHead(NormMlpClassifierHead):
         pool_type: timm's name of the pooling.
         drop_rate: dropout before the classifier.
         hidden: a layer of C units with tanh before the classifier (MaxViT).
+
     Shape:
         ``(B, C, H, W) -> (B, num_classes)``
     """

@@ -10,13 +10,16 @@ from visionattn.kernels.linear import Linear, linear_then
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with an activation between: Vaswani et al. 2017, arXiv 1706.03762; with GELU (Hendrycks and
-    Gimpel 2016, arXiv 1606.08415) in every published backbone here.
+    """Two linear layers with an activation between.
+
+    Vaswani et al. 2017, arXiv 1706.03762; with GELU (Hendrycks and Gimpel 2016, arXiv 1606.08415) in every published
+    backbone here.
 
     Args:
         in_features: channels C.
         hidden_features: channels between the layers.
         act_layer: activation factory, called without arguments.
+
     Shape:
         ``(..., C) -> (..., C)``
     """

@@ -63,9 +63,11 @@ class HierarchicalBackbone(nn.Module):
         classifier: its fields ``head``, ``num_classes``, ``global_pool`` and ``drop_rate`` are arguments of their own,
             see :class:`ClassifierOptions`.
         card: facts about the published model (paper, params, ...); kept as ``self.card``.
+
     Raises:
         TypeError: an argument of another name.
         ValueError: rows of different length, or a stage without a mixer.
+
     Shape:
         ``(B, in_chans, H, W) -> (B, num_classes)``
     """
@@ -113,16 +115,14 @@ class HierarchicalBackbone(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The normalised last map, ``(B, C, H, W)``."""
+        """The normalized last map, ``(B, C, H, W)``."""
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
         return self.norm(x).permute(0, 3, 1, 2)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pooling and classifier on what ``forward_features`` gives; ``pre_logits=True`` stops before the
-        classifier.
-        """
+        """Pooling and classifier, on the map of :meth:`forward_features`; ``pre_logits=True`` stops before the latter."""
         return self.head(x, pre_logits=pre_logits)
 
     def forward_intermediates(
@@ -143,6 +143,7 @@ class HierarchicalBackbone(nn.Module):
             stop_early: leave out the stages that no index asks for.
             output_fmt: ``NCHW`` or ``NHWC``.
             intermediates_only: return the list alone, without the final features.
+
         Raises:
             ValueError: another ``output_fmt``.
         """
@@ -175,7 +176,7 @@ class HierarchicalBackbone(nn.Module):
         return take
 
     def removed_parts(self) -> tuple[str, ...]:
-        """Modules that a complete model of this kind has and this one had taken off; their weights are not missed."""
+        """Modules of the complete model that this one lacks; their weights are not required."""
         parts = [f"stages.{i}" for i in range(len(self.stages), len(self.feature_info))]
         parts += ["norm"] if isinstance(self.norm, nn.Identity) else []
         return (*parts, "head") if self.num_classes == 0 else tuple(parts)
@@ -204,8 +205,9 @@ class HierarchicalBackbone(nn.Module):
         }
 
     def layer_of(self, param_name: str) -> int:
-        """Depth of a parameter for layer-wise learning rates: 0 is the stem, 1 the first block, ``num_layers - 1`` the
-        head.
+        """Depth of a parameter, for layer-wise learning rates.
+
+        0 is the stem, 1 the first block, ``num_layers - 1`` the head.
 
         Raises:
             KeyError: no parameter has this name.

@@ -29,6 +29,7 @@ class Stage(nn.Module):
         first: the first stage of a backbone has no downsampling.
         downsample: called as ``downsample(dim_in, dim)``.
         blocks_per_depth: blocks that the paper's table counts as one (DaViT counts pairs); they share a drop-path rate.
+
     Shape:
         ``(B, H, W, dim_in) -> (B, H / stride, W / stride, C)``
     """

@@ -15,12 +15,13 @@ from visionattn.kernels.linear import Linear
 
 
 class PatchStem(nn.Module):
-    """Non-overlapping patches, projected and normalised: Liu et al. 2021, Swin Transformer, arXiv 2103.14030.
+    """Non-overlapping patches, projected and normalized: Liu et al. 2021, Swin Transformer, arXiv 2103.14030.
 
     Args:
         in_chans: channels of the image.
         dim: channels C of the map.
         patch_size: side of a patch, and the stride.
+
     Shape:
         ``(B, in_chans, H, W) -> (B, ceil(H / patch_size), ceil(W / patch_size), C)``
     """
@@ -36,8 +37,9 @@ class PatchStem(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Overlapping 3x3 convolutions of stride 2: Hassani et al. 2022, Neighborhood Attention Transformer, arXiv
-    2204.07143.
+    """Overlapping 3x3 convolutions of stride 2.
+
+    Hassani et al. 2022, *Neighborhood Attention Transformer*, arXiv 2204.07143.
 
     As published there is neither an activation nor a norm between the convolutions.
 
@@ -45,8 +47,10 @@ class ConvStem(nn.Module):
         in_chans: channels of the image.
         dim: channels C of the map.
         stride: 2 (one convolution) or 4 (two).
+
     Raises:
         ValueError: another stride.
+
     Shape:
         ``(B, in_chans, H, W) -> (B, ceil(H / stride), ceil(W / stride), C)``
     """
@@ -77,6 +81,7 @@ class OverlapStem(nn.Module):
         kernel_size: side of a patch.
         stride: distance between patches.
         padding: zeros around the image.
+
     Shape:
         ``(B, in_chans, H, W) -> (B, ceil(H / stride), ceil(W / stride), C)``
     """
@@ -92,7 +97,7 @@ class OverlapStem(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Four neighbours become one token: Liu et al. 2021, Swin Transformer, arXiv 2103.14030.
+    """Four neighbors become one token: Liu et al. 2021, Swin Transformer, arXiv 2103.14030.
 
     The order within a 2x2 cell is (0,0), (1,0), (0,1), (1,1), as published; imported weights depend on it.
 
@@ -115,13 +120,15 @@ class PatchMerging(nn.Module):
 
 
 class ConvDownsample(nn.Module):
-    """3x3 convolution of stride 2, then a norm: Hassani et al. 2022, arXiv 2204.07143; with a bias: Dong et al. 2021,
-    arXiv 2107.00652.
+    """A 3x3 convolution of stride 2, then a norm.
+
+    Hassani et al. 2022, arXiv 2204.07143; with a bias: Dong et al. 2021, arXiv 2107.00652.
 
     Args:
         dim_in: channels that come in.
         dim: channels that go out.
         bias: bias in the convolution.
+
     Shape:
         ``(B, H, W, dim_in) -> (B, ceil(H / 2), ceil(W / 2), dim)``
     """
@@ -138,9 +145,10 @@ class ConvDownsample(nn.Module):
 
 
 class ConvBatchNormDownsample(nn.Module):
-    """A 3x3 convolution of stride 2 without bias, a batch norm and a ReLU: the stem's step once more, as residual
-    networks between their stages (He et al. 2015, arXiv 1512.03385). No published backbone of this package has it; small
-    ones that are trained from nothing learn shapes faster with it.
+    """A 3x3 convolution of stride 2 without bias, a batch norm and a ReLU.
+
+    Residual networks have such layers (He et al. 2015, arXiv 1512.03385). No published backbone of this package has
+    it; small ones that are trained from scratch learn shapes faster with it.
 
     Shape:
         ``(B, H, W, dim_in) -> (B, ceil(H / 2), ceil(W / 2), dim)``

@@ -1,5 +1,6 @@
-"""The backbones by name: each file in ``conf/backbone`` is one, for Hydra, for :func:`create_backbone` and for timm
-(``va_<name>``).
+"""The backbones by name.
+
+Each file in ``conf/backbone`` is one, for Hydra, for :func:`create_backbone` and for timm (``va_<name>``).
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def create_backbone(
         overrides: changes as on the command line, relative to the backbone: ``("mixer@mixers.s3=window",
             "block.mlp_ratio=3")``.
         **kwargs: other arguments of the backbone (``in_chans``, ``drop_path_rate``, ...).
+
     Raises:
         ConfigError: an unknown name or override.
         CheckpointError: weights that do not fit.
@@ -83,8 +85,9 @@ def compose_backbone(name: str, overrides: Sequence[str] = ()) -> Any:
 
 
 def _absolute(override: str) -> str:
-    """``mixer@mixers.s3=window`` -> ``mixer@backbone.mixers.s3=window``; ``drop_rate=0.1`` ->
-    ``backbone.drop_rate=0.1``.
+    """An override of a backbone's own key as one of a whole configuration.
+
+    ``mixer@mixers.s3=window`` -> ``mixer@backbone.mixers.s3=window``; ``drop_rate=0.1`` -> ``backbone.drop_rate=0.1``.
     """
     key, equals, value = override.partition("=")
     sign = key[: len(key) - len(key.lstrip("+~"))]

@@ -26,6 +26,7 @@ class ClassificationHead(nn.Module):
         pool_type: timm's name of the pooling.
         classifier: what stands in place of pooling and linear layer, a backbone's own classifier (its ``head``):
             DaViT norms after pooling, MaxViT has a hidden layer there. Called as the backbone calls it.
+
     Shape:
         list of ``(B, C, H, W)`` maps -> ``(B, num_classes)``
     """
@@ -60,8 +61,10 @@ class KeepClasses(nn.Module):
     Args:
         classes: indices of the possible classes.
         num_classes: number of all classes K.
+
     Shape:
         ``(B, K) -> (B, K)``
+
     Raises:
         ValueError: an index outside ``0..num_classes-1``.
     """

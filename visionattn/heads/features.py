@@ -1,4 +1,4 @@
-"""Between a backbone's maps and a dense head: what the maps must be, and the norms that dense tasks add.
+"""Between a backbone's maps and a dense head: the check of the maps, and the norms that dense tasks add.
 
 Shapes: B batch, C channels, H W map.
 """
@@ -15,7 +15,7 @@ NORMS = ("lower", "all", "none")
 
 
 def check_maps(features: Sequence[Tensor], feature_info: FeatureInfo) -> None:
-    """Holds a backbone to its ``feature_info``.
+    """Check a backbone's maps against its ``feature_info``.
 
     Raises:
         ValueError: another number of maps, other channels, or sizes that do not follow from the declared reductions;
@@ -37,17 +37,21 @@ def check_maps(features: Sequence[Tensor], feature_info: FeatureInfo) -> None:
 
 
 class FeatureNorms(nn.Module):
-    """Layer norms over the channels of the maps, as the published dense models of Swin (Liu et al. 2021, arXiv
-    2103.14030), NAT, DiNAT, CSWin and DaViT put them on every output.
+    """Layer norms over the channels of the maps.
+
+    The published dense models of Swin (Liu et al. 2021, arXiv 2103.14030), NAT, DiNAT, CSWin and DaViT have them on
+    every output.
 
     The last map of our backbones has its norm already, the one of classification, whose pretrained weights are kept;
     the published code starts a new one there. The number of parameters is the same.
 
     Args:
-        feature_info: what the backbone says of its maps.
+        feature_info: what the backbone declares of its maps.
         which: ``lower``: all maps but the last; ``all``; ``none``.
+
     Raises:
         ValueError: another word.
+
     Shape:
         list of ``(B, C, H, W)`` -> the same
     """

@@ -1,5 +1,6 @@
-"""Turns a pair of plain functions into a registered torch op: fake rule, autograd rule and FLOP counts, the same for
-every backend.
+"""Turn a pair of plain functions into a registered torch op.
+
+The fake rule, the autograd rule and the FLOP counts are the same for every backend.
 
 Legend: B batch, H W map, N heads, D head width of queries and keys, E head width of values.
 """
@@ -20,13 +21,15 @@ Maps = Sequence[Tensor]
 
 @dataclass(frozen=True)
 class Kernel:
-    """The two functions of a backend.
+    """The functions of a backend.
 
-    forward(q, k, v, bias, geometry, scale) -> (out (B, H, W, N, E), stats): both contiguous; stats has the shape
-    `stats_shape(q)`. backward(grad, q, k, v, bias, out, stats, geometry, scale, into) writes the gradients of q, k and
-    v into the three maps `into`, of any strides but with channels side by side, and returns that of the bias table,
-    contiguous and of the bias's type, or an empty tensor where bias is None. stats_shape(q): shape of what forward
-    leaves to backward beside the output, in `stats_dtype(q.dtype)`.
+    Attributes:
+        forward: ``(q, k, v, bias, geometry, scale) -> (out (B, H, W, N, E), stats)``, both contiguous.
+        backward: ``(grad, q, k, v, bias, out, stats, geometry, scale, into)``. It writes the gradients of q, k and v
+            into the three maps ``into``, of any strides but with channels side by side. It returns that of the bias
+            table, contiguous and of the bias's type, or an empty tensor where bias is None.
+        stats_shape: of q, the shape of ``stats``, what forward leaves to backward beside the output; its type is
+            ``stats_dtype(q.dtype)``.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], tuple[Tensor, Tensor]]
@@ -40,17 +43,17 @@ def stats_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def no_stats(q: Tensor) -> Sequence[int]:
-    """The `stats_shape` of a kernel whose backward needs nothing but the inputs and the output."""
+    """The ``stats_shape`` of a kernel whose backward needs nothing but the inputs and the output."""
     return (0,)
 
 
 def log_sum_exp_shape(q: Tensor) -> Sequence[int]:
-    """The `stats_shape` (B, H, W, N) of a kernel that keeps each query's log-sum-exp."""
+    """The ``stats_shape`` (B, H, W, N) of a kernel that keeps each query's log-sum-exp."""
     return q.shape[:4]
 
 
 def register_attention(name: str, kernel: Kernel) -> AttentionFn:
-    """Registers `visionattn::<name>` and `visionattn::<name>_backward`; returns the function that a `Backend` takes."""
+    """Register ``visionattn::<name>`` and ``visionattn::<name>_backward``; returns the function that a ``Backend`` takes."""
     forward_op, backward_op = _forward_op(name, kernel), _backward_op(name, kernel)
 
     def setup_context(ctx, inputs, output) -> None:
@@ -89,8 +92,13 @@ def _forward_op(name: str, kernel: Kernel):
 
 
 def fitting(q: Tensor, bias: Tensor | None, rows: Sequence[int], cols: Sequence[int]) -> Geometry:
-    """The geometry that `rows` and `cols` encode. Raises ValueError where it does not fit the map or the bias table:
-    a compiled or exported graph takes sizes that nobody could check while it was traced."""
+    """The geometry that ``rows`` and ``cols`` encode, checked.
+
+    A compiled or exported graph takes sizes that could not be checked while it was traced.
+
+    Raises:
+        ValueError: it does not fit the map or the bias table.
+    """
     geometry = decode(rows, cols)
     geometry.check(q.shape[1], q.shape[2])
     if bias is not None:
@@ -124,8 +132,10 @@ def _backward_op(name: str, kernel: Kernel):
 
 
 def register_packed_attention(name: str, kernel: Kernel) -> PackedFn:
-    """As `register_attention`, for q, k and v in one tensor (B, H, W, 3, N, D): `visionattn::<name>_packed`. The
-    gradient is one such tensor, written in place: autograd has nothing to stack."""
+    """Register ``visionattn::<name>_packed``: q, k and v in one tensor ``(B, H, W, 3, N, D)``.
+
+    The gradient is one such tensor, written in place: autograd has nothing to stack.
+    """
     forward_op, backward_op = _packed_forward_op(name, kernel), _packed_backward_op(name, kernel)
 
     def setup_context(ctx, inputs, output) -> None:
@@ -190,10 +200,9 @@ def _packed_backward_op(name: str, kernel: Kernel):
 
 
 def register_attention_flops(name: str) -> None:
-    """FLOP formulas of `visionattn::<name>` and its backward, whose arguments must be those of `register_attention`'s
-    ops.
+    """Register the FLOP formulas of ``visionattn::<name>`` and its backward.
 
-    Counted are real pairs of query and key only: 2 * (D + E) each and head forward, twice that backward
+    Their arguments must be those of :func:`register_attention`'s ops. Counted are real pairs of query and key only: 2 * (D + E) each and head forward, twice that backward
     (recomputation not counted).
     """
 
@@ -209,7 +218,7 @@ def register_attention_flops(name: str) -> None:
 
 
 def register_packed_flops(name: str) -> None:
-    """The same formulas for `visionattn::<name>_packed` and its backward."""
+    """The same formulas for ``visionattn::<name>_packed`` and its backward."""
 
     def forward(qkv_shape, bias_shape, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
         batch, height, width, _, heads, depth = qkv_shape

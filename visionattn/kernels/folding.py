@@ -26,6 +26,7 @@ class SameConv(nn.Conv2d):
         stride: 1 or 2.
         groups: groups of channels.
         bias: learn a bias.
+
     Shape:
         ``(B, C, H, W) -> (B, E, ceil(H / stride), ceil(W / stride))``
     """

@@ -45,11 +45,14 @@ def neighborhood_attention(
             deterministic.
         scale: of the logits before the bias; None: ``D ** -0.5``.
         backend: "auto", or a name: it runs or raises its reason. ``neighborhood_attention.explain`` lists the reasons.
+
     Returns:
         The attended map, ``(B, H, W, N, E)``.
+
     Raises:
         ValueError: shapes or sizes that do not fit together, with the numbers.
         TypeError: types that do not.
+
     Shape:
         q and k ``(B, H, W, N, D)``, v ``(B, H, W, N, E)``; B batch, H W map, N heads, D and E head widths.
     """

@@ -57,10 +57,10 @@ def folder_damage(path: Path) -> str:
         return f"{', '.join(missing)} is missing"
     try:
         expected = json.loads((path / SUMS).read_text(encoding="utf-8"))
-        found = checksums(path / name for name in expected)
+        actual = checksums(path / name for name in expected)
     except (OSError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
-    wrong = sorted(name for name in expected if found[name] != expected[name])
+    wrong = sorted(name for name in expected if actual[name] != expected[name])
     return f"{', '.join(wrong)} does not have its checksum" if wrong else ""
 
 
@@ -74,7 +74,7 @@ def read_folder(path: Path) -> dict[str, Any]:
     """As :func:`read_facts`, with the weights.
 
     Raises:
-        CheckpointError: the folder's list of contents names something else than tensors and their places.
+        CheckpointError: the folder's list of contents names something else than tensors and their offsets.
     """
     from torch.distributed.checkpoint import FileSystemReader, load
 
@@ -99,9 +99,9 @@ def read_folder(path: Path) -> dict[str, Any]:
 class _Contents(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch":
-            found = getattr(torch, name, None)
-            if isinstance(found, torch.dtype) or found is torch.Size:
-                return found
+            value = getattr(torch, name, None)
+            if isinstance(value, torch.dtype) or value is torch.Size:
+                return value
         elif name in _KNOWN.get(module, ()):
             return super().find_class(module, name)
         raise CheckpointError(f"the list of contents of a checkpoint names {module}.{name}, which is refused")

@@ -1,6 +1,6 @@
 """Other projects' names for the same weights.
 
-A :class:`Format` says how it is recognised, by the names in a state dict and never by the name of a model, and how each
+A :class:`Format` says how it is recognized, by the names in a state dict and never by the name of a model, and how each
 of its entries becomes ours: a list of :class:`Rule`. A new one is a file in ``weights/families`` with a list
 ``FORMATS``; listing that folder is the registration.
 
@@ -48,13 +48,13 @@ class Format:
 
     Attributes:
         title: how messages call it.
-        recognises: whether these names are of this format.
+        recognizes: whether these names are of this format.
         rules: tried in order; the first that matches decides.
         prepare: rearranges the whole state dict before the rules, where an entry of ours is made of several of theirs.
     """
 
     title: str
-    recognises: Callable[[Collection[str]], bool]
+    recognizes: Callable[[Collection[str]], bool]
     rules: Sequence[Rule]
     prepare: Callable[[StateDict], StateDict] | None = None
 
@@ -85,23 +85,24 @@ def all_formats() -> tuple[Format, ...]:
 
 
 def convert(state: StateDict, wanted: StateDict) -> Converted:
-    """Brings a state dict under our names; one that no format recognises is taken to have them already.
+    """Rename a state dict to our names; one that no format recognizes is taken to have them already.
 
     Args:
         state: the checkpoint.
         wanted: the model's own state dict.
+
     Raises:
-        CheckpointError: more than one format recognises it, two entries get one name, or a tensor does not have the
+        CheckpointError: more than one format recognizes it, two entries get one name, or a tensor does not have the
             shape its format prescribes.
     """
-    found = [entry for entry in all_formats() if entry.recognises(state.keys())]
-    if not found:
+    matches = [entry for entry in all_formats() if entry.recognizes(state.keys())]
+    if not matches:
         return Converted("visionattn", dict(state), {name: name for name in state})
-    if len(found) > 1:
+    if len(matches) > 1:
         raise CheckpointError(
-            f"the checkpoint could be of several formats: {', '.join(entry.title for entry in found)}"
+            f"the checkpoint could be of several formats: {', '.join(entry.title for entry in matches)}"
         )
-    return converted(found[0], state, wanted)
+    return converted(matches[0], state, wanted)
 
 
 def converted(entry: Format, state: StateDict, wanted: StateDict) -> Converted:

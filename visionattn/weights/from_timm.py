@@ -21,6 +21,7 @@ def timm_weights(card: Mapping[str, Any], num_classes: int | None, in_chans: int
         card: card of the backbone.
         num_classes: classes of the model that is to take the weights; 0: no classifier; None: the published ones.
         in_chans: image channels of that model.
+
     Raises:
         CheckpointError: timm publishes no weights for this backbone, or they can be neither downloaded nor found.
     """

@@ -62,7 +62,7 @@ class Report:
 def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> Report:
     """Loads a checkpoint into a backbone; every name and every shape has to fit.
 
-    Names and layouts of timm and of the official repositories are recognised by what is in the checkpoint and
+    Names and layouts of timm and of the official repositories are recognized by what is in the checkpoint and
     converted (``weights/families``). A relative-position table of another window size is resized by bicubic
     interpolation. Indices and masks that some projects save although they are no parameters are left out, and so are
     the weights of parts that were taken off the model: the classifier where it has none, and what a model of features
@@ -74,8 +74,10 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> Re
         model: what :func:`visionattn.create_backbone` gives.
         source: path of a ``.safetensors`` or torch file, or a state dict (bare, or under ``state_dict``, ``model``...;
             averaged weights are preferred; prefixes of DDP and ``torch.compile`` are removed).
+
     Returns:
         what was taken, resized and left out.
+
     Raises:
         CheckpointError: the file cannot be read, or names or shapes do not fit; the message lists every one of them.
     """
@@ -97,6 +99,7 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
         backbone: without a classifier of its own.
         head: what a task has; a classifier is its part ``classifier``.
         source: as for :func:`load_weights`; a run of ours, or another project's classification model.
+
     Raises:
         CheckpointError: as for :func:`load_weights`, or there is no such head in it.
     """
@@ -131,6 +134,7 @@ def classifier_width(model: nn.Module, state: Mapping[str, Any]) -> int:
     Args:
         model: a backbone with a classifier, of any width.
         state: as for :func:`load_weights`.
+
     Raises:
         CheckpointError: there is no classifier in it.
     """
@@ -159,7 +163,7 @@ def _same_inputs(head: nn.Module, theirs: Converted) -> dict[str, Tensor]:
 
 
 def _prepared(model: nn.Module, converted: Converted) -> Report:
-    """Leaves out what the model has no part for, and resizes its tables, in place."""
+    """Remove the tensors that the model has no parameter for, and resize its tables, in place."""
     left_out = _leave_out_removed_parts(model, converted, model.state_dict())
     resized = _resize_position_tables(model, converted.state)
     return Report(converted.title, list(converted.state), resized, left_out)

@@ -25,8 +25,10 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def read_checkpoint(path: str | Path, file: BinaryIO | None = None, weights: bool = True) -> dict[str, Any]:
-    """The contents of a ``.safetensors`` file, a torch checkpoint, or a folder with a distributed one (without its
-    optimizer's part); tensors and plain values only, on the CPU.
+    """The contents of a checkpoint: tensors and plain values only, on the CPU.
+
+    It may be a ``.safetensors`` file, a torch checkpoint, or a folder with a distributed one, which is read without the
+    optimizer's state.
 
     Args:
         path: the file or folder.
@@ -86,7 +88,8 @@ def _check_archive(path: Path, source: BinaryIO | Path) -> None:
 
 
 def _check_entries(path: Path, contents: Mapping[str, Any]) -> None:
-    """
+    """Refuse hyperparameters that name a function.
+
     Raises:
         CheckpointError: the name of a function that Lightning would call on loading.
     """
@@ -100,8 +103,10 @@ def _check_entries(path: Path, contents: Mapping[str, Any]) -> None:
 
 
 def read_state_dict(source: str | Path | Mapping[str, Any]) -> StateDict:
-    """The weights in a checkpoint or mapping, unwrapped: from ``state_dict``, ``model`` and averaged-weights entries
-    (averaged ones first), and without the prefixes that DDP, ``torch.compile`` and wrappers leave.
+    """The weights in a checkpoint or mapping, unwrapped.
+
+    They come from the entries of averaged weights, ``state_dict`` or ``model``, in this order, without the prefixes
+    that DDP, ``torch.compile`` and wrappers leave.
 
     Raises:
         CheckpointError: there are no tensors in it.

@@ -1,6 +1,6 @@
 """Other projects' names for a backbone together with the head on it.
 
-As in :mod:`visionattn.weights.formats`, a model is recognised by the names in its state dict. What becomes of the
+As in :mod:`visionattn.weights.formats`, a model is recognized by the names in its state dict. What becomes of the
 backbone's own names, after ``backbone.``, is for ``weights/families`` to say.
 """
 
@@ -63,12 +63,12 @@ _TRANSFORMERS = [
 ]
 
 
-def _layer(place: str) -> Callable[[re.Match[str]], str]:
+def _layer(template: str) -> Callable[[re.Match[str]], str]:
     """A convolution and its norm, numbered in ours; the last two groups are which of them it is, and the rest."""
 
     def name(match: re.Match[str]) -> str:
         *_, part, rest = match.groups()
-        return f"{match.expand(place)}.{int(part != 'conv')}.{rest}"
+        return f"{match.expand(template)}.{int(part != 'conv')}.{rest}"
 
     return name
 
@@ -97,20 +97,20 @@ def _norms_from_zero(state: StateDict) -> StateDict:
 
 
 def _plain_encoder(state: StateDict) -> StateDict:
-    """transformers' names of Mask2Former's backbone, as those of its other models."""
+    """Names of transformers' Mask2Former backbone, as those of its other models."""
     return {re.sub(r"^(?:model\.)?pixel_level_module\.encoder\.", "backbone.", name): x for name, x in state.items()}
 
 
 def _split_projections(state: StateDict) -> StateDict:
-    """torch's attention keeps query, key and value in one; transformers' self-attention has three."""
-    found: StateDict = {}
+    """Split torch's joint projection of query, key and value into the three of transformers' self-attention."""
+    split: StateDict = {}
     for name, tensor in state.items():
         one = re.fullmatch(r"(.+_self_attention_layers\.\d+\.self_attn\.)in_proj_(weight|bias)", name)
         if one is None:
-            found[name] = tensor
+            split[name] = tensor
         else:
-            found |= {f"{one[1]}{x}_proj.{one[2]}": part for x, part in zip("qkv", tensor.chunk(3), strict=True)}
-    return found
+            split |= {f"{one[1]}{x}_proj.{one[2]}": part for x, part in zip("qkv", tensor.chunk(3), strict=True)}
+    return split
 
 
 _FORMATS = [
@@ -139,11 +139,13 @@ _FORMATS = [
 
 
 def as_backbone_and_head(state: StateDict) -> StateDict:
-    """The names of a run of ours for the weights of a whole model of another project: ``backbone.`` with that
-    project's names, ``head.`` with ours. Other state dicts stay as they are, and so do entries without a place.
+    """The weights of a whole model of another project under the names of our runs.
+
+    ``backbone.`` keeps that project's names, ``head.`` gets ours. Other state dicts stay as they are, and so do entries
+    that no rule renames.
     """
     for entry in _FORMATS:
-        if entry.recognises(state.keys()):
-            found = converted(entry, state, {})
-            return found.state | {name: state[name] for name in found.unknown if name in state}
+        if entry.recognizes(state.keys()):
+            result = converted(entry, state, {})
+            return result.state | {name: state[name] for name in result.unknown if name in state}
     return state

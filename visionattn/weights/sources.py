@@ -1,6 +1,6 @@
 """Where weights come from: a file, a folder, a run of ours, timm, the Hugging Face Hub.
 
-Of a folder and of a repository on the Hub only the weights are read, and the facts about pictures in ``config.json``:
+Of a folder and of a repository on the Hub only the weights are read, and the facts about images in ``config.json``:
 what such a file says about how to build a model is a stranger's, and nothing here builds it.
 """
 
@@ -31,12 +31,12 @@ _ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 
 @dataclass(frozen=True)
 class Source:
-    """Weights that were found.
+    """Weights, and where they came from.
 
     Attributes:
         state: as :func:`visionattn.weights.read_state_dict` gives it.
         place: in words.
-        facts: timm's facts about the pictures they want (``pretrained_cfg``); empty where nobody says.
+        facts: timm's facts about the images they expect (``pretrained_cfg``); empty where there are none.
     """
 
     state: StateDict
@@ -56,6 +56,7 @@ def open_source(
         num_classes: classes of the model that is to take them, which timm makes a fresh classifier for; 0: none; None:
             the published ones.
         in_chans: its image channels; timm adapts its own first layers.
+
     Raises:
         CheckpointError: there is nothing, it cannot be read or fetched, or it is not data.
     """
@@ -88,16 +89,16 @@ def checkpoint_file(text: str | Path) -> Path:
 def weights_file(text: str | Path) -> Path | None:
     """The one file that :func:`open_source` reads, where it is on this machine and is one."""
     path = Path(str(text).removeprefix(f"{_FOLDER}:")).expanduser()
-    found = [path / name for name in (*CHECKPOINTS, *FILES) if (path / name).is_file()]
-    return path if path.is_file() else found[0] if found else None
+    files = [path / name for name in (*CHECKPOINTS, *FILES) if (path / name).is_file()]
+    return path if path.is_file() else files[0] if files else None
 
 
 def _from_folder(folder: Path) -> Source:
     names = (*CHECKPOINTS, *FILES)
-    found = _first_of(folder, names)
-    if found is None:
+    file = _first_of(folder, names)
+    if file is None:
         raise CheckpointError(f"there are no weights in the folder {folder}: none of {', '.join(names)}")
-    return Source(read_state_dict(found), f"the file {found}", _facts(folder / "config.json"))
+    return Source(read_state_dict(file), f"the file {file}", _facts(folder / "config.json"))
 
 
 def _first_of(folder: Path, names: Sequence[str]) -> Path | None:
@@ -139,7 +140,7 @@ def _from_hub(repository: str) -> Source:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What a ``config.json`` says about pictures, as far as it is what timm's own say.
+    """The facts about images in a ``config.json``, as far as they are those of timm's own.
 
     Raises:
         CheckpointError: it is no JSON, or larger than any such file.

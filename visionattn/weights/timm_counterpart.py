@@ -1,7 +1,8 @@
 """Our weights in a model of timm's: the converters of ``weights/families``, run backwards.
 
-A converter renames tensors and moves their numbers about. Sent through it, numbered places show where each number comes
-from; that table, read backwards, puts our numbers into the other project's tensors. So a format is written down once.
+A converter renames tensors and reorders their numbers. Numbered positions that are sent through it show where each
+number comes from. That table, read backwards, puts our numbers into the other project's tensors. So a format is
+written down once.
 
 What a timm model has to be built with is a :class:`Twin` beside the format: a file in ``weights/families`` with a list
 ``TWINS`` has some.
@@ -89,24 +90,25 @@ def put_into(theirs: nn.Module, ours: StateDict) -> None:
     Args:
         theirs: timm's model, built by a :class:`Twin`'s arguments.
         ours: state dict of our model, with its classifier.
+
     Raises:
-        CheckpointError: some weight has no place there; the message lists every one.
+        CheckpointError: timm's model has no counterpart for some weight; the message lists every one.
     """
     state = theirs.state_dict()
-    places = {name: torch.arange(t.numel(), dtype=torch.float64).view(t.shape) for name, t in state.items()}
-    converted = convert(places, ours)
-    problems = [f"{name} has no place in timm's model" for name in ours if name not in converted.state]
+    positions = {name: torch.arange(t.numel(), dtype=torch.float64).view(t.shape) for name, t in state.items()}
+    converted = convert(positions, ours)
+    problems = [f"{name} has no counterpart in timm's model" for name in ours if name not in converted.state]
     problems += [f"timm's {name} is not in ours" for name in converted.unknown]
-    for name, place in converted.state.items():
+    for name, position in converted.state.items():
         old = converted.origin[name]
         if name not in ours:
             problems.append(f"timm's {old} would be {name}, which ours has not")
             continue
-        numbers = _middle(ours[name], place.shape)
-        if numbers is None or place.numel() != state[old].numel():
+        numbers = _middle(ours[name], position.shape)
+        if numbers is None or position.numel() != state[old].numel():
             problems.append(f"{name} {tuple(ours[name].shape)} does not fit timm's {old} {tuple(state[old].shape)}")
             continue
-        state[old] = _scattered(numbers, place, state[old])
+        state[old] = _scattered(numbers, position, state[old])
     if problems:
         raise CheckpointError(
             f"{len(problems)} weights do not go into timm's model ({converted.title}):\n  " + "\n  ".join(problems)
@@ -114,9 +116,9 @@ def put_into(theirs: nn.Module, ours: StateDict) -> None:
     theirs.load_state_dict(state)
 
 
-def _scattered(numbers: Tensor, place: Tensor, like: Tensor) -> Tensor:
+def _scattered(numbers: Tensor, position: Tensor, like: Tensor) -> Tensor:
     flat = torch.empty(like.numel(), dtype=like.dtype)
-    flat[place.flatten().long()] = numbers.flatten().to(like.dtype)
+    flat[position.flatten().long()] = numbers.flatten().to(like.dtype)
     return flat.view(like.shape)
 
 
@@ -165,10 +167,10 @@ def one_for_all(ours: Configuration, *path: str) -> Any:
 
 def per_stage(ours: Configuration, *path: str) -> list[Any]:
     """The value of a mixer's key in each stage."""
-    found = []
+    nodes = []
     for stage in range(len(ours["dims"])):
         node: Any = ours["mixers"][f"s{stage + 1}"]
         for key in path:
             node = node[key]
-        found.append(node)
-    return found
+        nodes.append(node)
+    return nodes

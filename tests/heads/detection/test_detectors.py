@@ -201,9 +201,9 @@ def test_the_stages_detect_as_a_plain_computation_says():
             assert same.any()
             assert (scores[same, label + 1] - score).abs().min() < 1e-5
         for label in range(3):
-            of_class = found["boxes"][found["labels"] == label]
-            overlaps = box_iou(of_class, of_class) - torch.eye(len(of_class))
-            assert not len(of_class) or overlaps.max() <= 0.5
+            one_class = found["boxes"][found["labels"] == label]
+            overlaps = box_iou(one_class, one_class) - torch.eye(len(one_class))
+            assert not len(one_class) or overlaps.max() <= 0.5
     assert len(found["boxes"]) == 10
 
 

@@ -8,7 +8,7 @@ from torchvision.ops import generalized_box_iou
 
 from visionattn.heads.detection import RCNN, CascadeRCNN, RegionHeads
 from visionattn.heads.detection import stages as stages_module
-from visionattn.heads.detection.stages import box_loss, drawn, likeliest, of_class
+from visionattn.heads.detection.stages import box_loss, predicted_class, select_class, subsample
 
 from tests.heads.detection.test_detectors import FEW, INFO, NAMES, NARROW, RCNNS, SMALL, TARGETS, decode, inputs
 from tests.heads.detection.test_detectors import build as build_any
@@ -49,9 +49,9 @@ def test_giou_trains_with_and_without_objects(detector, targets):
 
 def test_masks_are_learnt_on_some_of_the_objects(monkeypatch):
     places = torch.tensor([3, 5, 8, 9])
-    assert drawn(places, None) is places
-    assert drawn(places, 4) is places
-    picked = [frozenset(drawn(places, 2).tolist()) for _ in range(40)]
+    assert subsample(places, None) is places
+    assert subsample(places, 4) is places
+    picked = [frozenset(subsample(places, 2).tolist()) for _ in range(40)]
     assert all(len(one) == 2 and one <= {3, 5, 8, 9} for one in picked)
     assert len(set(picked)) > 2
     with pytest.raises(ValueError, match="mask_sampled is at least 1"):
@@ -71,15 +71,15 @@ def test_masks_are_learnt_on_some_of_the_objects(monkeypatch):
 
 def test_the_box_of_the_likeliest_class_goes_on_and_never_that_of_the_background():
     logits = torch.tensor([[9.0, 1, 2, 0], [9, 4, 2, 0], [0, 0, 0, 5]])
-    assert likeliest(logits).tolist() == [2, 1, 3]
-    assert likeliest(logits, torch.tensor([0, 3, 1])).tolist() == [2, 3, 1]
+    assert predicted_class(logits).tolist() == [2, 1, 3]
+    assert predicted_class(logits, torch.tensor([0, 3, 1])).tolist() == [2, 3, 1]
     offsets = torch.arange(48.0).view(3, 16)
-    assert of_class(offsets, torch.tensor([2, 1, 3])).tolist() == [
+    assert select_class(offsets, torch.tensor([2, 1, 3])).tolist() == [
         [8.0, 9, 10, 11],
         [20.0, 21, 22, 23],
         [44.0, 45, 46, 47],
     ]
-    assert of_class(offsets[:, :4], torch.tensor([2, 1, 3])) is not None
+    assert select_class(offsets[:, :4], torch.tensor([2, 1, 3])) is not None
 
 
 def test_a_cascade_with_a_box_per_class_detects_as_a_plain_computation_says():

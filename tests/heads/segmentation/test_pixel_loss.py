@@ -82,5 +82,5 @@ def test_without_a_gradient_and_without_labels():
 
 def test_other_batches_are_refused():
     logits, target = case()
-    with pytest.raises(ValueError, match="3 pictures do not go with labels of 2"):
+    with pytest.raises(ValueError, match="3 images do not match labels of 2"):
         resized_cross_entropy(logits, target[:2], ignore=IGNORE)

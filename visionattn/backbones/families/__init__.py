@@ -1,0 +1,1 @@
+"""What one paper alone has: stems, blocks and stages of single families."""

@@ -1,5 +1,7 @@
-"""What DaViT changes resolution and tells positions with: a norm before the strided convolution, and a residual
-depthwise convolution. Its stem is ``OverlapStem``.
+"""DaViT's downsampling and position encoding.
+
+The downsampling is a norm before a strided convolution; the encoding is a residual depthwise convolution. The stem is
+``OverlapStem``.
 
 Ding et al. 2022, *DaViT: Dual Attention Vision Transformers*, arXiv 2204.03645.
 

@@ -70,8 +70,10 @@ class CarrierBlock(nn.Module):
         mixer: declares ``carriers`` and ``encoded_window``, and is a :class:`visionattn.attention.mixer.CarrierMixer`.
         block: called as ``block(dim, mixer, drop_path=)``.
         drop_path: probability of leaving a branch out for an image.
+
     Raises:
         TypeError: a mixer that declares carriers and lacks what they need.
+
     Shape:
         tokens ``(B, rows, columns, P, C)`` and the map of carriers ``(B, c*rows, c*columns, C)`` ``->`` the same.
     """
@@ -103,8 +105,10 @@ class CarrierBlock(nn.Module):
 
 
 class CarrierStage(Stage):
-    """A stage of *FasterViT: Fast Vision Transformers with Hierarchical Attention*, Hatamizadeh et al. 2023, arXiv
-    2306.06189. Its blocks depend on what their mixers declare (see :class:`visionattn.attention.Mixer`):
+    """A stage whose windows are connected by carrier tokens.
+
+    Hatamizadeh et al. 2023, *FasterViT: Fast Vision Transformers with Hierarchical Attention*, arXiv 2306.06189. Its
+    blocks depend on what their mixers declare (see :class:`visionattn.attention.Mixer`):
 
     - ``own_norms``: a residual around the mixer and nothing else;
     - ``encoded_window``: a block that first adds the position inside the window;
@@ -124,8 +128,10 @@ class CarrierStage(Stage):
     Args:
         dim_in, dim, num_heads, mixer, block, drop_path, first, downsample: as for :class:`Stage`.
         propagate: add the carriers to the map after the last block (FasterViT-3 and larger).
+
     Raises:
         ValueError: some blocks have carriers and others have not.
+
     Shape:
         ``(B, H, W, dim_in) -> (B, H / stride, W / stride, C)``
     """
@@ -229,6 +235,7 @@ class BatchNormStem(nn.Module):
         in_chans: channels of the image.
         dim: channels C of the map.
         hidden_dim: channels between the convolutions.
+
     Shape:
         ``(B, in_chans, H, W) -> (B, ceil(H / 4), ceil(W / 4), C)``
     """

@@ -65,6 +65,7 @@ class GCViTStem(nn.Module):
     Args:
         in_chans: channels of the image.
         dim: channels C of the map.
+
     Shape:
         ``(B, in_chans, H, W) -> (B, ceil(H / 4), ceil(W / 4), C)``
     """
@@ -91,6 +92,7 @@ class GlobalQuery(nn.Module):
     Args:
         dim: channels C.
         halvings: how often the map is halved: from 56 to 7 is 3 times.
+
     Shape:
         ``(B, H, W, C) -> (B, ceil(H / 2**halvings), ceil(W / 2**halvings), C)``
     """
@@ -119,6 +121,7 @@ class GCViTStage(Stage):
     Args:
         *args: see :class:`Stage`.
         **kwargs: see :class:`Stage`.
+
     Raises:
         ValueError: mixers that declare different numbers of halvings.
     """

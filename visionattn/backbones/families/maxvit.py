@@ -1,7 +1,6 @@
-"""The convolutional parts of MaxViT: its stem, the inverted bottleneck before each pair of attentions, and the stage
-that puts them together.
+"""The convolutional parts of MaxViT: stem, inverted bottleneck, and the stage that puts them together.
 
-Tu et al. 2022, *MaxViT: Multi-Axis Vision Transformer*, arXiv 2204.01697.
+The bottleneck stands before each pair of attentions. Tu et al. 2022, *MaxViT: Multi-Axis Vision Transformer*, arXiv 2204.01697.
 
 Shapes: B batch, H W map or image, C channels.
 """
@@ -40,6 +39,7 @@ class MBConv(nn.Module):
         stride: 1 or 2.
         expansion: width inside, in multiples of C.
         drop_path: probability of leaving the branch out for a sample.
+
     Shape:
         ``(B, H, W, dim_in) -> (B, ceil(H / stride), ceil(W / stride), C)``
     """
@@ -78,6 +78,7 @@ class MaxViTStem(nn.Module):
         in_chans: channels of the image.
         dim: channels C of the first stage.
         width: channels between the convolutions.
+
     Shape:
         ``(B, in_chans, H, W) -> (B, ceil(H / 4), ceil(W / 4), C)``
     """

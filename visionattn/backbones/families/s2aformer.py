@@ -1,7 +1,7 @@
 """The stem and the block of S2AFormer.
 
 Xu et al. 2025, *S2AFormer: Strip Self-Attention for Efficient Vision Transformer*, arXiv 2505.22195. No code was
-published; what was not to be had of its text is our choice, and said so.
+published. Where the paper's text leaves a choice open, the docstring says "our choice".
 
 Shapes: B batch, H W map or image, C channels.
 """
@@ -26,6 +26,7 @@ class ThreeConvStem(nn.Module):
     Args:
         in_chans: channels of the image.
         dim: channels C of the map.
+
     Shape:
         ``(B, in_chans, H, W) -> (B, ceil(H / 4), ceil(W / 4), C)``
     """
@@ -58,6 +59,7 @@ class LocalInteraction(nn.Module):
         dim: channels C.
         norm: norm factory, called with ``dim``.
         drop_path: probability of leaving the branch out for a sample.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
     """
@@ -75,8 +77,9 @@ class LocalInteraction(nn.Module):
 
 
 class HybridPerceptionBlock(Block):
-    """Four residual branches, as the paper's equations have them: a depthwise convolution, the mixer, local
-    interaction, and the feed-forward network. Drop path leaves out the last three.
+    """Four residual branches: a depthwise convolution, the mixer, local interaction, the feed-forward network.
+
+    These are the paper's equations. Drop path leaves out the last three.
 
     Args:
         dim: channels C.
@@ -84,6 +87,7 @@ class HybridPerceptionBlock(Block):
         norm: norm factory, called with ``dim``.
         drop_path: probability of leaving a branch out for a sample.
         **kwargs: the other arguments of :class:`visionattn.backbones.Block`, but ``position``.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
     """

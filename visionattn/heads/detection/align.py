@@ -17,13 +17,15 @@ _SAMPLING = 2
 
 
 class RegionAlign(MultiScaleRoIAlign):
-    """RoIAlign (He et al. 2017, arXiv 1703.06870) on the level of the pyramid that fits each box (Lin et al. 2017,
-    arXiv 1612.03144, equation 1): torchvision's, bit by bit. Only its gradient on the processor is computed by
-    :class:`_AlignOnProcessor`.
+    """RoIAlign on the level of the pyramid that fits each box.
+
+    He et al. 2017, arXiv 1703.06870; the level by Lin et al. 2017, arXiv 1612.03144, equation 1. The result is
+    torchvision's, bit by bit. Only its gradient on the CPU is computed by :class:`_AlignOnCPU`.
 
     Args:
         num_maps: levels, named "0", "1", ...
         output_size: P.
+
     Shape:
         mapping of ``(B, C, H, W)``, boxes ``(n, 4)`` of each image, their sizes -> ``(N, C, P, P)``
     """
@@ -43,20 +45,20 @@ class RegionAlign(MultiScaleRoIAlign):
         regions = torch.cat([torch.cat([b.new_full((len(b), 1), i), b], 1) for i, b in enumerate(boxes)])
         size = self.output_size[0]
         if len(maps) == 1:
-            return _AlignOnProcessor.apply(maps[0], regions, size, self.scales[0])
+            return _AlignOnCPU.apply(maps[0], regions, size, self.scales[0])
         levels = self.map_levels(boxes)
         pooled = maps[0].new_zeros(len(regions), maps[0].shape[1], size, size)
         for level, (map_, scale) in enumerate(zip(maps, self.scales, strict=True)):
-            places = torch.where(levels == level)[0]
-            pooled[places] = _AlignOnProcessor.apply(map_, regions[places], size, scale).to(pooled.dtype)
+            positions = torch.where(levels == level)[0]
+            pooled[positions] = _AlignOnCPU.apply(map_, regions[positions], size, scale).to(pooled.dtype)
         return pooled
 
 
-class _AlignOnProcessor(torch.autograd.Function):
+class _AlignOnCPU(torch.autograd.Function):
     """torchvision's RoIAlign with a faster gradient.
 
-    torchvision's gradient on the processor works out the four neighbours of every sampled point anew for every channel
-    and adds one number at a time. Here the neighbours and their weights are worked out once; the gradient of the map is
+    torchvision's gradient on the CPU computes the four neighbors of every sampled point anew for every channel
+    and adds one number at a time. Here the neighbors and their weights are computed once; the gradient of the map is
     a sparse matrix (points of the map by cells of the regions) times the gradient of the cells, whole rows of channels
     at a time: six to eight times as fast, equal up to rounding.
     """
@@ -75,8 +77,8 @@ class _AlignOnProcessor(torch.autograd.Function):
         n, size, near = len(regions), ctx.size, 2 * _SAMPLING
         corners = regions[:, 1:].float() * ctx.scale
         extents = (corners[:, 2:] - corners[:, :2]).clamp(min=1)
-        columns, across = _neighbours(corners[:, 0], extents[:, 0], size, width)
-        rows, down = _neighbours(corners[:, 1], extents[:, 1], size, height)
+        columns, across = _neighbors(corners[:, 0], extents[:, 0], size, width)
+        rows, down = _neighbors(corners[:, 1], extents[:, 1], size, height)
         first = regions[:, 0].long() * (height * width)
         points = rows.view(n, size, 1, near, 1) * width + columns.view(n, 1, size, 1, near)
         points += first.view(n, 1, 1, 1, 1)
@@ -89,13 +91,15 @@ class _AlignOnProcessor(torch.autograd.Function):
         return of_map.permute(0, 3, 1, 2).to(ctx.dtype), None, None, None
 
 
-def _neighbours(start: Tensor, extent: Tensor, size: int, edge: int) -> tuple[Tensor, Tensor]:
+def _neighbors(start: Tensor, extent: Tensor, size: int, edge: int) -> tuple[Tensor, Tensor]:
     """Along one axis, the two pixels around each of the sampled points of every cell, and their weights.
 
     Args:
-        start, extent: of the regions in pixels of the map, float (N,).
+        start: first edges of the regions in pixels of the map, float (N,).
+        extent: their sizes, float (N,).
         size: cells P of a region.
         edge: pixels of the map.
+
     Returns:
         int64 and float (N, P, 2 * points of a cell)
     """

@@ -19,8 +19,8 @@ from visionattn.heads.detection.regions import RegionHeads
 from visionattn.heads.detection.stages import (
     Maps,
     box_outputs,
-    every_box,
-    likeliest,
+    decode_boxes,
+    predicted_class,
     mask_logits,
     refine,
     select,
@@ -34,16 +34,17 @@ LOSS_WEIGHTS = (1.0, 0.5, 0.25)
 
 
 class CascadeRCNN(Detector):
-    """Cascade R-CNN (Cai and Vasconcelos 2018, arXiv 1712.00726): three box branches in turn, each trained on the boxes
-    that the one before has refined, with a higher overlap for what counts as an object.
+    """Three box branches in turn, each trained on the boxes that the one before has refined.
+
+    Cascade R-CNN: Cai and Vasconcelos 2018, arXiv 1712.00726. Each branch needs a higher overlap for an object.
 
     As in mmdetection, which the backbone papers report with: every stage samples anew among its boxes and the true
     ones, and true boxes are not passed on; each stage has its own mask branch. Outside training the class scores, and
     the masks of the final boxes, are the means over the stages. One box for all classes, by smooth L1, is Cai's and
     mmdetection's usual cascade (there with beta 1, here 1/9 as everywhere in torchvision); the cascades published with
     Swin, NAT and DiNAT have a box per class (``class_agnostic=False``) and learn by GIoU (``box_loss="giou"`` of the
-    regions). With a box per class, that of the likeliest class goes on to the next stage, in training that of the
-    true one where there is one.
+    regions). With a box per class, that of the most probable class goes on to the next stage, in training that of the
+    target where there is one.
 
     Args:
         feature_info: what the backbone says of its maps.
@@ -56,6 +57,7 @@ class CascadeRCNN(Detector):
         class_agnostic: one box for all classes.
         overlaps: IoU from which a box counts as an object, per stage.
         loss_weights: per stage.
+
     Raises:
         ValueError: another number of loss weights than of stages, or more than three stages.
     """
@@ -116,13 +118,13 @@ class CascadeRCNN(Detector):
             check_finite("class scores and boxes", logits, offsets)
             scores = scores + logits.float().softmax(-1) / len(self.cascade)
             if stage is not last:
-                boxes = refine(stage, boxes, offsets, likeliest(logits), sizes)  # type: ignore[arg-type]
-        final = every_box(last, boxes, offsets, sizes)  # type: ignore[arg-type]
+                boxes = refine(stage, boxes, offsets, predicted_class(logits), sizes)  # type: ignore[arg-type]
+        final = decode_boxes(last, boxes, offsets, sizes)  # type: ignore[arg-type]
         parts = torch.as_tensor(scores).split([len(b) for b in final])
-        found = [select(last, b, s) for b, s in zip(final, parts, strict=True)]  # type: ignore[arg-type]
+        detections = [select(last, b, s) for b, s in zip(final, parts, strict=True)]  # type: ignore[arg-type]
         if self.has_masks:
-            self._add_masks(found, maps, sizes)
-        return shifted(found, -1)
+            self._add_masks(detections, maps, sizes)
+        return shifted(detections, -1)
 
     def cost(self, features: Sequence[Tensor]) -> None:
         maps = self.pyramid(features)
@@ -130,8 +132,8 @@ class CascadeRCNN(Detector):
         for stage in self.cascade:
             stage.cost(maps)  # type: ignore[operator]
 
-    def _add_masks(self, found: Detections, maps: Maps, sizes: list[tuple[int, int]]) -> None:
-        boxes, labels = [f["boxes"] for f in found], [f["labels"] for f in found]
+    def _add_masks(self, detections: Detections, maps: Maps, sizes: list[tuple[int, int]]) -> None:
+        boxes, labels = [d["boxes"] for d in detections], [d["labels"] for d in detections]
         each = [maskrcnn_inference(mask_logits(stage, maps, boxes, sizes), labels) for stage in self.cascade]  # type: ignore[arg-type]
-        for i, f in enumerate(found):
-            f["masks"] = torch.stack([masks[i] for masks in each]).mean(0)
+        for i, detection in enumerate(detections):
+            detection["masks"] = torch.stack([masks[i] for masks in each]).mean(0)

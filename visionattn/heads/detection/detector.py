@@ -17,7 +17,7 @@ from visionattn.errors import NonFiniteLossError
 
 Targets = Sequence[Mapping[str, Tensor]]
 """Of every image: ``boxes`` float (N, 4) as x1 y1 x2 y2 in pixels of the padded image, ``labels`` int64 (N,) in
-0..K-1, and where masks are learnt ``masks`` uint8 (N, H, W). N may be 0."""
+0..K-1, and where masks are learned ``masks`` uint8 (N, H, W). N may be 0."""
 
 Detections = list[dict[str, Tensor]]
 """Of every image: ``boxes`` float (N, 4), ``scores`` float (N,), ``labels`` int64 (N,) in 0..K-1, the highest score
@@ -36,13 +36,15 @@ class Detector(nn.Module):
     def forward(
         self, features: Sequence[Tensor], images: ImageList, targets: Targets | None = None
     ) -> dict[str, Tensor] | Detections:
-        """Losses by name in training, detections otherwise. A box that is not finite makes the losses NaN, which the
-        task's guard acts on.
+        """Losses by name in training, detections otherwise.
+
+        A box that is not finite makes the losses NaN, which the task's step monitor acts on.
 
         Args:
             features: the backbone's maps.
             images: padded batch ``(B, 3, H, W)`` and the (height, width) of each image in it.
             targets: needed in training.
+
         Raises:
             ValueError: no targets in training, or maps that are not what ``feature_info`` says.
             NonFiniteLossError: what the layers say is not finite, outside training.
@@ -68,8 +70,9 @@ class Detector(nn.Module):
 
     @abstractmethod
     def cost(self, features: Sequence[Tensor]) -> None:
-        """Runs the layers on maps of torch's meta device, which have shapes and no values, to count multiply-adds as
-        mmdetection's published figures do: 1000 regions for the box branch and 100 for the mask branch.
+        """Run the layers on maps of torch's meta device, to count multiply-adds.
+
+        As in mmdetection's published figures, the box branch gets 1000 regions and the mask branch 100.
         """
 
 

@@ -1,6 +1,6 @@
-"""Masks inside boxes to masks of whole pictures.
+"""Masks inside boxes to masks of whole images.
 
-Shapes: N objects, H W picture.
+Shapes: N objects, H W image.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args:
         masks: probabilities inside the boxes, float (N, 1, M, M).
-        boxes: x1 y1 x2 y2 in pixels of the picture, float (N, 4).
-        size: (height, width) of the picture.
+        boxes: x1 y1 x2 y2 in pixels of the image, float (N, 4).
+        size: (height, width) of the image.
+
     Returns:
         uint8 (N, H, W) on the CPU
     """
@@ -30,11 +31,11 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     padded, scale = expand_masks(masks, padding=1)
     padded = padded.float().cpu()
     corners = expand_boxes(boxes.cpu(), scale).to(torch.int64).tolist()
-    for place, mask, (left, top, right, bottom) in zip(pasted, padded, corners, strict=True):
+    for out, mask, (left, top, right, bottom) in zip(pasted, padded, corners, strict=True):
         wide, high = max(right - left + 1, 1), max(bottom - top + 1, 1)
         x0, x1, y0, y1 = max(left, 0), min(right + 1, width), max(top, 0), min(bottom + 1, height)
         if x1 <= x0 or y1 <= y0:
             continue
-        drawn = F.interpolate(mask[None], size=(high, wide), mode="bilinear", align_corners=False)[0, 0] > _LEVEL
-        place[y0:y1, x0:x1] = drawn[y0 - top : y1 - top, x0 - left : x1 - left]
+        enlarged = F.interpolate(mask[None], size=(high, wide), mode="bilinear", align_corners=False)[0, 0] > _LEVEL
+        out[y0:y1, x0:x1] = enlarged[y0 - top : y1 - top, x0 - left : x1 - left]
     return pasted

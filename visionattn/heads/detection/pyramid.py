@@ -26,10 +26,13 @@ class Pyramid(nn.Module):
             RetinaNet), ``none``.
         skip: how many of the finest maps are left out; RetinaNet and FCOS leave out the map of stride 4.
         feature_norms: see :class:`FeatureNorms`.
+
     Attributes:
         strides: of the levels.
+
     Raises:
         ValueError: an unknown ``extra``, or strides that do not double from stage to stage, naming the stage.
+
     Shape:
         list of ``(B, C, H, W)`` -> ordered mapping "0", "1", ... -> ``(B, channels, H, W)``
     """

@@ -16,8 +16,9 @@ from visionattn.heads.features import FeatureInfo
 
 
 class RCNN(Detector):
-    """Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid (Lin et al. 2017, arXiv 1612.03144), and
-    with masks Mask R-CNN (He et al. 2017, arXiv 1703.06870).
+    """Faster R-CNN on a feature pyramid, and with masks Mask R-CNN.
+
+    Ren et al. 2015, arXiv 1506.01497; Lin et al. 2017, arXiv 1612.03144; He et al. 2017, arXiv 1703.06870.
 
     With torchvision's ResNet-50 and its weights the detections are those of ``maskrcnn_resnet50_fpn``, bit by bit.
     The papers' Mask R-CNN of mmdetection learns boxes by L1 instead of smooth L1 with beta 1/9.
@@ -56,8 +57,8 @@ class RCNN(Detector):
     def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
         maps = self.pyramid(features)
         proposals, _ = self.rpn(images, maps)
-        found, _ = self.roi_heads(maps, proposals, images.image_sizes)
-        return shifted(found, -1)
+        detections, _ = self.roi_heads(maps, proposals, images.image_sizes)
+        return shifted(detections, -1)
 
     def cost(self, features: Sequence[Tensor]) -> None:
         maps = self.pyramid(features)

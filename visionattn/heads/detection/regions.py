@@ -65,6 +65,7 @@ class RegionHeads(RoIHeads):
         class_agnostic: one box for all classes, as in Cascade R-CNN.
         sampling: its fields are arguments of their own, see :class:`RegionSampling`.
         limits: its fields are arguments of their own, see :class:`DetectionLimits`.
+
     Raises:
         TypeError: an argument of another name.
         ValueError: an unknown ``box_head`` or ``box_loss``, or ``mask_sampled`` below 1.

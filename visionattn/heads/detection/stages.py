@@ -1,5 +1,6 @@
-"""One box and mask branch at work: losses on sampled regions, and what becomes of its boxes. Mask R-CNN has one such
-stage, a cascade three.
+"""One box and mask branch at work: losses on sampled regions, refined boxes, detections.
+
+Mask R-CNN has one such stage, a cascade three.
 
 Shapes: N regions of an image, K classes, H W image.
 """
@@ -21,7 +22,7 @@ from visionattn.heads.detection.regions import RegionHeads
 Maps = Mapping[str, Tensor]
 Sizes = list[tuple[int, int]]
 GIOU_WEIGHT = 10.0
-"""Of the GIoU loss in the published cascades of Swin, NAT and DiNAT."""
+"""Weight of the GIoU loss in the published cascades of Swin, NAT and DiNAT."""
 
 
 def stage_losses(
@@ -37,21 +38,24 @@ def stage_losses(
         "loss_box_reg": box_loss(stage, offsets, chosen, [s["matched"] for s in samples], labels),
     }
     if stage.has_mask():
-        places = [drawn(torch.where(s["labels"] > 0)[0], stage.mask_sampled) for s in samples]
-        objects = [b[p] for b, p in zip(chosen, places, strict=True)]
-        found = mask_logits(stage, maps, objects, sizes)
-        which = [s["index"][p] for s, p in zip(samples, places, strict=True)]
+        indices = [subsample(torch.where(s["labels"] > 0)[0], stage.mask_sampled) for s in samples]
+        objects = [b[p] for b, p in zip(chosen, indices, strict=True)]
+        predicted = mask_logits(stage, maps, objects, sizes)
+        which = [s["index"][p] for s, p in zip(samples, indices, strict=True)]
         masks, classes = [t["masks"] for t in targets], [t["labels"] for t in targets]
-        losses["loss_mask"] = maskrcnn_loss(found, objects, masks, classes, which)
+        losses["loss_mask"] = maskrcnn_loss(predicted, objects, masks, classes, which)
     with torch.no_grad():
-        refined = refine(stage, chosen, offsets, likeliest(logits, labels), sizes)
+        refined = refine(stage, chosen, offsets, predicted_class(logits, labels), sizes)
         passed = [b[~s["true"]] for b, s in zip(refined, samples, strict=True)]
     return losses, [b[box_ops.remove_small_boxes(b, 1e-2)] for b in passed]
 
 
 def sample(stage: RegionHeads, boxes: list[Tensor], targets: Targets) -> list[dict[str, Tensor]]:
-    """Boxes of each image for the loss of a stage: ``boxes``, ``labels`` (0 is background), ``index`` of the true
-    object and its box ``matched``, and ``true`` for the boxes that are a true object's own.
+    """Sample the boxes of each image for the loss of a stage.
+
+    Returns:
+        for each image ``boxes``, ``labels`` (0 is background), ``index`` of the target object and its box ``matched``,
+        and ``true`` for the boxes that are a target's own.
     """
     truth = [t["boxes"].to(boxes[0].dtype) for t in targets]
     joined = stage.add_gt_proposals(boxes, truth)
@@ -65,11 +69,11 @@ def sample(stage: RegionHeads, boxes: list[Tensor], targets: Targets) -> list[di
     return samples
 
 
-def drawn(places: Tensor, most: int | None) -> Tensor:
-    """``most`` of them by chance, or all."""
-    if most is None or len(places) <= most:
-        return places
-    return places[torch.randperm(len(places), device=places.device)[:most]]
+def subsample(indices: Tensor, most: int | None) -> Tensor:
+    """At most ``most`` of the indices, drawn at random; all for None."""
+    if most is None or len(indices) <= most:
+        return indices
+    return indices[torch.randperm(len(indices), device=indices.device)[:most]]
 
 
 def box_outputs(stage: RegionHeads, maps: Maps, boxes: list[Tensor], sizes: Sizes) -> tuple[Tensor, Tensor]:
@@ -78,36 +82,39 @@ def box_outputs(stage: RegionHeads, maps: Maps, boxes: list[Tensor], sizes: Size
 
 
 def mask_logits(stage: RegionHeads, maps: Maps, boxes: list[Tensor], sizes: Sizes) -> Tensor:
-    """``(sum of N, K + 1, 28, 28)``"""
+    """Mask logits ``(sum of N, K + 1, 28, 28)``."""
     assert stage.mask_predictor is not None
     return stage.mask_predictor(stage.mask_head(stage.mask_roi_pool(maps, boxes, sizes)))
 
 
 def box_loss(stage: RegionHeads, offsets: Tensor, boxes: list[Tensor], matched: list[Tensor], labels: Tensor) -> Tensor:
-    """Over the regions that are objects, divided by the number of all: smooth L1 of the offsets with beta 1/9, or ten
-    times the GIoU loss (Rezatofighi et al. 2019, arXiv 1902.09630) of the boxes.
+    """Loss of the boxes, over the regions that are objects, divided by the number of all regions.
+
+    Smooth L1 of the offsets with beta 1/9, or ten times the GIoU loss of the boxes (Rezatofighi et al. 2019, arXiv
+    1902.09630).
     """
     positive = torch.where(labels > 0)[0]
-    found = of_class(offsets, labels)[positive]
+    predicted = select_class(offsets, labels)[positive]
     if stage.box_loss == "giou":
-        moved = stage.box_coder.decode_single(found.float(), torch.cat(boxes)[positive])
+        moved = stage.box_coder.decode_single(predicted.float(), torch.cat(boxes)[positive])
         total = GIOU_WEIGHT * generalized_box_iou_loss(moved, torch.cat(matched)[positive], reduction="sum")
     else:
         goals = torch.cat(stage.box_coder.encode(matched, boxes))[positive]
-        total = F.smooth_l1_loss(found, goals, beta=1 / 9, reduction="sum")
+        total = F.smooth_l1_loss(predicted, goals, beta=1 / 9, reduction="sum")
     return total / max(labels.numel(), 1)
 
 
-def of_class(offsets: Tensor, labels: Tensor) -> Tensor:
-    """Of each region the four offsets of its class ``(N, 4)``; the only ones where all classes share a box."""
+def select_class(offsets: Tensor, labels: Tensor) -> Tensor:
+    """The four offsets of each region's class, ``(N, 4)``; the only four where all classes share a box."""
     if offsets.shape[1] == 4:
         return offsets
     return offsets.view(len(offsets), -1, 4)[torch.arange(len(labels), device=labels.device), labels]
 
 
-def likeliest(logits: Tensor, labels: Tensor | None = None) -> Tensor:
-    """The class whose box goes on to the next stage: the true one where a region is an object, else the likeliest;
-    never the background.
+def predicted_class(logits: Tensor, labels: Tensor | None = None) -> Tensor:
+    """The class whose box goes on to the next stage; never the background.
+
+    Where ``labels`` says that a region is an object, it is the object's class, else the most probable one.
     """
     best = logits[:, 1:].argmax(1) + 1
     return best if labels is None else torch.where(labels > 0, labels, best)
@@ -115,25 +122,29 @@ def likeliest(logits: Tensor, labels: Tensor | None = None) -> Tensor:
 
 def refine(stage: RegionHeads, boxes: list[Tensor], offsets: Tensor, labels: Tensor, sizes: Sizes) -> list[Tensor]:
     """The boxes ``(N, 4)`` moved by the offsets of a class and clipped to their images; no gradient flows back."""
-    moved = stage.box_coder.decode_single(of_class(offsets.detach(), labels), torch.cat(boxes))
+    moved = stage.box_coder.decode_single(select_class(offsets.detach(), labels), torch.cat(boxes))
     return _by_image(moved, boxes, sizes)
 
 
 def select(stage: RegionHeads, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
-    """The detections of one image: boxes ``(N, 4)`` that every class shares or ``(N, K + 1, 4)``, scores
-    ``(N, K + 1)`` with the background first; threshold, suppression within each class, the best ones.
+    """The detections of one image: score threshold, suppression within each class, the best ones.
+
+    Args:
+        stage: has the thresholds.
+        boxes: ``(N, 4)`` shared by all classes, or ``(N, K + 1, 4)``.
+        scores: ``(N, K + 1)``, the background first.
     """
-    place, label = torch.where(scores[:, 1:] > stage.score_thresh)
+    region, label = torch.where(scores[:, 1:] > stage.score_thresh)
     label = label + 1
-    boxes, scores = boxes[place] if boxes.ndim == 2 else boxes[place, label], scores[place, label]
+    boxes, scores = boxes[region] if boxes.ndim == 2 else boxes[region, label], scores[region, label]
     keep = box_ops.remove_small_boxes(boxes, 1e-2)
     boxes, scores, label = boxes[keep], scores[keep], label[keep]
     keep = batched_nms(boxes, scores, label, stage.nms_thresh)[: stage.detections_per_img]
     return {"boxes": boxes[keep], "scores": scores[keep], "labels": label[keep]}
 
 
-def every_box(stage: RegionHeads, boxes: Sequence[Tensor], offsets: Tensor, sizes: Sizes) -> list[Tensor]:
-    """What :func:`select` takes: the boxes of each image moved and clipped, one for all classes or one for each."""
+def decode_boxes(stage: RegionHeads, boxes: Sequence[Tensor], offsets: Tensor, sizes: Sizes) -> list[Tensor]:
+    """The boxes of each image moved and clipped, for :func:`select`: one for all classes or one for each."""
     moved = stage.box_coder.decode_single(offsets, torch.cat(list(boxes)))
     if moved.shape[1] != 4:
         moved = moved.view(len(moved), -1, 4)
@@ -141,6 +152,6 @@ def every_box(stage: RegionHeads, boxes: Sequence[Tensor], offsets: Tensor, size
 
 
 def _by_image(moved: Tensor, boxes: Sequence[Tensor], sizes: Sizes) -> list[Tensor]:
-    """What became of the boxes of all images, split as ``boxes`` are and clipped to each image."""
+    """The moved boxes of all images, split as ``boxes`` are and clipped to each image."""
     parts = moved.split([len(b) for b in boxes])
     return [box_ops.clip_boxes_to_image(part, size) for part, size in zip(parts, sizes, strict=True)]

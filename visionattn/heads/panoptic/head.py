@@ -1,6 +1,6 @@
 """Mask2Former's head.
 
-Shapes: B batch, C channels, H W map, h w picture, Q queries, K classes, N masks of a picture.
+Shapes: B batch, C channels, H W map, h w image, Q queries, K classes, N masks of an image.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PARTS = {"loss_cross_entropy": "class", "loss_mask": "mask", "loss_dice": "dice
 
 
 class Predictions(NamedTuple):
-    """What the queries say.
+    """What the queries predict.
 
     Attributes:
         classes: logits ``(B, Q, K + 1)``, the last one is "nothing".
         masks: logits ``(B, Q, H, W)`` at the stride of the first map.
-        earlier: the same of the layers before, from the learnt queries on; empty in evaluation.
+        earlier: the same of the layers before, from the learned queries on; empty in evaluation.
     """
 
     classes: Tensor
@@ -53,9 +53,10 @@ class MaskLosses:
 
 
 class Mask2Former(nn.Module):
-    """Cheng et al. 2021, *Masked-attention Mask Transformer for Universal Image Segmentation*, arXiv 2112.01527: a
-    pixel decoder with deformable attention over three maps, and queries that attend to the inside of the masks they
-    said a layer before.
+    """A pixel decoder with deformable attention, and queries with masked attention.
+
+    Cheng et al. 2021, *Masked-attention Mask Transformer for Universal Image Segmentation*, arXiv 2112.01527. The pixel
+    decoder sees three maps. Each query attends to the inside of the mask that it predicted a layer before.
 
     Pixel decoder, transformer decoder and loss are Hugging Face transformers' (extra ``mask2former``), fed with any
     backbone's maps. As published: 100 queries, 9 layers, 256 channels, losses on 12,544 points, weights 2, 5 and 5, the
@@ -63,11 +64,11 @@ class Mask2Former(nn.Module):
     without the norms.
 
     Args:
-        feature_info: what the backbone says of its maps; three at least. The finest gives the masks' stride.
+        feature_info: what the backbone declares of its maps; three at least. The finest gives the masks' stride.
         num_classes: classes K, things and stuff.
-        channels: width, a multiple of 32; with 32 the last map of a single picture needs more than one cell (its group
-            norm has nothing to normalise else).
-        num_queries: Q, the most masks of a picture.
+        channels: width, a multiple of 32; with 32 the last map of a single image needs more than one cell (its group
+            norm has nothing to normalize else).
+        num_queries: Q, the most masks of an image.
         encoder_layers: layers of deformable attention.
         encoder_width: width of their feed-forward networks.
         decoder_layers: layers of the queries.
@@ -75,10 +76,12 @@ class Mask2Former(nn.Module):
         num_heads: heads of both.
         losses: its fields are arguments of their own, see :class:`MaskLosses`.
         feature_norms: layer norms on the maps before, see :class:`FeatureNorms`.
+
     Raises:
         TypeError: an argument of another name.
         ConfigError: transformers is missing or too old.
         ValueError: fewer than three maps, or a width that is no multiple of 32.
+
     Shape:
         list of ``(B, C, H, W)`` -> :class:`Predictions`
     """
@@ -115,7 +118,7 @@ class Mask2Former(nn.Module):
             num_queries=num_queries,
             encoder_layers=encoder_layers,
             encoder_feedforward_dim=encoder_width,
-            decoder_layers=decoder_layers + 1,  # transformers counts the learnt queries' own masks as a layer
+            decoder_layers=decoder_layers + 1,  # transformers counts the learned queries' own masks as a layer
             dim_feedforward=decoder_width,
             num_attention_heads=num_heads,
             train_num_points=losses.num_points,
@@ -147,13 +150,13 @@ class Mask2Former(nn.Module):
         return Predictions(classes, masks, layers[:-1] if self.training else [])
 
     def loss(
-        self, found: Predictions, targets: Sequence[Mapping[str, Tensor]], num_masks: Tensor | None = None
+        self, predictions: Predictions, targets: Sequence[Mapping[str, Tensor]], num_masks: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The weighted parts of the loss, each summed over the layers: ``loss_class``, ``loss_mask``, ``loss_dice``.
 
         Args:
-            found: of a batch.
-            targets: for each picture ``labels`` int64 (N,) and ``masks`` (N, h, w) of 0 and 1, of the batch's padded
+            predictions: of a batch.
+            targets: for each image ``labels`` int64 (N,) and ``masks`` (N, h, w) of 0 and 1, of the batch's padded
                 size.
             num_masks: what mask losses are divided by: the masks of a batch, averaged over the processes; None: the
                 batch's own.
@@ -162,8 +165,8 @@ class Mask2Former(nn.Module):
         masks = [target["masks"].float() for target in targets]
         self.criterion.num_masks = None if num_masks is None else num_masks.clamp(min=1)
         total: dict[str, Tensor] = {}
-        with _parts().in_32_bits(found.masks.device):
-            for classes, logits in (*found.earlier, (found.classes, found.masks)):
+        with _parts().autocast_disabled(predictions.masks.device):
+            for classes, logits in (*predictions.earlier, (predictions.classes, predictions.masks)):
                 for name, value in self.criterion(logits.float(), classes.float(), masks, labels).items():
                     part = _PARTS[name]
                     total[f"loss_{part}"] = total.get(f"loss_{part}", 0) + self.weights[part] * value

@@ -1,5 +1,7 @@
-"""What is taken from Hugging Face transformers. Its modeling file is not a public interface: the floor of the extra
-``mask2former`` and a test that names every part hold it.
+"""The parts of Hugging Face transformers that Mask2Former uses.
+
+Their modeling file is not a public interface. The lowest version in the extra ``mask2former`` and a test that names
+every part guard against changes.
 
 Shapes: B batch, C channels, H W map, Q queries, K classes.
 """
@@ -20,10 +22,10 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
-__all__ = ["Loss", "Mask2FormerConfig", "Network", "in_32_bits"]
+__all__ = ["Loss", "Mask2FormerConfig", "Network", "autocast_disabled"]
 
 
-def in_32_bits(device: torch.device) -> AbstractContextManager[Any]:
+def autocast_disabled(device: torch.device) -> AbstractContextManager[Any]:
     """Autocast switched off; torch's meta device has none."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
@@ -32,7 +34,7 @@ class Network(Mask2FormerPreTrainedModel):
     """Pixel decoder, transformer decoder and classifier, with transformers' initial weights and names of weights.
 
     Shape:
-        list of ``(B, C, H, W)`` -> for every layer, the learnt queries' own first, classes ``(B, Q, K + 1)`` and masks
+        list of ``(B, C, H, W)`` -> for every layer, the learned queries' own first, classes ``(B, Q, K + 1)`` and masks
         ``(B, Q, H, W)`` at the stride of the first map
     """
 
@@ -44,7 +46,7 @@ class Network(Mask2FormerPreTrainedModel):
         self.post_init()
 
     def forward(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        with in_32_bits(features[0].device):  # as published: deformable attention does not stand half precision
+        with autocast_disabled(features[0].device):  # as published: deformable attention fails in half precision
             pixels = self.pixel_decoder([x.float() for x in features])
         decoded = self.transformer_module(pixels.multi_scale_features, pixels.mask_features)
         layers = zip(decoded.intermediate_hidden_states, decoded.masks_queries_logits, strict=True)
@@ -52,8 +54,10 @@ class Network(Mask2FormerPreTrainedModel):
 
 
 class Loss(Mask2FormerLoss):
-    """The published loss of one layer's queries. How many masks it is divided by is told by the caller, who knows of
-    the other processes; transformers' own asks another library.
+    """The published loss of one layer's queries.
+
+    The caller sets ``num_masks``, the number of masks that it is divided by, because it knows of the other processes;
+    transformers' own class reads it from another library.
     """
 
     def __init__(self, config: Mask2FormerConfig):

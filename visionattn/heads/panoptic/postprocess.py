@@ -1,6 +1,6 @@
-"""From what the queries say to panoptic maps and instances at the size of the original picture.
+"""From the queries' predictions to panoptic maps and instances at the size of the original image.
 
-Shapes: Q queries, K classes, h w the network's masks, H W original picture, n segments, N instances.
+Shapes: Q queries, K classes, h w the network's masks, H W original image, n segments, N instances.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ _CHUNK = 16
 
 @dataclass
 class Frame:
-    """Where a picture lies in what the network saw. padded: the network's input. seen: the picture in its upper left
-    corner. original: the picture's own size.
+    """The part of the network's input that an image covers.
+
+    Attributes:
+        padded: size of the network's input.
+        seen: size of the image in its upper left corner.
+        original: the image's own size.
     """
 
     padded: Size
@@ -41,7 +45,7 @@ class Segments:
     Attributes:
         ids: int32 (H, W), 1 for the first segment and so on, 0 for none.
         labels: int64 (n,).
-        scores: float (n,), how sure the class is; of stuff in several pieces, of the first.
+        scores: float (n,), the class's probability; of stuff in several pieces, that of the first.
     """
 
     ids: Tensor
@@ -52,48 +56,55 @@ class Segments:
 def panoptic_map(
     classes: Tensor, masks: Tensor, frame: Frame, things: Sequence[bool], score: float = 0.8, overlap: float = 0.8
 ) -> Segments:
-    """Which segment every pixel belongs to (Cheng et al. 2021, arXiv 2107.06278, section 3.4, with Mask2Former's
-    thresholds): of the queries that are sure of their class, each pixel takes the one with the largest product of class
-    and mask probability, if its mask is there; masks that lose too much to others are left out; stuff of a class is one
-    segment.
+    """The segment of every pixel.
 
-    Only the masks that can win are enlarged; the published code enlarges all and chooses then, with the same result.
+    Cheng et al. 2021, arXiv 2107.06278, section 3.4, with Mask2Former's thresholds. Of the queries whose class is
+    certain enough, each pixel takes the one with the largest product of class and mask probability, if its mask covers
+    the pixel. Masks that lose too much to others are left out. Stuff of a class is one segment. Only the masks that can
+    win are enlarged; the published code enlarges all and chooses then, with the same result.
 
     Args:
         classes: logits ``(Q, K + 1)``.
         masks: logits ``(Q, h, w)``.
-        frame: where the picture lies.
+        frame: the image in the network's input.
         things: of every class, whether it is a thing.
-        score: least probability of the class.
-        overlap: least share of its mask that a query must keep.
+        score: the lowest class probability of a segment.
+        overlap: the smallest share of its mask that a query must keep.
     """
     chances, labels = classes.float().softmax(-1).max(-1)
     kept = torch.nonzero((labels < len(things)) & (chances > score))[:, 0]
     ids = torch.zeros(frame.original, dtype=torch.int32, device=masks.device)
-    found_labels, found_scores, stuff = list[int](), list[float](), dict[int, int]()
+    segment_labels, segment_scores, stuff = list[int](), list[float](), dict[int, int]()
     if len(kept):
         sure = frame(masks[kept]).sigmoid_()
         inside = sure >= 0.5
         winner = (sure * chances[kept, None, None]).argmax(0)
         won = torch.bincount(winner.reshape(-1), minlength=len(kept)).tolist()
         whole = inside.flatten(1).sum(1).tolist()
-        for place, (query, label) in enumerate(zip(kept.tolist(), labels[kept].tolist(), strict=True)):
-            if not won[place] or not whole[place] or won[place] / whole[place] < overlap:
+        for i, (query, label) in enumerate(zip(kept.tolist(), labels[kept].tolist(), strict=True)):
+            if not won[i] or not whole[i] or won[i] / whole[i] < overlap:
                 continue
-            mask = (winner == place) & inside[place]
+            mask = (winner == i) & inside[i]
             if not mask.any():
                 continue
             if things[label] or label not in stuff:
-                found_labels.append(label)
-                found_scores.append(float(chances[query]))
-                stuff.setdefault(label, len(found_labels))
-            ids[mask] = len(found_labels) if things[label] else stuff[label]
-    return Segments(ids, torch.tensor(found_labels, dtype=torch.int64), torch.tensor(found_scores))
+                segment_labels.append(label)
+                segment_scores.append(float(chances[query]))
+                stuff.setdefault(label, len(segment_labels))
+            ids[mask] = len(segment_labels) if things[label] else stuff[label]
+    return Segments(ids, torch.tensor(segment_labels, dtype=torch.int64), torch.tensor(segment_scores))
 
 
 @dataclass
 class Instances:
-    """Objects, the surest first. boxes: float (N, 4) as x1 y1 x2 y2, around the masks. masks: bool (N, H, W)."""
+    """Objects, the highest score first.
+
+    Attributes:
+        boxes: float (N, 4) as x1 y1 x2 y2, around the masks.
+        labels: int64 (N,).
+        scores: float (N,).
+        masks: bool (N, H, W).
+    """
 
     boxes: Tensor
     labels: Tensor
@@ -102,11 +113,17 @@ class Instances:
 
 
 def instances(classes: Tensor, masks: Tensor, frame: Frame, things: Sequence[bool], most: int = 100) -> Instances:
-    """The likeliest pairs of query and class, things only; the score is the class's probability times the mean
-    probability inside the mask. Masks without a pixel are left out (the published code gives them the score 0).
+    """The most probable pairs of query and class, things only.
+
+    The score is the class's probability times the mean probability inside the mask. Masks without a pixel are left out
+    (the published code gives them the score 0).
 
     Args:
-        most: how many pairs are looked at, stuff included, as published.
+        classes: logits ``(Q, K + 1)``.
+        masks: logits ``(Q, h, w)``.
+        frame: the image in the network's input.
+        things: of every class, whether it is a thing.
+        most: number of pairs that are considered, stuff included, as published.
     """
     chances = classes.float().softmax(-1)[:, : len(things)]
     best = chances.reshape(-1).topk(min(most, chances.numel()))

@@ -21,8 +21,10 @@ class SegmentationHead(nn.Module):
         decoder: called as ``decoder(feature_info, num_classes)``.
         auxiliary: called likewise; a head that only training uses; None: none.
         feature_norms: layer norms before the heads, see :class:`FeatureNorms`.
+
     Raises:
         ValueError: the backbone's maps are not what its ``feature_info`` says.
+
     Shape:
         list of ``(B, C, H, W)`` -> logits ``(B, K, H, W)`` at the decoder's stride, and in training those of the
         auxiliary head, else None

@@ -1,6 +1,6 @@
-"""From pictures of any size to class maps of that size: whole or by sliding windows, at one scale or at several.
+"""From images of any size to class maps of that size: whole or by sliding windows, at one scale or at several.
 
-Shapes: B batch, C channels, K classes, H W picture as it is, h w what the network sees of it.
+Shapes: B batch, C channels, K classes, H W original image, h w the network's input.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ _CHUNK_BYTES = 16 * 2**20
 
 
 class Inference:
-    """The evaluation protocol of the backbone papers (mmsegmentation's): a picture is brought to its base size, the
-    network's logits to the network's input size and then to the picture's own; several scales and flips are averaged as
-    probabilities, at the picture's own size.
+    """The evaluation protocol of the backbone papers (mmsegmentation's).
 
-    Differs from the published code in the resizing of pictures, which is antialiased and happens on the device.
+    An image is resized to its base size, the network's logits to the network's input size and then to the image's own.
+    Several scales and flips are averaged as probabilities, at the image's own size.
+
+    Differs from the published code in the resizing of images, which is antialiased and happens on the device.
 
     Args:
-        mode: ``whole``: the picture in one piece; ``slide``: overlapping windows, whose logits are averaged.
+        mode: ``whole``: the image in one piece; ``slide``: overlapping windows, whose logits are averaged.
         crop: height and width of the windows, or one number.
         stride: step of the windows, likewise.
         short_edge, long_edge: base size: the shorter edge, unless the longer one would pass its bound; None: no bound.
         scales: factors on the base size.
-        flip: also the mirrored picture, at every scale.
+        flip: also the mirrored image, at every scale.
         window_batch: windows in one pass of the network.
+
     Raises:
         ConfigError: values that make no sense.
     """
@@ -69,13 +71,14 @@ class Inference:
         return {"mode": self.mode, **windows, **base, "scales": self.scales, "flip": self.flip}
 
     def __call__(self, network: Network, images: Sequence[Tensor]) -> list[Tensor]:
-        """Scores of every picture.
+        """Scores of every image.
 
         Args:
             network: ``(B, C, h, w)`` to logits ``(B, K, ., .)`` of any stride.
-            images: normalised pictures ``(C, H, W)``.
+            images: normalized images ``(C, H, W)``.
+
         Returns:
-            for each picture logits ``(K, h, w)`` at the size the network saw, or, of several scales or flips, the
+            for each image logits ``(K, h, w)`` at the network's input size, or, of several scales or flips, the
             logarithm of the mean probabilities ``(K, H, W)``; :func:`class_map` reads both.
         """
         if self.scales == [1.0] and not self.flip:
@@ -87,11 +90,11 @@ class Inference:
         if self.mode == "slide":
             return [self._slide(network, image) for image in inputs]
         scores: list[Tensor | None] = [None] * len(inputs)
-        for size in {tuple(image.shape[-2:]) for image in inputs}:  # pictures of one size share a pass
-            places = [i for i, image in enumerate(inputs) if tuple(image.shape[-2:]) == size]
-            logits = network(torch.stack([inputs[i] for i in places])).float()
-            for place, one in zip(places, logits, strict=True):
-                scores[place] = resize(one[None], size)[0]
+        for size in {tuple(image.shape[-2:]) for image in inputs}:  # images of one size share a pass
+            same = [i for i, image in enumerate(inputs) if tuple(image.shape[-2:]) == size]
+            logits = network(torch.stack([inputs[i] for i in same])).float()
+            for i, one in zip(same, logits, strict=True):
+                scores[i] = resize(one[None], size)[0]
         return scores  # type: ignore[return-value]
 
     def _scaled(self, image: Tensor, scale: float) -> Tensor:
@@ -146,13 +149,14 @@ def starts(edge: int, window: int, stride: int) -> list[int]:
 
 
 def class_map(scores: Tensor, size: Sequence[int]) -> Tensor:
-    """The likeliest class of every pixel.
+    """The most probable class of every pixel.
 
     The scores are resized a few classes at a time, so that the memory does not grow with their number.
 
     Args:
         scores: ``(K, h, w)``.
         size: (H, W).
+
     Returns:
         int64 ``(H, W)``; of equal scores the lower class.
     """

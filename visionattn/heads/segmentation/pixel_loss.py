@@ -11,30 +11,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_CHUNK = {"cpu": 2**18}  # numbers at a time: what a processor's cache holds
+_CHUNK = {"cpu": 2**18}  # numbers at a time that fit a CPU's cache
 _LARGE_CHUNK = 2**26
 
 
 def resized_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore: int) -> Tensor:
-    """The sum over all pixels of the cross entropy of bilinearly resized logits (pixel centres aligned).
+    """The sum over all pixels of the cross entropy of bilinearly resized logits (pixel centers aligned).
 
     It is what ``F.cross_entropy(F.interpolate(logits, target's size, mode="bilinear"), target, weight,
-    ignore_index=ignore, reduction="sum")`` gives, in float32 at least. The labels' size is worked through in pieces: each
-    is resized by two small matrices, compared and brought back as a gradient while it lies in the cache. What is kept
-    for the backward pass has the size of the logits; on a GPU the gradient is deterministic, that of torch's own
-    resizing is not. There is no second derivative.
+    ignore_index=ignore, reduction="sum")`` gives, in float32 at least. The map is processed in pieces: each is resized by
+    two small matrices, compared, and reduced to a gradient while it is in the cache. What is kept for the backward pass
+    has the size of the logits. On a GPU the gradient is deterministic; that of torch's own resizing is not. There is no
+    second derivative.
 
     Args:
         logits: of any floating type.
         target: int64 classes, or ``ignore``.
         weight: factor on the pixels of each class, (K,); None: 1.
+        ignore: the label of pixels that are not counted.
+
     Raises:
         ValueError: the batches differ.
+
     Shape:
         logits ``(B, K, h, w)``, target ``(B, H, W)`` -> scalar
     """
     if len(logits) != len(target):
-        raise ValueError(f"logits of {len(logits)} pictures do not go with labels of {len(target)}")
+        raise ValueError(f"logits of {len(logits)} images do not match labels of {len(target)}")
     return _ResizedCrossEntropy.apply(logits, target, weight, ignore)
 
 
@@ -61,16 +64,16 @@ def _work(
     classes, (height, width) = logits.shape[1], target.shape[1:]
     down, across = _matrix(logits.shape[2], height, logits), _matrix(logits.shape[3], width, logits)
     limit = _CHUNK.get(logits.device.type, _LARGE_CHUNK)
-    pictures = max(1, limit // (classes * height * width))
-    bands = _bands(logits.shape[2], height, max(1, limit // (classes * width)) if pictures == 1 else height)
+    images = max(1, limit // (classes * height * width))
+    bands = _bands(logits.shape[2], height, max(1, limit // (classes * width)) if images == 1 else height)
     total, gradient = logits.new_zeros(()), torch.zeros_like(logits) if needed else None
-    for first in range(0, len(logits), pictures):
-        some = slice(first, first + pictures)
+    for first in range(0, len(logits), images):
+        some = slice(first, first + images)
         wide = logits[some].contiguous() @ across.T
         back = torch.zeros_like(wide)
         for band, seen in bands:
-            rows, place = down[band, seen], back[:, :, seen] if needed else None
-            total += _compare(rows, wide[:, :, seen], target[some, band], weight, ignore, place)
+            rows, into = down[band, seen], back[:, :, seen] if needed else None
+            total += _compare(rows, wide[:, :, seen], target[some, band], weight, ignore, into)
         if gradient is not None:
             gradient[some] = back @ across
     return total, gradient

@@ -15,8 +15,9 @@ from visionattn.heads.segmentation.layers import Classify, ConvNormAct, resize
 
 
 class SegFormerHead(nn.Module):
-    """Xie et al. 2021, *SegFormer*, arXiv 2105.15203: each map through a linear layer of its own, all at the stride of
-    the first, fused by one more linear layer.
+    """One linear layer for each map, and one that fuses them at the stride of the first.
+
+    Xie et al. 2021, *SegFormer*, arXiv 2105.15203.
 
     As in the authors' code: linear layers with bias, batch norm and ReLU after the fusion only. (mmsegmentation's port
     has them after every layer.) With four maps of 32, 64, 160 and 256 channels and 150 classes: 433,302 parameters.
@@ -26,6 +27,7 @@ class SegFormerHead(nn.Module):
         num_classes: classes K.
         channels: width; 256 in SegFormer-B0 and B1, 768 in the larger ones.
         drop_rate: dropout before the classes.
+
     Shape:
         list of ``(B, C, H, W)`` -> ``(B, K, H, W)`` of the first map
     """

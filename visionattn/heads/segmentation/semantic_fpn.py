@@ -16,8 +16,10 @@ from visionattn.heads.segmentation.layers import Classify, ConvNormAct, resize
 
 
 class SemanticFPN(nn.Module):
-    """Kirillov et al. 2019, *Panoptic Feature Pyramid Networks*, arXiv 1901.02446: a feature pyramid (Lin et al. 2016,
-    arXiv 1612.03144), each level brought to the stride of the first by convolutions and doublings, and their sum.
+    """A feature pyramid whose levels are enlarged to the stride of the first and summed.
+
+    Kirillov et al. 2019, *Panoptic Feature Pyramid Networks*, arXiv 1901.02446. Each level of the pyramid (Lin et al.
+    2016, arXiv 1612.03144) is enlarged by convolutions and doublings.
 
     As in the set-ups of PVT and its successors: 256 channels in the pyramid, 128 in the branches, batch norm where the
     paper has group norm. On a ResNet-50 with 150 classes: 4,987,542 parameters, 28.5 M together.
@@ -28,8 +30,10 @@ class SemanticFPN(nn.Module):
         channels: width of the pyramid.
         branch_channels: width of the branches.
         drop_rate: dropout before the classes.
+
     Raises:
         ValueError: a stride that doublings do not reach.
+
     Shape:
         list of ``(B, C, H, W)`` -> ``(B, K, H, W)`` of the first map
     """

@@ -16,15 +16,18 @@ from visionattn.heads.segmentation.layers import Classify, ConvNormAct, resize
 
 
 class PyramidPooling(nn.Module):
-    """Zhao et al. 2016, *Pyramid Scene Parsing Network*, arXiv 1612.01105: the map beside its averages over grids of
-    1x1, 2x2, 3x3 and 6x6 cells.
+    """The map beside its averages over grids of 1x1, 2x2, 3x3 and 6x6 cells.
+
+    Zhao et al. 2016, *Pyramid Scene Parsing Network*, arXiv 1612.01105.
 
     Args:
         dim_in: channels of the map.
         dim: channels of each average and of the result.
         pool_sizes: edges of the grids.
+
     Raises:
         ConfigError: in training, a grid of one cell and a batch of one image: batch norm has one value to normalise.
+
     Shape:
         ``(B, dim_in, H, W) -> (B, dim, H, W)``
     """
@@ -40,15 +43,16 @@ class PyramidPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training and len(x) * self.smallest == 1 and isinstance(self.fuse[1], nn.BatchNorm2d):
             raise ConfigError(
-                "UPerNet pools to one cell, which batch norm cannot normalise for a single image: train with at least "
+                "UPerNet pools to one cell, which batch norm cannot normalize for a single image: train with at least "
                 "two images per process (data.batch_size=2), or several processes and +trainer.sync_batchnorm=true"
             )
         return self.fuse(torch.cat([x, *(resize(pool(x), x.shape[-2:]) for pool in self.pools)], dim=1))
 
 
 class UPerNet(nn.Module):
-    """Xiao et al. 2018, *Unified Perceptual Parsing for Scene Understanding*, arXiv 1807.10221: pyramid pooling on the
-    last map, a feature pyramid down from it, all levels fused at the stride of the first.
+    """Pyramid pooling on the last map, and a feature pyramid whose levels are fused at the stride of the first.
+
+    Xiao et al. 2018, *Unified Perceptual Parsing for Scene Understanding*, arXiv 1807.10221.
 
     As the backbone papers use it (512 channels, batch norm, no bias before it). With four maps of 96, 192, 384 and 768
     channels and 150 classes it has 31,497,366 parameters.
@@ -59,6 +63,7 @@ class UPerNet(nn.Module):
         channels: width of the pyramid.
         pool_sizes: grids of the pyramid pooling.
         drop_rate: dropout before the classes.
+
     Shape:
         list of ``(B, C, H, W)`` -> ``(B, K, H, W)`` of the first map
     """
@@ -101,6 +106,7 @@ class FullyConvolutional(nn.Module):
         level: which map.
         channels: width of the convolution.
         drop_rate: dropout before the classes.
+
     Shape:
         list of ``(B, C, H, W)`` -> ``(B, K, H, W)`` of that map
     """

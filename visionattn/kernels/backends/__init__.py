@@ -1,0 +1,1 @@
+"""The backends, one file or folder each; ``order`` has the ordered lists."""

@@ -28,12 +28,12 @@ Mod = Callable[..., Tensor]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """FlexAttention over the flattened map; see `visionattn.kernels.op` for the arguments."""
+    """FlexAttention over the flattened map; see ``visionattn.kernels.op`` for the arguments."""
     return run(q, k, v, None if bias is None else bias.detach(), geometry, scale)
 
 
 def run(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """As `attend`, and the bias gets torch's own gradient where it needs one."""
+    """As ``attend``, and the bias gets torch's own gradient where it needs one."""
     from torch._dynamo import config
 
     height, width = q.shape[1:3]

@@ -23,7 +23,7 @@ VERSION = version("natten") if INSTALLED else ""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """NATTEN's 2-D neighborhood attention; see `visionattn.kernels.op` for the arguments."""
+    """NATTEN's 2-D neighborhood attention; see ``visionattn.kernels.op`` for the arguments."""
     from natten import na2d
 
     rows, cols = geometry.rows, geometry.cols

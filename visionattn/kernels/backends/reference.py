@@ -29,7 +29,7 @@ def table_index(rule: AxisRule, length: int, device: torch.device | None = None)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """Dense masked attention on a map; see `op.py` for the arguments."""
+    """Dense masked attention on a map; see ``op.py`` for the arguments."""
     height, width, device = q.shape[1], q.shape[2], q.device
     logits = torch.einsum("bhwnd,bijnd->bnhwij", q * scale, k)
     if bias is not None:
@@ -44,6 +44,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
 
 
 def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
+    """Never: returns ""."""
     return ""
 
 

@@ -122,13 +122,13 @@ def _attend(
 
 
 def _merged(x: Tensor) -> Tensor:
-    """(R, S, r, s, K, L) -> (R * S, r * s, K * L)"""
+    """Merge the axes of rows and columns: ``(R, S, r, s, K, L) -> (R * S, r * s, K * L)``."""
     down, across, high, wide, keys_down, keys_across = x.shape
     return x.reshape(down * across, high * wide, keys_down * keys_across)
 
 
 def _gather(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-    """(B, H, W, N, D) at (R, r) rows and (S, s) columns -> (B, R * S, N, r * s, D)"""
+    """Gather ``(B, H, W, N, D)`` at (R, r) rows and (S, s) columns ``-> (B, R * S, N, r * s, D)``."""
     (down, high), (across, wide) = rows.shape, cols.shape
     batch, _, _, heads, depth = x.shape
     x = x.index_select(1, rows.flatten()).index_select(2, cols.flatten())
@@ -137,7 +137,7 @@ def _gather(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
 
 
 def _scatter(tiles: Tensor, rows: AxisTiles, cols: AxisTiles) -> Tensor:
-    """(B, T, N, Q, E) -> (B, H, W, N, E)"""
+    """Scatter the tiles to the map: ``(B, T, N, Q, E) -> (B, H, W, N, E)``."""
     (down, high), (across, wide) = rows.query.shape, cols.query.shape
     batch, _, heads, _, depth = tiles.shape
     tiles = tiles.view(batch, down, across, heads, high, wide, depth).permute(0, 1, 4, 2, 5, 3, 6)
@@ -146,7 +146,7 @@ def _scatter(tiles: Tensor, rows: AxisTiles, cols: AxisTiles) -> Tensor:
 
 
 def _bias(bias: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-    """(N, ., .) at (R, r, K) and (S, s, L) -> (R * S, N, r * s, K * L)"""
+    """Gather the table ``(N, ., .)`` at (R, r, K) and (S, s, L) ``-> (R * S, N, r * s, K * L)``."""
     (down, high, keys_down), (across, wide, keys_across) = rows.shape, cols.shape
     heads = bias.shape[0]
     table = bias.index_select(1, rows.flatten()).index_select(2, cols.flatten())
@@ -155,6 +155,7 @@ def _bias(bias: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
 
 
 def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
+    """Never: returns ""."""
     return ""
 
 

@@ -21,7 +21,7 @@ INSTALLED = find_spec("xformers") is not None
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """Memory-efficient attention over the windows; see `visionattn.kernels.op` for the arguments."""
+    """Memory-efficient attention over the windows; see ``visionattn.kernels.op`` for the arguments."""
     from xformers.ops import memory_efficient_attention
 
     windows = [to_windows(t, geometry) for t in (q, k, v)]
@@ -60,7 +60,7 @@ def to_windows(x: Tensor, geometry: Geometry) -> Tensor:
 
 
 def from_windows(x: Tensor, geometry: Geometry, height: int, width: int) -> Tensor:
-    """The inverse of `to_windows`."""
+    """The inverse of ``to_windows``."""
     rows, cols = geometry.rows, geometry.cols
     lines = (height // (rows.size * rows.dilation), rows.dilation, width // (cols.size * cols.dilation), cols.dilation)
     x = x.unflatten(0, (-1, *lines)).unflatten(5, (rows.size, cols.size))
@@ -77,8 +77,8 @@ def dense_bias(bias: Tensor, geometry: Geometry, count: int, keys: int) -> Tenso
 
 def _offsets(rule: AxisRule, device: torch.device) -> Tensor:
     """(size, size): table index of query (row) and key (column)."""
-    place = torch.arange(rule.size, device=device)
-    return place[None, :] - place[:, None] + rule.size - 1
+    offset = torch.arange(rule.size, device=device)
+    return offset[None, :] - offset[:, None] + rule.size - 1
 
 
 WINDOW = Backend("xformers", attend, refuses)

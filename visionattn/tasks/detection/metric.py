@@ -86,7 +86,7 @@ def coco_figures(truth: dict[str, Any], results: Sequence[Result], kind: str) ->
     evaluation.accumulate()
     precision, recall = (np.ascontiguousarray(evaluation.eval[name]) for name in ("precision", "recall"))
     precision = _as_pycocotools(precision, len(usual), which.reshape(second.shape))
-    classes = np.array([_mean(of_class) for of_class in precision[:, :, :, 0, -1].transpose(2, 0, 1)])
+    classes = np.array([_mean(select_class) for select_class in precision[:, :, :, 0, -1].transpose(2, 0, 1)])
     return _twelve(precision, recall), classes
 
 
@@ -97,11 +97,11 @@ def _second_hits(truth: dict[str, Any], params: Any) -> np.ndarray:
     """
     objects = [a for a in truth["annotations"] if not a.get("iscrowd")]
     places = {number: place for place, number in enumerate(sorted(c["id"] for c in truth["categories"]))}
-    of_class = np.array([places[a["category_id"]] for a in objects], np.int64)
+    select_class = np.array([places[a["category_id"]] for a in objects], np.int64)
     areas = np.array([a["area"] for a in objects], np.float64)
     counts = np.zeros((len(places), len(params.areaRng)))
     for place, (low, high) in enumerate(params.areaRng):
-        inside = of_class[(areas >= low) & (areas <= high)]
+        inside = select_class[(areas >= low) & (areas <= high)]
         counts[:, place] = np.bincount(inside, minlength=len(places))
     return np.where(counts > 1, 2.0 ** np.floor(np.log2(2.0 / np.maximum(counts, 1))), 2.0)
 

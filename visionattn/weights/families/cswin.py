@@ -17,7 +17,7 @@ _BLOCK = r"stage(\d)\.(\d+)\."
 _BRANCH = re.compile(r"stage(\d)\.(\d+)\.attns\.(\d)\.get_v\.(.+)")
 
 
-def _recognises(names: Collection[str]) -> bool:
+def _recognizes(names: Collection[str]) -> bool:
     return "stage1.0.attns.0.get_v.weight" in names
 
 
@@ -41,7 +41,7 @@ def _name_branches(state: StateDict) -> StateDict:
 FORMATS = [
     Format(
         "CSWin Transformer (official)",
-        _recognises,
+        _recognizes,
         [
             Rule(r"stage1_conv_embed\.0\.(.+)", r"stem.conv1.\1"),
             Rule(r"stage1_conv_embed\.2\.(.+)", r"stem.norm.\1"),

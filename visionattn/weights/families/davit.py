@@ -14,7 +14,7 @@ from visionattn.weights.timm_counterpart import Configuration, Twin, one_for_all
 
 
 def _block(rest: str) -> Callable[[re.Match[str]], str]:
-    """Groups: stage, pair, place in the pair, and what ``rest`` uses."""
+    """Groups: stage, pair, position in the pair, and what ``rest`` uses."""
     return lambda match: match.expand(rf"stages.\1.blocks.{2 * int(match[2]) + int(match[3])}.{rest}")
 
 

@@ -17,7 +17,7 @@ _BIAS = r"pos_emb_funct\.cpb_mlp\.(.+)"
 
 
 def _prepare(state: StateDict) -> StateDict:
-    """Blocks with carriers keep the window's part in another place than blocks without; missing counters are zero."""
+    """Blocks with carriers keep the window's part under another name than blocks without; missing counters are zero."""
     with_carriers = {name.partition(".hat_norm1.")[0] for name in state if ".hat_norm1." in name}
     named = {}
     for name, value in state.items():

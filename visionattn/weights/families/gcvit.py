@@ -110,7 +110,7 @@ FORMATS = [
 
 
 def _arguments(ours: Configuration, image_size: tuple[int, int]) -> dict[str, Any]:
-    """timm halves each stage's map until it is a window of the size that the model is built for."""
+    """Halvings per stage: timm halves each stage's map until it is a window of the size that the model is built for."""
     windows = per_stage(ours, "mixers", "own", "window_size")
     for stage, (own, shared, halvings) in enumerate(
         zip(

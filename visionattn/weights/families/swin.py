@@ -1,4 +1,6 @@
-"""Swin: the official code's names, timm's, OpenMMLab's (mmdetection, mmsegmentation, mmpretrain) and Hugging Face
+"""Names of Swin's weights.
+
+They are the official code's, timm's, OpenMMLab's (mmdetection, mmsegmentation, mmpretrain) and Hugging Face
 transformers', and those of DiNAT_s, which is Swin with another attention.
 
 All but timm and us keep the downsampling layer at the end of a stage, not at the start of the next one. The detection
@@ -43,8 +45,10 @@ _AT_THE_START = Rule(r"layers\.(\d+)\.downsample\.(.+)", r"stages.\1.downsample.
 
 
 def _cell_order(tensor: Tensor, wanted: Tensor) -> Tensor:
-    """OpenMMLab merges patches by ``nn.Unfold``: the four tokens (0,0), (0,1), (1,0), (1,1) of a channel side by side;
-    ours are four maps (0,0), (1,0), (0,1), (1,1) one after the other. Last axis ``4 * C``.
+    """Reorder OpenMMLab's merged patches, last axis ``4 * C``.
+
+    OpenMMLab merges by ``nn.Unfold``: the four tokens (0,0), (0,1), (1,0), (1,1) of a channel stand side by side. Ours
+    are four maps (0,0), (1,0), (0,1), (1,1) one after the other.
     """
     return tensor.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]].transpose(-1, -2).flatten(-2)
 
@@ -88,16 +92,16 @@ _TRANSFORMERS = [
 
 def _join_projections(state: StateDict) -> StateDict:
     """Query, key and value are one in ours. Of a backbone's two last norms the feature's is the one that is used."""
-    found, parts = StateDict(), dict[str, StateDict]()
+    renamed, parts = StateDict(), dict[str, StateDict]()
     features = any(name.startswith("hidden_states_norms.") for name in state)
     for name, tensor in state.items():
         one = re.fullmatch(r"(.+\.attention\.)(?:self\.)?([qkv])(?:uery|ey|alue|_proj)\.(weight|bias)", name)
         if one is not None:
             parts.setdefault(f"{one[1]}qkv.{one[3]}", {})[one[2]] = tensor
         elif not (features and name.removeprefix("swin.").startswith("layernorm.")):
-            found[name] = tensor
+            renamed[name] = tensor
     whole = {name: one for name, one in parts.items() if set(one) == set("qkv")}
-    return found | {name: torch.cat([one[part] for part in "qkv"]) for name, one in whole.items()}
+    return renamed | {name: torch.cat([one[part] for part in "qkv"]) for name, one in whole.items()}
 
 
 FORMATS = [

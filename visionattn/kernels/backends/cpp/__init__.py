@@ -1,11 +1,11 @@
-"""Backend `cpp`: fused forward and backward in C++, compiled once on this machine by whatever compiler is there.
+"""Backend ``cpp``: fused forward and backward in C++, compiled once on this machine by whatever compiler is there.
 
 Queries lie in the lanes of vectors, 16 at a time; a neighborhood's tile is 4 x 4 queries and the rectangle of keys
 they see, a window's is the window. Logits never leave the cache, masks are geometry, softmax runs down the lanes, and
 the bias gradient is summed per image in a fixed order: two runs give equal bits, whatever the number of threads.
 float32, float64 and bfloat16 (arithmetic in float32).
 
-Files: `build` (compiler and cache), `library` (tables and ctypes), `*.h`, `attention.cpp`.
+Files: ``build`` (compiler and cache), ``library`` (tables and ctypes), ``*.h``, ``attention.cpp``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def unavailable(dtype: torch.dtype) -> str:
 
 
 def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
+    """Why this backend cannot run this call, or ""."""
     if q.device.type != "cpu":
         return f"it runs on the CPU, the tensors are on {q.device}"
     if q.dtype not in library.NAMES:

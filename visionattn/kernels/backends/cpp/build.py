@@ -1,7 +1,8 @@
-"""Compiles the C++ sources into the user's cache, once per sources, compiler, flags and kind of CPU, and loads the
-result.
+"""Compile the C++ sources into the user's cache and load the result.
 
-The cache is `$VISIONATTN_CACHE`, else `$XDG_CACHE_HOME/visionattn`, else `~/.cache/visionattn`. `$CXX` names a
+They are compiled once per version of the sources, compiler, flags and kind of CPU.
+
+The cache is ``$VISIONATTN_CACHE``, else ``$XDG_CACHE_HOME/visionattn``, else ``~/.cache/visionattn``. ``$CXX`` names a
 compiler to prefer.
 """
 
@@ -52,8 +53,8 @@ def load(scalar: str) -> Loaded:
 
 def find_compiler() -> str | None:
     """Path of a C++ compiler, or None."""
-    found = (shutil.which(name) for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++") if name)
-    return next((path for path in found if path), None)
+    paths = (shutil.which(name) for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++") if name)
+    return next((path for path in paths if path), None)
 
 
 def compiled(compiler: str, scalar: str) -> Path:
@@ -83,6 +84,7 @@ def run_compiler(compiler: str, scalar: str, source: Path, output: Path) -> None
 
 
 def cache_directory() -> Path:
+    """Where compiled libraries are kept."""
     named = os.environ.get("VISIONATTN_CACHE")
     if named:
         return Path(named)

@@ -1,4 +1,4 @@
-"""Tables for the C++ library, and the calls. The structures mirror `problem.h` field by field."""
+"""Tables for the C++ library, and the calls. The structures mirror ``problem.h`` field by field."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ JOBS = 16
 
 
 class Axis(ctypes.Structure):
+    """The C++ struct of an axis's tiles."""
+
     _fields_ = (
         ("tiles", ctypes.c_int32),
         ("shapes", ctypes.c_int32),
@@ -34,6 +36,8 @@ class Axis(ctypes.Structure):
 
 
 class Map(ctypes.Structure):
+    """The C++ struct of a map: its data and strides."""
+
     _fields_ = (("data", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("batch", "row", "col", "head")))
 
 
@@ -44,6 +48,8 @@ ARRAYS = ("bias", "stats", "dbias")
 
 
 class Problem(ctypes.Structure):
+    """The C++ struct of one call."""
+
     _fields_ = (
         *((name, ctypes.c_int32) for name in (*SIZES, *SETTINGS)),
         ("scale", ctypes.c_double),
@@ -62,6 +68,7 @@ def stats_shape(q: Tensor) -> Sequence[int]:
 def forward(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float
 ) -> tuple[Tensor, Tensor]:
+    """The attended map and what the backward needs; see :class:`visionattn.kernels.custom_op.Kernel`."""
     out = v.new_empty(v.shape)
     stats = q.new_empty(stats_shape(q), dtype=stats_dtype(q.dtype))
     maps = {"q": dense(q), "k": dense(k), "v": dense(v), "out": out}
@@ -81,6 +88,7 @@ def backward(
     scale: float,
     into: Maps,
 ) -> Tensor:
+    """The gradients; see :class:`visionattn.kernels.custom_op.Kernel`."""
     maps = {"q": dense(q), "k": dense(k), "v": dense(v), "grad": dense(grad)}
     maps |= zip(("dq", "dk", "dv"), into, strict=True)
     units, together = backward_units(q, geometry)
@@ -102,11 +110,12 @@ def backward_units(q: Tensor, geometry: Geometry) -> tuple[int, int]:
 
 
 def dense(x: Tensor) -> Tensor:
-    """x with its channels side by side in memory; the other strides are free."""
+    """The tensor with its channels side by side in memory; the other strides are free."""
     return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
 
 
 def table(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """The bias table, contiguous and in the type of the sums."""
     return None if bias is None else bias.to(dtype).contiguous()
 
 

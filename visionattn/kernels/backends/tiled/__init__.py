@@ -1,0 +1,1 @@
+"""Backend ``tiled``: halo tiles into one batched dense attention, in plain torch."""

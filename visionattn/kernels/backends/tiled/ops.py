@@ -1,4 +1,4 @@
-"""Backend `tiled`: halo tiles gathered into one batched dense attention, in plain torch, with its own backward.
+"""Backend ``tiled``: halo tiles gathered into one batched dense attention, in plain torch, with its own backward.
 
 Neighborhoods: HaloNet's idea (Vaswani et al., 2021, arXiv 2103.12731) made exact: a 7 x 7 tile of queries meets the
 rectangle of keys that any of them sees, and keys that a query does not see get -inf. Windows: a tile is a window.
@@ -36,6 +36,7 @@ CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
 def forward(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float
 ) -> tuple[Tensor, Tensor]:
+    """The attended map, and empty statistics; see :class:`visionattn.kernels.custom_op.Kernel`."""
     plan = plan_for(q, geometry)
     added = plan.additive(bias, q.dtype)
     out = v.new_empty(v.shape)
@@ -57,6 +58,7 @@ def backward(
     scale: float,
     into: Maps,
 ) -> Tensor:
+    """The gradients; see :class:`visionattn.kernels.custom_op.Kernel`."""
     plan = plan_for(q, geometry)
     added = plan.additive(bias, q.dtype)
     dq, dk, dv = into
@@ -96,6 +98,7 @@ def chunks(q: Tensor, plan: Plan) -> list[slice]:
 
 
 def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
+    """Never: returns ""."""
     return ""
 
 

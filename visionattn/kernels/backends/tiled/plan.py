@@ -1,7 +1,7 @@
-"""Index tables of the `tiled` backend: how a map becomes tiles of one size, and how tiles become a map again.
+"""Index tables of the ``tiled`` backend: how a map becomes tiles of one size, and how tiles become a map again.
 
 Legend: T tiles of a map, Q queries and K keys of a tile (padded to the largest), N heads, D width. Tables depend on
-the geometry and the map's size alone and are cached; the bias enters in `additive` and `fold`.
+the geometry and the map's size alone and are cached; the bias enters in ``additive`` and ``fold``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ TILE = 7
 
 @dataclass(frozen=True)
 class AxisPlan:
-    """One axis: positions of the tiles' queries (t, Q) and keys (t, K), padded with a tile's own last one; per distinct
-    shape of a tile (s): which pairs are visible (s, Q, K) and their bias index (s, Q, K); the shape of each tile
-    (t)."""
+    """The tiles of one axis, and what tiles of one shape share.
+
+    Positions of the tiles' queries ``(t, Q)`` and keys ``(t, K)`` are padded with a tile's own last one. Each distinct
+    shape of a tile (s) has the visible pairs ``(s, Q, K)`` and their bias index ``(s, Q, K)``; each tile has the number
+    of its shape ``(t,)``.
+    """
 
     rule: AxisRule
     tiles: tuple[Tile, ...]
@@ -38,6 +41,7 @@ class AxisPlan:
 
 
 def axis_plan(rule: AxisRule, length: int, device: torch.device) -> AxisPlan:
+    """The plan of an axis of ``length`` positions."""
     tiles = axis_tiles(rule, length, TILE)
     bundles = bundle_windows(tiles) if rule.is_window else [(tile,) for tile in tiles]
     shapes = [tuple(tile.shape for tile in bundle) for bundle in bundles]
@@ -78,7 +82,7 @@ def _padded(positions: list[int], size: int) -> list[int]:
 
 
 def _pairs(shapes: tuple[Shape, ...], queries: int, keys: int, size: int) -> tuple[Tensor, Tensor]:
-    """Visibility and bias index of the pairs of a tile made of `shapes`; padding queries see what the last one sees."""
+    """Visibility and bias index of the pairs of a tile made of ``shapes``; padding queries see what the last one sees."""
     visible = torch.zeros(queries, keys, dtype=torch.bool)
     index = torch.zeros(queries, keys, dtype=torch.int64)
     first_query = first_key = 0
@@ -113,11 +117,11 @@ class Plan:
 
     # ---- map -> tiles
     def gather_queries(self, x: Tensor) -> Tensor:
-        """(b, H, W, N, D) -> (b, T, N, Q, D)"""
+        """Gather the queries: ``(b, H, W, N, D) -> (b, T, N, Q, D)``."""
         return _gather(x, self.query)
 
     def gather_keys(self, x: Tensor) -> Tensor:
-        """(b, H, W, N, D) -> (b, T, N, K, D)"""
+        """Gather the keys: ``(b, H, W, N, D) -> (b, T, N, K, D)``."""
         return _gather(x, self.key)
 
     def gather_grads(self, x: Tensor) -> Tensor:
@@ -129,10 +133,10 @@ class Plan:
     def scatter_queries(self, tiles: Tensor) -> Tensor:
         """(b, T, N, Q, D) -> (b, H, W, N, D); every token is the query of exactly one tile."""
         batch, _, heads, queries, depth = tiles.shape
-        tile, place = self.slot // queries, self.slot % queries
+        tile, query = self.slot // queries, self.slot % queries
         image = torch.arange(batch, device=tiles.device)[:, None, None] * self.tiles
         head = torch.arange(heads, device=tiles.device)
-        index = ((image + tile[:, None]) * heads + head) * queries + place[:, None]
+        index = ((image + tile[:, None]) * heads + head) * queries + query[:, None]
         return embedding(index, tiles.reshape(-1, depth)).view(batch, self.height, self.width, heads, depth)
 
     def sum_keys(self, tiles: Tensor) -> Tensor:
@@ -167,12 +171,12 @@ class Plan:
         return values.contiguous() if self.num_shapes == 1 else values.index_select(0, self.shape_of)
 
     def no_gradient(self, q: Tensor) -> Tensor:
-        """Zeros (T, N, Q, K), in the type in which the gradient of `additive` is summed."""
+        """Zeros (T, N, Q, K), in the type in which the gradient of ``additive`` is summed."""
         shape = (self.tiles, q.shape[3], self.queries, self.key.shape[1])
         return q.new_zeros(shape, dtype=stats_dtype(q.dtype))
 
     def fold(self, grad: Tensor) -> Tensor:
-        """(T, N, Q, K), the gradient of `additive` -> gradient of the bias table (N, 2 * rows - 1, 2 * cols - 1)."""
+        """(T, N, Q, K), the gradient of ``additive`` -> gradient of the bias table (N, 2 * rows - 1, 2 * cols - 1)."""
         rows, cols = self.rows, self.cols
         shape = (rows.query.shape[1], cols.query.shape[1], rows.key.shape[1], cols.key.shape[1])
         to_rows = torch.nn.functional.one_hot(rows.index.flatten(1), 2 * rows.rule.size - 1).to(grad.dtype)
@@ -204,7 +208,7 @@ def _product(rows: Tensor, cols: Tensor) -> Tensor:
 
 
 def _gather(x: Tensor, index: Tensor) -> Tensor:
-    """(b, H, W, N, D) at (T, L) flat positions -> (b, T, N, L, D)"""
+    """Gather ``(b, H, W, N, D)`` at (T, L) flat positions ``-> (b, T, N, L, D)``."""
     batch, height, width, heads, depth = x.shape
     image = torch.arange(batch, device=x.device)[:, None, None, None] * (height * width)
     head = torch.arange(heads, device=x.device)[:, None]

@@ -1,7 +1,8 @@
-"""Tiles of one axis: runs of consecutive queries of one dilation group, each with the run of keys that any of them
-sees.
+"""Tiles of one axis: runs of consecutive queries of one dilation group.
 
-A map's tiles are the products of its rows' and its columns' tiles. Made from `AxisRule.spans` alone.
+Each tile comes with the run of keys that any of its queries sees.
+
+A map's tiles are the products of its rows' and its columns' tiles. Made from ``AxisRule.spans`` alone.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from visionattn.kernels.geometry import AxisRule
 
 @dataclass(frozen=True)
 class Shape:
-    """What tiles of equal relative geometry share: query i of `queries` sees the keys low[i] <= j < high[i] of
-    `keys`, and
-    key j lies `j + lead - i` coordinates after query i (inside the dilation group)."""
+    """The relative geometry of a tile, which many tiles share.
+
+    Query i of ``queries`` sees the keys ``low[i] <= j < high[i]`` of ``keys``. Key j lies ``j + lead - i`` coordinates
+    after query i, inside the dilation group.
+    """
 
     queries: int
     keys: int
@@ -44,7 +47,7 @@ class Tile:
 
 @lru_cache(maxsize=256)
 def axis_tiles(rule: AxisRule, length: int, width: int) -> tuple[Tile, ...]:
-    """The tiles of an axis, group by group: one per window, or about `width` neighborhood queries each."""
+    """The tiles of an axis, group by group: one per window, or about ``width`` neighborhood queries each."""
     _, _, start, extent = (span.tolist() for span in rule.spans(length))
     tiles: list[Tile] = []
     for group in range(min(rule.dilation, length)):
@@ -62,7 +65,7 @@ def _window_cuts(starts: list[int]) -> list[int]:
 
 
 def _even_cuts(length: int, width: int, stride: int) -> list[int]:
-    """Cuts at multiples of `stride`, pieces as equal as that allows and about `width` long."""
+    """Cuts at multiples of ``stride``, pieces as equal as that allows and about ``width`` long."""
     steps = -(-length // stride)
     pieces = -(-steps // max(1, width // stride))
     return [min(length, piece * steps // pieces * stride) for piece in range(pieces)] + [length]

@@ -1,8 +1,8 @@
 """Gradient of the relative-position table without atomics: equal bits in every run.
 
-All pairs of a query block and a key block that stand in the same relation share one picture of the logits' gradient.
-A program owns such a relation (a window's block pair, or a neighborhood tile's), adds that picture up over a fixed
-range of images, groups and windows, and only then sorts it into table entries. The entries of all programs are summed
+All pairs of a query block and a key block with the same relative positions contribute to the same table entries. A
+program owns such a relation (a window's block pair, or a neighborhood tile's), adds the logits' gradients up over a
+fixed range of images, groups and windows, and only then sorts the sum into table entries. The entries of all programs are summed
 in a fixed order afterwards.
 """
 
@@ -22,12 +22,14 @@ from visionattn.kernels.backends.triton.device import (
 
 @triton.jit
 def store_table(
-    partial_ptr, picture, base_y, base_x, query_index, key_begin,
+    partial_ptr, slopes, base_y, base_x, query_index, key_begin,
     SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, TILE_X: tl.constexpr, SPAN_X: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """Sums picture[query, key] into table entries, entry by key minus query. (base_y, base_x): first key minus tile
-    start."""
+    """Sum ``slopes[query, key]`` into table entries, by key minus query.
+
+    ``(base_y, base_x)`` is the first key minus the tile's start.
+    """
     COLUMNS: tl.constexpr = 2 * SIZE_X - 1
     ENTRIES: tl.constexpr = (2 * SIZE_Y - 1) * COLUMNS
     query_y = (query_index // TILE_X)[:, None]
@@ -38,8 +40,8 @@ def store_table(
         column = query_x + (entry % COLUMNS)[None, :] - (SIZE_X - 1) - base_x
         key = row * SPAN_X + column - key_begin
         held = (row >= 0) & (column >= 0) & (column < SPAN_X) & (key >= 0) & (key < BLOCK_N)
-        found = tl.gather(picture, tl.where(held, key, 0), 1)
-        total = tl.sum(tl.where(held, found, 0.0), 0)
+        gathered = tl.gather(slopes, tl.where(held, key, 0), 1)
+        total = tl.sum(tl.where(held, gathered, 0.0), 0)
         tl.store(partial_ptr + entry, total, mask=entry < ENTRIES)
 
 
@@ -47,9 +49,9 @@ def store_table(
 def relation(
     rest, height, width, dilation_y, dilation_x, tiles_y, tiles_x, classes_y, classes_x, WINDOWED: tl.constexpr
 ):
-    """What a program owns: (tile, first group, number of groups, pictures per image, chunk).
+    """What a program owns: (tile, first group, number of groups, block pairs per image, chunk).
 
-    All windows of all groups stand in one relation. Of a neighborhood, the tiles at one place in groups of one length
+    All windows of all groups share one relation. Of a neighborhood, the tiles at one position in groups of one length
     do: groups before length % dilation are one point longer; where the dilation divides the length there is one class.
     """
     if WINDOWED:
@@ -84,8 +86,10 @@ def table_gradient_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCKS: tl.constexpr, KEY_BLOCKS: tl.constexpr,
     PRECISION: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """One program: (head, block pair, tile and length class of its group unless windowed, chunk of what shares
-    them)."""
+    """One program: a head, a block pair, and a chunk of the tiles that share them.
+
+    Unless windowed, the tile and the length class of its group are the program's own as well.
+    """
     ENTRIES: tl.constexpr = (2 * SIZE_Y - 1) * (2 * SIZE_X - 1)
     pid = tl.program_id(0)
     head = pid % heads
@@ -108,7 +112,7 @@ def table_gradient_kernel(
         first_x, _ = key_range(corner_x, group_length(width, group_x0, dilation_x), TILE_X, SIZE_X, STEP_X, WINDOWED)
         base_y, base_x = first_y - corner_y, first_x - corner_x
 
-    picture = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+    slopes = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     for item in range(chunk * per_chunk, tl.minimum((chunk + 1) * per_chunk, items)):
         left = item
         if WINDOWED:
@@ -120,7 +124,7 @@ def table_gradient_kernel(
         left = left // groups_x
         group_y = group_y0 + left % groups_y
         batch = (left // groups_y).to(tl.int64)
-        picture += slope_picture(
+        slopes += block_slopes(
             q_ptr + batch * q_batch + head * q_head, k_ptr + batch * k_batch + head * k_head,
             v_ptr + batch * v_batch + head * v_head, table_ptr,
             grad_ptr + batch * height * width * heads * DEPTH_V + head * DEPTH_V,
@@ -131,13 +135,13 @@ def table_gradient_kernel(
             DEPTH, DEPTH_V, BLOCK_D, BLOCK_V, BLOCK_N, PRECISION,
         )  # fmt: skip
     store_table(
-        partial_ptr, picture, base_y, base_x, query_index, key_begin,
+        partial_ptr, slopes, base_y, base_x, query_index, key_begin,
         SIZE_Y, SIZE_X, TILE_X, SPAN_X, BLOCK_M, BLOCK_N, BLOCK_R,
     )  # fmt: skip
 
 
 @triton.jit
-def slope_picture(
+def block_slopes(
     q_ptr, k_ptr, v_ptr, table_ptr, grad_ptr, lse_ptr, delta_ptr,
     q_row, q_column, k_row, k_column, v_row, v_column, heads, height, width, dilation_y, dilation_x,
     group_y, group_x, tile_y, tile_x, query_index, key_begin, scale_log2,
@@ -146,8 +150,10 @@ def slope_picture(
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
     BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the logits of one block pair, zeros where a pair is not seen. Pointers stand at the image and
-    head."""
+    """Gradient of the logits of one block pair, zeros where a pair is not seen.
+
+    Pointers are at the image and head.
+    """
     length_y = group_length(height, group_y, dilation_y)
     length_x = group_length(width, group_x, dilation_x)
     start_y = tile_start(tile_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED)

@@ -1,4 +1,4 @@
-"""The key-centred half of the backward: gradients of k and v without atomics.
+"""The key-centered half of the backward: gradients of k and v without atomics.
 
 A program owns a block of keys and walks over the rectangle of queries that can see them, so every sum has one owner
 and one order.

@@ -1,4 +1,4 @@
-"""The query-centred half of the backward: gradient of q, and the row sums that the other half needs."""
+"""The query-centered half of the backward: gradient of q, and the row sums that the other half needs."""
 
 import triton
 import triton.language as tl

@@ -31,14 +31,14 @@ def window_gradient_kernel(
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
     BLOCK: tl.constexpr, PRECISION: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """One program: (head, range of `per_program` windows). items = images * groups * windows of a group."""
+    """One program: (head, range of ``per_program`` windows). items = images * groups * windows of a group."""
     ENTRIES: tl.constexpr = (2 * SIZE_Y - 1) * (2 * SIZE_X - 1)
     pid = tl.program_id(0)
     head = pid % heads
     begin = pid // heads * per_program
     table_ptr += head * ENTRIES
     index = tl.arange(0, BLOCK)
-    picture = tl.zeros([BLOCK, BLOCK], tl.float32)
+    slopes = tl.zeros([BLOCK, BLOCK], tl.float32)
     for item in range(begin, tl.minimum(begin + per_program, items)):
         batch, _, group_y, group_x, tile_y, tile_x, _ = split_program(
             item, 1, dilation_y, dilation_x, tiles_y, tiles_x, 1
@@ -71,7 +71,7 @@ def window_gradient_kernel(
         dv = tl.dot(tl.trans(weights.to(grad.dtype)), grad, input_precision=PRECISION)
         slope = weights * (tl.dot(grad, tl.trans(v), input_precision=PRECISION) - delta[:, None])
         if BIAS_GRADIENT:
-            picture += slope
+            slopes += slope
         slope = slope.to(q.dtype)
         dq = tl.dot(slope, k, input_precision=PRECISION) * scale
         dk = tl.dot(tl.trans(slope), q, input_precision=PRECISION) * scale
@@ -81,6 +81,6 @@ def window_gradient_kernel(
         store_rows(dv_ptr + rows * DEPTH_V + head * DEPTH_V, offset_v, dv, inside, DEPTH_V, BLOCK_V)
     if BIAS_GRADIENT:
         store_table(
-            partial_ptr + pid.to(tl.int64) * ENTRIES, picture, 0, 0, index, 0,
+            partial_ptr + pid.to(tl.int64) * ENTRIES, slopes, 0, 0, index, 0,
             SIZE_Y, SIZE_X, SIZE_X, SIZE_X, BLOCK, BLOCK, BLOCK_R,
         )  # fmt: skip

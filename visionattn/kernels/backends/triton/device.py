@@ -1,4 +1,4 @@
-"""Parts that the Triton kernels share: where a program stands, which keys a query sees, how logits are made.
+"""Functions that the Triton kernels share: what a program computes, which keys a query sees, how logits are made.
 
 Every kernel works inside one dilation group of one head: coordinates (y, x) count the group's own points, and the
 map's point is group + coordinate * dilation. A *tile* is a rectangle of coordinates; its points are numbered row by
@@ -34,6 +34,7 @@ def split_program(pid, heads, dilation_y, dilation_x, tiles_y, tiles_x, BLOCKS: 
 
 @triton.jit
 def group_length(length, group, dilation):
+    """Number of points of a dilation group on an axis."""
     return (length - group + dilation - 1) // dilation
 
 
@@ -49,14 +50,14 @@ def tile_start(tile, SIDE: tl.constexpr, SIZE: tl.constexpr, STEP: tl.constexpr,
 
 @triton.jit
 def first_key(query, length, SIZE: tl.constexpr, STEP: tl.constexpr):
-    """First key of a neighborhood: centred on the leader of the query's stride group, moved inward at the border."""
+    """First key of a neighborhood: centered on the leader of the query's stride group, moved inward at the border."""
     leader = tl.minimum(query // STEP * STEP + STEP // 2, length - 1)
     return tl.minimum(tl.maximum(leader - SIZE // 2, 0), length - SIZE)
 
 
 @triton.jit
 def key_range(start, length, SIDE: tl.constexpr, SIZE: tl.constexpr, STEP: tl.constexpr, WINDOWED: tl.constexpr):
-    """Keys [first, stop) that the queries of the tile at `start` see along one axis."""
+    """Keys [first, stop) that the queries of the tile at ``start`` see along one axis."""
     if WINDOWED:
         first = start
         stop = tl.minimum(start + SIZE, length)
@@ -68,7 +69,7 @@ def key_range(start, length, SIDE: tl.constexpr, SIZE: tl.constexpr, STEP: tl.co
 
 @triton.jit
 def query_range(start, length, SIDE: tl.constexpr, SIZE: tl.constexpr, STEP: tl.constexpr, WINDOWED: tl.constexpr):
-    """Queries [first, stop) that see some key of the tile at `start` along one axis: the inverse of `key_range`."""
+    """Queries [first, stop) that see some key of the tile at ``start`` along one axis: the inverse of ``key_range``."""
     if WINDOWED:
         first = start
         stop = tl.minimum(start + SIZE, length)
@@ -83,8 +84,7 @@ def query_range(start, length, SIDE: tl.constexpr, SIZE: tl.constexpr, STEP: tl.
 
 @triton.jit
 def points(index, start_y, start_x, stop_y, stop_x, length_y, length_x, SPAN: tl.constexpr):
-    """Numbers of points in a rectangle `SPAN` wide -> their coordinates, and whether they lie in it and in the
-    group."""
+    """Coordinates of numbered points in a rectangle ``SPAN`` wide, and whether they lie in it and in the group."""
     y = start_y + index // SPAN
     x = start_x + index % SPAN
     inside = (y >= 0) & (y < tl.minimum(stop_y, length_y)) & (x >= 0) & (x < tl.minimum(stop_x, length_x))
@@ -112,7 +112,7 @@ def locate(
 
 @triton.jit
 def load_rows(ptr, offset, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Channels of the points at `offset`, zeros outside."""
+    """Channels of the points at ``offset``, zeros outside."""
     channel = tl.arange(0, BLOCK_D)
     mask = inside[:, None] & (channel < DEPTH)[None, :]
     return tl.load(ptr + offset[:, None] + channel[None, :], mask=mask, other=0.0)
@@ -120,6 +120,7 @@ def load_rows(ptr, offset, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
 
 @triton.jit
 def store_rows(ptr, offset, value, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Write the channels of the points at ``offset``, where ``inside``."""
     channel = tl.arange(0, BLOCK_D)
     mask = inside[:, None] & (channel < DEPTH)[None, :]
     tl.store(ptr + offset[:, None] + channel[None, :], value.to(ptr.dtype.element_ty), mask=mask)
@@ -131,8 +132,10 @@ def pair_logits(
     SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, STEP_Y: tl.constexpr, STEP_X: tl.constexpr,
     WINDOWED: tl.constexpr, HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
-    """Base-2 logits of query-key pairs, -inf where a key is not seen. Coordinates broadcast, so either may be the
-    rows."""
+    """Base-2 logits of query-key pairs, -inf where a key is not seen.
+
+    Coordinates broadcast, so either may be the rows.
+    """
     if not WINDOWED:
         low_y = first_key(query_y, length_y, SIZE_Y, STEP_Y)
         low_x = first_key(query_x, length_x, SIZE_X, STEP_X)

@@ -80,8 +80,7 @@ class Problem:
         }  # fmt: skip
 
     def tile_constants(self, span_x: int) -> dict[str, Any]:
-        """Compile-time constants of the kernels that work by tiles; `span_x` is the width of the rectangle walked
-        over."""
+        """Compile-time constants of the kernels that work by tiles; ``span_x`` is the width of the key rectangle."""
         return self.shape_constants() | {
             "WINDOWED": self.y.windowed, "TILE_Y": self.plan.tile[0], "TILE_X": self.plan.tile[1], "SPAN_X": span_x,
             "BLOCK_M": self.plan.block_m, "BLOCK_N": self.plan.block_n, "BLOCKS": self.plan.blocks,
@@ -100,7 +99,7 @@ def problem(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: Sequence[int], cols: Sequence[int], scale: float,
     plan: Plan | None = None,
 ) -> Problem:  # fmt: skip
-    """`rows` and `cols` are encoded axis rules (size, dilation, shift, stride); stride 0 means a window."""
+    """``rows`` and ``cols`` are encoded axis rules (size, dilation, shift, stride); stride 0 means a window."""
     y, x = axis(q.shape[1], rows), axis(q.shape[2], cols)
     q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))
     plan = plan or default_plan(y, x, q.element_size(), max(q.shape[-1], v.shape[-1]))
@@ -108,6 +107,7 @@ def problem(
 
 
 def axis(length: int, rule: Sequence[int]) -> Axis:
+    """The plan's axis of an encoded rule."""
     size, dilation, shift, stride = rule
     return Axis(length, size, stride or shift, dilation, windowed=stride == 0)
 
@@ -127,8 +127,10 @@ def forward(call: Problem) -> tuple[Tensor, Tensor]:
 def backward(
     call: Problem, out: Tensor, lse: Tensor, grad: Tensor, maps: bool, table: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v (if `maps`) and of the bias table in fp32 (if `table`); an empty tensor for each one not
-    asked for."""
+    """Gradients of q, k, v (if ``maps``) and of the bias table in fp32 (if ``table``).
+
+    Each one that is not asked for is an empty tensor.
+    """
     grad = grad.contiguous()
     if call.fits_one_block:
         dq, dk, dv, dtable = _window_backward(call, out, lse, grad, table)
@@ -204,12 +206,12 @@ def _window_backward(
 
 
 def _chunks(call: Problem, owners: int, items: int) -> int:
-    """How often the sum over `items` is cut so that the device is filled; fixed by device and shape, so bits repeat."""
+    """How often the sum over ``items`` is cut so that the device is filled; fixed by device and shape, so bits repeat."""
     device = call.q.device
-    processors = (
+    multiprocessors = (
         torch.cuda.get_device_properties(device).multi_processor_count if call.q.is_cuda else INTERPRETED_PROCESSORS
     )
-    wanted = -(-processors * PROGRAMS_PER_PROCESSOR // (owners * call.q.shape[3]))
+    wanted = -(-multiprocessors * PROGRAMS_PER_PROCESSOR // (owners * call.q.shape[3]))
     return max(1, min(wanted, items))
 
 

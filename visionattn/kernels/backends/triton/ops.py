@@ -17,12 +17,12 @@ TOO_LARGE = "it addresses one image with 32 bits, and an image of {} x {} points
 
 def _old_devices() -> dict[int, str]:
     """Devices older than the kernels were compiled for. This module is imported once a call may use such a device."""
-    found = {}
+    old = {}
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         major, minor = torch.cuda.get_device_capability(index)
         if (major, minor) < OLDEST_CAPABILITY:
-            found[index] = f"{torch.cuda.get_device_name(index)} has {major}.{minor}"
-    return found
+            old[index] = f"{torch.cuda.get_device_name(index)} has {major}.{minor}"
+    return old
 
 
 OLD_DEVICES = _old_devices()
@@ -32,7 +32,7 @@ OLD_DEVICES = _old_devices()
 def triton_forward(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: list[int], cols: list[int], scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Output (B, H, W, N, E) and log-sum-exp (B, N, H, W); `rows` and `cols` are encoded axis rules."""
+    """Output (B, H, W, N, E) and log-sum-exp (B, N, H, W); ``rows`` and ``cols`` are encoded axis rules."""
     fitting(q, bias, rows, cols)
     if too_large(q, k, v):  # sizes were symbols when the graph was traced
         raise ValueError(f"the Triton backend cannot run: {TOO_LARGE.format(*q.shape[1:3])}")
@@ -53,7 +53,7 @@ def triton_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor,
     rows: list[int], cols: list[int], scale: float, maps: bool, table: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of q, k, v if `maps`, of the bias table (fp32) if `table`; empty tensors for what is not asked for."""
+    """Gradients of q, k, v if ``maps``, of the bias table (fp32) if ``table``; empty tensors for what is not asked for."""
     return launch.backward(launch.problem(q, k, v, bias, rows, cols, scale), out, lse, grad, maps, table)
 
 
@@ -78,8 +78,8 @@ def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | N
     q, k, v, bias, out, lse = ctx.saved_tensors
     maps, table = any(ctx.needs_input_grad[:3]), bias is not None and ctx.needs_input_grad[3]
     dq, dk, dv, dtable = triton_backward(grad, q, k, v, bias, out, lse, ctx.rows, ctx.cols, ctx.scale, maps, table)
-    found = [dq, dk, dv] if maps else [None, None, None]
-    return *found, dtable.to(bias.dtype) if table else None, None, None, None
+    of_maps = [dq, dk, dv] if maps else [None, None, None]
+    return *of_maps, dtable.to(bias.dtype) if table else None, None, None, None
 
 
 triton_forward.register_autograd(_differentiate, setup_context=_save)
@@ -87,13 +87,13 @@ register_attention_flops("triton")
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """Fused attention of either op; see `visionattn.kernels.op` for the arguments."""
+    """Fused attention of either op; see ``visionattn.kernels.op`` for the arguments."""
     out: Tensor = triton_forward(q, k, v, bias, geometry.rows.encode(), geometry.cols.encode(), scale)[0]
     return out
 
 
 def too_large(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether some image certainly needs more than 32 bits for the places of its numbers."""
+    """Whether some image certainly needs more than 32 bits for the offsets of its numbers."""
     held = q.shape[1] * q.shape[2] * q.shape[3] * max(q.shape[-1], v.shape[-1])
     return any(certainly(size >= 2**31) for size in (held, *(t.stride(1) * t.shape[1] for t in (q, k, v))))
 

@@ -13,7 +13,7 @@ FUSED_ROW_BYTES = 256
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of the geometry. `step` is the shift of a window's lines, or a neighborhood's stride."""
+    """One axis of the geometry. ``step`` is the shift of a window's lines, or a neighborhood's stride."""
 
     length: int
     size: int
@@ -37,25 +37,24 @@ class Axis:
         return (self.size - self.step) % self.size if self.windowed else 0
 
     def tiles(self, side: int) -> int:
-        """Number of tiles of `side` that cover the longest group."""
+        """Number of tiles of ``side`` that cover the longest group."""
         return -(-(self.longest + self.offset) // side)
 
     def first_key(self, query: int, length: int) -> int:
-        """First visible key of a query, both as coordinates in a group of `length`; may be negative for a cut
-        window."""
+        """First visible key of a query, as coordinates in a group of ``length``; negative for some cut windows."""
         if self.windowed:
             return (query + self.size - self.step) // self.size * self.size + self.step - self.size
         leader = min(query // self.step * self.step + self.step // 2, length - 1)
         return min(max(leader - self.size // 2, 0), length - self.size)
 
     def key_span(self, side: int) -> int:
-        """The most keys that a tile of `side` queries sees along this axis."""
+        """The most keys that a tile of ``side`` queries sees along this axis."""
         if self.windowed:
             return self.size
         return max(self._key_span(side, length) for length in self._lengths())
 
     def query_span(self, side: int) -> int:
-        """The most queries along this axis that see some key of a tile of `side` keys."""
+        """The most queries along this axis that see some key of a tile of ``side`` keys."""
         if self.windowed:
             return self.size
         return max(self._query_span(side, length) for length in self._lengths())
@@ -83,7 +82,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Plan:
-    """Tile and block sizes of one call. `tile` (rows, columns) is used for query tiles and for key tiles alike."""
+    """Tile and block sizes of one call. ``tile`` (rows, columns) is used for query tiles and for key tiles alike."""
 
     tile: tuple[int, int]
     block_m: int
@@ -93,7 +92,7 @@ class Plan:
 
     @property
     def blocks(self) -> int:
-        """Blocks of `block_m` points in one tile."""
+        """Blocks of ``block_m`` points in one tile."""
         return -(-self.tile[0] * self.tile[1] // self.block_m)
 
 
@@ -104,7 +103,7 @@ def spans(y: Axis, x: Axis, tile: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def power_of_two(number: int) -> int:
-    """The smallest power of two that is at least `number`."""
+    """The smallest power of two that is at least ``number``."""
     return 1 << max(number - 1, 0).bit_length()
 
 
@@ -143,18 +142,18 @@ def fits_one_block(y: Axis, x: Axis, bytes_per_value: int, widest: int) -> bool:
 
 
 def candidates(y: Axis, x: Axis, bytes_per_value: int, widest: int, shared_memory: int) -> list[Plan]:
-    """At most twelve plans worth timing on a device with `shared_memory` bytes per program.
+    """At most twelve plans worth timing on a device with ``shared_memory`` bytes per program.
 
-    The bound: keys and values of one block, `num_stages` deep, and the queries must fit; two to eight warps, because
+    The bound: keys and values of one block, ``num_stages`` deep, and the queries must fit; two to eight warps, because
     fewer leave the tensor cores idle and more split a 64x64 block below one instruction per warp.
     """
     base = default_plan(y, x, bytes_per_value, widest)
-    found = [base]
+    plans = [base]
     for block_n in (32, 64):
         for warps in (2, 4, 8):
             for stages in (1, 2, 3):
                 need = bytes_per_value * widest * (base.block_m + 2 * stages * block_n)
                 plan = Plan(base.tile, base.block_m, block_n, warps, stages)
-                if need <= shared_memory and plan not in found and base.block_m * block_n >= 512 * warps:
-                    found.append(plan)
-    return found[:12]
+                if need <= shared_memory and plan not in plans and base.block_m * block_n >= 512 * warps:
+                    plans.append(plan)
+    return plans[:12]
