@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from visionattn.attention.mixer import MixerFactory
 from visionattn.backbones.block import Block, NormFactory
-from visionattn.backbones.stage import BlockFactory, Stage
+from visionattn.backbones.stage import BlockFactory, Stage, stride_of
 from visionattn.backbones.stem import PatchMerging, PatchStem
 from visionattn.options import grouped
 
@@ -96,7 +96,7 @@ class HierarchicalBackbone(nn.Module):
         rates = iter(drop_path_rate * block / max(sum(depths) - 1, 1) for block in range(sum(depths)))
         self.stages: Any = nn.ModuleList()
         self.feature_info: list[dict[str, Any]] = []
-        reduction = int(self.stem.stride)  # type: ignore[arg-type]
+        reduction = stride_of(self.stem)
         for i, key in enumerate(keys):
             build = stage[key] if isinstance(stage, Mapping) else stage
             drop_path = [next(rates) for _ in range(depths[i])]

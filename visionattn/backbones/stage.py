@@ -6,6 +6,7 @@ Shapes: B batch, H W map, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -14,6 +15,15 @@ from visionattn.attention.mixer import MixerFactory, StageContext
 
 BlockFactory = Callable[..., nn.Module]
 DownsampleFactory = Callable[[int, int], nn.Module]
+
+
+class _Strided(Protocol):
+    stride: int
+
+
+def stride_of(layer: nn.Module) -> int:
+    """The stride that a stem or a downsampling layer declares."""
+    return int(cast("_Strided", layer).stride)
 
 
 class Stage(nn.Module):
@@ -50,7 +60,7 @@ class Stage(nn.Module):
         super().__init__()
         self.dim = dim
         self.downsample = nn.Identity() if first else downsample(dim_in, dim)
-        self.stride = 1 if first else int(self.downsample.stride)  # type: ignore[arg-type]
+        self.stride = 1 if first else stride_of(self.downsample)
         self.blocks = nn.ModuleList(
             block(dim, mixer(dim=dim, num_heads=num_heads, index=index), drop_path=rate)
             for index, rate in enumerate(rate for rate in drop_path for _ in range(blocks_per_depth))

@@ -53,7 +53,7 @@ class ClassificationHead(nn.Module):
 
 
 class KeepClasses(nn.Module):
-    """Leaves only some classes as possible answers: the other logits become minus infinity.
+    """Keep some classes as possible predictions: the other logits become minus infinity.
 
     How ImageNet-A and -R are scored (Hendrycks et al. 2019, arXiv 1907.07174; 2020, arXiv 2006.16241): the largest of
     the subset's logits is the answer, and the softmax runs over the subset alone.
@@ -78,7 +78,8 @@ class KeepClasses(nn.Module):
             )
         excluded = torch.ones(num_classes, dtype=torch.bool)
         excluded[list(classes)] = False
+        self.excluded: Tensor
         self.register_buffer("excluded", excluded, persistent=False)
 
     def forward(self, logits: Tensor) -> Tensor:
-        return logits.masked_fill(self.excluded, float("-inf"))  # type: ignore[arg-type]
+        return logits.masked_fill(self.excluded, float("-inf"))

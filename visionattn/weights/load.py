@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -128,6 +128,10 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
     return report
 
 
+class _Classified(Protocol):
+    def get_classifier(self) -> nn.Module: ...
+
+
 def classifier_width(model: nn.Module, state: Mapping[str, Any]) -> int:
     """Number of classes that the weights in a state dict tell apart, whatever their naming.
 
@@ -138,7 +142,7 @@ def classifier_width(model: nn.Module, state: Mapping[str, Any]) -> int:
     Raises:
         CheckpointError: there is no classifier in it.
     """
-    linear = model.get_classifier()  # type: ignore[operator]
+    linear = cast("_Classified", model).get_classifier()
     name = next(name for name, module in model.named_modules() if module is linear) + ".weight"
     converted = convert(from_run(read_state_dict(state))[0], model.state_dict())
     if name not in converted.state:

@@ -6,6 +6,7 @@ Shapes: N proposals of an image, K classes, H W image.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -99,29 +100,32 @@ class CascadeRCNN(Detector):
             for overlap, weights in zip(overlaps, BOX_WEIGHTS, strict=False)
         )
 
+    def _stages(self) -> Sequence[RegionHeads]:
+        return cast("Sequence[RegionHeads]", self.cascade)
+
     def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
         targets = shifted(targets, 1)
         maps = self.pyramid(features)
         boxes, losses = self.rpn(images, maps, targets)
-        for i, (stage, weight) in enumerate(zip(self.cascade, self.loss_weights, strict=True)):
-            own, boxes = stage_losses(stage, maps, boxes, images.image_sizes, targets)  # type: ignore[arg-type]
+        for i, (stage, weight) in enumerate(zip(self._stages(), self.loss_weights, strict=True)):
+            own, boxes = stage_losses(stage, maps, boxes, images.image_sizes, targets)
             losses |= {f"{name}_{i + 1}": weight * loss for name, loss in own.items()}
         return losses
 
     def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
         maps = self.pyramid(features)
         boxes, _ = self.rpn(images, maps)
-        sizes, last = images.image_sizes, self.cascade[-1]
+        sizes, last = images.image_sizes, self._stages()[-1]
         scores: Tensor | float = 0.0
-        for stage in self.cascade:
-            logits, offsets = box_outputs(stage, maps, boxes, sizes)  # type: ignore[arg-type]
+        for stage in self._stages():
+            logits, offsets = box_outputs(stage, maps, boxes, sizes)
             check_finite("class scores and boxes", logits, offsets)
             scores = scores + logits.float().softmax(-1) / len(self.cascade)
             if stage is not last:
-                boxes = refine(stage, boxes, offsets, predicted_class(logits), sizes)  # type: ignore[arg-type]
-        final = decode_boxes(last, boxes, offsets, sizes)  # type: ignore[arg-type]
+                boxes = refine(stage, boxes, offsets, predicted_class(logits), sizes)
+        final = decode_boxes(last, boxes, offsets, sizes)
         parts = torch.as_tensor(scores).split([len(b) for b in final])
-        detections = [select(last, b, s) for b, s in zip(final, parts, strict=True)]  # type: ignore[arg-type]
+        detections = [select(last, b, s) for b, s in zip(final, parts, strict=True)]
         if self.has_masks:
             self._add_masks(detections, maps, sizes)
         return shifted(detections, -1)
@@ -129,11 +133,11 @@ class CascadeRCNN(Detector):
     def cost(self, features: Sequence[Tensor]) -> None:
         maps = self.pyramid(features)
         self.rpn.head(list(maps.values()))
-        for stage in self.cascade:
-            stage.cost(maps)  # type: ignore[operator]
+        for stage in self._stages():
+            stage.cost(maps)
 
     def _add_masks(self, detections: Detections, maps: Maps, sizes: list[tuple[int, int]]) -> None:
         boxes, labels = [d["boxes"] for d in detections], [d["labels"] for d in detections]
-        each = [maskrcnn_inference(mask_logits(stage, maps, boxes, sizes), labels) for stage in self.cascade]  # type: ignore[arg-type]
+        each = [maskrcnn_inference(mask_logits(stage, maps, boxes, sizes), labels) for stage in self._stages()]
         for i, detection in enumerate(detections):
             detection["masks"] = torch.stack([masks[i] for masks in each]).mean(0)

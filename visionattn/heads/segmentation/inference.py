@@ -89,13 +89,13 @@ class Inference:
         inputs = [self._scaled(image, scale) for image in images]
         if self.mode == "slide":
             return [self._slide(network, image) for image in inputs]
-        scores: list[Tensor | None] = [None] * len(inputs)
+        scores = dict[int, Tensor]()
         for size in {tuple(image.shape[-2:]) for image in inputs}:  # images of one size share a pass
             same = [i for i, image in enumerate(inputs) if tuple(image.shape[-2:]) == size]
             logits = network(torch.stack([inputs[i] for i in same])).float()
             for i, one in zip(same, logits, strict=True):
                 scores[i] = resize(one[None], size)[0]
-        return scores  # type: ignore[return-value]
+        return [scores[i] for i in range(len(inputs))]
 
     def _scaled(self, image: Tensor, scale: float) -> Tensor:
         height, width = image.shape[-2:]

@@ -48,11 +48,13 @@ class SemanticFPN(nn.Module):
         drop_rate: float = 0.1,
     ):
         super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(info["num_chs"], channels, 1) for info in feature_info)
-        self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in feature_info)
-        for conv in (*self.lateral, *self.smooth):
-            nn.init.xavier_uniform_(conv.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        lateral = [nn.Conv2d(info["num_chs"], channels, 1) for info in feature_info]
+        smooth = [nn.Conv2d(channels, channels, 3, padding=1) for _ in feature_info]
+        for conv in (*lateral, *smooth):
+            nn.init.xavier_uniform_(conv.weight)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+        self.lateral, self.smooth = nn.ModuleList(lateral), nn.ModuleList(smooth)
         self.branches = nn.ModuleList(
             _Branch(channels, branch_channels, doublings) for doublings in _doublings(feature_info)
         )
