@@ -13,6 +13,7 @@ from types import TracebackType
 
 import numpy as np
 import torch
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
 
 def stable_seed(*parts: int | str, bits: int = 64) -> int:
@@ -51,10 +52,10 @@ class SampleRandomState:
 
     def __enter__(self) -> None:
         self._python = random.getstate()
-        self._numpy = np.random.get_bit_generator()  # type: ignore[attr-defined]
+        self._numpy = get_bit_generator()
         self._torch = torch.default_generator.get_state()
         random.seed(self.seed)
-        np.random.set_bit_generator(self._own)  # type: ignore[attr-defined]
+        set_bit_generator(self._own)
         np.random.seed(self.seed & 0xFFFFFFFF)
         torch.default_generator.manual_seed(self.seed & 0x7FFFFFFFFFFFFFFF)
 
@@ -62,5 +63,5 @@ class SampleRandomState:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         random.setstate(self._python)
-        np.random.set_bit_generator(self._numpy)  # type: ignore[attr-defined]
+        set_bit_generator(self._numpy)
         torch.default_generator.set_state(self._torch)

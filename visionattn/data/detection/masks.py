@@ -62,11 +62,10 @@ def _wrong_runs(runs: dict[str, Any], height: int, width: int) -> str:
 
 def to_runs(segmentation: Segmentation, height: int, width: int) -> dict[str, Any]:
     """Compressed run lengths of a segmentation without a problem."""
-    if isinstance(segmentation, dict):
-        if isinstance(segmentation["counts"], list):
-            return coco_mask.frPyObjects(segmentation, height, width)  # type: ignore[return-value]
+    if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list):
         return segmentation
-    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))  # type: ignore[arg-type]
+    runs = coco_mask.frPyObjects(segmentation, height, width)
+    return runs if isinstance(runs, dict) else coco_mask.merge(runs)
 
 
 def draw(segmentations: Sequence[Segmentation], height: int, width: int) -> np.ndarray:
@@ -86,10 +85,8 @@ def draw(segmentations: Sequence[Segmentation], height: int, width: int) -> np.n
 
 def encode(masks: np.ndarray) -> list[dict[str, Any]]:
     """Compressed run lengths of uint8 ``(N, H, W)``; counts are strings, as in a result file."""
-    if not len(masks):
-        return []
-    runs = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0)))
-    return [{"size": list(r["size"]), "counts": _text(r["counts"])} for r in runs]  # type: ignore[union-attr]
+    runs = [coco_mask.encode(np.asfortranarray(mask)) for mask in masks]
+    return [{"size": list(one["size"]), "counts": _text(one["counts"])} for one in runs]
 
 
 def _text(counts: str | bytes) -> str:
