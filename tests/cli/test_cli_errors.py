@@ -112,6 +112,25 @@ def test_list(train, capsys, tree, tmp_path):
     assert "own" in capsys.readouterr().out
 
 
+def test_list_of_mixers_shows_presets_when_they_are_asked_for(train, capsys, tree, conf):
+    tree(conf, {"mixer/swin/12.yaml": "# windows of 12\na: 1\n", "mixer/cswin/1.yaml": "# strips\na: 1\n"})
+    assert main(["list", "mixers"]) == 0
+    plain = capsys.readouterr().out
+    assert "window" in plain
+    assert "swin/12" not in plain
+    assert "2 presets" in plain
+    assert "visionattn list mixers 'cswin/*'" in plain
+    assert "the papers: cswin, swin" in plain
+    for words in (["presets"], ["mixers", "swin/*"], ["presets", "*12"], ["mixers", "*/12"]):
+        assert main(["list", *words]) == 0
+        text = capsys.readouterr().out
+        assert "windows of 12" in text
+        assert "neighborhood" not in text
+        assert ("strips" in text) == (words == ["presets"])
+    assert main(["list", "mixers", "*1*"]) == 2
+    assert "no mixer matches *1*" in capsys.readouterr().err
+
+
 def test_list_of_backbones_shows_the_card(train, capsys, tree, conf):
     card = "card: {params: 28288354, gmacs: 4.51, top1: 81.3}\n"
     tree(conf, {"backbone/carded.yaml": "# Swin-T\n" + card})

@@ -10,6 +10,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from visionattn import config, errors
+from visionattn.cli import main
 from visionattn.config.catalog import with_parts
 
 CONF = Path(str(resources.files("visionattn.conf")))
@@ -62,6 +63,24 @@ def test_every_choice_composes_with_train(group):
 def test_every_part_composes_by_itself(group):
     for name in options(group):
         check(config.compose(f"{group}/{name}")[group])
+
+
+def test_the_list_of_mixers_fits_into_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["list", "mixers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    mixers = [name for name in options("mixer") if "/" not in name]
+    shown = [line.split()[0] for line in lines[3 : 3 + len(mixers)]]
+    assert shown == mixers
+    assert all("arXiv" in line or "mixers.first" in line for line in lines[3 : 3 + len(mixers)])
+
+
+def test_a_preset_is_its_mixer_and_the_keys_that_differ():
+    for name in (name for name in options("mixer") if "/" in name):
+        lines = [line for line in (CONF / "mixer" / f"{name}.yaml").read_text().splitlines() if line]
+        assert len(lines) <= 6, name
+        assert "defaults:" in lines[1], name
 
 
 @pytest.mark.parametrize("root", sorted(ROOTS))

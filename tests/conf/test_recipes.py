@@ -7,16 +7,17 @@ import torch
 
 from visionattn import config
 from visionattn.cli import main
+from visionattn.cli.recipes import command
 from visionattn.backbones.cost import count_parameters
 
 from tests.conf.test_conf import CONF, options
 
 RECIPES = [name for name in options("experiment") if name.startswith("imagenet/")]
-HEADER = ("command   visionattn train experiment=", "hardware  ", "source    github.com/", "unverified ")
+HEADER = ("hardware  ", "source    github.com/")
 
 
 def composed(name):
-    return config.compose("train", [f"experiment={name}", "data.root=x", "run_dir=x", "name=x", "backbone_name=x"])
+    return config.compose("train", [f"experiment={name}", "run_dir=x", "name=x", "backbone_name=x"])
 
 
 def test_there_is_a_recipe_for_every_family_with_a_published_one():
@@ -27,11 +28,9 @@ def test_there_is_a_recipe_for_every_family_with_a_published_one():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_header_says_what_the_recipe_does(name):
-    text = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
-    lines = text.splitlines()
+    lines = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     for begin in HEADER:
         assert any(line.startswith(f"# {begin}") for line in lines), begin
-    assert f"experiment={name} " in text
     cfg = composed(name)
     card, published = cfg.backbone.card, float(re.search(r": ([\d.]+) % top-1 published", lines[1])[1])
     if not name.endswith("finetune"):
@@ -41,9 +40,31 @@ def test_the_header_says_what_the_recipe_does(name):
     assert cfg.trainer.max_epochs == epochs
     assert cfg.data.image_size == card.input_size[1]
     assert cfg.data.eval_transform.crop_pct == card.crop_pct
-    devices, nodes = re.search(r"devices=(\d+)", text)[1], re.search(r"num_nodes=(\d+)", text)
+    typed = command(name, cfg)
+    assert typed.startswith(f"visionattn train experiment={name} data.root=DIR trainer=ddp ")
+    devices, nodes = re.search(r"devices=(\d+)", typed)[1], re.search(r"num_nodes=(\d+)", typed)
     batch = cfg.data.batch_size * int(devices) * (int(nodes[1]) if nodes else 1)
-    assert batch == cfg.task.lr_base_size  # the command of the header trains at the stated rate
+    assert batch == cfg.task.lr_base_size  # the command trains at the stated rate
+
+
+def test_what_holds_of_all_recipes_stands_once():
+    texts = {name: (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8") for name in options("experiment")}
+    published = {name: text for name, text in texts.items() if name.split("/")[0] not in ("digits", "shapes")}
+    assert not [name for name, text in published.items() if "# unverified" in text]
+    assert not [name for name, text in published.items() if "# command" in text and "weights=timm:" not in text]
+    for folder in {name.split("/")[0] for name in published}:
+        assert "# unverified " in (CONF / "experiment" / folder / "base.yaml").read_text(encoding="utf-8")
+
+
+def test_list_prints_the_header_and_the_command_of_one_recipe(capsys):
+    assert main(["list", "experiments", "imagenet/maxvit_tiny"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "imagenet/maxvit_tiny"
+    assert "83.62 % top-1 published" in lines[1]
+    start = "command   visionattn train experiment=imagenet/maxvit_tiny data.root=DIR"
+    assert lines[2] == f"{start} trainer=ddp trainer.devices=8 trainer.num_nodes=4"
+    assert [line.split()[0] for line in lines[3:5]] == ["hardware", "source"]
+    assert lines[-1].startswith("unverified nothing was trained here")
 
 
 @pytest.mark.parametrize("name", ["imagenet/maxvit_tiny", "imagenet/fastervit_4"])

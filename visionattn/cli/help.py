@@ -86,7 +86,7 @@ COMMANDS = {
     ),
     "list": (
         "visionattn list KIND [PATTERN]\n\nLists the choices of a configuration group.",
-        "visionattn list backbones\nvisionattn list mixers 'window*'",
+        "visionattn list backbones\nvisionattn list mixers 'dinat/*'\nvisionattn list experiments imagenet/swin_tiny",
     ),
 }
 

@@ -2,48 +2,72 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from visionattn.config.catalog import choices, groups, source_file
+from visionattn.config.catalog import choices, groups, read, source_file
 from visionattn.config.messages import nearest
 from visionattn.errors import ConfigError
 
 _PLURAL = {group: group for group in ("data", "debug", "callbacks", "optim")}
+_PRESETS = "mixer"  # the group whose folders hold presets of what the group itself holds
 
 
 def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
-    """Prints the table of a kind, names filtered by a shell pattern."""
+    """Prints the table of a kind, names filtered by shell patterns.
+
+    Presets are shown when they are asked for: ``list presets``, or a pattern with a slash.
+    """
     kinds = {_PLURAL.get(group, f"{group}s"): group for group in groups(config_dirs) if choices(group, config_dirs)}
+    every = [*kinds, "presets"] if _PRESETS in kinds.values() else list(kinds)
     if not words:
-        raise ConfigError(f"say what to list: {', '.join(kinds)}")
+        raise ConfigError(f"say what to list: {', '.join(every)}")
     kind, *patterns = words
-    group = kinds.get(kind) or (kind if kind in kinds.values() else None)
+    group = kinds.get(kind) or (kind if kind in kinds.values() else _PRESETS if kind in every else None)
     if group is None:
-        raise ConfigError(f"cannot list {kind}{nearest(kind, kinds)} (kinds: {', '.join(kinds)})")
-    names = choices(group, config_dirs)
-    if patterns:
-        names = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+        raise ConfigError(f"cannot list {kind}{nearest(kind, every)} (kinds: {', '.join(every)})")
+    known = choices(group, config_dirs)
+    presets = [name for name in known if "/" in name] if group == _PRESETS else []
+    hidden = [] if kind == "presets" else presets
+    if kind == "presets":
+        known = presets
+    names = _matching(known, patterns, hidden)
     if not names:
-        raise ConfigError(
-            f"no {group} matches {' '.join(patterns)}; there are {', '.join(choices(group, config_dirs))}"
-        )
+        raise ConfigError(f"no {group} matches {' '.join(patterns)}; there are {', '.join(known)}")
+    if group == "experiment" and len(names) == 1:
+        from visionattn.cli.recipes import show_recipe
+
+        return show_recipe(names[0], _text(f"experiment/{names[0]}.yaml", config_dirs), config_dirs)
     rows = [_row(group, name, config_dirs) for name in names]
     _print(rows, ["name", "params", "GMACs", "top-1", "about"] if group == "backbone" else ["name", "about"])
+    if group == "experiment":
+        print("\none of them, with its command and its source: visionattn list experiments NAME")
+    elif hidden and not patterns:
+        folders = list(dict.fromkeys(name.partition("/")[0] for name in hidden))
+        print(f"\n{len(hidden)} presets, as published models have them: visionattn list presets")
+        print(f"those of one paper: visionattn list {kind} '{folders[0]}/*'")
+        print(f"the papers: {', '.join(folders)}")
     return 0
 
 
+def _matching(names: list[str], patterns: Sequence[str], hidden: Sequence[str]) -> list[str]:
+    """The names that a pattern matches, all without one; a hidden name only for a pattern with a slash."""
+
+    def shown(name: str) -> bool:
+        asked = [pattern for pattern in patterns if name not in hidden or "/" in pattern]
+        return any(fnmatch(name, pattern) for pattern in asked) if patterns else name not in hidden
+
+    return [name for name in names if shown(name)]
+
+
 def _row(group: str, name: str, config_dirs: Sequence[str]) -> list[str]:
-    text = _text(f"{group}/{name}.yaml", config_dirs)
-    comments = [line for line in text.splitlines() if line.startswith("#") and "@package" not in line]
-    about = comments[0].lstrip("# ").strip() if comments else ""
+    relative = f"{group}/{name}.yaml"
+    about = next(iter(header(_text(relative, config_dirs))), "")
     if group != "backbone":
         return [name, about]
-    card: dict[str, Any] = (yaml.safe_load(text) or {}).get("card") or {}
+    card: dict[str, Any] = read(_file(relative, config_dirs)).get("card") or {}
     params, gmacs, top1 = card.get("params"), card.get("gmacs"), card.get("top1")
     return [
         name,
@@ -54,20 +78,28 @@ def _row(group: str, name: str, config_dirs: Sequence[str]) -> list[str]:
     ]
 
 
-def _text(relative: str, config_dirs: Sequence[str]) -> str:
+def header(text: str) -> list[str]:
+    """The comment lines of a YAML file, the package header left out."""
+    lines = (line for line in text.splitlines() if line.startswith("#") and "@package" not in line)
+    return [line.removeprefix("#").removeprefix(" ").rstrip() for line in lines]
+
+
+def _file(relative: str, config_dirs: Sequence[str]) -> Any:
     file = source_file(relative)
-    if file is None:
-        file = next(path for folder in config_dirs if (path := Path(folder) / relative).is_file())
-    return str(file.read_text(encoding="utf-8"))
+    return file or next(path for folder in config_dirs if (path := Path(folder) / relative).is_file())
 
 
-def _print(rows: list[list[str]], header: list[str]) -> None:
+def _text(relative: str, config_dirs: Sequence[str]) -> str:
+    return str(_file(relative, config_dirs).read_text(encoding="utf-8"))
+
+
+def _print(rows: list[list[str]], titles: list[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    for title in header:
+    for title in titles:
         table.add_column(title, justify="left" if title in ("name", "about") else "right", no_wrap=title == "name")
     for row in rows:
         table.add_row(*row)

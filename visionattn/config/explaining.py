@@ -65,8 +65,11 @@ def _missing(error: Any, hydra: Any, config_name: str, overrides: Sequence[str])
     options = [option for option in _options(hydra, group) if is_choice(option)]
     if not options:
         return ConfigError(f"there is no configuration {path}, nor a group {group}{nearest(group, _groups(hydra))}")
-    every = f"Choices: {', '.join(sorted(options))}"
-    if len(options) > _LISTED:
+    own = [option for option in options if "/" not in option]
+    every = f"Choices: {', '.join(sorted(own or options))}"
+    if own and len(own) < len(options):
+        every += f"; `visionattn list {group} '*/*'` has {len(options) - len(own)} more"
+    elif len(options) > _LISTED:
         every = f"`visionattn list {group}` has all {len(options)}"
     return ConfigError(f"there is no {group} called {name}{_ended(nearest(name, options))} {every}")
 
