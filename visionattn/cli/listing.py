@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from visionattn.config.catalog import choices, groups, read, source_file
+from visionattn.config.catalog import choices, groups, header, read, source_file
 from visionattn.config.messages import nearest
 from visionattn.errors import ConfigError
 
@@ -76,12 +76,6 @@ def _row(group: str, name: str, config_dirs: Sequence[str]) -> list[str]:
         f"{top1:.1f}" if top1 else "",
         about,
     ]
-
-
-def header(text: str) -> list[str]:
-    """The comment lines of a YAML file, the package header left out."""
-    lines = (line for line in text.splitlines() if line.startswith("#") and "@package" not in line)
-    return [line.removeprefix("#").removeprefix(" ").rstrip() for line in lines]
 
 
 def _file(relative: str, config_dirs: Sequence[str]) -> Any:

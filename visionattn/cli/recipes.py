@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from visionattn.config.catalog import source_file
+from visionattn.config.catalog import header, source_file
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -15,7 +15,6 @@ _PER_NODE = 8
 
 def show_recipe(name: str, text: str, config_dirs: Sequence[str] = ()) -> int:
     """Prints the header of an experiment's file and what its folder says of all of its kind."""
-    from visionattn.cli.listing import header
     from visionattn.config.composing import compose
 
     lines = header(text)

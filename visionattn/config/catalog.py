@@ -50,6 +50,12 @@ def read(path: Any) -> dict[str, Any]:
     return contents if isinstance(contents, dict) else {}
 
 
+def header(text: str) -> list[str]:
+    """The comment lines of a YAML file, the package header left out."""
+    lines = (line for line in text.splitlines() if line.startswith("#") and "@package" not in line)
+    return [line.removeprefix("#").removeprefix(" ").rstrip() for line in lines]
+
+
 def with_parts(group: str, name: str) -> dict[str, Any]:
     """What a file of the package says, over what the parts (``_name``) in its defaults say, merged as Hydra does it.
 
