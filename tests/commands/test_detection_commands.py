@@ -134,7 +134,7 @@ def test_predict_draws_every_picture_and_names_the_broken_one(trained, shapes, t
 def test_predict_says_what_it_cannot_do(trained, tmp_path, capsys):
     checkpoint = f"ckpt={trained}/checkpoints/last.ckpt"
     assert main(["predict", checkpoint, f"source={tmp_path}/none", "allow=[toy_package]"]) == 1
-    assert "is neither a picture nor a folder" in capsys.readouterr().err
+    assert "is neither an image nor a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("head", ["cascade_mask_rcnn", pytest.param("retinanet", marks=pytest.mark.heavy)])
