@@ -11,8 +11,8 @@ SOURCE = "pkg://visionattn.conf"
 
 def source_file(relative: str) -> Any:
     """The package's own conf/ file of that relative name (a path-like resource), or None."""
-    found = source_root().joinpath(*relative.split("/"))
-    return found if found.is_file() else None
+    file = source_root().joinpath(*relative.split("/"))
+    return file if file.is_file() else None
 
 
 def source_root() -> Any:

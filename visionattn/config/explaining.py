@@ -11,7 +11,7 @@ from visionattn.config.messages import flat_keys, nearest, one_line, unresolved_
 from visionattn.errors import ConfigError
 
 _KEY = re.compile(r"Could not (?:override|delete) '([^'=]+)|Could not delete from config\. '([^']+)' does not exist")
-_LISTED = 60  # choices told in a message
+_LISTED = 60  # choices named in a message
 _GROUP = re.compile(r"config group '([^']+)' does not exist")
 
 
@@ -36,8 +36,8 @@ def explain(error: Exception, hydra: Any, config_name: str, overrides: list[str]
         return ConfigError(f"{requires[1]} is a choice of several: add -m to try each")
     if group := _GROUP.search(message):
         return ConfigError(f"unknown group {group[1]}{nearest(group[1], _groups(hydra))}")
-    if (found := _KEY.search(message)) and not _wrong_value(error):
-        return _unknown_key(found[1] or found[2], hydra, config_name, overrides)
+    if (unknown := _KEY.search(message)) and not _wrong_value(error):
+        return _unknown_key(unknown[1] or unknown[2], hydra, config_name, overrides)
     return ConfigError(_plain_text(error))
 
 
@@ -109,10 +109,10 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
         candidates = [name for name in candidates if name.startswith(parent + ".")]
     text = f"unknown key {key}{nearest(key, [name for name in candidates if not key.startswith(name)])}"
     group = key.split("@")[0]
-    places = [name for name in selected if name.startswith(group + "@")]
-    if places and group in _groups(hydra):
+    packages = [name for name in selected if name.startswith(group + "@")]
+    if packages and group in _groups(hydra):
         text = text if "@" in key else f"{group} has several places"
-        return ConfigError(f"{text} ({group} can be chosen at: {', '.join(places)})")
+        return ConfigError(f"{text} ({group} can be chosen at: {', '.join(packages)})")
     swapped = any(name.endswith("@" + parent) for name in selected)
     listed = parent and (swapped or "did you mean" not in text)
     return ConfigError(f"{text} ({_holds(parent, values, selected)})" if listed else text)

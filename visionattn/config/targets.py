@@ -61,7 +61,7 @@ PATHS = (
         for room in ("classification", "segmentation", "detection", "aggregation", "wrappers", "regression")
     ),
 )
-# Where an object found under such a name may live (subtrees): wider than PATHS only where a library builds in one place
+# Where an object of such a name may be defined (subtrees): wider than PATHS only where a library builds in one place
 # and offers in another.
 HOMES = (
     *(
@@ -208,19 +208,19 @@ def locate(target: str, allow: Sequence[str] = (), key: str = "") -> Callable[..
     """
     reject(key, target, refusal(target, allow))
     *modules, name = target.split(".")
-    found: Any = importlib.import_module(modules[0])
+    imported: Any = importlib.import_module(modules[0])
     for depth in range(1, len(modules) + 1):
         path, part = ".".join(modules[:depth]), (*modules, name)[depth]
-        if not isinstance(found, ModuleType) or found.__name__ != path:
+        if not isinstance(imported, ModuleType) or imported.__name__ != path:
             what = (
                 "an alias of another module"
-                if isinstance(found, ModuleType)
+                if isinstance(imported, ModuleType)
                 else "not a module; methods and attributes are refused"
             )
             reject(key, target, f"{path} is {what}")
-        found = _member(found, part, f"{path}.{part}", key, target)
-    reject(key, target, _misplaced(found, target, allow))
-    return _guarded(found, target, key)
+        imported = _member(imported, part, f"{path}.{part}", key, target)
+    reject(key, target, _misplaced(imported, target, allow))
+    return _guarded(imported, target, key)
 
 
 def _member(module: ModuleType, part: str, path: str, key: str, target: str) -> Any:
@@ -241,15 +241,15 @@ def _member(module: ModuleType, part: str, path: str, key: str, target: str) -> 
         ) from error
 
 
-def _misplaced(found: Any, target: str, allow: Sequence[str]) -> str:
-    """Why the object behind an allowed name is refused ('' when it is where it says)."""
-    if not isinstance(found, (type, FunctionType, BuiltinFunctionType)):
-        return f"it is a {type(found).__name__}, not a class or function of a module"
-    home = getattr(found, "__module__", None) or ""
-    real = f"{home}.{found.__qualname__}"
-    if isinstance(found, BuiltinFunctionType) and home == "torch" and target.startswith("torch.nn.functional."):
+def _misplaced(imported: Any, target: str, allow: Sequence[str]) -> str:
+    """Why the object behind an allowed name is refused; empty when it is defined where the name says."""
+    if not isinstance(imported, (type, FunctionType, BuiltinFunctionType)):
+        return f"it is a {type(imported).__name__}, not a class or function of a module"
+    home = getattr(imported, "__module__", None) or ""
+    real = f"{home}.{imported.__qualname__}"
+    if isinstance(imported, BuiltinFunctionType) and home == "torch" and target.startswith("torch.nn.functional."):
         return ""
-    if "." in found.__qualname__.replace("<locals>.", "") and isinstance(found, BuiltinFunctionType):
+    if "." in imported.__qualname__.replace("<locals>.", "") and isinstance(imported, BuiltinFunctionType):
         return f"it is the method {real}"
     if _below(home, allow):
         return ""
@@ -257,19 +257,19 @@ def _misplaced(found: Any, target: str, allow: Sequence[str]) -> str:
         return ""
     if _below(home, DENIED) or _below(real, DENIED) or not _below(home, HOMES):
         return f"it really is {real}, which is not a building block"
-    if home.split(".")[0] != "visionattn" and _VERBS.match(found.__qualname__):
+    if home.split(".")[0] != "visionattn" and _VERBS.match(imported.__qualname__):
         return f"it really is {real}, which reads, writes, fetches or runs something"
     return ""
 
 
-def _guarded(found: Callable[..., Any], target: str, key: str) -> Callable[..., Any]:
+def _guarded(imported: Callable[..., Any], target: str, key: str) -> Callable[..., Any]:
     """A model builder of timm that refuses arguments that would read a file or another repository."""
-    if not (isinstance(found, FunctionType) and found.__module__.startswith("timm.models")):
-        return found
+    if not (isinstance(imported, FunctionType) and imported.__module__.startswith("timm.models")):
+        return imported
 
-    @functools.wraps(found)
+    @functools.wraps(imported)
     def build(*args: Any, **kwargs: Any) -> Any:
-        named = inspect.signature(found).bind_partial(*args, **kwargs).arguments
+        named = inspect.signature(imported).bind_partial(*args, **kwargs).arguments
         named |= named.get("kwargs", {})
         for name in FETCHING_ARGUMENTS:
             if named.get(name):
@@ -278,6 +278,6 @@ def _guarded(found: Callable[..., Any], target: str, key: str) -> Callable[..., 
                 )
         if ":" in str(named.get("model_name", "")):
             raise ConfigError(f"{key}: {target} may build only timm's own models, not {named['model_name']!r}")
-        return found(*args, **kwargs)
+        return imported(*args, **kwargs)
 
     return build

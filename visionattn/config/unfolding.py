@@ -34,7 +34,7 @@ def aliased_size(file: Path, changed: int) -> int:
     try:
         root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError):
-        return 0  # Hydra says what is wrong, if the file is chosen
+        return 0  # Hydra reports the error if the file is chosen
     return count(root) if root is not None else 0
 
 
@@ -45,7 +45,7 @@ def resolved_size(root: Any, path: tuple[str, ...]) -> int:
     def count(here: tuple[str, ...]) -> int:
         if here in sizes:
             return sizes[here]
-        sizes[here] = 1  # a circle is found, and said, when it is resolved
+        sizes[here] = 1  # resolving reports a circle
         node = _at(root, here)
         size = 1
         if isinstance(node, dict):

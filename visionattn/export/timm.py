@@ -88,32 +88,35 @@ def to_timm(exported: ExportedModel) -> tuple[nn.Module, str]:
     wanted = str(exported.options.names)
     if wanted not in NAMES:
         raise ConfigError(f"options.names is one of {', '.join(NAMES)}, not {wanted!r}")
-    twin, reasons = (None, []) if wanted == "visionattn" else find_twin(exported.trained)
-    if twin is None and (wanted == "timm" or (wanted == "auto" and _family_in_timm(exported.trained))):
+    counterpart, reasons = (None, []) if wanted == "visionattn" else find_counterpart(exported.trained)
+    if counterpart is None and (wanted == "timm" or (wanted == "auto" and _family_in_timm(exported.trained))):
         raise ConfigError(
             f"timm cannot express this {exported.trained.backbone_name}: {'; '.join(reasons[:4])}"
             f"{f'; and {len(reasons) - 4} more' if len(reasons) > 4 else ''}. "
             "options.names=visionattn writes it under our own names, which `import visionattn` makes known to timm"
         )
     ours = _ours(exported)
-    if twin is None:
+    if counterpart is None:
         return ours.eval(), f"visionattn's ({'asked for' if wanted == 'visionattn' else 'timm has no such model'})"
     theirs = timm.create_model(
-        _entry_point(twin, exported.trained.backbone_name),
+        _entry_point(counterpart, exported.trained.backbone_name),
         num_classes=exported.num_classes,
         in_chans=ours.in_chans,
-        **twin.arguments(plain(exported.trained.backbone), exported.image_size),
+        **counterpart.arguments(plain(exported.trained.backbone), exported.image_size),
     )
     put_into(theirs, ours.state_dict())
-    return theirs.eval(), f"timm's own ({twin.title})"
+    return theirs.eval(), f"timm's own ({counterpart.title})"
 
 
-def find_twin(trained: DictConfig) -> tuple[Twin | None, list[str]]:
+def find_counterpart(trained: DictConfig) -> tuple[Twin | None, list[str]]:
     """The model of timm for a backbone, or None and what the most similar of timm's models cannot do."""
     ours = plain(trained.backbone)
-    tried = [(twin, obstacles(twin, ours, plain(zoo.compose_backbone(twin.like)))) for twin in all_twins()]
-    twin, reasons = min(tried, key=lambda pair: len(pair[1]))
-    return (None, reasons) if reasons else (twin, [])
+    tried = [
+        (counterpart, obstacles(counterpart, ours, plain(zoo.compose_backbone(counterpart.like))))
+        for counterpart in all_twins()
+    ]
+    counterpart, reasons = min(tried, key=lambda pair: len(pair[1]))
+    return (None, reasons) if reasons else (counterpart, [])
 
 
 def _family_in_timm(trained: DictConfig) -> bool:
@@ -122,14 +125,17 @@ def _family_in_timm(trained: DictConfig) -> bool:
     if name not in zoo.list_backbones():
         return False
     published = plain(zoo.compose_backbone(name))
-    return any(not obstacles(twin, published, plain(zoo.compose_backbone(twin.like))) for twin in all_twins())
+    return any(
+        not obstacles(counterpart, published, plain(zoo.compose_backbone(counterpart.like)))
+        for counterpart in all_twins()
+    )
 
 
-def _entry_point(twin: Twin, name: str) -> str:
+def _entry_point(counterpart: Twin, name: str) -> str:
     """Name in timm of the published backbone, where it is one, else that of the family's example."""
     card = (zoo.backbone_files().get(name) or {}).get("card") or {}
     published = ((card.get("weights") or {}).get("timm") or "").partition(".")[0]
-    return published if published and timm.is_model(published) else twin.architecture
+    return published if published and timm.is_model(published) else counterpart.architecture
 
 
 def _ours(exported: ExportedModel) -> nn.Module:

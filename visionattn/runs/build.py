@@ -47,7 +47,7 @@ class Run:
         task: the model in its task.
         data: the data module.
         trainer: Lightning's.
-        observer: what the task tells about a validation.
+        observer: what the task reports about a validation.
         stopwatch: images per second.
     """
 

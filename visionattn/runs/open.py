@@ -114,7 +114,7 @@ def open_run(ckpt: str | Path, policy: BuildPolicy = DEFAULT_POLICY, changes: Di
         contents = read_checkpoint(path)
         digest = hashlib.sha256((path / SUMS).read_bytes()).hexdigest()  # a folder's checksums stand for its files
     opened = OpenedRun(path, contents, policy, changes, digest)
-    _ = opened.task  # whatever is wrong with it is said now, before a command makes a folder
+    _ = opened.task  # its errors come now, before a command makes a folder
     opened.contents = {name: value for name, value in contents.items() if name not in _TENSORS}
     return opened
 

@@ -1,4 +1,4 @@
-"""What a training tells: on the terminal while it runs, and in its folder when it is done."""
+"""The report of a training: on the terminal while it runs, and in its folder when it is done."""
 
 from __future__ import annotations
 

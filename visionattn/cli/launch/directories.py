@@ -24,7 +24,7 @@ def directories(cfg: DictConfig, request: Request, sweeping: bool) -> Iterator[d
     """Keys of the ``hydra`` node with their values: the same place in every process.
 
     Raises:
-        ConfigError: a sweep is resumed in no certain place, or processes cannot agree on one.
+        ConfigError: a sweep is resumed without ``hydra.sweep.dir``, or processes cannot agree on a folder.
     """
     if request.dry_run:
         with tempfile.TemporaryDirectory(prefix="visionattn-") as folder:

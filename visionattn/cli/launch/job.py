@@ -160,7 +160,7 @@ def _report(failure: Exception, hydra: Any) -> None:
 
 
 def _objective(cfg: DictConfig, results: Any) -> Any:
-    """What an optimising sweeper reads: the result named by ``optimized_metric``; not a number when the job failed."""
+    """What an optimizing sweeper reads: the result named by ``optimized_metric``; not a number when the job failed."""
     name = cfg.get("optimized_metric")
     if not name:
         return results
