@@ -27,6 +27,6 @@ def test_the_counterpart_has_the_same_weights():
 
 
 @pytest.mark.parametrize("wrong", [{"names": "nobody"}, {"passes": ["sleep"]}, {"dtypes": ["int8"]}])
-def test_nothing_to_measure_is_said(wrong):
+def test_nothing_to_measure_is_an_error(wrong):
     with pytest.raises(ConfigError, match="nothing to measure"):
         backbones.run_backbones(**({"names": "swin_pico", "output_dir": None} | wrong))

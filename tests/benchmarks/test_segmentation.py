@@ -48,9 +48,9 @@ def test_losses_and_their_gradients_agree(sides):
 
 def test_sliding_windows_give_the_same_class_map(sides):
     inference = Inference("slide", crop=32, stride=20, short_edge=None, long_edge=None, window_batch=3)
-    picture = torch.randn(3, 40, 60)
+    image = torch.randn(3, 40, 60)
     with torch.inference_mode():
-        maps = [side.eval().slide(picture, inference) for side in sides]
+        maps = [side.eval().slide(image, inference) for side in sides]
     assert maps[0].shape == (40, 60)
     assert (maps[0] == maps[1]).float().mean() > 0.999
 

@@ -1,0 +1,1 @@
+"""Benchmarks: kernels, backbones, heads, loaders and the training step beside other libraries, in one run each."""

@@ -17,11 +17,18 @@ SHORTEST, SHORT = 0.02, 0.1
 
 
 def interleaved(runners: Mapping[str, Runner], repeats: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each run: every runner once per round, so that a machine that slows down slows all of them alike.
+    """Measure seconds of each run; every runner runs once per round, so a slower machine slows all of them alike.
 
-    A runner of less than 0.1 s runs once before it is timed, so that none pays for what the one before it left in the
-    caches; one of less than 20 ms is run several times in a row and its time divided. Call each once before: it may
-    have to be compiled.
+    A runner of less than 0.1 s runs once before it is timed, so that the caches hold its own data. A runner of less
+    than 20 ms runs several times in a row and its time is divided. Call each runner once before: it may be compiled.
+
+    Args:
+        runners: name to function.
+        repeats: rounds.
+        device: where the runners run.
+
+    Returns:
+        Name to the seconds of each round.
     """
     first = {name: max(_seconds(run, 1, device), 1e-6) for name, run in runners.items()}
     counts = {name: max(1, round(SHORTEST / seconds)) for name, seconds in first.items()}
@@ -35,6 +42,7 @@ def interleaved(runners: Mapping[str, Runner], repeats: int, device: torch.devic
 
 
 def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
+    """Median of each list."""
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -54,9 +62,9 @@ def _seconds(run: Runner, count: int, device: torch.device) -> float:
 
 
 def peak_bytes(run: Runner, device: torch.device) -> int:
-    """Most bytes that torch's allocator held during a run beyond what it held before.
+    """Peak of the bytes that torch's allocator holds during a run, beyond what it held before.
 
-    On the CPU from the profiler's record of allocations; what a library takes from the system by itself is not seen.
+    On the CPU it comes from the profiler's record of allocations; memory that a library allocates itself is not seen.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -69,7 +77,7 @@ def peak_bytes(run: Runner, device: torch.device) -> int:
     with silent(), torch.profiler.profile(activities=cpu, profile_memory=True, acc_events=True) as profile:
         run()
     held = most = 0
-    record: Any = profile.profiler  # the raw record keeps the order of allocations
+    record: Any = profile.profiler  # the raw record has the order of allocations
     events = [event for event in record.kineto_results.events() if event.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
@@ -79,7 +87,7 @@ def peak_bytes(run: Runner, device: torch.device) -> int:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Keeps torch's profiler, which writes a line at its start and end past Python, off the screen."""
+    """Discard what is written to the error stream past Python, as by torch's profiler."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "wb") as nothing:
@@ -92,7 +100,7 @@ def silent() -> Iterator[None]:
 
 
 def gemm_flops(dtype: torch.dtype, device: torch.device, side: int = 2048, repeats: int = 7) -> float:
-    """FLOP/s of a square matrix product: what this machine reaches at best."""
+    """FLOP/s of a square matrix product: the most that this machine reaches."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     times = interleaved({"gemm": lambda: a @ b}, repeats, device)
     return 2 * side**3 / min(times["gemm"])

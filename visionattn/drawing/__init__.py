@@ -1,1 +1,1 @@
-"""What a run leaves for a person: measurements, pictures, tables, the run card."""
+"""Images and plots of runs and data sets; this package imports nothing of visionattn."""

@@ -1,4 +1,4 @@
-"""The pictures of a run: learning curves, confusion matrix, the most confident mistakes.
+"""The plots of a run: learning curves, confusion matrix, the most confident mistakes.
 
 Shapes: K classes, C channels, H W image.
 """
@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-_BLUE, _ORANGE, _GREY = "#2b6cb0", "#dd6b20", "#4a5568"
+_BLUE, _ORANGE, _GRAY = "#2b6cb0", "#dd6b20", "#4a5568"
 
 
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """metrics.csv as name -> list of (step, value)."""
+    """Read ``metrics.csv`` as name to list of (step, value)."""
     series: dict[str, list[tuple[int, float]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -29,11 +29,11 @@ def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def plot_curves(metrics_csv: Path, output: Path, *, metric: str = "val/top1") -> None:
-    """Training and validation loss on the left, the validation metric and the learning rate on the right."""
+    """Plot training and validation loss on the left, the validation metric and the learning rate on the right."""
     series = read_metrics(metrics_csv)
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _line(left, series.get("train/loss", []), "training loss (smoothed)", _GREY, smooth=True)
+    _line(left, series.get("train/loss", []), "training loss (smoothed)", _GRAY, smooth=True)
     _line(left, series.get("val/loss", []), "validation loss", _BLUE)
     left.set(xlabel="optimizer step", ylabel="loss", title="Loss")
     if left.get_legend_handles_labels()[0]:
@@ -64,9 +64,7 @@ def _line(axes: Axes, points: Sequence[tuple[int, float]], label: str, color: st
 
 
 def plot_confusion(target: np.ndarray, prediction: np.ndarray, class_names: Sequence[str], output: Path) -> None:
-    """Confusion matrix in counts; rows are the truth, each row shaded by its share. Above 30 classes without
-    numbers.
-    """
+    """Plot the confusion matrix; rows are targets, shaded by their share; up to 30 classes with counts."""
     count = len(class_names)
     matrix = np.bincount(target * count + prediction, minlength=count * count).reshape(count, count)
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -79,9 +77,9 @@ def plot_confusion(target: np.ndarray, prediction: np.ndarray, class_names: Sequ
         axes.set_yticks(range(count), class_names)
         for row, column in np.argwhere(matrix):
             dark = share[row, column] > 0.5
-            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color="white" if dark else _GREY)
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color="white" if dark else _GRAY)
     accuracy = 100 * (target == prediction).mean() if len(target) else float("nan")
-    axes.set(xlabel="predicted", ylabel="true", title=f"{len(target)} images, {accuracy:.2f} % right")
+    axes.set(xlabel="predicted", ylabel="target", title=f"{len(target)} images, accuracy {accuracy:.2f} %")
     figure.savefig(output, dpi=120)
 
 
@@ -94,7 +92,16 @@ def plot_mistakes(
     std: Sequence[float],
     total: int,
 ) -> None:
-    """A sheet of wrongly classified images ``(C, H, W)``, with what was said and what is true."""
+    """Plot a sheet of wrongly classified images ``(C, H, W)`` with captions.
+
+    Args:
+        images: normalized images.
+        captions: one per image, such as prediction and target.
+        output: the file.
+        mean: mean of the normalization.
+        std: standard deviation of the normalization.
+        total: number of mistakes, of which ``images`` are some.
+    """
     columns = 6
     rows = max(-(-len(images) // columns), 1)
     figure = Figure(figsize=(1.7 * columns, 2.1 * rows + 0.6), layout="constrained")
@@ -104,7 +111,7 @@ def plot_mistakes(
     for axes in grid:
         axes.axis("off")
     for axes, image, caption in zip(grid, images, captions, strict=False):
-        picture = image.float().cpu().numpy().transpose(1, 2, 0) * np.array(std) + np.array(mean)
-        axes.imshow(picture.clip(0, 1), interpolation="nearest")
+        pixels = image.float().cpu().numpy().transpose(1, 2, 0) * np.array(std) + np.array(mean)
+        axes.imshow(pixels.clip(0, 1), interpolation="nearest")
         axes.set_title(caption, fontsize=8)
     figure.savefig(output, dpi=120)

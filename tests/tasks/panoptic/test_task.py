@@ -12,7 +12,7 @@ from torch import nn
 from visionattn.backbones.cost import count_gmacs
 from visionattn.data.detection import DetectionEvalTransform
 from visionattn.data.detection.dataset import NormalizeAndPad
-from visionattn.drawing.panoptic import draw_segments, segment_colours
+from visionattn.drawing.panoptic import draw_segments, segment_colors
 from visionattn.errors import ConfigError, NonFiniteLossError
 
 pytest.importorskip("transformers")
@@ -183,7 +183,7 @@ def test_the_backbone_may_learn_more_slowly():
 
 
 def test_segments_are_drawn_in_colours_of_their_class():
-    colours = segment_colours([1, 0, 1])
+    colours = segment_colors([1, 0, 1])
     assert colours[0].tolist() == [0, 0, 0]
     assert len({tuple(one) for one in colours.tolist()}) == 4
     ids = np.zeros((20, 30), np.int64)

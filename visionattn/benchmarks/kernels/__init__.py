@@ -1,7 +1,7 @@
-"""Benchmarks of the kernel layer: `run_kernels` measures, `simulate` counts, `compare` judges errors.
+"""Benchmarks of the attention operators: ``run_kernels`` measures, ``simulate`` counts, ``compare`` judges errors.
 
-Files: `cases` (what is measured), `methods`, `baselines`, `timm_swin` (what it is measured with), `timing`, `report`,
-`run`; `simulate` (useful work of tiles, from the geometry alone); `accuracy` (errors against float64).
+Files: ``cases`` (what is measured), ``methods``, ``baselines``, ``timm_swin`` (the ways to compute it), ``run``;
+``simulate`` (useful work of tiles, from the geometry alone); ``accuracy`` (errors against float64); ``tune``.
 """
 
 from visionattn.benchmarks.kernels.accuracy import compare

@@ -1,7 +1,6 @@
-"""How wrong a backend is: its error against float64, beside the error of plain code in the same type.
+"""The error of a backend against float64, beside the error of plain code in the same type.
 
-Judging a kernel by the obvious code's error needs no magic tolerance: at most twice that error, in the output and
-each gradient.
+A kernel may have at most twice the error of plain code, in the output and in each gradient; no tolerance is chosen.
 """
 
 from __future__ import annotations
@@ -19,9 +18,14 @@ NAMES = ("out", "q", "k", "v", "bias")
 
 @dataclass(frozen=True)
 class Error:
-    """Largest absolute errors of a backend and of plain code of the same type, and the largest true value.
+    """Largest absolute errors of a backend and of plain code of the same type.
 
-    For a gradient the largest one of q, k and v counts: with a single key per query those of q and k are zero.
+    Attributes:
+        backend: error of the backend.
+        plain: error of the plain code.
+        largest: largest value in float64. For a gradient it is the largest of q, k and v: with a single key per query
+            those of q and k are zero.
+        epsilon: machine epsilon of the type.
     """
 
     backend: float
@@ -31,36 +35,42 @@ class Error:
 
     @property
     def is_fine(self) -> bool:
-        """At most twice the plain code's error; four roundings of the largest value are granted where that one is
-        tiny."""
+        """Whether the error is at most twice that of plain code, plus four roundings of the largest value."""
         return self.backend <= 2 * self.plain + 4 * self.epsilon * self.largest
 
 
 def compare(call: Call, fn: AttentionFn, gradients: bool = True) -> dict[str, Error]:
-    """Errors of `fn` on this call, by name: the output, and with `gradients` those of q, k, v and of the bias where
-    there is one."""
+    """Compare a backend with float64 on a call.
+
+    Args:
+        call: the attention.
+        fn: the backend.
+        gradients: compare the gradients of q, k, v and the bias too.
+
+    Returns:
+        Name (``out``, ``q``, ``k``, ``v``, ``bias``) to error.
+    """
     upstream = torch.randn_like(call.v)
-    truth = _results(call, reference.attend, upstream, torch.float64, gradients)
+    exact = _results(call, reference.attend, upstream, torch.float64, gradients)
     plain = _results(call, reference.attend, upstream, call.q.dtype, gradients)
-    found = _results(call, fn, upstream, call.q.dtype, gradients)
+    measured = _results(call, fn, upstream, call.q.dtype, gradients)
     epsilon = torch.finfo(call.q.dtype).eps
-    sizes = [true.abs().max().item() for true in truth]
+    sizes = [values.abs().max().item() for values in exact]
     shared = max(sizes[1:4], default=0.0)  # a gradient may vanish where its sum cancels, its roundings do not
     errors = {}
-    for name, true, obvious, ours, size in zip(NAMES, truth, plain, found, sizes, strict=False):
+    for name, values, by_plain, by_backend, size in zip(NAMES, exact, plain, measured, sizes, strict=False):
         largest = size if name == "out" else max(size, shared)
-        errors[name] = Error(_distance(ours, true), _distance(obvious, true), largest, epsilon)
+        errors[name] = Error(_distance(by_backend, values), _distance(by_plain, values), largest, epsilon)
     return errors
 
 
-def _distance(found: Tensor, true: Tensor) -> float:
-    distance = (found.double() - true).abs().max().item()
+def _distance(values: Tensor, exact: Tensor) -> float:
+    distance = (values.double() - exact).abs().max().item()
     return distance if distance == distance else float("inf")  # NaN must not pass a comparison
 
 
 def _results(call: Call, fn: AttentionFn, upstream: Tensor, dtype: torch.dtype, gradients: bool) -> list[Tensor]:
-    """Output and gradients with everything but the bias in `dtype`; the bias is a float32 parameter, or float64 for
-    the truth."""
+    """Output and gradients with q, k, v in ``dtype``; the bias keeps its type, but is float64 with float64."""
     q, k, v = (t.detach().to(dtype).requires_grad_(gradients) for t in (call.q, call.k, call.v))
     table = None
     if call.bias is not None:

@@ -1,8 +1,9 @@
-"""What people run today, written as backends so that it can be checked and timed like the package's own.
+"""Common ways to compute attention, written as backends, so that they are checked and timed like the package's own.
 
-`partition` and `partition sdpa`: windows cut out, attended and put back, as the published CSWin and MaxViT code does.
-`naive gather`: every query's keys gathered into memory, as neighborhood attention without a kernel. `flex`: torch's
-FlexAttention compiled, with a bias that trains where torch can. `natten`: NATTEN without the bias that it lacks.
+``partition`` and ``partition sdpa``: windows are copied out, attended and copied back, as in the published CSWin and
+MaxViT code. ``naive gather``: the keys of each query are gathered into memory, as in neighborhood attention without a
+kernel. ``flex``: torch's FlexAttention, compiled, with a bias that trains where torch can. ``natten``: NATTEN, which has
+no bias.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from visionattn.kernels.backends.xformers import dense_bias, from_windows, to_wi
 
 
 def partition(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """Windows copied out, two matrix products and a softmax, copied back."""
+    """Copy windows out, attend by two matrix products and a softmax, copy them back."""
     q_, k_, v_ = (to_windows(t, geometry).transpose(1, 2) for t in (q, k, v))
     logits = q_ * scale @ k_.mT
     if bias is not None:
@@ -30,7 +31,7 @@ def partition(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Ge
 
 
 def partition_sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """As `partition`, with torch's scaled_dot_product_attention."""
+    """The same as ``partition`` with torch's ``scaled_dot_product_attention``."""
     q_, k_, v_ = (to_windows(t, geometry).transpose(1, 2) for t in (q, k, v))
     mask = None if bias is None else dense_bias(bias, geometry, len(q_), q_.shape[2]).to(q.dtype)
     out = scaled_dot_product_attention(q_, k_, v_, attn_mask=mask, scale=scale)
@@ -38,7 +39,7 @@ def partition_sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometr
 
 
 def not_tiled(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
-    """Why plain windows cannot be cut out of this map, or ""."""
+    """Why plain windows cannot be cut out of this map, or an empty string."""
     rows, cols = geometry.rows, geometry.cols
     if not geometry.is_window:
         return "it is for windows"
@@ -48,7 +49,7 @@ def not_tiled(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Ge
 
 
 def gather(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """Each query's keys and values copied side by side, (B, H * W, K, N, D)."""
+    """Copy the keys and values of each query side by side, ``(B, H * W, K, N, D)``, and attend."""
     height, width = q.shape[1:3]
     keys, entry = gather_index(geometry, height, width, q.device)
     near_k, near_v = k.flatten(1, 2)[:, keys], v.flatten(1, 2)[:, keys]
@@ -61,7 +62,7 @@ def gather(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
 
 @lru_cache(maxsize=64)
 def gather_index(geometry: Geometry, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(H * W, K): the flat positions of each query's keys, and the table's entry of each."""
+    """Flat positions of the keys of each query, and their entries in the bias table, both ``(H * W, K)``."""
     lines = []
     for rule, length in ((geometry.rows, height), (geometry.cols, width)):
         group, coordinate, start, _ = rule.spans(length, device)
@@ -74,17 +75,17 @@ def gather_index(geometry: Geometry, height: int, width: int, device: torch.devi
 
 
 def not_a_neighborhood(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
-    """Why keys cannot be gathered in equal numbers, or ""."""
+    """Why keys cannot be gathered in equal numbers, or an empty string."""
     return "it is for neighborhoods" if geometry.is_window else ""
 
 
 def flex_trained(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """FlexAttention with its own, not reproducible, gradient of the bias."""
+    """FlexAttention with its own gradient of the bias, which is not reproducible."""
     return flex.run(q, k, v, bias, geometry, scale)
 
 
 def not_for_flex(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
-    """What keeps FlexAttention from this call even if bits may differ from run to run, or ""."""
+    """Why FlexAttention cannot run this call, even if bits may differ between runs, or an empty string."""
     kept = None if bias is None else bias.detach()
     if q.device.type == "cpu" and bias is not None and bias.requires_grad:
         return "FlexAttention has no backward on the CPU"
@@ -92,12 +93,12 @@ def not_for_flex(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry:
 
 
 def natten_plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """NATTEN, the bias left out."""
+    """NATTEN without the bias."""
     return natten.attend(q, k, v, None, geometry, scale)
 
 
 def not_for_natten(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
-    """Why NATTEN cannot run this call without its bias, or ""."""
+    """Why NATTEN cannot run this call without its bias, or an empty string."""
     return not_a_neighborhood(q, k, v, bias, geometry, scale) or natten.refuses(q, k, v, None, geometry, scale)
 
 

@@ -16,7 +16,7 @@ DEPTH = 32
 
 @dataclass(frozen=True)
 class Case:
-    """One attention. `step` is the shift of a window's lines or a neighborhood's stride."""
+    """One attention; ``step`` is the shift of a window partition or the stride of a neighborhood."""
 
     name: str
     windowed: bool
@@ -28,7 +28,7 @@ class Case:
     bias: bool = True
 
     def call(self, batch: int, dtype: torch.dtype, device: torch.device, seed: int = 0) -> Call:
-        """A checked call whose q, k and v are views of one packed tensor, as a qkv projection gives them."""
+        """A checked call; q, k and v are views of one packed tensor, as from a qkv projection."""
         generator = torch.Generator().manual_seed(seed)
         shape = (batch, self.side, self.side, 3, self.heads, DEPTH)
         q, k, v = torch.randn(shape, generator=generator).to(device, dtype).unbind(3)
@@ -86,7 +86,11 @@ CASES: tuple[Case, ...] = (*_swin(), *_dinat(), *_cswin(), *_maxvit())
 
 
 def choose(patterns: str | list[str] | tuple[str, ...] = "*") -> list[Case]:
-    """The cases whose names match a pattern such as "swin_tiny.*". Raises ValueError where a pattern matches none."""
+    """Choose the cases whose names match patterns such as ``swin_tiny.*``.
+
+    Raises:
+        ValueError: a pattern matches no case.
+    """
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     for pattern in wanted:
         if not any(fnmatch(case.name, pattern) for case in CASES):

@@ -1,5 +1,4 @@
-"""Everything that is timed on a case: the op's backends, the baselines, timm, and attention without a bias as the
-ceiling."""
+"""The methods that are timed on a case: the op's backends, the baselines, timm, and attention without a bias."""
 
 from __future__ import annotations
 
@@ -25,7 +24,14 @@ SLOW = ("reference",)
 
 @dataclass(frozen=True)
 class Method:
-    """A name with either a function to time and the leaves of its gradients, or the reason why there is none."""
+    """A method of a case: a function to time, or the reason why there is none.
+
+    Attributes:
+        name: as in the table.
+        run: the forward pass; None where the method cannot run the case.
+        leaves: tensors whose gradients the backward pass computes.
+        reason: why the method cannot run the case.
+    """
 
     name: str
     run: Callable[[], Tensor] | None
@@ -47,7 +53,7 @@ class Method:
 
 
 def methods(call: Call, train: bool, wanted: str | list[str] | None = None) -> Iterator[Method]:
-    """The methods of a case whose names match a pattern of `wanted`; None: all but the slow and the replaced ones."""
+    """The methods of a case whose names match a pattern; with None all but the slow and the replaced ones."""
     patterns = [wanted] if isinstance(wanted, str) else wanted
     for name, make in _makers(call, train):
         hidden = patterns is None and name in (*SLOW, *REPLACED)
@@ -102,8 +108,7 @@ def _timm(call: Call, name: str, fused: bool, train: bool) -> Method:
 
 
 def _ceiling(call: Call, train: bool) -> Method:
-    """torch's attention on windows that lie ready in memory, without bias: what no window attention can be expected
-    to beat."""
+    """torch's attention without bias on windows that are contiguous already: an upper bound of the speed."""
     name = "sdpa ceiling"
     reason = not_tiled(call.q, call.k, call.v, None, call.geometry, call.scale)
     if reason:

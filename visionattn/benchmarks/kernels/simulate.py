@@ -1,31 +1,27 @@
-"""How much of a tiled kernel's work is useful, and the speed-up it can reach at most, from the geometry alone.
+"""The useful share of a tiled kernel's work and its largest possible speed-up, from the geometry alone.
 
-After the simulator of Generalized Neighborhood Attention (Hassani et al., 2025, arXiv 2504.16922): a kernel attends
-from query tiles to key tiles that stand on a fixed grid inside each dilation group. A key tile is visited whole as
-soon as one query of the query tile sees one of its keys, so masked pairs are computed in vain. Beside that,
-`halo_share` tells the useful share of a kernel that starts its keys at the first visible one, as this package's own
-kernels do.
+It follows the simulator of Generalized Neighborhood Attention (Hassani et al. 2025, arXiv 2504.16922). A kernel attends
+from query tiles to key tiles on a fixed grid inside each dilation group. A key tile is computed completely if one query
+of the query tile sees one of its keys, so the masked pairs are wasted. ``halo_share`` is the useful share of a kernel
+that starts its keys at the first visible one, as this package's kernels do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from visionattn.benchmarks.record import Row, show
 from visionattn.kernels.geometry import AxisRule, Geometry, Pair, neighborhood_geometry, window_geometry
 
 TILES: tuple[tuple[int, int], ...] = ((4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class AxisWork:
-    """Counts of one axis, added up over its query tiles; those of a map are products of its axes' counts."""
+    """Counts of one axis, summed over its query tiles; the counts of a map are products of those of its axes."""
 
     pairs: int
     query_tiles: int
@@ -35,9 +31,9 @@ class AxisWork:
 
 
 def axis_work(rule: AxisRule, length: int, tile: int, key_tile: int) -> AxisWork:
-    """Cuts every dilation group into query tiles and counts the key tiles that each of them visits.
+    """Divide each dilation group into query tiles and count the key tiles that each of them visits.
 
-    Both grids of tiles start at coordinate 0, or at a line of a window partition.
+    Both grids of tiles start at coordinate 0, or at a border of a window partition.
     """
     starts, extents = (span.tolist() for span in rule.spans(length)[2:])
     before = -rule.shift % rule.size if rule.is_window else 0
@@ -55,7 +51,7 @@ def axis_work(rule: AxisRule, length: int, tile: int, key_tile: int) -> AxisWork
 def simulate_geometry(
     geometry: Geometry, height: int, width: int, tile: tuple[int, int], key_tile: tuple[int, int]
 ) -> Row:
-    """The figures of one choice of tiles on an H x W map."""
+    """The figures of one choice of tiles on a map."""
     rows = axis_work(geometry.rows, height, tile[0], key_tile[0])
     cols = axis_work(geometry.cols, width, tile[1], key_tile[1])
     pairs, points = rows.pairs * cols.pairs, tile[0] * tile[1]
@@ -86,14 +82,24 @@ def simulate(
     key_tile: Sequence[int] | None = None,
     console: Console | None = None,
 ) -> list[Row]:
-    """Useful work and speed-up bound of an attention on a map, one row per tile; also printed as a table.
+    """Compute the useful work and the speed-up bound of an attention on a map; print a table.
 
-    size      rows and columns of the map.
-    window    neighborhood's kernel size; or, where `shift` is given, a window partition with lines at `shift`.
-    tile      queries (rows, columns) of a tile; None tries several. `key_tile` is the same as `tile` if None.
-    Shares are of computed pairs. `speedup_bound` is dense tiles over visited tiles, against self attention on the whole
-    map; `speedup_ideal` is the ratio of pairs, which `speedup_bound` reaches where no work is in vain.
-    Raises ValueError, with the numbers, where the geometry does not fit the map or a tile is smaller than 1.
+    Args:
+        size: rows and columns of the map.
+        window: kernel size of a neighborhood; with ``shift``, size of a window.
+        stride: stride of the neighborhood.
+        dilation: dilation of both.
+        shift: shift of the window partition; None: a neighborhood.
+        tile: queries (rows, columns) of a tile; None tries several.
+        key_tile: keys (rows, columns) of a tile; None: as ``tile``.
+        console: where to print.
+
+    Returns:
+        One row per tile. Shares are of the computed pairs. ``speedup_bound`` is dense tiles over visited tiles, against
+        self-attention on the whole map; ``speedup_ideal`` is the ratio of pairs, the bound without wasted work.
+
+    Raises:
+        ValueError: the geometry does not fit the map, or a tile is smaller than 1.
     """
     height, width = _pair(size)
     if shift is None:
@@ -109,7 +115,8 @@ def simulate(
         results.append(simulate_geometry(geometry, height, width, queries, keys))
     kind = "kernel" if shift is None else "window"
     title = f"map {height}x{width}, {kind} {window}, stride {stride}, dilation {dilation}"
-    (console or Console()).print(_table(title, results))
+    headings = ("tile", "key tile", "visits", "most", "useful", "halo", "speed-up", "ideal")
+    show(headings, map(_cells, results), title, console)
     return results
 
 
@@ -117,19 +124,9 @@ def _pair(value: Pair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
-def _table(title: str, rows: list[Row]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("tile", "key tile", "visits", "most", "useful", "halo", "speed-up", "ideal"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            str(row["tile"]),
-            str(row["key_tile"]),
-            f"{row['visits_mean']:.2f}",
-            str(row["visits_most"]),
-            f"{row['useful_share']:.1%}",
-            f"{row['halo_share']:.1%}",
-            f"{row['speedup_bound']:.2f}x",
-            f"{row['speedup_ideal']:.2f}x",
-        )
-    return table
+def _cells(row: Row) -> list[str]:
+    shares = (f"{row[name]:.1%}" for name in ("useful_share", "halo_share"))
+    return [
+        *(row["tile"], row["key_tile"], f"{row['visits_mean']:.2f}", str(row["visits_most"]), *shares),
+        *(f"{row['speedup_bound']:.2f}x", f"{row['speedup_ideal']:.2f}x"),
+    ]

@@ -1,8 +1,8 @@
-"""timm's own window attention, from roll to roll, without its two linear layers.
+"""timm's window attention, from roll to roll, without its two linear layers.
 
-timm makes q, k and v after it has cut the windows; here they are given to it in that layout and the layer before is
-left out, as it is for everything else that is timed. timm is charged for rolling and cutting its input, for its bias
-and mask, for attention, and for putting the windows back.
+timm computes q, k and v after it partitions the map into windows. Here it gets them in that layout, and the projection
+is left out, as for all methods. The time of timm includes rolling and partitioning its input, its bias and mask,
+attention, and reversing the partition.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from visionattn.kernels.op import Call
 
 
 class Given(nn.Module):
-    """Stands for timm's qkv layer: hands out what it was given."""
+    """Replacement of timm's qkv layer that returns a given tensor."""
 
     def __init__(self, packed: Tensor) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Given(nn.Module):
 
 
 def refuses(call: Call) -> str:
-    """Why timm's Swin block cannot run this call, or ""."""
+    """Why timm's Swin block cannot run this call, or an empty string."""
     rows, cols = call.geometry.rows, call.geometry.cols
     if find_spec("timm") is None:
         return "the package timm is not installed"
@@ -41,9 +41,11 @@ def refuses(call: Call) -> str:
 
 
 def prepare(call: Call, fused: bool, train: bool) -> tuple[Callable[[], Tensor], list[Tensor]]:
-    """A function that runs timm's block on this call's q, k and v, and the leaves whose gradients are asked for.
+    """Prepare timm's block for the q, k and v of a call.
 
-    It returns (B, H, W, N * D). The leaves are the packed windows (B * windows, keys, 3 * N * D) and timm's bias table.
+    Returns:
+        A function that returns ``(B, H, W, N * D)``, and the leaves of its gradients: the packed windows
+        ``(B * windows, keys, 3 * N * D)`` and timm's bias table.
     """
     from timm.layers import use_fused_attn
     from timm.models.swin_transformer import SwinTransformerBlock, window_partition

@@ -1,7 +1,7 @@
-"""Times the Triton plans worth trying on this device, so that the defaults in `triton/plan.py` rest on figures.
+"""Timing of Triton plans on this device; the defaults in ``kernels/backends/triton/plan.py`` rest on it.
 
-The kernels never choose by themselves at run time: two processes could choose differently, and a resumed run would not
-repeat its bits. This says whether another plan would be faster, and by how much.
+The kernels do not tune themselves at run time: two processes could choose different plans, and a resumed run would not
+give the same bits.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from typing import Any
 import torch
 
 from visionattn.benchmarks.kernels.cases import choose
+from visionattn.benchmarks.record import Row
 from visionattn.benchmarks.timing import interleaved, medians
 from visionattn.kernels.op import Call
 
-Row = dict[str, Any]
 
 
 def tune(cases: str | list[str], repeats: int = 5, dtype: str = "bfloat16", batch: int = 64) -> list[Row]:
-    """Median milliseconds of forward and backward of each candidate plan on the current CUDA device, the default first.
+    """Measure median milliseconds of forward and backward of each plan on the current CUDA device, the default first.
 
-    A plan that does not fit the device has the reason instead of figures. Raises ValueError where there is no device.
+    A plan that does not fit the device has a reason instead of times.
+
+    Raises:
+        ValueError: there is no CUDA device.
     """
     if not torch.cuda.is_available():
         raise ValueError("Triton plans can be timed on a CUDA device only, and torch finds none")
