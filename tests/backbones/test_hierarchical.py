@@ -5,6 +5,8 @@ from functools import partial
 import pytest
 import torch
 
+from timm.models._manipulate import group_with_matcher
+
 import visionattn
 from visionattn.attention import Pooling
 from visionattn.backbones import Block, ConvStem, HierarchicalBackbone, PatchMerging, PatchStem, Stage
@@ -92,3 +94,16 @@ def test_compiles_without_a_graph_break():
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     image = torch.randn(1, 3, 32, 32)
     torch.testing.assert_close(compiled(image), model(image), rtol=1e-4, atol=1e-5)
+
+
+def test_timms_layer_groups_follow_the_depth_of_the_parameters():
+    """timm's own tools read ``group_matcher``, ours ``layer_of``: the same order from stem to head."""
+    model = HierarchicalBackbone(**ROWS, mixers=MIXERS, num_classes=3)
+    groups = group_with_matcher(model.named_parameters(), model.group_matcher(), return_values=False, reverse=True)
+    assert set(groups) == dict(model.named_parameters()).keys()
+    in_order = sorted(groups, key=lambda name: (groups[name], model.layer_of(name)))
+    depths = [model.layer_of(name) for name in in_order if ".downsample." not in name]
+    assert depths == sorted(depths)
+    assert len({groups[name] for name in groups if ".blocks." in name}) == sum(ROWS["depths"])
+    coarse = group_with_matcher(model.named_parameters(), model.group_matcher(coarse=True), reverse=True)
+    assert len({coarse[name] for name in coarse if name.startswith("stages.")}) == len(ROWS["dims"])

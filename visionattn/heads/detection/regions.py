@@ -88,24 +88,12 @@ class RegionHeads(RoIHeads):
         sampling: RegionSampling,
         limits: DetectionLimits,
     ):
-        if box_head not in BOX_HEADS:
-            raise ValueError(f"box_head is one of {', '.join(BOX_HEADS)}, got {box_head!r}")
         if box_loss not in BOX_LOSSES:
             raise ValueError(f"box_loss is one of {', '.join(BOX_LOSSES)}, got {box_loss!r}")
         if sampling.mask_sampled is not None and sampling.mask_sampled < 1:
             raise ValueError(f"mask_sampled is at least 1, or null for all, got {sampling.mask_sampled}")
-        head: nn.Module
-        if box_head == "2fc":
-            head = TwoMLPHead(channels * 7 * 7, width)
-        else:
-            head = FastRCNNConvFCHead((channels, 7, 7), [channels] * 4, [width], norm_layer=nn.BatchNorm2d)
-        mask_parts = {}
-        if masks:
-            mask_parts = {
-                "mask_roi_pool": RegionAlign(num_maps, 14),
-                "mask_head": MaskRCNNHeads(channels, (mask_channels,) * 4, 1),
-                "mask_predictor": MaskRCNNPredictor(mask_channels, mask_channels, num_classes + 1),
-            }
+        head = _box_head(box_head, channels, width)
+        mask_parts = _mask_branch(channels, num_maps, num_classes, mask_channels) if masks else {}
         super().__init__(
             RegionAlign(num_maps, 7),
             head,
@@ -139,6 +127,22 @@ class RegionHeads(RoIHeads):
         """torchvision's, after a check for values that are not finite."""
         check_finite("class scores and boxes", class_logits, box_regression)
         return super().postprocess_detections(class_logits, box_regression, proposals, image_shapes)
+
+
+def _box_head(name: str, channels: int, width: int) -> nn.Module:
+    if name not in BOX_HEADS:
+        raise ValueError(f"box_head is one of {', '.join(BOX_HEADS)}, got {name!r}")
+    if name == "2fc":
+        return TwoMLPHead(channels * 7 * 7, width)
+    return FastRCNNConvFCHead((channels, 7, 7), [channels] * 4, [width], norm_layer=nn.BatchNorm2d)
+
+
+def _mask_branch(channels: int, num_maps: int, num_classes: int, mask_channels: int) -> dict[str, nn.Module]:
+    return {
+        "mask_roi_pool": RegionAlign(num_maps, 14),
+        "mask_head": MaskRCNNHeads(channels, (mask_channels,) * 4, 1),
+        "mask_predictor": MaskRCNNPredictor(mask_channels, mask_channels, num_classes + 1),
+    }
 
 
 class AgnosticPredictor(nn.Module):
