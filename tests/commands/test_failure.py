@@ -10,7 +10,7 @@ PROGRAM = """
 import json, sys
 import torch
 from torch import distributed as dist, multiprocessing
-from visionattn.training.nonfinite import StepGuard, gradient_norm
+from visionattn.training.nonfinite import StepMonitor, gradient_norm
 
 
 def work(rank, folder):
@@ -18,7 +18,7 @@ def work(rank, folder):
     torch.manual_seed(0)
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 1))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    guard, notes = StepGuard("skip"), []
+    guard, notes = StepMonitor("skip"), []
     for step in range(4):
         image = torch.full((2, 3), 1.0)
         if rank == 1 and step == 2:

@@ -88,13 +88,13 @@ import json
 import torch
 from torch import distributed as dist, multiprocessing
 from visionattn.errors import NonFiniteLossError
-from visionattn.training.nonfinite import StepGuard
+from visionattn.training.nonfinite import StepMonitor
 
 
 def work(rank):
     dist.init_process_group("gloo", init_method="tcp://127.0.0.1:29517", rank=rank, world_size=2)
     weight = torch.nn.Parameter(torch.ones(3))
-    before, message, guard = weight.detach().clone(), "", StepGuard()
+    before, message, guard = weight.detach().clone(), "", StepMonitor()
     try:
         for step in range(4):
             image = torch.full((1, 3), float("nan") if rank == 1 and step == 2 else 1.0)

@@ -4,21 +4,21 @@ import pytest
 import torch
 
 from visionattn.errors import ConfigError, NonFiniteLossError
-from visionattn.training.nonfinite import StepGuard, gradient_norm
+from visionattn.training.nonfinite import StepMonitor, gradient_norm
 
 NAN = float("nan")
 
 
 def decide(loss=1.0, norm=1.0, prediction=None, policy="stop", **changes):
-    guard = StepGuard(policy)
+    monitor = StepMonitor(policy)
     batch = {"image": torch.zeros(3, 3, 4, 4), "id": ["a", "b", "c"]} | changes
-    guard.see(torch.tensor(loss), torch.zeros(3, 5) if prediction is None else prediction, batch, [])
-    return guard.decide(torch.tensor(norm), stop=False)
+    monitor.see(torch.tensor(loss), torch.zeros(3, 5) if prediction is None else prediction, batch, [])
+    return monitor.decide(torch.tensor(norm), stop=False)
 
 
 def test_a_finite_step_passes():
-    verdict = decide()
-    assert not any((verdict.skip, verdict.stop, verdict.incident, verdict.unreadable))
+    decision = decide()
+    assert not any((decision.skip, decision.stop, decision.incident, decision.unreadable))
 
 
 def test_a_broken_image_is_named():
@@ -53,42 +53,42 @@ def test_a_gradient_that_is_not_finite_stops_too_though_the_loss_is():
 
 
 def test_the_scaler_of_fp16_sees_to_overflows_itself():
-    guard = StepGuard()
-    guard.see(torch.tensor(1.0), None, {"id": ["a"]}, [])
-    assert not guard.decide(torch.tensor(float("inf")), stop=False, overflow_is_normal=True).skip
+    monitor = StepMonitor()
+    monitor.see(torch.tensor(1.0), None, {"id": ["a"]}, [])
+    assert not monitor.decide(torch.tensor(float("inf")), stop=False, overflow_is_normal=True).skip
 
 
 def test_skipping_names_the_samples_and_gives_up_after_some_in_a_row():
-    guard = StepGuard("skip", patience=2)
+    monitor = StepMonitor("skip", patience=2)
     for step in range(2):
-        guard.see(torch.tensor(NAN), None, {"id": [f"s{step}"]}, [])
-        verdict = guard.decide(None, stop=False)
-        assert verdict.skip
-        assert verdict.incident["samples"] == [f"s{step}"]
-    guard.see(torch.tensor(NAN), None, {"id": ["s2"]}, [])
+        monitor.see(torch.tensor(NAN), None, {"id": [f"s{step}"]}, [])
+        decision = monitor.decide(None, stop=False)
+        assert decision.skip
+        assert decision.incident["samples"] == [f"s{step}"]
+    monitor.see(torch.tensor(NAN), None, {"id": ["s2"]}, [])
     with pytest.raises(NonFiniteLossError, match="in 3 steps in a row"):
-        guard.decide(None, stop=False)
+        monitor.decide(None, stop=False)
 
 
 def test_accumulated_batches_are_judged_together_and_the_bad_one_is_named():
-    guard = StepGuard("skip")
+    monitor = StepMonitor("skip")
     for name, loss in (("fine", 1.0), ("bad", NAN), ("good", 2.0)):
-        guard.see(torch.tensor(loss), None, {"id": [name]}, [])
-    assert guard.decide(None, stop=False).incident["samples"] == ["bad"]
-    assert not guard.decide(None, stop=False).skip
+        monitor.see(torch.tensor(loss), None, {"id": [name]}, [])
+    assert monitor.decide(None, stop=False).incident["samples"] == ["bad"]
+    assert not monitor.decide(None, stop=False).skip
 
 
 def test_stopping_and_unreadable_images_are_handed_on():
-    guard = StepGuard()
-    guard.see(torch.tensor(1.0), None, {"id": ["a"]}, [("x.jpg", "empty")])
-    verdict = guard.decide(None, stop=True)
-    assert verdict.stop
-    assert verdict.unreadable == [("x.jpg", "empty")]
+    monitor = StepMonitor()
+    monitor.see(torch.tensor(1.0), None, {"id": ["a"]}, [("x.jpg", "empty")])
+    decision = monitor.decide(None, stop=True)
+    assert decision.stop
+    assert decision.unreadable == [("x.jpg", "empty")]
 
 
 def test_an_unknown_policy_is_refused():
     with pytest.raises(ConfigError, match="stop, skip"):
-        StepGuard("ignore")
+        StepMonitor("ignore")
 
 
 def test_gradient_norm_is_that_of_all_gradients_together():

@@ -21,7 +21,7 @@ from visionattn.benchmarks.timing import interleaved, medians
 from visionattn.benchmarks.torchvision_baseline import mask_rcnn_like
 from visionattn.data.detection.dataset import NormalizeAndPad
 from visionattn.errors import ConfigError
-from visionattn.tasks.detection.metric import coco_figures
+from visionattn.tasks.detection.average_precision import coco_figures
 
 PASSES = ("train", "inference", "evaluation")
 CLASSES = 80

@@ -19,9 +19,8 @@ from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
 from visionattn.benchmarks.timing import interleaved, medians
 from visionattn.errors import ConfigError
 from visionattn.heads.features import FeatureNorms
-from visionattn.heads.segmentation import FullyConvolutional, SegmentationHead, UPerNet
+from visionattn.heads.segmentation import FullyConvolutional, PixelLoss, SegmentationHead, UPerNet
 from visionattn.heads.segmentation.inference import Inference, class_map, starts
-from visionattn.tasks.segmentation.task import PixelLoss
 from visionattn.weights.segmenters import as_backbone_and_head
 
 PASSES = ("train", "inference")

@@ -70,7 +70,7 @@ def run(
     if evaluation.trainer.is_global_zero:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        _print(result, facts, run_dir, evaluation.observer.files(run_dir))
+        _print(result, facts, run_dir, evaluation.observer.files(run_dir, evaluation.data))
     return result
 
 
@@ -120,7 +120,7 @@ def _data_config(cfg: DictConfig, root: DictConfig, protocol: dict[str, Any]) ->
 
 
 def _check_classes(task: Any, data: Any) -> None:
-    if task.num_classes != data.num_classes:
+    if task.num_classes is not None and task.num_classes != data.num_classes:
         raise DataError(f"the model tells {task.num_classes} classes apart, the data have {data.num_classes}")
 
 

@@ -24,7 +24,7 @@ from visionattn.runs.open import OpenedRun
 from visionattn.tasks.observer import Observer, observer_of
 from visionattn.training.callbacks import ProgressBar, Stopwatch
 from visionattn.training.checkpoints import AtomicCheckpointIO
-from visionattn.training.progress import Position, StepSeeds
+from visionattn.training.progress import LoopProgress, StepSeeds
 from visionattn.training.signals import StopSignals
 from visionattn.training.task import VisionTask, global_batch
 
@@ -117,7 +117,7 @@ def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, resumed: OpenedRu
             OmegaConf.update(cfg, f"logger.{name}.{key}", step, force_add=True)
     if cfg.logger and cfg.logger.get("wandb") and find_spec("wandb") is None:
         raise ConfigError("logger=wandb needs the package wandb, which is not installed: pip install wandb")
-    callbacks: list[Callback] = [StepSeeds(cfg.seed), Position(), StopSignals()]
+    callbacks: list[Callback] = [StepSeeds(cfg.seed), LoopProgress(), StopSignals()]
     callbacks += [callback for callback in (policy.instantiate(cfg.callbacks) or {}).values() if callback is not None]
     loggers = [logger for logger in (policy.instantiate(cfg.logger) or {}).values() if logger is not None]
     return _run(cfg, task, cfg.data, run_dir, policy, callbacks, loggers, resumed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.renames import with_new_names
 from visionattn.data import VisionData
+from visionattn.data.classes import ClassInfo
 from visionattn.errors import CheckpointError
 from visionattn.training.task import VisionTask
 from visionattn.weights import checkpoint_file, read_checkpoint
@@ -79,7 +81,7 @@ class OpenedRun:
             task.load_state_dict(self.contents["state_dict"])
         except RuntimeError as error:
             raise CheckpointError(f"the weights in {self.path} do not fit its own config: {error}") from error
-        task.config_text, task.class_info = text, self.contents.get("class_facts", {})
+        task.config_text, task.class_info = text, _class_info(self.contents.get("class_facts", {}), self.path)
         return task
 
     def data(self) -> VisionData[Any]:
@@ -117,6 +119,12 @@ def open_run(ckpt: str | Path, policy: BuildPolicy = DEFAULT_POLICY, changes: Di
     _ = opened.task  # its errors come now, before a command makes a folder
     opened.contents = {name: value for name, value in contents.items() if name not in _TENSORS}
     return opened
+
+
+def _class_info(values: Any, path: Path) -> ClassInfo:
+    if not isinstance(values, Mapping):
+        raise CheckpointError(f"the class facts inside {path} are a {type(values).__name__}, not a mapping")
+    return ClassInfo.from_dict(values)
 
 
 def parse_config(text: Any, path: str | Path) -> DictConfig:

@@ -28,6 +28,7 @@ FREE = (
     *(f"data.{key}" for key in ("batch_size", "eval_batch_size", "num_workers", "pin_memory", "prefetch_factor")),
     *("data.timeout", "data.root", "data.unreadable_budget"),
     *("task.compile", "task.channels_last", "task.grad_checkpointing", "task.nonfinite", "task.monitor*"),
+    "task.evaluators*",
 )
 """Keys that may change when a run is resumed: where things lie, how the work is divided, what is written. The batch
 size may, as long as the images per step stay the same; that is checked on its own."""

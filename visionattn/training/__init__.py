@@ -7,14 +7,17 @@ from visionattn.lazy import face
 if TYPE_CHECKING:
     from visionattn.training.checkpoints import LastCheckpoint
     from visionattn.training.ema import WeightEMA
+    from visionattn.training.evaluator import Evaluator, MetricEvaluator
     from visionattn.training.fsdp import FullySharded
     from visionattn.training.loggers import MetricsFile
     from visionattn.training.schedule import constant, cosine, poly, steps
     from visionattn.training.task import StepOutput, VisionTask
 
 __all__ = [
+    "Evaluator",
     "FullySharded",
     "LastCheckpoint",
+    "MetricEvaluator",
     "MetricsFile",
     "StepOutput",
     "VisionTask",
@@ -28,8 +31,10 @@ __all__ = [
 __getattr__ = face(
     __name__,
     {
+        "Evaluator": "evaluator",
         "FullySharded": "fsdp",
         "LastCheckpoint": "checkpoints",
+        "MetricEvaluator": "evaluator",
         "MetricsFile": "loggers",
         "StepOutput": "task",
         "VisionTask": "task",

@@ -1,92 +1,20 @@
-"""Callbacks that watch a run: what was predicted, and how fast it went."""
+"""Callbacks that watch a run: its speed and its progress."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
-from torch import Tensor
-from torch import distributed as dist
 
-from visionattn.training.task import StepOutput
-
-_KEPT = 30
 _DRAWN_PER_SECOND = 4
 
 
-@dataclass
-class Predictions:
-    """Everything one validation epoch said, over all processes once :meth:`gathered`.
-
-    Attributes:
-        ids, target, prediction, confidence: one entry per sample.
-        mistakes: (confidence, caption, image) of wrong ones, the most confident first.
-    """
-
-    ids: list[str] = field(default_factory=list)
-    target: list[int] = field(default_factory=list)
-    prediction: list[int] = field(default_factory=list)
-    confidence: list[float] = field(default_factory=list)
-    mistakes: list[tuple[float, str, Tensor]] = field(default_factory=list)
-
-    def add(self, output: StepOutput, batch: dict[str, Any], class_names: list[str]) -> None:
-        confidence, predicted = output.prediction.float().softmax(-1).max(-1)
-        wrong = (predicted != output.target).nonzero().flatten().tolist()
-        for i in wrong:
-            said, true = class_names[int(predicted[i])], class_names[int(output.target[i])]
-            caption = f"said {said} ({100 * float(confidence[i]):.0f} %), is {true}"
-            self.mistakes.append((float(confidence[i]), caption, batch["image"][i].detach().cpu()))
-        self.mistakes = sorted(self.mistakes, key=lambda mistake: -mistake[0])[:_KEPT]
-        self.ids += batch["id"]
-        self.target += output.target.tolist()
-        self.prediction += predicted.tolist()
-        self.confidence += confidence.tolist()
-
-    def gathered(self) -> Predictions:
-        """The union over all processes, on every process."""
-        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-            return self
-        parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, self)
-        union = Predictions()
-        for part in parts:
-            for name in ("ids", "target", "prediction", "confidence", "mistakes"):
-                getattr(union, name).extend(getattr(part, name))
-        union.mistakes = sorted(union.mistakes, key=lambda mistake: -mistake[0])[:_KEPT]
-        return union
-
-
-class PredictionCollector(Callback):
-    """Keeps the predictions of the latest validation epoch in ``self.latest``, gathered from all processes."""
-
-    def __init__(self) -> None:
-        self.latest = Predictions()
-
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.latest = Predictions()
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if isinstance(outputs, StepOutput):
-            self.latest.add(outputs, batch, trainer.datamodule.class_names)  # type: ignore[attr-defined]
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.latest = self.latest.gathered()
-
-
 class Stopwatch(Callback):
-    """Images per second over all processes, of training and of validation, from the start of each epoch to its last
-    batch.
+    """Images per second over all processes, in training and in validation.
+
+    Time runs from the start of each epoch to its last batch.
     """
 
     def __init__(self) -> None:

@@ -165,7 +165,7 @@ class LastCheckpoint(Checkpoint):
         self._saved = now
 
     def _leave_if_asked(self, trainer: Trainer, pl_module: Any) -> None:
-        if pl_module.stop_agreed:
+        if pl_module.decision.stop:
             self.save(trainer, epoch_done=False)
             raise Interrupted(
                 f"stopped by a signal in epoch {trainer.current_epoch} after step {trainer.global_step}; all of it is "

@@ -46,7 +46,8 @@ class WeightEMA(WeightAveraging):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """A step that was left out because something was not finite moves nothing."""
-        if getattr(pl_module, "step_skipped", False) and trainer.global_step > self._latest_update_step:
+        decision = getattr(pl_module, "decision", None)
+        if decision is not None and decision.skip and trainer.global_step > self._latest_update_step:
             self._latest_update_step = trainer.global_step
             return
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

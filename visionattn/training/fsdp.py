@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-from visionattn.training.nonfinite import gather
+from visionattn.training.distributed import gather
 from visionattn.weights.distributed import CONTENTS, FACTS, SUMS, checksums
 
 

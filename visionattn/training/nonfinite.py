@@ -1,23 +1,27 @@
-"""What the processes of a run must decide together, once per optimizer step and before the weights change: whether a
-loss or a gradient is not finite, whether to stop, how many images could not be read, whether labels cannot be right.
+"""Decisions that all processes take together before the weights change.
 
-One small reduction carries all of it. It comes right before the optimizer's step, when the gradients have just been
-reduced and the processes stand at the same point anyway.
+Once per optimizer step they agree on whether a loss or a gradient is not finite, whether to stop, how many images could
+not be read, and whether the data have a fault. One small reduction carries all of it. It comes right before the
+optimizer's step, when the gradients have just been reduced and the processes are synchronized anyway.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.tensor import DTensor
 
 from visionattn.errors import ConfigError, DataError, NonFiniteLossError
+from visionattn.training.distributed import gather, several_processes
 
 Records = list[tuple[str, str]]
 POLICIES = ("stop", "skip")
@@ -26,51 +30,14 @@ _ADVICE = (
 )
 
 
-def several_processes() -> bool:
-    """Whether there is anybody to agree with."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def collective_device() -> torch.device:
-    """Where the current process group can reduce a tensor: the GPU for NCCL, else the CPU."""
-    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-
-
-def gather(part: Any) -> list[Any]:
-    """The parts of all processes, on every process."""
-    if not several_processes():
-        return [part]
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, part)
-    return parts
-
-
-def any_process(flag: bool) -> bool:
-    """Whether the flag is raised on any process. Call it on all of them."""
-    if not several_processes():
-        return flag
-    flags = torch.tensor([int(flag)], device=collective_device())
-    dist.all_reduce(flags)
-    return bool(flags.item())
-
-
-def mean_of_processes(value: float) -> Tensor:
-    """A number, averaged over all processes. Call it on all of them."""
-    if not several_processes():
-        return torch.tensor(float(value))
-    total = torch.tensor(float(value), device=collective_device())
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
-
-
 @dataclass
-class Verdict:
-    """What all processes decided, the same on each.
+class StepDecision:
+    """What all processes decided about a step, the same on each.
 
     Attributes:
         skip: leave the weights as they are in this step.
         stop: save and leave after this step.
-        unreadable: images that could not be read, first met since the last step, of all processes.
+        unreadable: images of all processes that could not be read and were first met since the last step.
         incident: what was not finite, for the run's records; empty if nothing was.
     """
 
@@ -80,13 +47,23 @@ class Verdict:
     incident: dict[str, Any] = field(default_factory=dict)
 
 
-class StepGuard:
-    """Collects what one process meets between two optimizer steps.
+@dataclass
+class _SeenBatch:
+    """A batch after its forward pass; without prediction and images where a later batch was seen."""
+
+    loss: Tensor
+    prediction: Any
+    batch: dict[str, Any]
+
+
+class StepMonitor:
+    """Collector of what one process meets between two optimizer steps.
 
     Args:
         policy: what to do about a loss or gradient that is not finite: ``stop`` raises, ``skip`` leaves this step out
             on all processes and goes on.
         patience: skipped steps in a row after which ``skip`` stops too.
+
     Raises:
         ConfigError: there is no such policy.
     """
@@ -96,7 +73,7 @@ class StepGuard:
             raise ConfigError(f"nonfinite is one of {', '.join(POLICIES)}, got {policy!r}")
         self.policy, self.patience = policy, patience
         self.in_a_row = 0
-        self._seen: list[tuple[Tensor, Any, dict[str, Any]]] = []
+        self._seen: list[_SeenBatch] = []
         self._unreadable: Records = []
         self._faults: list[str] = []
 
@@ -106,86 +83,97 @@ class StepGuard:
         return not self._seen
 
     def see(self, loss: Tensor, prediction: Any, batch: dict[str, Any], unreadable: Records) -> None:
-        """One batch after its forward pass. Costs nothing on the device."""
+        """Add a batch after its forward pass. It costs nothing on the device."""
         if self._seen:  # gradients are being accumulated; keeping every batch alive would cost memory
-            before, _, names = self._seen[-1]
-            self._seen[-1] = (before, None, {"id": names["id"]})
-        self._seen.append((loss.detach(), prediction, batch))
+            last = self._seen[-1]
+            self._seen[-1] = _SeenBatch(last.loss, None, {"id": last.batch["id"]})
+        self._seen.append(_SeenBatch(loss.detach(), prediction, batch))
         self._unreadable += unreadable
 
-    def fault(self, message: str) -> None:
-        """Something about the data that must stop the run, met by this process: the next verdict raises it on all."""
-        self._faults.append(message)
+    def add_faults(self, messages: Iterable[str]) -> None:
+        """Add faults of the data that must stop the run; the next decision raises the first one on all processes."""
+        self._faults += messages
 
-    def decide(self, norm: Tensor | None, stop: bool, overflow_is_normal: bool = False) -> Verdict:
-        """The common verdict on everything seen since the last call. Every process calls it at the same step.
+    def decide(self, norm: Tensor | None, stop: bool, overflow_is_normal: bool = False) -> StepDecision:
+        """Decide about everything seen since the last call. Every process calls it at the same step.
 
         Args:
             norm: norm of the gradient; None: not known.
             stop: whether this process was asked to stop.
-            overflow_is_normal: the gradient is scaled (fp16) and the scaler sees to overflows itself.
+            overflow_is_normal: the gradient is scaled (fp16), and the scaler handles overflows itself.
+
         Raises:
-            NonFiniteLossError: with the ids of the samples, on every process, unless this step is to be skipped.
+            NonFiniteLossError: a loss or the gradient is not finite and the step is not to be skipped; names the
+                samples, on every process.
             DataError: some process met a fault of the data; the same message on every process.
         """
         seen, self._seen = self._seen, []
         unreadable, self._unreadable = self._unreadable, []
         faults, self._faults = self._faults, []
         if not seen:
-            return Verdict()
-        bad_loss, bad_norm, stopping, news, faulty = self._shared(seen, norm, stop, len(unreadable), len(faults))
-        if faulty:
-            raise_faults(faults)
-        verdict = Verdict(stop=stopping > 0)
-        if news:
-            verdict.unreadable = [record for part in gather(unreadable) for record in part]
-        if bad_loss or (bad_norm and not overflow_is_normal):
-            verdict.incident = _incident(gather(_report(seen)), bool(bad_loss))
+            return StepDecision()
+        totals = self._totals(seen, norm, stop, len(unreadable), len(faults))
+        if totals.faults:
+            raise_fault([fault for shard in gather(faults) for fault in shard])
+        decision = StepDecision(stop=totals.stops > 0)
+        if totals.unreadable:
+            decision.unreadable = [record for shard in gather(unreadable) for record in shard]
+        if totals.bad_losses or (totals.bad_norms and not overflow_is_normal):
+            decision.incident = _incident(gather(_report(seen)), bool(totals.bad_losses))
             self.in_a_row += 1
             if self.policy == "stop" or self.in_a_row > self.patience:
-                raise _error(verdict.incident, self.in_a_row)
-            verdict.skip = True
+                raise _error(decision.incident, self.in_a_row)
+            decision.skip = True
         else:
             self.in_a_row = 0
-        return verdict
+        return decision
 
     @staticmethod
-    def _shared(seen: list[Any], norm: Tensor | None, stop: bool, news: int, faults: int) -> list[float]:
-        """(losses not finite, gradients not finite, processes to stop, unreadable images, faults) of all processes."""
-        losses = torch.stack([loss.float().mean() for loss, _, _ in seen])
-        if norm is not None and hasattr(norm, "full_tensor"):  # its parts lie on several processes
+    def _totals(seen: list[_SeenBatch], norm: Tensor | None, stop: bool, unreadable: int, faults: int) -> _Totals:
+        losses = torch.stack([one.loss.float().mean() for one in seen])
+        if isinstance(norm, DTensor):  # its shards lie on several processes
             norm = norm.full_tensor()
         bad_norm = torch.zeros((), dtype=torch.bool) if norm is None else ~torch.isfinite(norm)
         if not several_processes():
             finite = bool(torch.isfinite(losses).all())
-            return [float(not finite), float(bad_norm), float(stop), float(news), float(faults)]
-        facts = torch.tensor([0.0, 0.0, float(stop), float(news), float(faults)], device=losses.device)
-        facts[0], facts[1] = (~torch.isfinite(losses)).sum(), bad_norm.to(losses.device)
-        dist.all_reduce(facts)
-        return facts.tolist()
+            return _Totals(float(not finite), float(bad_norm), float(stop), float(unreadable), float(faults))
+        counts = torch.tensor([0.0, 0.0, float(stop), float(unreadable), float(faults)], device=losses.device)
+        counts[0], counts[1] = (~torch.isfinite(losses)).sum(), bad_norm.to(losses.device)
+        dist.all_reduce(counts)
+        return _Totals(*counts.tolist())
 
 
-def raise_faults(faults: list[str]) -> None:
-    """Raises DataError on every process, with the first fault that one of them met; all of them call it."""
-    found = [fault for part in gather(faults) for fault in part]
-    if found:
-        raise DataError(found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
+class _Totals(NamedTuple):
+    """Counts over all processes."""
+
+    bad_losses: float
+    bad_norms: float
+    stops: float
+    unreadable: float
+    faults: float
 
 
-def _report(seen: list[tuple[Tensor, Any, dict[str, Any]]]) -> dict[str, Any]:
-    """This process' part: its losses, the ids at fault, and all ids."""
-    losses = [float(loss.float().mean()) for loss, _, _ in seen]
-    bad = [entry for entry, loss in zip(seen, losses, strict=True) if loss - loss != 0]  # infinite or not a number
+def raise_fault(faults: Sequence[str]) -> None:
+    """Raise DataError with the first of some faults of the data, if there is one."""
+    if faults:
+        raise DataError(faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
+
+
+def _report(seen: list[_SeenBatch]) -> dict[str, Any]:
+    """The losses of this process, the ids at fault, and all ids."""
+    losses = [float(one.loss.float().mean()) for one in seen]
+    bad = [one for one, loss in zip(seen, losses, strict=True) if not math.isfinite(loss)]
     return {
         "losses": losses,
-        "at_fault": [name for _, prediction, batch in bad for name in _suspects(prediction, batch)],
-        "ids": [name for _, _, batch in seen for name in batch["id"]],
+        "at_fault": [name for one in bad for name in _suspects(one.prediction, one.batch)],
+        "ids": [name for one in seen for name in one.batch["id"]],
     }
 
 
 def _suspects(prediction: Any, batch: dict[str, Any]) -> list[str]:
-    """Ids whose image is not finite, else those whose prediction is not (which one image can spoil for all of them,
-    through a batch norm); all ids of the batch if none stands out.
+    """Ids whose image is not finite, else those whose prediction is not, else all ids of the batch.
+
+    One image can spoil all predictions of a batch through a batch norm.
     """
     for tensor in (batch.get("image"), prediction):
         if isinstance(tensor, Tensor) and tensor.shape[:1] == (len(batch["id"]),):
@@ -197,7 +185,7 @@ def _suspects(prediction: Any, batch: dict[str, Any]) -> list[str]:
 
 def _incident(reports: list[dict[str, Any]], bad_loss: bool) -> dict[str, Any]:
     losses = [loss for report in reports for loss in report["losses"]]
-    wrong = [loss for loss in losses if loss - loss != 0]
+    wrong = [loss for loss in losses if not math.isfinite(loss)]
     return {
         "what": f"the loss is {wrong[0]}" if bad_loss else "the gradient is not finite, though the loss is",
         "losses": [report["losses"] for report in reports],
@@ -216,20 +204,20 @@ def _error(incident: dict[str, Any], in_a_row: int) -> NonFiniteLossError:
 
 
 def check_validation(loss: Tensor, step: int) -> None:
-    """A run whose validation gives no number has nothing more to learn.
+    """Stop a run whose validation loss is not finite.
 
     Raises:
         NonFiniteLossError: the loss, of all processes together, is not finite.
     """
     if not torch.isfinite(loss):
         raise NonFiniteLossError(
-            f"the validation loss is {float(loss)} after step {step}: the steps before it have spoiled the weights or "
+            f"the validation loss is {float(loss)} after step {step}: earlier steps have spoiled the weights or "
             f"the running statistics. {_ADVICE}"
         )
 
 
 def gradient_norm(parameters: list[Tensor]) -> Tensor | None:
-    """2-norm of all gradients together; None where there are none."""
+    """2-norm of all gradients together; None if there are none."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return None
@@ -237,7 +225,7 @@ def gradient_norm(parameters: list[Tensor]) -> Tensor | None:
 
 
 def record_incident(trainer: Any, incident: dict[str, Any]) -> None:
-    """Appends what was not finite to ``nonfinite.jsonl`` in the run's folder, and says so; on the first process."""
+    """Append an incident to ``nonfinite.jsonl`` in the run's folder and print it; on the first process only."""
     if not trainer.is_global_zero:
         return
     path = Path(trainer.default_root_dir) / "nonfinite.jsonl"

@@ -30,7 +30,7 @@ class StepSeeds(Callback):
         seed_all(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
 
 
-class Position(Callback):
+class LoopProgress(Callback):
     """Writes the position into every checkpoint.
 
     Attributes:

@@ -14,7 +14,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from visionattn.errors import Interrupted
-from visionattn.training.nonfinite import any_process
+from visionattn.training.distributed import any_process
 
 CHECKED_EVERY = 10
 """Validation batches between two agreements on stopping."""
@@ -25,7 +25,7 @@ class StopSignals(Callback):
 
     The handler only takes a note. Lightning's own one broadcasts from inside the handler, which can meet another
     collective half-way, and it also broadcasts a flag at every training step, with a wait for the device; both are
-    switched off here, since the step's own reduction (:class:`visionattn.training.nonfinite.StepGuard`) carries it.
+    switched off here, since the step's own reduction (:class:`visionattn.training.nonfinite.StepMonitor`) carries it.
 
     Attributes:
         requeue: SIGUSR1 came in a SLURM job, which is to be put into the queue again.
@@ -53,7 +53,7 @@ class StopSignals(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if trainer.state.fn == "fit" and batch_idx % CHECKED_EVERY == 0:
-            self._module.stop_agreed = any_process(self._module.stop_asked)
+            self._module.decision.stop = any_process(self._module.stop_requested)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, Interrupted) and self.requeue and trainer.is_global_zero:
@@ -64,7 +64,7 @@ class StopSignals(Callback):
         self._ask()
 
     def _ask(self) -> None:
-        self._module.stop_asked = True
+        self._module.stop_requested = True
 
 
 def requeue() -> None:

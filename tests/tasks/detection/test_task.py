@@ -9,11 +9,13 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 import visionattn
 from visionattn.backbones.cost import count_gmacs, count_parameters
+from visionattn.data.classes import ClassInfo
 from visionattn.data.detection.dataset import NormalizeAndPad
 from visionattn.errors import NonFiniteLossError
 from visionattn.heads.detection import RCNN, ProposalNetwork, Pyramid, RegionHeads
 from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.tasks import DetectionTask
+from visionattn.tasks.detection.metric import detection_results
 
 HEAD = partial(
     RCNN,
@@ -31,7 +33,7 @@ def build():
         num_classes=3,
         monitor="val/box_ap",
     )
-    task.class_info = {"names": ["a", "b", "c"], "ids": [2, 5, 9]}
+    task.class_info = ClassInfo(names=["a", "b", "c"], ids=[2, 5, 9])
     return task
 
 
@@ -70,7 +72,7 @@ def test_boxes_and_masks_come_back_in_the_pictures_own_size():
     task = build().eval()
     with torch.no_grad():
         found = task.detect(batch())
-        lines = task.results(found, [4, 7], [(80, 128), (64, 50)])
+        lines = detection_results(found, [4, 7], [(80, 128), (64, 50)], task.class_info.ids)
     assert {line["image_id"] for line in lines} == {4, 7}
     assert {line["category_id"] for line in lines} <= {2, 5, 9}
     assert max(line["bbox"][0] + line["bbox"][2] for line in lines if line["image_id"] == 4) > 64

@@ -1,5 +1,6 @@
 """The panoptic task: it learns, it scores at the original size, and what it refuses."""
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from visionattn.backbones.cost import count_gmacs
+from visionattn.data.classes import ClassInfo
 from visionattn.data.detection import DetectionEvalTransform
 from visionattn.data.detection.dataset import NormalizeAndPad
 from visionattn.drawing.panoptic import draw_segments, segment_colors
@@ -17,11 +19,12 @@ from visionattn.errors import ConfigError, NonFiniteLossError
 
 pytest.importorskip("transformers")
 from visionattn.heads.panoptic import Mask2Former
+from visionattn.tasks.panoptic import task as panoptic_task
 from visionattn.tasks.panoptic.task import PanopticTask
 
 SMALL = {"channels": 32, "num_queries": 8, "encoder_layers": 1, "decoder_layers": 2, "num_heads": 4}
 SMALL |= {"encoder_width": 48, "decoder_width": 64, "num_points": 128}
-FACTS = {"names": ["box", "left", "right"], "ids": [3, 92, 200], "things": [True, False, False]}
+INFO = ClassInfo(names=["box", "left", "right"], ids=[3, 92, 200], things=[True, False, False])
 
 
 class Toy(nn.Module):
@@ -47,10 +50,21 @@ def task(**options):
     module = PanopticTask(
         Toy(), partial(Mask2Former, **SMALL), partial(torch.optim.AdamW, lr=3e-3), **(settings | options)
     )
-    module.class_info = dict(FACTS)
-    if module.quality is not None:
-        module.quality.things = FACTS["things"]
+    module.class_info = INFO
     return module
+
+
+class Records:
+    """Records without an annotation file's contents."""
+
+    annotations = SimpleNamespace(image_ids=np.array([7, 8]))
+
+    def ground_truth(self, image_ids, masks):
+        return {}
+
+
+def data(info=INFO):
+    return SimpleNamespace(num_classes=3, class_info=info, records=lambda split: Records())
 
 
 def picture():
@@ -91,35 +105,39 @@ def learnt():
 
 
 def test_it_learns_a_picture_and_scores_it(learnt):
+    quality, instances = learnt.evaluators["panoptic_quality"], learnt.evaluators["coco_instances"]
+    for evaluator in (quality, instances):
+        evaluator.setup(data())
     with torch.inference_mode():
         output = learnt.validation_step(batch(training=False), 0)
     answer = output.prediction[0]
     assert sorted(answer.segments.labels.tolist()) == [0, 1, 2]
-    figures = {name: float(value) for name, value in learnt.quality.compute().items()}
+    figures = quality.compute(data())
     assert figures["PQ"] == pytest.approx(figures["SQ"])
     assert figures["PQ"] > 75
     assert figures["RQ"] == figures["RQ_th"] == figures["RQ_st"] == 100
-    learnt.quality.reset()
-    assert learnt.metrics._image_ids == [7, 8]
-    best = learnt.metrics._results[0]
+    assert instances.metric._image_ids == [7, 8]
+    best = instances.metric._results[0]
     assert (best["image_id"], best["category_id"]) == (7, 3)
     assert best["bbox"] == pytest.approx([10, 8, 14, 14], abs=2)
-    assert all(line["category_id"] == 3 for line in learnt.metrics._results)
-    learnt.metrics.reset()
+    assert all(line["category_id"] == 3 for line in instances.metric._results)
+    learnt.on_validation_epoch_start()
+    assert instances.metric._results == []
+    assert quality.quality.counts.sum() == 0
 
 
 def test_it_answers_about_pictures_of_any_size(learnt):
     image = Image.fromarray(picture()[0].permute(1, 2, 0).numpy()).resize((50, 44))
-    data = SimpleNamespace(
+    transforms = SimpleNamespace(
         eval_transform=DetectionEvalTransform(short_edge=32, long_edge=64),
         to_model_input=NormalizeAndPad([0.5] * 3, [0.25] * 3),
     )
     with torch.inference_mode():
-        answer, other = learnt.predict_images([image, image.crop((0, 0, 30, 44))], data, {})
+        answer, other = learnt.predict_images([image, image.crop((0, 0, 30, 44))], transforms, {})
     assert answer.maps["panoptic"].size == answer.picture.size == (50, 44)
     assert other.picture.size == (30, 44)
     numbers = np.asarray(answer.maps["panoptic"])[..., 0]
-    assert {one["class"] for one in answer.record["segments"]} == set(FACTS["names"])
+    assert {one["class"] for one in answer.record["segments"]} == set(INFO.names)
     for one in answer.record["segments"]:
         assert one["area"] == (numbers == one["id"]).sum()
         assert one["thing"] == (one["class"] == "box")
@@ -129,29 +147,27 @@ def test_it_answers_about_pictures_of_any_size(learnt):
 def test_instances_alone_are_drawn_with_their_boxes(learnt):
     module = task(panoptic=False, instance=True).eval()
     module.load_state_dict(learnt.state_dict())
-    module.class_info = dict(FACTS, things=[True, True, True])
-    data = SimpleNamespace(
+    module.class_info = replace(INFO, things=None)
+    transforms = SimpleNamespace(
         eval_transform=DetectionEvalTransform(short_edge=32, long_edge=64),
         to_model_input=NormalizeAndPad([0.5] * 3, [0.25] * 3),
     )
     image = Image.fromarray(picture()[0].permute(1, 2, 0).numpy())
     with torch.inference_mode():
-        some, none = (module.predict_images([image], data, {"score": least})[0] for least in (0.5, 1.0))
-    assert {one["class"] for one in some.record["objects"]} == set(FACTS["names"])
+        some, none = (module.predict_images([image], transforms, {"score": least})[0] for least in (0.5, 1.0))
+    assert {one["class"] for one in some.record["objects"]} == set(INFO.names)
     assert none.record["objects"] == []
 
 
-def test_the_number_of_masks_is_that_of_all_processes():
+def test_the_number_of_masks_is_that_of_all_processes(monkeypatch):
     module = task().train()
-    module._num_masks = torch.tensor(12.0)
     torch.manual_seed(3)
-    told = module.step(batch())
-    parts = dict(module._parts)
-    module._num_masks = None
+    alone = module.step(batch())
+    monkeypatch.setattr(panoptic_task, "mean_of_processes", lambda number: torch.tensor(2.0 * number))
     torch.manual_seed(3)
-    module.step(batch())
-    assert float(parts["loss_mask"]) == pytest.approx(float(module._parts["loss_mask"]) / 2, rel=1e-4)
-    assert told.loss.item() == pytest.approx(float(sum(parts.values())))
+    together = module.step(batch())
+    assert float(together.parts["mask"]) == pytest.approx(float(alone.parts["mask"]) / 2, rel=1e-4)
+    assert together.loss.item() == pytest.approx(float(sum(together.parts.values())))
 
 
 def test_answers_that_are_not_finite_name_their_pictures(learnt):
@@ -159,7 +175,7 @@ def test_answers_that_are_not_finite_name_their_pictures(learnt):
     one["image"] = one["image"].clone()
     one["image"][1, :, 3, 3] = float("nan")
     with pytest.raises(NonFiniteLossError, match=r"not finite. Images: b\.jpg"), torch.inference_mode():
-        learnt.answers(one)
+        learnt.predict_segments(one)
 
 
 def test_its_cost_can_be_counted():
@@ -172,7 +188,7 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(ConfigError, match="shares"):
         task(score=1.5)
     module = task()
-    module._trainer = SimpleNamespace(datamodule=SimpleNamespace(class_names=[], category_ids=[]))
+    module._trainer = SimpleNamespace(datamodule=data(ClassInfo(names=["a"] * 3, ids=[1, 2, 3])))
     with pytest.raises(ConfigError, match="no panoptic truth: take data=coco_panoptic"):
         module.setup("fit")
 

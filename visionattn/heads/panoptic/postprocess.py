@@ -112,6 +112,19 @@ class Instances:
     masks: Tensor
 
 
+@dataclass
+class PanopticPrediction:
+    """The prediction for one image at its original size.
+
+    Attributes:
+        segments: the panoptic map; None where it was not asked for.
+        objects: the instances; None where they were not asked for.
+    """
+
+    segments: Segments | None
+    objects: Instances | None
+
+
 def instances(classes: Tensor, masks: Tensor, frame: Frame, things: Sequence[bool], most: int = 100) -> Instances:
     """The most probable pairs of query and class, things only.
 

@@ -5,10 +5,11 @@ Shapes: B batch, K classes, H W labels, h w logits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 _CHUNK = {"cpu": 2**18}  # numbers at a time that fit a CPU's cache
@@ -39,6 +40,32 @@ def resized_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None 
     if len(logits) != len(target):
         raise ValueError(f"logits of {len(logits)} images do not match labels of {len(target)}")
     return _ResizedCrossEntropy.apply(logits, target, weight, ignore)
+
+
+class PixelLoss(nn.Module):
+    """Cross entropy of all pixels, the logits brought to the size of the target.
+
+    The mean is over all pixels, ignored ones included, as in mmsegmentation's recipes: every image weighs the same
+    however much of it is labeled, and a batch without labels gives 0, not NaN.
+
+    Args:
+        class_weights: factor on the pixels of each class, (K,); None: 1.
+        ignore: label of the pixels that do not count.
+
+    Shape:
+        logits ``(B, K, h, w)``, target int64 ``(B, H, W)`` -> scalar
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, class_weights: Sequence[float] | None = None, ignore: int = 255):
+        super().__init__()
+        self.ignore = ignore
+        weight = None if class_weights is None else torch.tensor([float(one) for one in class_weights])
+        self.register_buffer("weight", weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return resized_cross_entropy(logits, target, self.weight, ignore=self.ignore) / max(target.numel(), 1)
 
 
 class _ResizedCrossEntropy(torch.autograd.Function):

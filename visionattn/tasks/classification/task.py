@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 from timm.data import Mixup
-from torch import Tensor, nn
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torch import nn
 
+from visionattn.tasks.classification.metric import ClassificationEvaluator
 from visionattn.tasks.classification.observer import ClassificationObserver
+from visionattn.training.evaluator import Evaluator
 from visionattn.training.task import Batch, StepOutput, VisionTask
 
 
@@ -49,16 +49,12 @@ class ClassificationTask(VisionTask):
         mixup_switch_prob: float = 0.5,
         **kwargs: Any,
     ):
-        metrics = {"top1": Percent(num_classes, top_k=1)}
-        if num_classes > 5:
-            metrics["top5"] = Percent(num_classes, top_k=5)
         super().__init__(
             backbone,
             partial(head, num_classes=num_classes),
             nn.CrossEntropyLoss(label_smoothing=label_smoothing),
             optimizer,
             schedule,
-            metrics=MetricCollection(dict(metrics)),
             **kwargs,
         )
         self.num_classes = num_classes
@@ -73,30 +69,20 @@ class ClassificationTask(VisionTask):
                 num_classes=num_classes,
             )
 
-    def on_fit_start(self) -> None:
-        self.class_info = {"names": list(self.trainer.datamodule.class_names)}  # type: ignore[attr-defined]
+    def default_evaluators(self) -> dict[str, Evaluator]:
+        return {"classification": ClassificationEvaluator()}
 
     def observer(self) -> ClassificationObserver:
-        """Keeps every prediction of a validation: for calibration, the confusion matrix and the mistakes."""
+        """Return an observer that keeps every prediction: for calibration, confusion matrix and mistakes."""
         return ClassificationObserver()
 
     def step(self, batch: Batch) -> StepOutput:
         images, target = batch["image"], batch["target"]
         if not self.training:
             logits = self(images)
-            return StepOutput(nn.functional.cross_entropy(logits.float(), target), logits, target)
+            return StepOutput(nn.functional.cross_entropy(logits.float(), target), logits)
         mixed = target
         if self.mixup is not None:
             images, mixed = self.mixup(images, target)
         logits = self(images)
-        return StepOutput(self.loss(logits.float(), mixed), logits, target)
-
-
-class Percent(MulticlassAccuracy):
-    """Share of samples whose class is among the ``top_k`` likeliest, in percent over all samples."""
-
-    def __init__(self, num_classes: int, top_k: int):
-        super().__init__(num_classes=num_classes, top_k=top_k, average="micro")
-
-    def compute(self) -> Tensor:
-        return 100.0 * super().compute()
+        return StepOutput(self.loss(logits.float(), mixed), logits)

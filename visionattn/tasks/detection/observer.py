@@ -1,86 +1,121 @@
-"""What detection says about a validation: predictions beside the truth, average precision per class, the submission."""
+"""What is reported of a detection: predictions beside targets, average precision per class, the submission file."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
+from visionattn.data.classes import ClassInfo
 from visionattn.data.detection.masks import draw
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.detection import draw_objects, plot_class_ap, plot_comparison
+from visionattn.heads.detection.paste_masks import paste_masks
+from visionattn.tasks.detection.average_precision import Result
+from visionattn.tasks.detection.metric import CocoEvaluator, CocoScores, detection_results
 from visionattn.tasks.observer import SHOWN, Observer
+from visionattn.tasks.predict import Predicted
+
+if TYPE_CHECKING:
+    from visionattn.data.module import VisionData
 
 _LEAST, _EDGE = 0.5, 256
 
 
 class DetectionObserver(Observer):
-    """Reads the scores that the task's metric keeps of the latest validation."""
+    """An observer of the scores that an evaluator keeps of the latest validation.
 
-    def __init__(self, task: Any):
-        self._task = task
+    Args:
+        evaluator: without one there is nothing to draw or to write.
+    """
+
+    def __init__(self, evaluator: CocoEvaluator | None) -> None:
+        super().__init__()
+        self._evaluator = evaluator
 
     @property
-    def ids(self) -> list[str]:
-        return self._task.metrics.latest.ids
+    def _scores(self) -> CocoScores:
+        return self._evaluator.latest if self._evaluator is not None else CocoScores()
 
-    def draw(self, folder: Path, data: Any) -> dict[str, Path]:
-        """A sheet of predictions beside the truth, and a bar chart of the classes."""
-        latest, names = self._task.metrics.latest, self._task.class_info.get("names", [])
-        if not latest.ids:
+    def draw(self, folder: Path, data: VisionData) -> dict[str, Path]:
+        """Draw a sheet of predictions beside targets, and a bar chart of the classes."""
+        scores, info = self._scores, data.class_info
+        if not scores.ids:
             return {}
-        pictures = {"predictions and truth": folder / "predictions.png", "classes": folder / "classes.png"}
-        plot_comparison(self._rows(data.records("val"), names), pictures["predictions and truth"])
-        shares = {kind: 100 * np.maximum(values, 0) for kind, values in latest.per_class.items()}
-        plot_class_ap(names, {kind: list(values) for kind, values in shares.items()}, pictures["classes"])
-        return pictures
+        files = {"predictions and truth": folder / "predictions.png", "classes": folder / "classes.png"}
+        plot_comparison(self._rows(data.records("val"), info), files["predictions and truth"])
+        shares = {kind: 100 * np.maximum(values, 0) for kind, values in scores.per_class.items()}
+        plot_class_ap(info.names, {kind: list(values) for kind, values in shares.items()}, files["classes"])
+        return files
 
-    def _rows(self, records: Any, names: list[str]) -> list[tuple[str, Image.Image, Image.Image]]:
+    def _rows(self, records: Any, info: ClassInfo) -> list[tuple[str, Image.Image, Image.Image]]:
         """Every k-th image of the set, so that the sheet is the same kind of sample each time."""
-        latest = self._task.metrics.latest
-        label_of = {number: label for label, number in enumerate(self._task.class_info["ids"])}
-        place_of = {int(number): place for place, number in enumerate(records.annotations.image_ids)}
+        scores = self._scores
+        index_of = {int(number): index for index, number in enumerate(records.annotations.image_ids)}
         rows = []
-        for number in latest.image_ids[:: max(len(latest.image_ids) // SHOWN, 1)][:SHOWN]:
-            index = place_of[number]
+        for number in scores.image_ids[:: max(len(scores.image_ids) // SHOWN, 1)][:SHOWN]:
+            index = index_of[number]
             try:
-                picture = Image.fromarray(records.image(index).permute(1, 2, 0).numpy())
-                truth = records.objects(index)
+                image = Image.fromarray(records.image(index).permute(1, 2, 0).numpy())
+                objects = records.objects(index)
             except UnreadableImage:
                 continue
-            true = draw_objects(
-                picture,
-                truth["boxes"].numpy(),
-                truth["labels"].tolist(),
-                names,
-                masks=list(truth["masks"].numpy()) if "masks" in truth else None,
+            target = draw_objects(
+                image,
+                objects["boxes"].numpy(),
+                objects["labels"].tolist(),
+                info.names,
+                masks=list(objects["masks"].numpy()) if "masks" in objects else None,
                 least_edge=_EDGE,
             )
-            said = [r for r in latest.results if r["image_id"] == number and r["score"] >= _LEAST]
-            boxes = np.array([r["bbox"] for r in said], np.float64).reshape(-1, 4)
-            boxes[:, 2:] += boxes[:, :2]
-            masks = list(draw([r["segmentation"] for r in said if "segmentation" in r], *records.size(index)))
-            labels, scores = [label_of[r["category_id"]] for r in said], [r["score"] for r in said]
-            drawn = draw_objects(picture, boxes, labels, names, scores=scores, masks=masks, least_edge=_EDGE)
-            rows.append((records.ids[index], true, drawn))
+            results = [r for r in scores.results if r["image_id"] == number and r["score"] >= _LEAST]
+            rows.append((records.ids[index], target, draw_results(image, results, info, least_edge=_EDGE)))
         return rows
 
-    def files(self, folder: Path) -> dict[str, Path]:
-        """COCO's submission file, and the table of classes."""
-        latest, facts = self._task.metrics.latest, self._task.class_info
+    def files(self, folder: Path, data: VisionData) -> dict[str, Path]:
+        """Write COCO's submission file and the table of classes."""
+        if self._evaluator is None:
+            return {}
+        scores, info = self._scores, data.class_info
         submission, table = folder / "detections.json", folder / "classes.json"
-        submission.write_text(json.dumps(latest.results) + "\n", encoding="utf-8")
+        submission.write_text(json.dumps(scores.results) + "\n", encoding="utf-8")
         rows = [
             {"id": number, "name": name}
             | {
                 f"{kind}_ap": round(100 * float(values[i]), 4)
-                for kind, values in latest.per_class.items()
+                for kind, values in scores.per_class.items()
                 if values[i] >= 0
             }
-            for i, (number, name) in enumerate(zip(facts["ids"], facts["names"], strict=True))
+            for i, (number, name) in enumerate(zip(info.ids or [], info.names, strict=True))
         ]
         table.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         return {"submission": submission, "classes": table}
+
+
+def draw_results(image: Image.Image, results: list[Result], info: ClassInfo, least_edge: int = 0) -> Image.Image:
+    """Draw detections in COCO's format on an image."""
+    label_of = {number: label for label, number in enumerate(info.ids or [])}
+    boxes = np.array([r["bbox"] for r in results], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    masks = list(draw([r["segmentation"] for r in results if "segmentation" in r], image.height, image.width))
+    labels, scores = [label_of[r["category_id"]] for r in results], [r["score"] for r in results]
+    return draw_objects(image, boxes, labels, info.names, scores=scores, masks=masks, least_edge=least_edge)
+
+
+def draw_detections(image: Image.Image, detections: Mapping[str, Tensor], info: ClassInfo) -> Predicted:
+    """The prediction for one image: its objects drawn on it, and listed."""
+    size = (image.height, image.width)
+    results = detection_results([detections], [0], [size], info.ids or [])
+    masks = list(paste_masks(detections["masks"], detections["boxes"], size).numpy()) if "masks" in detections else None
+    boxes, labels = detections["boxes"].float().cpu().numpy(), detections["labels"].tolist()
+    drawn = draw_objects(image, boxes, labels, info.names, scores=detections["scores"].tolist(), masks=masks)
+    objects = [
+        {"class": info.names[label]} | {name: value for name, value in result.items() if name != "image_id"}
+        for label, result in zip(labels, results, strict=True)
+    ]
+    return Predicted(drawn, {"objects": objects})

@@ -1,40 +1,52 @@
-"""How panoptic segmentation is scored: COCO's panoptic quality, counted over the whole data set.
+"""Metrics of panoptic segmentation: COCO's panoptic quality over the whole data set, and precision of instances.
 
-Shapes: H W picture, K classes, n segments.
+Shapes: H W image, K classes, n segments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
+
+from visionattn.data.detection.masks import encode
+from visionattn.errors import ConfigError
+from visionattn.heads.panoptic.postprocess import Instances, PanopticPrediction
+from visionattn.tasks.detection.average_precision import Result
+from visionattn.tasks.detection.metric import CocoEvaluator, annotated, as_results
+from visionattn.training.evaluator import MetricEvaluator
+
+if TYPE_CHECKING:
+    from visionattn.data.module import VisionData
 
 STEPS = 2**40
-"""IoUs are added up as whole numbers of this many parts, so that neither the order of the pictures nor the number of
-processes changes a digit; a sum is off by less than a part for each match."""
+"""IoUs are added up as integer multiples of ``1 / STEPS``, so that neither the order of the images nor the number of
+processes changes a digit; a sum is off by less than one step for each match."""
 
 GROUPS = {"": None, "_th": True, "_st": False}
 QUALITIES = ("PQ", "SQ", "RQ")
 
 
 class PanopticQuality(Metric):
-    """Kirillov et al. 2018, *Panoptic Segmentation*, arXiv 1801.00868, by the rules of COCO's own evaluation: a
-    predicted and a true segment of a class match where their IoU is above a half; pixels of no true segment do not
-    count in the union; true crowds are neither matched nor missed, and a predicted segment of which more than half lies
+    """Panoptic quality (Kirillov et al. 2018, arXiv 1801.00868) by the rules of COCO's own evaluation.
+
+    A predicted and a target segment of a class match if their IoU is above a half. Pixels of no target segment do not
+    count in the union. Target crowds are neither matched nor missed. A predicted segment of which more than half lies
     in pixels of no segment or in crowds of its class is no mistake.
 
-    Differs from COCO's code in one case that COCO's data do not have: where a picture has several crowds of a class,
+    It differs from COCO's code in one case that COCO's data do not have: where an image has several crowds of a class,
     that code looks at the last one only; here, as in the paper, all of them count. (torchmetrics' ``PanopticQuality``
     is another quantity: it knows no crowds and leaves pixels that the prediction leaves empty out of the union.)
 
     Args:
         num_classes: classes K.
+
     Attributes:
-        latest: the counts of the last :meth:`compute`: IoU in parts of ``1 / STEPS``, true positives, false positives,
-            false negatives, int64 ``(4, K)``, on the CPU; None before.
+        latest: the counts of the last :meth:`compute`: IoU in multiples of ``1 / STEPS``, true positives, false
+            positives, false negatives, int64 ``(4, K)``, on the CPU; None before.
         things: of every class whether it is a thing; to be set before :meth:`compute`.
     """
 
@@ -48,56 +60,139 @@ class PanopticQuality(Metric):
         self.add_state("counts", torch.zeros(4, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, preds: Sequence[Any], target: Sequence[Mapping[str, Tensor]]) -> None:
-        """Panoptic maps of any number of pictures.
+        """Add panoptic maps of any number of images.
 
         Args:
             preds: with ``ids`` int (H, W), 1..n and 0 for no segment, and ``labels`` (n,).
             target: the same as mappings, and ``crowd`` bool (n,).
         """
-        for said, true in zip(preds, target, strict=True):
-            self.counts += compare(
-                said.ids, said.labels, true["ids"], true["labels"], true["crowd"], self.num_classes
-            ).to(self.counts.device)
+        for predicted, segments in zip(preds, target, strict=True):
+            counts = compare(
+                predicted.ids,
+                predicted.labels,
+                segments["ids"],
+                segments["labels"],
+                segments["crowd"],
+                self.num_classes,
+            )
+            self.counts += counts.to(self.counts.device)
 
     def compute(self) -> dict[str, Tensor]:
         self.latest = self.counts.detach().cpu().clone()
         return {name: torch.tensor(value) for name, value in figures(self.latest, self.things).items()}
 
 
+class PanopticQualityEvaluator(MetricEvaluator):
+    """``PQ``, ``SQ`` and ``RQ``, of things with ``_th`` and of stuff with ``_st``, in percent.
+
+    Attributes:
+        latest: the counts of the latest validation, int64 ``(4, K)``; None before. See :class:`PanopticQuality`.
+    """
+
+    latest: Tensor | None = None
+
+    def __init__(self) -> None:
+        super().__init__({}, shown=("PQ",))
+
+    def setup(self, data: VisionData) -> None:
+        things = data.class_info.things
+        if things is None:
+            raise ConfigError(
+                f"{type(data).__name__} has no panoptic truth: take data=coco_panoptic, or score instances alone with "
+                "task.panoptic=false task.instance=true task.monitor=val/mask_ap"
+            )
+        self.quality = PanopticQuality(data.num_classes)
+        self.quality.things = list(things)
+        self.metrics = MetricCollection({"panoptic_quality": self.quality})
+
+    def update(self, prediction: Sequence[PanopticPrediction], batch: Mapping[str, Any]) -> None:
+        self.quality.update([one.segments for one in prediction], batch["target"])
+
+    def compute(self, data: VisionData) -> dict[str, float]:
+        values = super().compute(data)
+        self.latest = self.quality.latest
+        return values
+
+
+class CocoInstancesEvaluator(CocoEvaluator):
+    """COCO's average precision and recall of the instances of a panoptic prediction, by their masks and boxes."""
+
+    shown = ("mask_ap",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metric.masks = True
+
+    def setup(self, data: VisionData) -> None:
+        """Read the annotation file, so that a fault of it is found before the first epoch.
+
+        Raises:
+            DataError: the file of instances does not go with the data.
+        """
+        super().setup(data)
+        records: Any = annotated(data)
+        records.ground_truth(records.annotations.image_ids.tolist(), masks=False)
+
+    def update(self, prediction: Sequence[PanopticPrediction], batch: Mapping[str, Any]) -> None:
+        results = [
+            result
+            for one, number in zip(prediction, batch["image_id"], strict=True)
+            if one.objects is not None
+            for result in instance_results(one.objects, number, self.category_ids)
+        ]
+        self.metric.update(results, batch["image_id"], batch["id"])
+
+
+def instance_results(objects: Instances, image_id: int, category_ids: Sequence[int]) -> list[Result]:
+    """Instances in COCO's submission format, masks as compressed run lengths, boxes around them."""
+    runs = encode(objects.masks.to(torch.uint8).cpu().numpy())
+    return as_results(image_id, category_ids, objects.boxes, objects.scores, objects.labels, runs)
+
+
 def compare(
-    said: Tensor, said_labels: Tensor, true: Tensor, true_labels: Tensor, crowd: Tensor, num_classes: int
+    predicted: Tensor,
+    predicted_labels: Tensor,
+    target: Tensor,
+    target_labels: Tensor,
+    crowd: Tensor,
+    num_classes: int,
 ) -> Tensor:
-    """The counts of one picture, int64 ``(4, K)``; see :class:`PanopticQuality`.
+    """The counts of one image, int64 ``(4, K)``; see :class:`PanopticQuality`.
 
     Args:
-        said, true: int (H, W), 1..n, 0 for no segment.
-        said_labels, true_labels: int64 (n,).
-        crowd: bool (n,), of the true ones.
+        predicted: int (H, W), 1..n, 0 for no segment.
+        predicted_labels: int64 (n,).
+        target: as ``predicted``.
+        target_labels: int64 (n,).
+        crowd: bool (n,), of the target segments.
+        num_classes: classes K.
     """
-    rows, columns = len(true_labels) + 1, len(said_labels) + 1
-    pairs = true.reshape(-1).long() * columns + said.reshape(-1).long().to(true.device)
+    rows, columns = len(target_labels) + 1, len(predicted_labels) + 1
+    pairs = target.reshape(-1).long() * columns + predicted.reshape(-1).long().to(target.device)
     shared = torch.bincount(pairs, minlength=rows * columns).reshape(rows, columns).cpu()
-    said_labels, true_labels, crowd = said_labels.cpu(), true_labels.cpu(), crowd.cpu()
+    predicted_labels, target_labels, crowd = predicted_labels.cpu(), target_labels.cpu(), crowd.cpu()
     common, areas = shared[1:, 1:], shared.sum(0)[1:]
     union = shared.sum(1)[1:, None] + areas - common - shared[0, 1:]
-    alike = true_labels[:, None] == said_labels
-    match = alike & ~crowd[:, None] & (2 * common > union)  # of each segment one at most, since true ones are disjoint
-    found, hit = match.any(1), match.any(0)
-    ignored = shared[0, 1:] + (common * (alike & crowd[:, None])).sum(0)
+    same_class = target_labels[:, None] == predicted_labels
+    match = same_class & ~crowd[:, None] & (2 * common > union)  # one at most per segment: targets are disjoint
+    matched, hit = match.any(1), match.any(0)
+    ignored = shared[0, 1:] + (common * (same_class & crowd[:, None])).sum(0)
     wrong = ~hit & (2 * ignored <= areas) & (areas > 0)
     counts = torch.zeros(4, num_classes, dtype=torch.int64)
     row, column = torch.nonzero(match, as_tuple=True)
-    parts = (common[row, column].double() / union[row, column] * STEPS).round().long()
-    counts[0].index_add_(0, true_labels[row], parts)
-    counts[1] = torch.bincount(true_labels[row], minlength=num_classes)
-    counts[2] = torch.bincount(said_labels[wrong], minlength=num_classes)
-    counts[3] = torch.bincount(true_labels[~found & ~crowd], minlength=num_classes)
+    steps = (common[row, column].double() / union[row, column] * STEPS).round().long()
+    counts[0].index_add_(0, target_labels[row], steps)
+    counts[1] = torch.bincount(target_labels[row], minlength=num_classes)
+    counts[2] = torch.bincount(predicted_labels[wrong], minlength=num_classes)
+    counts[3] = torch.bincount(target_labels[~matched & ~crowd], minlength=num_classes)
     return counts
 
 
 def per_class(counts: Tensor) -> Tensor:
-    """PQ, SQ and RQ of every class in percent, float64 ``(3, K)``; NaN for a class without segments, true or
-    predicted. SQ of a class without a match is 0, as in COCO's code.
+    """PQ, SQ and RQ of every class in percent, float64 ``(3, K)``.
+
+    They are NaN for a class without segments, target or predicted. SQ of a class without a match is 0, as in COCO's
+    code.
     """
     iou, hits, wrong, missed = counts.double()
     iou = iou / STEPS
@@ -107,14 +202,17 @@ def per_class(counts: Tensor) -> Tensor:
 
 
 def figures(counts: Tensor, things: Sequence[bool]) -> dict[str, float]:
-    """Means over the classes that have segments, in percent: ``PQ``, ``SQ`` and ``RQ`` of all, with ``_th`` of things
-    and with ``_st`` of stuff; -1 where a group has no segment.
+    """Means over the classes that have segments, in percent.
+
+    Returns:
+        ``PQ``, ``SQ`` and ``RQ`` of all classes, with ``_th`` of things and with ``_st`` of stuff; -1 where a group has
+        no segment.
     """
     values, kinds = per_class(counts), torch.tensor(list(things))
-    found = {}
+    means = {}
     for suffix, kind in GROUPS.items():
         group = values if kind is None else values[:, kinds == kind]
         for name, row in zip(QUALITIES, group, strict=True):
             known = row[~row.isnan()]
-            found[f"{name}{suffix}"] = float(known.mean()) if len(known) else -1.0
-    return found
+            means[f"{name}{suffix}"] = float(known.mean()) if len(known) else -1.0
+    return means

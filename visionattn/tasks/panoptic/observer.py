@@ -1,149 +1,155 @@
-"""What panoptic segmentation says about a validation: predictions beside the truth, quality of the classes, results in
-COCO's format.
+"""What is reported of a panoptic segmentation: predictions beside targets, quality per class, results in COCO's format.
 
-Shapes: H W picture, K classes, n segments.
+Shapes: H W image, K classes, n segments.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from lightning import Trainer
 from PIL import Image
+from torch import Tensor
 
-from visionattn.data.detection.masks import draw as draw_masks
+from visionattn.data.classes import ClassInfo
 from visionattn.data.panoptic.maps import decode_map, describe, encode_map, segment_ids, to_colors
 from visionattn.data.panoptic.write import PanopticFile, map_name, write_panoptic
 from visionattn.data.unreadable import UnreadableImage
-from visionattn.drawing.detection import draw_objects, plot_comparison
+from visionattn.drawing.detection import plot_comparison
 from visionattn.drawing.panoptic import draw_segments, plot_class_quality
 from visionattn.heads.panoptic.postprocess import Segments
-from visionattn.tasks.observer import SHOWN, KeepingObserver
-from visionattn.tasks.panoptic.metric import figures, per_class
+from visionattn.tasks.detection.average_precision import Result
+from visionattn.tasks.detection.metric import CocoEvaluator
+from visionattn.tasks.detection.observer import draw_results
+from visionattn.tasks.observer import SHOWN, SampleObserver
+from visionattn.tasks.panoptic.metric import PanopticQualityEvaluator, figures, per_class
 from visionattn.tasks.predict import Predicted
-from visionattn.training.task import StepOutput
+from visionattn.training.task import StepOutput, data_of
+
+if TYPE_CHECKING:
+    from visionattn.data.module import VisionData
 
 _EDGE = 256
 
 
-class PanopticObserver(KeepingObserver):
-    """Keeps the maps of a validation: all of them where a model is evaluated, some of them between epochs of training.
+class PanopticObserver(SampleObserver):
+    """An observer that keeps panoptic maps: all where a model is evaluated, some between epochs of training.
 
     Args:
-        task: whose metric holds the counts.
+        quality: keeps the counts of the segments.
+        instances: keeps the scores of the instances; None: they are not evaluated.
     """
 
     kept: dict[str, PanopticFile]
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, quality: PanopticQualityEvaluator, instances: CocoEvaluator | None) -> None:
         super().__init__()
-        self._task = task
+        self._quality, self._instances = quality, instances
 
-    def part(self, outputs: StepOutput, batch: Any, place: int) -> PanopticFile:
-        segments = outputs.prediction[place].segments
-        return as_file(segments, batch["id"][place], batch["image_id"][place], self._task.class_info["ids"])
+    def sample(self, output: StepOutput, batch: Any, index: int, trainer: Trainer) -> PanopticFile:
+        segments = output.prediction[index].segments
+        return as_file(segments, batch["id"][index], batch["image_id"][index], data_of(trainer).class_info.ids or [])
 
     def limit(self, trainer: Trainer) -> int | None:
         return SHOWN if trainer.state.fn == "fit" else None
 
-    def figures(self, data: Any) -> dict[str, float]:
-        """The nine figures in double precision, from the integer counts."""
-        return figures(self._counts(), self._task.things)
+    @property
+    def _counts(self) -> Tensor:
+        counts = self._quality.latest
+        assert counts is not None, "asked before a validation"
+        return counts
 
-    def draw(self, folder: Path, data: Any) -> dict[str, Path]:
-        """A sheet of predictions beside the truth, and a bar chart of the classes."""
+    def figures(self, data: VisionData) -> dict[str, float]:
+        """Return the nine figures in double precision, from the integer counts."""
+        return figures(self._counts, data.class_info.things or [])
+
+    def draw(self, folder: Path, data: VisionData) -> dict[str, Path]:
+        """Draw a sheet of predictions beside targets, and a bar chart of the classes."""
         if not self.kept:
             return {}
-        pictures = {"predictions and truth": folder / "predictions.png", "classes": folder / "classes.png"}
-        plot_comparison(self._rows(data.records("val")), pictures["predictions and truth"])
-        facts = self._task.class_info
-        plot_class_quality(facts["names"], facts["things"], per_class(self._counts()).numpy(), pictures["classes"])
-        return pictures
+        files, info = (
+            {"predictions and truth": folder / "predictions.png", "classes": folder / "classes.png"},
+            data.class_info,
+        )
+        plot_comparison(self._rows(data.records("val"), info), files["predictions and truth"])
+        plot_class_quality(info.names, info.things or [], per_class(self._counts).numpy(), files["classes"])
+        return files
 
-    def _rows(self, records: Any) -> list[tuple[str, Image.Image, Image.Image]]:
-        names = self._task.class_info["names"]
-        label_of = {number: label for label, number in enumerate(self._task.class_info["ids"])}
-        place_of, rows = {name: place for place, name in enumerate(records.ids)}, []
+    def _rows(self, records: Any, info: ClassInfo) -> list[tuple[str, Image.Image, Image.Image]]:
+        label_of = {number: label for label, number in enumerate(info.ids or [])}
+        index_of, rows = {name: index for index, name in enumerate(records.ids)}, []
         for name in list(self.kept)[:SHOWN]:
-            index, said = place_of[name], self.kept[name]
+            index, predicted = index_of[name], self.kept[name]
             try:
-                picture = Image.fromarray(records.image(index).permute(1, 2, 0).numpy())
-                truth = records.segments(index)
+                image = Image.fromarray(records.image(index).permute(1, 2, 0).numpy())
+                segments = records.segments(index)
             except UnreadableImage:
                 continue
-            true = draw_segments(picture, truth["ids"].numpy(), truth["labels"].tolist(), names, least_edge=_EDGE)
-            ids = segment_ids(decode_map(said.content), [segment["id"] for segment in said.segments])
-            labels = [label_of[segment["category_id"]] for segment in said.segments]
-            rows.append((name, true, draw_segments(picture, ids, labels, names, least_edge=_EDGE)))
+            target = draw_segments(
+                image, segments["ids"].numpy(), segments["labels"].tolist(), info.names, least_edge=_EDGE
+            )
+            ids = segment_ids(decode_map(predicted.content), [segment["id"] for segment in predicted.segments])
+            labels = [label_of[segment["category_id"]] for segment in predicted.segments]
+            rows.append((name, target, draw_segments(image, ids, labels, info.names, least_edge=_EDGE)))
         return rows
 
-    def files(self, folder: Path) -> dict[str, Path]:
-        """``panoptic.json`` with the folder ``panoptic``, results in COCO's format; ``classes.csv``: a row for each
-        class; with instances ``detections.json``, COCO's submission file.
+    def files(self, folder: Path, data: VisionData) -> dict[str, Path]:
+        """Write the results in COCO's format and the table of classes.
+
+        They are ``panoptic.json`` with the folder ``panoptic``; ``classes.csv``, a row per class; with instances also
+        ``detections.json``, COCO's submission file.
         """
-        facts, table = self._task.class_info, folder / "classes.csv"
-        rows = zip(facts["ids"], facts["names"], facts["things"], strict=True)
+        info, table = data.class_info, folder / "classes.csv"
+        rows = zip(info.ids or [], info.names, info.things or [], strict=True)
         kinds = [{"id": number, "name": name, "isthing": int(thing)} for number, name, thing in rows]
         write_panoptic(folder / "panoptic", folder / "panoptic.json", self.kept.values(), kinds)
-        counts = self._counts()
+        counts = self._counts
         with table.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["class", "id", "thing", "PQ", "SQ", "RQ", "TP", "FP", "FN"])
             for kind, row, numbers in zip(kinds, per_class(counts).T.tolist(), counts[1:].T.tolist(), strict=True):
                 writer.writerow([kind["name"], kind["id"], kind["isthing"], *row, *numbers])
         written = {"panoptic results": folder / "panoptic.json", "classes": table}
-        if self._task.instance:
+        if self._instances is not None:
             written["submission"] = folder / "detections.json"
-            text = json.dumps(self._task.metrics.latest.results) + "\n"
-            written["submission"].write_text(text, encoding="utf-8")
+            written["submission"].write_text(json.dumps(self._instances.latest.results) + "\n", encoding="utf-8")
         return written
 
-    def _counts(self) -> Any:
-        quality = self._task.quality
-        assert quality is not None
-        return quality.latest
 
-
-def as_file(found: Segments, name: str, image_id: int, category_ids: Sequence[int]) -> PanopticFile:
+def as_file(segments: Segments, name: str, image_id: int, category_ids: Sequence[int]) -> PanopticFile:
     """A predicted map as a file of COCO's format; segments are numbered from 1."""
-    ids = found.ids.cpu().numpy()
-    segments = describe(ids, range(1, len(found.labels) + 1), [category_ids[label] for label in found.labels.tolist()])
-    for segment, score in zip(segments, found.scores.tolist(), strict=True):
+    ids = segments.ids.cpu().numpy()
+    categories = [category_ids[label] for label in segments.labels.tolist()]
+    listed = describe(ids, range(1, len(categories) + 1), categories)
+    for segment, score in zip(listed, segments.scores.tolist(), strict=True):
         segment["score"] = score
-    return PanopticFile(image_id, map_name(name), encode_map(ids), segments)
+    return PanopticFile(image_id, map_name(name), encode_map(ids), listed)
 
 
-def draw_panoptic(image: Image.Image, found: Segments, facts: Mapping[str, Any]) -> Predicted:
-    """The answer for one picture: its segments drawn over it, listed, and the map in COCO's format as a PNG."""
-    one = as_file(found, "picture", 0, facts["ids"])
-    label_of = {number: label for label, number in enumerate(facts["ids"])}
-    ids = decode_map(one.content)
-    labels, scores = [label_of[s["category_id"]] for s in one.segments], [s["score"] for s in one.segments]
-    drawn = draw_segments(image, ids, labels, facts["names"], scores=scores)
+def draw_panoptic(image: Image.Image, segments: Segments, info: ClassInfo) -> Predicted:
+    """The prediction for one image: its segments drawn over it, listed, and the map in COCO's format as a PNG."""
+    category_ids, things = info.ids or [], info.things or []
+    file = as_file(segments, "picture", 0, category_ids)
+    label_of = {number: label for label, number in enumerate(category_ids)}
+    ids = decode_map(file.content)
+    labels, scores = [label_of[s["category_id"]] for s in file.segments], [s["score"] for s in file.segments]
+    drawn = draw_segments(image, ids, labels, info.names, scores=scores)
     listed = [
-        {"class": facts["names"][label], "thing": bool(facts["things"][label])} | segment
-        for label, segment in zip(labels, one.segments, strict=True)
+        {"class": info.names[label], "thing": bool(things[label])} | segment
+        for label, segment in zip(labels, file.segments, strict=True)
     ]
     return Predicted(drawn, {"segments": listed}, {"panoptic": Image.fromarray(to_colors(ids))})
 
 
-def draw_instances(
-    image: Image.Image, lines: Sequence[dict[str, Any]], names: Sequence[str], category_ids: Sequence[int]
-) -> Predicted:
-    """The answer for one picture, of a model for instances: boxes and masks drawn over it, and listed."""
-    label_of = {number: label for label, number in enumerate(category_ids)}
-    boxes = np.array([line["bbox"] for line in lines], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    masks = draw_masks([line["segmentation"] for line in lines], image.height, image.width)
-    labels, scores = [label_of[line["category_id"]] for line in lines], [line["score"] for line in lines]
-    drawn = draw_objects(image, boxes, labels, names, scores=scores, masks=list(masks))
+def draw_instances(image: Image.Image, results: list[Result], info: ClassInfo) -> Predicted:
+    """The prediction for one image of a model for instances: boxes and masks drawn over it, and listed."""
+    name_of = dict(zip(info.ids or [], info.names, strict=True))
     listed = [
-        {"class": names[label]} | {name: value for name, value in line.items() if name != "image_id"}
-        for label, line in zip(labels, lines, strict=True)
+        {"class": name_of[result["category_id"]]} | {key: value for key, value in result.items() if key != "image_id"}
+        for result in results
     ]
-    return Predicted(drawn, {"objects": listed})
+    return Predicted(draw_results(image, results, info), {"objects": listed})

@@ -1,34 +1,42 @@
-"""How segmentation is scored: one confusion matrix of the whole data set, in integers.
+"""Metrics of semantic segmentation: counts over the whole data set, in integers.
 
-Shapes: H W picture, K classes.
+Shapes: H W image, K classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from visionattn.data.segmentation.labels import IGNORE
+from visionattn.training.evaluator import MetricEvaluator
+
+if TYPE_CHECKING:
+    from visionattn.data.module import VisionData
+
+Maps = Sequence[Tensor] | Tensor
+"""Class maps ``(H, W)`` of some images: a list, or one tensor where they have one size."""
 
 
 def figures(matrix: Tensor) -> dict[str, Tensor]:
-    """What a confusion matrix says, in float64.
+    """The figures of a confusion matrix, in float64.
 
     Args:
-        matrix: int64 ``(K, K)``, rows true, columns predicted.
+        matrix: int64 ``(K, K)``, rows of target classes, columns of predicted ones.
+
     Returns:
         in percent ``mIoU``, ``mAcc`` and ``aAcc``, and per class ``IoU`` and ``Acc`` ``(K,)``. A class that neither
         occurs nor is predicted has no IoU, one that does not occur no accuracy (NaN); means leave those out.
     """
     matrix = matrix.double()
-    right, true, said = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-    iou, accuracy = 100 * right / (true + said - right), 100 * right / true
+    right, target, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    iou, accuracy = 100 * right / (target + predicted - right), 100 * right / target
     return {
         "mIoU": iou.nanmean(),
         "mAcc": accuracy.nanmean(),
@@ -39,11 +47,11 @@ def figures(matrix: Tensor) -> dict[str, Tensor]:
 
 
 class DatasetIoU(MulticlassConfusionMatrix):
-    """Mean intersection over union as ADE20K, Cityscapes and Pascal VOC define it: intersections and unions are summed
-    over the whole data set before they are divided.
+    """Mean intersection over union as ADE20K, Cityscapes and Pascal VOC define it.
 
-    (torchmetrics' ``segmentation.MeanIoU`` averages the IoU of single images: another quantity.) The counts are
-    integers, summed over the processes, so that neither their number nor the order of the images changes a digit.
+    Intersections and unions are summed over the whole data set before they are divided. (torchmetrics'
+    ``segmentation.MeanIoU`` averages the IoU of single images: another quantity.) The counts are integers, summed over
+    the processes, so that neither their number nor the order of the images changes a digit.
 
     Attributes:
         latest: the matrix of the last :meth:`compute`, int64 ``(K, K)``, on the CPU; None before.
@@ -53,26 +61,27 @@ class DatasetIoU(MulticlassConfusionMatrix):
         super().__init__(num_classes=num_classes, ignore_index=IGNORE, validate_args=False)
         self.latest: Tensor | None = None
 
-    def update(self, preds: Sequence[Tensor], target: Sequence[Tensor]) -> None:  # type: ignore[override]
-        """Class maps ``(H, W)``, predicted and true, of any number of pictures."""
-        for said, true in zip(preds, target, strict=True):
-            super().update(said[None], true[None])
+    def update(self, preds: Maps, target: Maps) -> None:  # type: ignore[override]
+        """Add class maps ``(H, W)``, predicted and target, of any number of images."""
+        for predicted, classes in zip(preds, target, strict=True):
+            super().update(predicted[None], classes[None])
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
         self.latest = self.confmat.detach().cpu().clone()
-        found = figures(self.latest)
-        return {name: found[name].float() for name in ("mIoU", "mAcc", "aAcc")}
+        values = figures(self.latest)
+        return {name: values[name].float() for name in ("mIoU", "mAcc", "aAcc")}
 
 
 class BoundaryIoU(Metric):
-    """Cheng et al. 2021, *Boundary IoU*, arXiv 2103.16562, per class and summed over the data set.
+    """Boundary IoU (Cheng et al. 2021, arXiv 2103.16562) per class, summed over the data set.
 
-    Compared are only the pixels of a mask that lie within a distance of its edge; the picture's edge counts as one.
-    The distance is a share of the picture's diagonal, at least one pixel.
+    Only the pixels of a mask that lie within a distance of its edge are compared; the edge of the image counts as one.
+    The distance is a share of the image's diagonal, at least one pixel.
 
     Args:
         num_classes: classes K.
-        ratio: that share; 0.02 in the paper.
+        ratio: share of the diagonal; 0.02 in the paper.
+
     Attributes:
         latest: int64 ``(2, K)``, intersections and unions of the last :meth:`compute`; None before.
     """
@@ -87,14 +96,14 @@ class BoundaryIoU(Metric):
         for name in ("intersection", "union"):
             self.add_state(name, torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, preds: Sequence[Tensor], target: Sequence[Tensor]) -> None:
-        """As :meth:`DatasetIoU.update`."""
-        for said, true in zip(preds, target, strict=True):
-            counted = true != IGNORE
-            height, width = true.shape
+    def update(self, preds: Maps, target: Maps) -> None:
+        """Add class maps ``(H, W)``, predicted and target, of any number of images."""
+        for predicted, classes in zip(preds, target, strict=True):
+            counted = classes != IGNORE
+            height, width = classes.shape
             distance = max(1, round(self.ratio * (height**2 + width**2) ** 0.5))
-            for label in torch.unique(torch.cat([said.unique(), true[counted].unique()])).tolist():
-                a, b = (_edge_band(map_ == label, distance) & counted for map_ in (said, true))
+            for label in torch.unique(torch.cat([predicted.unique(), classes[counted].unique()])).tolist():
+                a, b = (_edge_band(map_ == label, distance) & counted for map_ in (predicted, classes))
                 self.intersection[label] += (a & b).sum()
                 self.union[label] += (a | b).sum()
 
@@ -103,13 +112,61 @@ class BoundaryIoU(Metric):
         return {"boundary_mIoU": per_class(self.latest).nanmean().float()}
 
 
+class SemanticEvaluator(MetricEvaluator):
+    """``mIoU``, ``mAcc`` and ``aAcc`` in percent over the data set; see :class:`DatasetIoU`.
+
+    Attributes:
+        latest: the confusion matrix of the latest validation, int64 ``(K, K)``; None before.
+    """
+
+    latest: Tensor | None = None
+
+    def __init__(self) -> None:
+        super().__init__({}, shown=("mIoU", "mAcc", "aAcc"))
+
+    def setup(self, data: VisionData) -> None:
+        self._counts = DatasetIoU(data.num_classes)
+        self.metrics = MetricCollection({"dataset": self._counts})
+
+    def compute(self, data: VisionData) -> dict[str, float]:
+        values = super().compute(data)
+        self.latest = self._counts.latest
+        return values
+
+
+class BoundaryIoUEvaluator(MetricEvaluator):
+    """``boundary_mIoU`` in percent over the data set; see :class:`BoundaryIoU`. It costs time.
+
+    Args:
+        ratio: share of the image's diagonal that the boundary is wide.
+
+    Attributes:
+        latest: intersections and unions of the latest validation, int64 ``(2, K)``; None before.
+    """
+
+    latest: Tensor | None = None
+
+    def __init__(self, ratio: float = 0.02) -> None:
+        super().__init__({}, shown=("boundary_mIoU",))
+        self.ratio = ratio
+
+    def setup(self, data: VisionData) -> None:
+        self._counts = BoundaryIoU(data.num_classes, self.ratio)
+        self.metrics = MetricCollection({"boundary": self._counts})
+
+    def compute(self, data: VisionData) -> dict[str, float]:
+        values = super().compute(data)
+        self.latest = self._counts.latest
+        return values
+
+
 def per_class(counts: Tensor) -> Tensor:
-    """Percent, float64 ``(K,)``, from ``BoundaryIoU.latest``; NaN for classes without a boundary."""
+    """IoU in percent, float64 ``(K,)``, from ``BoundaryIoU.latest``; NaN for classes without a boundary."""
     return 100 * counts[0].double() / counts[1].double()
 
 
 def _edge_band(mask: Tensor, distance: int) -> Tensor:
-    """The pixels of a mask that are no farther than ``distance`` (in the larger of both coordinates) from outside."""
+    """The pixels of a mask at a distance to its outside, by the larger coordinate, of ``distance`` at most."""
     outside = F.pad((~mask).float()[None], [distance] * 4, value=1.0)
     near: Any = F.max_pool2d(outside, 2 * distance + 1, stride=1)[0]
     return mask & (near > 0)

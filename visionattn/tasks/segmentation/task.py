@@ -1,6 +1,6 @@
 """Semantic segmentation.
 
-Shapes: B batch, K classes, H W picture, h w logits.
+Shapes: B batch, K classes, H W image, h w logits.
 """
 
 from __future__ import annotations
@@ -14,59 +14,38 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
 
 from visionattn.data.segmentation.classes import default_palette
 from visionattn.data.segmentation.labels import IGNORE
 from visionattn.errors import ConfigError
 from visionattn.heads.segmentation.inference import Inference, class_map
-from visionattn.heads.segmentation.pixel_loss import resized_cross_entropy
+from visionattn.heads.segmentation.pixel_loss import PixelLoss
 from visionattn.tasks.predict import Predicted
-from visionattn.tasks.segmentation.metric import BoundaryIoU, DatasetIoU
+from visionattn.tasks.segmentation.metric import BoundaryIoUEvaluator, SemanticEvaluator
 from visionattn.tasks.segmentation.observer import SegmentationObserver, draw_prediction
-from visionattn.training.nonfinite import raise_faults
+from visionattn.training.evaluator import Evaluator, Given, first_of
 from visionattn.training.task import Batch, StepOutput, VisionTask
 
 
-class PixelLoss(nn.Module):
-    """Cross entropy of all pixels, the logits brought to the size of the target.
-
-    The mean is over all pixels, ignored ones included, as in mmsegmentation's recipes: every picture weighs the same
-    however much of it is labelled, and a batch without labels gives 0, not NaN.
-
-    Args:
-        class_weights: factor on the pixels of each class, (K,); None: 1.
-    Shape:
-        logits ``(B, K, h, w)``, target int64 ``(B, H, W)`` -> scalar
-    """
-
-    weight: Tensor | None
-
-    def __init__(self, class_weights: Sequence[float] | None = None):
-        super().__init__()
-        weight = None if class_weights is None else torch.tensor([float(one) for one in class_weights])
-        self.register_buffer("weight", weight, persistent=False)
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return resized_cross_entropy(logits, target, self.weight, ignore=IGNORE) / max(target.numel(), 1)
-
-
 class SegmentationTask(VisionTask):
-    """Cross entropy per pixel, with an auxiliary head; scored at the size of the original pictures.
+    """Cross entropy per pixel, with an auxiliary head; scored at the size of the original images.
 
     Args:
         num_classes: classes K.
         auxiliary_weight: weight of the auxiliary head's loss.
         class_weights: factor on the loss of each class's pixels, one per class: rare classes count for more; None: 1.
-        inference: how pictures are evaluated.
-        boundary_iou: also the boundary IoU; it costs time.
+        inference: how images are evaluated.
+        boundary_iou: also evaluate the boundary IoU; it costs time.
+        evaluators: see :class:`VisionTask`.
         **kwargs: see :class:`VisionTask`.
     Raises:
         ConfigError: another number of ``class_weights`` than classes, or weights below 0.
     Logs:
         ``val/mIoU``, ``val/mAcc`` and ``val/aAcc``, in percent over the data set, exact for any number of processes.
-        ``val/loss`` is taken at the size of the scores, not of the pictures.
+        ``val/loss`` is taken at the size of the scores, not of the images.
     """
+
+    num_classes: int
 
     def __init__(
         self,
@@ -80,84 +59,70 @@ class SegmentationTask(VisionTask):
         class_weights: Sequence[float] | None = None,
         inference: Inference | None = None,
         boundary_iou: bool = False,
+        evaluators: Given | None = None,
         **kwargs: Any,
     ):
         if class_weights is not None and (len(class_weights) != num_classes or min(class_weights) < 0):
             raise ConfigError(f"class_weights are {num_classes} numbers from 0 on, got {list(class_weights)}")
-        scores: dict[str, Any] = {"dataset": DatasetIoU(num_classes)}
-        if boundary_iou:
-            scores["boundary"] = BoundaryIoU(num_classes)
+        evaluators = dict(self.default_evaluators() if evaluators is None else evaluators)
+        if boundary_iou and evaluators.get("boundary") is None:
+            evaluators["boundary"] = BoundaryIoUEvaluator()
         super().__init__(
             backbone,
             partial(head, num_classes=num_classes),
-            PixelLoss(class_weights),
+            PixelLoss(class_weights, IGNORE),
             optimizer,
             schedule,
-            metrics=MetricCollection(scores, compute_groups=False),
+            evaluators=evaluators,
             **kwargs,
         )
         self.num_classes, self.auxiliary_weight = num_classes, auxiliary_weight
         self.inference = inference or Inference()
-        self._faults: list[str] = []
+
+    def default_evaluators(self) -> dict[str, Evaluator]:
+        return {"semantic": SemanticEvaluator()}
 
     def step(self, batch: Batch) -> StepOutput:
         images, target = batch["image"], batch["target"]
         if not self.training:
             return self._evaluate(list(images), list(target))
-        for fault in batch.get("faults", []):
-            self.guard.fault(fault)
         logits, extra = self(images)
         loss = self.loss(logits, target)
         if extra is not None:
             loss = loss + self.auxiliary_weight * self.loss(extra, target)
-        return StepOutput(loss, logits.detach(), target)
+        return StepOutput(loss, logits.detach())
 
     def _evaluate(self, images: list[Tensor], target: list[Tensor]) -> StepOutput:
         scores = self.scores(images)
-        losses = [_score_loss(one, true) for one, true in zip(scores, target, strict=True)]
-        maps = [class_map(one, true.shape) for one, true in zip(scores, target, strict=True)]
-        return StepOutput(torch.stack(losses).mean(), maps, target)
-
-    def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
-        self._faults = []
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> Any:
-        self._faults += batch.get("faults", [])  # also of a batch that has no picture left
-        return super().validation_step(batch, batch_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        """Raises DataError, on every process, where one of them met labels that cannot be right."""
-        raise_faults(self._faults)
-        super().on_validation_epoch_end()
+        losses = [_score_loss(one, classes) for one, classes in zip(scores, target, strict=True)]
+        maps = [class_map(one, classes.shape) for one, classes in zip(scores, target, strict=True)]
+        return StepOutput(torch.stack(losses).mean(), maps)
 
     def scores(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """What :class:`Inference` makes of normalised pictures ``(C, H, W)``."""
+        """Return the scores of normalized images ``(C, H, W)``, as :class:`Inference` evaluates them."""
         return self.inference(lambda x: self(x)[0], images)
 
-    def on_fit_start(self) -> None:
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.class_info = {"names": data.class_names, "palette": data.palette.tolist()}
-
     def observer(self) -> SegmentationObserver:
-        return SegmentationObserver(self)
+        evaluators = self.evaluators.values()
+        return SegmentationObserver(first_of(evaluators, SemanticEvaluator), first_of(evaluators, BoundaryIoUEvaluator))
 
     def protocol(self) -> dict[str, Any]:
-        """How pictures are evaluated, for result files."""
+        """Return how images are evaluated, for result files."""
         return self.inference.describe()
 
     @property
     def class_names(self) -> list[str]:
-        return list(self.class_info.get("names") or map(str, range(self.num_classes)))
+        """Names of the classes; numbers where a checkpoint knows none."""
+        return self.class_info.names or [str(label) for label in range(self.num_classes)]
 
     @property
     def palette(self) -> np.ndarray:
-        """uint8 ``(K, 3)``."""
-        known = self.class_info.get("palette")
+        """Color of every class, uint8 ``(K, 3)``."""
+        known = self.class_info.palette
         return np.array(known, np.uint8) if known else default_palette(self.num_classes)
 
     def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
-        """Class maps of pictures of any size, drawn over them; see :class:`PredictsImages`."""
+        """Return class maps of images of any size, drawn over them; see :class:`PredictsImages`."""
         pixels = [torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).to(self.device) for image in images]
         normal = data.to_model_input({"image": pixels, "target": []})["image"]
         maps = [class_map(one, image.shape[-2:]) for one, image in zip(self.scores(normal), normal, strict=True)]

@@ -1,0 +1,53 @@
+"""Options of training that all tasks share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+from visionattn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of training; :class:`VisionTask` takes them as keyword arguments.
+
+    Attributes:
+        layer_decay: factor on the learning rate per layer downwards; None: the same rate for all layers.
+        backbone_lr_scale: factor on the learning rate of the whole backbone.
+        lr_base_size: images per optimizer step that the optimizer's rate is meant for; the rate of the run follows its
+            real batch. None: the rate as it is given.
+        lr_base_scale: how the rate follows, ``linear`` or ``sqrt``; see :class:`LearningRateScaling`.
+        channels_last: channels-last memory format for images and weights of convolutions.
+        compile: compile the backbone with ``torch.compile``.
+        grad_checkpointing: recompute activations in the backward pass.
+        nonfinite: what to do about a loss or gradient that is not finite: ``stop``, or ``skip`` the step on all
+            processes. Both leave the weights as they are; a skipped step also leaves the running statistics and the
+            averaged weights.
+    """
+
+    layer_decay: float | None = None
+    backbone_lr_scale: float = 1.0
+    lr_base_size: int | None = None
+    lr_base_scale: str = "linear"
+    channels_last: bool = False
+    compile: bool = False
+    grad_checkpointing: bool = False
+    nonfinite: str = "stop"
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], owner: str) -> TrainingOptions:
+        """Options from keyword arguments.
+
+        Raises:
+            ConfigError: an argument that is none of them; names ``owner`` and the nearest option.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ConfigError(f"{owner} takes no argument {name}{hint} (its options are {', '.join(known)})")
+        return cls(**given)
