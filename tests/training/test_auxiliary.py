@@ -101,7 +101,7 @@ def by_hand():
 
 def test_they_are_added_and_logged():
     task = build()
-    loss = float(task.training_step(batches()[0], 0))
+    loss = float(task.training_step(batches()[0], 0).detach())
     assert loss == task.logged["train/loss"]
     assert loss == pytest.approx(task.logged["train/loss_square"] + task.logged["train/loss_auxiliary"])
     assert task.logged["train/loss_auxiliary"] > 0

@@ -67,7 +67,7 @@ def test_a_configuration_may_hold_evaluators_metrics_and_nothing():
 
 
 def test_anything_else_is_refused():
-    with pytest.raises(ConfigError, match=r"task\.evaluators\.x is a int, neither an Evaluator nor a metric"):
+    with pytest.raises(ConfigError, match=r"task\.evaluators\.x is a int, neither an Evaluator nor"):
         named_evaluators({"x": 3})
     evaluator = MetricEvaluator({"acc": MulticlassAccuracy(3, average=None)})
     evaluator.update(LOGITS, {"target": TARGET})

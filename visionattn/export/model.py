@@ -93,7 +93,7 @@ class ExportedModel:
     @property
     def class_names(self) -> list[str] | None:
         names = self.task.class_info.names
-        if names is None and self.data is not None:
+        if not names and self.data is not None:
             names = self.data.class_names
         return [str(name) for name in names] if names else None
 
