@@ -166,8 +166,8 @@ def test_the_number_of_masks_is_that_of_all_processes(monkeypatch):
     monkeypatch.setattr(panoptic_task, "mean_of_processes", lambda number: torch.tensor(2.0 * number))
     torch.manual_seed(3)
     together = module.step(batch())
-    assert float(together.parts["mask"]) == pytest.approx(float(alone.parts["mask"]) / 2, rel=1e-4)
-    assert together.loss.item() == pytest.approx(float(sum(together.parts.values())))
+    assert together.parts["mask"].item() == pytest.approx(alone.parts["mask"].item() / 2, rel=1e-4)
+    assert together.loss.item() == pytest.approx(sum(together.parts.values()).item())
 
 
 def test_answers_that_are_not_finite_name_their_pictures(learnt):
