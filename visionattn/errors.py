@@ -34,3 +34,8 @@ class Interrupted(VisionAttnError):
 
 class OutOfMemoryError(VisionAttnError):
     """A batch does not fit into memory; says which would."""
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, such as ``1 epoch`` or ``2 epochs``; ``plural`` where it is not the noun with an s."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

@@ -27,7 +27,8 @@ def test_kernels_dry_run_shows_its_arguments(capsys):
     [
         (
             [],
-            "needs a word that says what, one of: backbones, detection, kernels, loading, segmentation, simulate, "
+            "benchmark needs a name: visionattn benchmark NAME; names: backbones, "
+            "detection, kernels, loading, segmentation, simulate, "
             "training",
         ),
         (["kernel"], "did you mean kernels?"),

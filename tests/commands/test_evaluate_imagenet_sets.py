@@ -67,7 +67,7 @@ def test_only_the_subsets_classes_are_answers(model, tmp_path, monkeypatch, caps
     assert result["metrics"]["confidence"] == pytest.approx(100 * confidence, rel=1e-4)
     assert result["classes"] == 200
     assert (result["num_samples"], result["num_published"]) == (7, 30_000)
-    assert "7 of the 30,000 published: these figures are not comparable" in " ".join(capsys.readouterr().out.split())
+    assert "7 of 30,000 published images: the scores are not comparable" in " ".join(capsys.readouterr().out.split())
 
 
 def test_real_on_three_processes_is_real_on_one(model, tmp_path):

@@ -150,7 +150,7 @@ def test_what_is_missing_is_one_sentence(arguments, message, capsys):
 def test_without_data_it_says_so(weights, capsys):
     path, _ = weights
     assert main(["evaluate", "backbone=swin_tiny", f"backbone.depths={SMALL}", f"weights={path}"]) == 2
-    assert "say what to score on" in capsys.readouterr().err
+    assert "name a data set" in capsys.readouterr().err
 
 
 def test_without_a_network_it_is_one_sentence(monkeypatch, capsys, tmp_path):

@@ -60,7 +60,7 @@ def test_json_has_the_whole_tree(capsys):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ([], "explain needs a word that says what, one of: cswin_base"),
+        ([], "explain needs a name: visionattn explain NAME; names: cswin_base"),
         (["swin_tinny"], "did you mean swin_tiny?"),
         (["swin_pico", "size=7"], "size is [height, width] in pixels, not 7"),
         (["swin_pico", "size=[0,7]"], "size is [height, width] in pixels"),

@@ -32,7 +32,7 @@ def test_sharded_training_equals_one_process_and_goes_on(tmp_path):
         torch.testing.assert_close(state(two)[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
     done = visionattn(*RUN, *SHARDED, "data.batch_size=8", "trainer.max_epochs=2", f"hydra.run.dir={two}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "goes on from" in done.stdout
+    assert "resumes from" in done.stdout
     assert torch.load(two / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 8
 
 

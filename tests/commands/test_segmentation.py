@@ -132,7 +132,7 @@ def test_the_doctor_reports_and_fails(shapes, run, tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     words = ["data", "doctor", "data=ade20k", f"data.root={shapes}", f"hydra.run.dir={tmp_path}/doctor"]
     assert main([*words, "data.num_classes=15"]) == 0
-    assert "nothing is wrong" in capsys.readouterr().out
+    assert "no problems found" in capsys.readouterr().out
     assert (tmp_path / "doctor" / "train_classes.png").stat().st_size > 0
     mask = sorted((shapes / "ADEChallengeData2016" / "annotations" / "training").glob("*.png"))[2]
     whole = mask.read_bytes()

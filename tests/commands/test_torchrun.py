@@ -60,7 +60,7 @@ def test_started_again_it_goes_on(whole, tmp_path):
     """The first process is killed; torchrun ends the other one and starts both anew with the same command."""
     done = run(tmp_path, torchrun(2, restarts=1), "trainer.devices=2", probe="train 9 kill")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "goes on from" in done.stdout
+    assert "resumes from" in done.stdout
     ours = only_run(tmp_path)
     assert differing(ours / "checkpoints/last.ckpt", whole / "checkpoints/last.ckpt") == []
     for rank in (0, 1):
@@ -73,7 +73,7 @@ def test_four_processes_that_are_killed_see_every_sample_once(tmp_path):
     assert ended.returncode != 0
     done = run(tmp_path, torchrun(4), *options)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "goes on from" in done.stdout
+    assert "resumes from" in done.stdout
     for epoch in range(EPOCHS):
         parts = [seen(tmp_path / "run", rank) for rank in range(4)]
         ids = [name for part in parts for (at, _), names in part.items() if at == epoch for name in names]

@@ -74,7 +74,7 @@ def test_a_recipe_builds_without_data(name, capsys, monkeypatch, tmp_path):
     shown = " ".join(capsys.readouterr().out.split())
     assert "no data were read" in shown
     assert f"{composed(name).backbone.card.params:,}" in shown
-    assert "128 = 128 x 1 process(es) x 1 accumulated" in shown
+    assert "128 (128 per process, 1 process, no accumulation)" in shown
 
 
 @pytest.mark.heavy

@@ -92,21 +92,21 @@ MISTAKES = {
     "max_epochs=3": "unknown key max_epochs; did you mean trainer.max_epochs?",
     "backbone.mixers.s1.windowsize=3": "did you mean backbone.mixers.s1.window_size?",
     "backbon=small": "unknown key backbon; did you mean backbone?",
-    "backbone=smal": "there is no backbone called smal; did you mean small? Choices: small, tiny",
-    "backbone=xyz": "there is no backbone called xyz. Choices: small, tiny",
-    "mixer@backbone.mixers.s2=windo": "no mixer called windo; did you mean window? Choices: neighborhood, window",
+    "backbone=smal": "unknown backbone smal; did you mean small? Choices: small, tiny",
+    "backbone=xyz": "unknown backbone xyz. Choices: small, tiny",
+    "mixer@backbone.mixers.s2=windo": "unknown mixer windo; did you mean window? Choices: neighborhood, window",
     "mixr@backbone.mixers.s2=window": "unknown group mixr; did you mean mixer?",
     "mixer@backbone.mixer.s2=window": "did you mean mixer@backbone.mixers.s2?",
-    "mixer=window": "mixer can be chosen at: mixer@backbone.mixers.s2, mixer@backbone.mixers.s1",
-    "trainer=gpus": "there is no trainer called gpus; did you mean gpu?",
-    "experiment=lang": "there is no experiment called lang; did you mean long?",
-    "hydra/launcher=basicc": "there is no hydra/launcher called basicc; did you mean basic? Choices: basic",
+    "mixer=window": "mixer can be set in several places: mixer@backbone.mixers.s2, mixer@backbone.mixers.s1",
+    "trainer=gpus": "unknown trainer gpus; did you mean gpu?",
+    "experiment=lang": "unknown experiment lang; did you mean long?",
+    "hydra/launcher=basicc": "unknown hydra/launcher basicc; did you mean basic? Choices: basic",
     "~trainer.max_epoch": "unknown key trainer.max_epoch; did you mean trainer.max_epochs?",
     "hydra.run.dri=x": "did you mean hydra.run.dir?",
-    "trainer.zzzz=1": "trainer is the trainer cpu, whose own keys are: max_epochs, accelerator, precision",
+    "trainer.zzzz=1": "trainer is trainer cpu; its keys: max_epochs, accelerator, precision",
     "a=b=[": "cannot read the override 'a=b=['",
-    "trainer.max_epochs=1,2": "add -m to try each",
-    "trainer.max_epochs=range(3)": "add -m to try each",
+    "trainer.max_epochs=1,2": "add -m to run each",
+    "trainer.max_epochs=range(3)": "add -m to run each",
     "hydra.mode=fast": "hydra.mode=fast",
 }
 
@@ -123,9 +123,7 @@ def test_key_of_another_mixer_after_a_swap(conf):
     compose("train", ["mixer@backbone.mixers.s2=neighborhood", "backbone.mixers.s2.kernel_size=13"])
     with pytest.raises(ConfigError) as caught:
         compose("train", ["mixer@backbone.mixers.s2=neighborhood", "backbone.mixers.s2.window_size=7"])
-    assert "backbone.mixers.s2 is the mixer neighborhood, whose own keys are: kernel_size, dilation" in str(
-        caught.value
-    )
+    assert "backbone.mixers.s2 is mixer neighborhood; its keys: kernel_size, dilation" in str(caught.value)
     assert "s1" not in str(caught.value)
 
 
@@ -135,7 +133,7 @@ def test_the_mistake_is_found_among_right_overrides(conf):
 
 
 def test_unknown_root(conf):
-    with pytest.raises(ConfigError, match=r"no configuration tarin\.yaml"):
+    with pytest.raises(ConfigError, match=r"unknown configuration tarin\.yaml"):
         compose("tarin")
 
 
@@ -167,7 +165,7 @@ def test_a_few_lines_that_hold_billions_are_refused_at_once(conf, tmp_path, kind
     if kind == "circle":
         lines = ["# @package _global_", "a: &a [1, *a]"]
     mine = write_tree(tmp_path / "mine", {"experiment/bomb.yaml": "\n".join(lines)})
-    with pytest.raises(ConfigError, match="once its aliases are written out"):
+    with pytest.raises(ConfigError, match=r"expands to more than .* values through YAML aliases"):
         compose("train", ["experiment=bomb"], [mine])
 
 

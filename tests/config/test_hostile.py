@@ -96,7 +96,7 @@ TIMM = {
 @pytest.mark.parametrize("arguments", TIMM.values(), ids=list(TIMM))
 @pytest.mark.parametrize("target", ["timm.create_model", "timm.models.create_model"])
 def test_timm_reads_no_files(trap, target, arguments):
-    with pytest.raises(ConfigError, match=r"may not be given|only timm's own"):
+    with pytest.raises(ConfigError, match=r"does not accept|only timm's own"):
         instantiate({"net": {"_target_": target, **arguments}})
     partial = instantiate({"net": {"_target_": target, "_partial_": True}})["net"]
     keywords = {name: value for name, value in arguments.items() if name != "_args_"}
@@ -105,7 +105,7 @@ def test_timm_reads_no_files(trap, target, arguments):
 
 
 def test_a_timm_model_by_its_own_function(trap):
-    with pytest.raises(ConfigError, match="may not be given pretrained_cfg"):
+    with pytest.raises(ConfigError, match="does not accept pretrained_cfg"):
         instantiate({"_target_": "timm.models.resnet.resnet18", "pretrained": True, "pretrained_cfg": {"file": "x"}})
 
 
@@ -214,5 +214,5 @@ REFERENCES = {
 @pytest.mark.parametrize("step", REFERENCES.values(), ids=list(REFERENCES))
 def test_references_that_unfold_into_billions_are_refused_at_once(step):
     values = {"a0": ["x"] * 9} | {f"a{level}": step(level) for level in range(1, 12)}
-    with pytest.raises(ConfigError, match="through its references"):
+    with pytest.raises(ConfigError, match=r"expands to more than .* values through references"):
         check_targets(OmegaConf.create(values))

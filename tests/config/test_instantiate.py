@@ -74,7 +74,7 @@ def test_partial_arguments_are_checked_when_made():
 def test_missing_argument_and_missing_value():
     with pytest.raises(ConfigError, match=r"net: torch\.nn\.Linear: missing a required argument: 'out_features'"):
         instantiate({"net": {"_target_": "torch.nn.Linear", "in_features": 3}})
-    with pytest.raises(ConfigError, match=r"net\.in_features has no value"):
+    with pytest.raises(ConfigError, match=r"net\.in_features needs a value"):
         instantiate({"net": {**LINEAR, "in_features": "???"}})
 
 

@@ -104,7 +104,9 @@ def test_a_run_with_muon_goes_on_too(tmp_path, monkeypatch):
 def test_a_finished_run_is_not_trained_again(whole, monkeypatch, capsys):
     before = (whole / "checkpoints/last.ckpt").read_bytes()
     assert train(whole, monkeypatch) == 0
-    assert "is finished; nothing to do" in " ".join(capsys.readouterr().out.split())
+    assert "is already finished; remove resume=auto or choose another hydra.run.dir to train again" in " ".join(
+        capsys.readouterr().out.split()
+    )
     assert (whole / "checkpoints/last.ckpt").read_bytes() == before
 
 
@@ -130,18 +132,18 @@ def test_a_damaged_checkpoint_is_passed_over(whole, copied, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("option", "named"),
     [
-        ("optim.lr=1e-4", "optim.lr: 0.002 then, 0.0001 now"),
-        ("seed=3", "seed: 0 then, 3 now"),
-        ("backbone.drop_path_rate=0", "backbone.drop_path_rate: 0.2 then, 0 now"),
+        ("optim.lr=1e-4", "optim.lr: was 0.002, is now 0.0001"),
+        ("seed=3", "seed: was 0, is now 3"),
+        ("backbone.drop_path_rate=0", "backbone.drop_path_rate: was 0.2, is now 0"),
         ("data.batch_size=4", "8 images per step, this command has 4"),
-        ("callbacks.ema.decay=0.5", "callbacks.ema.decay: 0.99 then, 0.5 now"),
+        ("callbacks.ema.decay=0.5", "callbacks.ema.decay: was 0.99, is now 0.5"),
     ],
 )
 def test_another_run_is_refused_by_name(copied, monkeypatch, capsys, option, named):
     assert train(copied, monkeypatch, "", option) == 1
     error = " ".join(capsys.readouterr().err.split())
     assert named in error
-    assert "task." not in error.partition("Different are:")[2]
+    assert "task." not in error.partition("Different:")[2]
 
 
 def test_what_does_not_matter_may_differ(whole, copied, monkeypatch):

@@ -35,7 +35,7 @@ def test_the_command_prints_batch_and_rate(capsys):
     scaled = ["data.batch_size=32", "trainer.accumulate_grad_batches=2", "task.lr_base_size=512", "optim.lr=1e-3"]
     assert main(["train", "backbone=swin_pico", *options, *scaled, "--dry-run"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "2048 = 32 x 32 process(es) x 2 accumulated" in shown
+    assert "2048 (32 per process, 32 processes, 2 accumulated steps)" in shown
     assert "0.004 = 0.001 x 2048 / 512" in shown
 
 

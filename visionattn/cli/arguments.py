@@ -128,7 +128,7 @@ def _flag(request: Request, word: str, rest: Iterator[str]) -> None:
         elif value in ("job", "hydra", "all"):
             request.cfg = value
         else:
-            raise ConfigError(f"{name} is job, hydra or all, not {value}")
+            raise ConfigError(f"{name} must be job, hydra or all, got {value}")
     else:
         raise ConfigError(f"unknown option {word}{_hint(name, (*SWITCHES, *VALUES, '--version'))}")
 
@@ -144,12 +144,14 @@ def _check_word(request: Request, group: str) -> None:
 
     request.overrides = [current_override(word) for word in request.overrides]
     if not any(word.startswith(f"{group}=") for word in request.overrides):
-        from visionattn.config.catalog import choices
+        from visionattn.config.catalog import choices, kind_of
 
         known = choices(group, request.config_dirs)
         if len(known) > _SHOWN:
-            known = [*known[:_SHOWN], f"... (`visionattn list {group}` has all {len(known)})"]
-        raise ConfigError(f"{request.command} needs a word that says what, one of: {', '.join(known)}")
+            known = [*known[:_SHOWN], f"... (`visionattn list {kind_of(group)}` lists all {len(known)})"]
+        raise ConfigError(
+            f"{request.command} needs a name: visionattn {request.command} NAME; names: {', '.join(known)}"
+        )
 
 
 def _packages(text: str) -> tuple[str, ...]:

@@ -7,11 +7,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from visionattn.config.catalog import choices, groups, header, read, source_file
+from visionattn.config.catalog import choices, groups, header, kind_of, read, source_file
 from visionattn.config.messages import nearest
 from visionattn.errors import ConfigError
 
-_PLURAL = {group: group for group in ("data", "debug", "callbacks", "optim")}
 _PRESETS = "mixer"  # the group whose folders hold presets of what the group itself holds
 
 
@@ -20,10 +19,10 @@ def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
 
     Presets are shown when they are asked for: ``list presets``, or a pattern with a slash.
     """
-    kinds = {_PLURAL.get(group, f"{group}s"): group for group in groups(config_dirs) if choices(group, config_dirs)}
+    kinds = {kind_of(group): group for group in groups(config_dirs) if choices(group, config_dirs)}
     every = [*kinds, "presets"] if _PRESETS in kinds.values() else list(kinds)
     if not words:
-        raise ConfigError(f"say what to list: {', '.join(every)}")
+        raise ConfigError(f"list needs a kind: {', '.join(every)}")
     kind, *patterns = words
     group = kinds.get(kind) or (kind if kind in kinds.values() else _PRESETS if kind in every else None)
     if group is None:
@@ -35,7 +34,7 @@ def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
         known = presets
     names = _matching(known, patterns, hidden)
     if not names:
-        raise ConfigError(f"no {group} matches {' '.join(patterns)}; there are {', '.join(known)}")
+        raise ConfigError(f"no {group} matches {' '.join(patterns)}; available: {', '.join(known)}")
     if group == "experiment" and len(names) == 1:
         from visionattn.cli.recipes import show_recipe
 

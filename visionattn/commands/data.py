@@ -28,7 +28,7 @@ def run(
         DataError: the folder holds something else.
     """
     if cfg.make != "shapes":
-        raise ConfigError(f"there is nothing called {cfg.make!r} to make; known is shapes")
+        raise ConfigError(f"make={cfg.make} is unknown; use make=shapes")
     if dry_run:
         return {}
     summary = make_shapes(

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.data.checks import ERROR, Checked, Report
-from visionattn.errors import ConfigError, DataError
+from visionattn.errors import ConfigError, DataError, counted
 from visionattn.runs.table import print_results
 
 
@@ -32,9 +32,12 @@ def run(
     """
     data = policy.instantiate(cfg.data)
     if not isinstance(data, Checked):
-        raise ConfigError(f"data doctor has no checks for {type(data).__name__}")
+        raise ConfigError(
+            f"data doctor cannot check a {type(data).__name__} yet (checks exist for detection, segmentation and "
+            "panoptic data)"
+        )
     if dry_run:
-        print_results("dry run: the data module builds; nothing was read", {"data": type(data).__name__})
+        print_results("dry run: the data module can be built; nothing was read", {"data": type(data).__name__})
         return {}
     run_dir.mkdir(parents=True, exist_ok=True)
     report = Report(run_dir, cfg.limit)
@@ -43,9 +46,7 @@ def run(
     (run_dir / "doctor.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
     _print(report, run_dir)
     if report.errors:
-        raise DataError(
-            f"the doctor found {report.errors} errors in the data; they are listed in {run_dir}/doctor.json"
-        )
+        raise DataError(f"data doctor found {counted(report.errors, 'error')}; see {run_dir}/doctor.json")
     return {"errors": 0, "warnings": sum(finding.count for finding in report.findings.values())}
 
 
@@ -60,5 +61,5 @@ def _print(report: Report, run_dir: Path) -> None:
         if finding.count > len(finding.examples):
             console.print(f"    ... and {finding.count - len(finding.examples)} more", highlight=False, soft_wrap=True)
     if not report.findings:
-        console.print("nothing is wrong")
+        console.print("no problems found")
     print_results("data doctor", report.facts, {**report.figures, "findings": run_dir / "doctor.json"})

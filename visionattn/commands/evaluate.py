@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def run(
     facts = {**target.facts, **evaluation.model_facts(), "protocol": _in_words(_protocol(evaluation))}
     if dry_run:
         if evaluation.trainer.is_global_zero:
-            print_results("dry run: everything builds; no data were read", facts)
+            print_results("dry run: everything can be built; no data were read", facts)
         return {}
     _restrict(target.task, evaluation.data)
     evaluation.trainer.validate(target.task, datamodule=evaluation.data, verbose=False)
@@ -84,7 +85,7 @@ def _pretrained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
     """A backbone with published weights, on the data of the command line."""
     task, protocol = pretrained_task(cfg, policy)
     if cfg.get("data") is None:
-        raise ConfigError("say what to score on: data=image_folder data.root=DIR, or another of `visionattn list data`")
+        raise ConfigError("name a data set: data=image_folder data.root=DIR (see `visionattn list data`)")
     with open_dict(cfg):
         if "data.num_classes" not in given_keys() and "num_classes" in cfg.data:
             cfg.data.num_classes = task.num_classes
@@ -121,7 +122,7 @@ def _data_config(cfg: DictConfig, root: DictConfig, protocol: dict[str, Any]) ->
 
 def _check_classes(task: Any, data: Any) -> None:
     if task.num_classes is not None and task.num_classes != data.num_classes:
-        raise DataError(f"the model tells {task.num_classes} classes apart, the data have {data.num_classes}")
+        raise DataError(f"the model has {task.num_classes} classes, the data have {data.num_classes}")
 
 
 def _restrict(task: VisionTask, data: Any) -> None:
@@ -135,7 +136,8 @@ def _result(cfg: DictConfig, evaluation: Run, target: EvaluationTarget, command:
     ids: list[str] = evaluation.observer.ids
     data: Any = evaluation.data
     if len(set(ids)) != len(ids):
-        raise DataError(f"{len(ids) - len(set(ids))} sample ids were evaluated more than once")
+        repeated = [name for name, count in Counter(ids).items() if count > 1]
+        raise DataError(f"{len(repeated)} samples were evaluated more than once, e.g. {repeated[0]}")
     metrics = {name.removeprefix("val/"): float(value) for name, value in evaluation.trainer.callback_metrics.items()}
     records = data.records("val")
     metrics |= evaluation.observer.figures(data)
@@ -176,6 +178,6 @@ def _print(result: dict[str, Any], facts: dict[str, Any], run_dir: Path, files: 
     published = result["num_published"]
     shown["images"] = f"{result['num_samples']:,}"
     if published is not None and published != result["num_samples"]:
-        shown["images"] += f" of the {published:,} published: these figures are not comparable"
+        shown["images"] += f" of {published:,} published images: the scores are not comparable"
     shown["images/s"] = f"{result['images_per_second']:,.0f}"
     print_results("evaluation", shown, {"result": run_dir / "result.json", **files})

@@ -45,7 +45,7 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
     facts = write(exported, folder, dry_run)
     if dry_run:
-        print_results("dry run: the model builds; nothing was written", facts)
+        print_results("dry run: the model can be built; nothing was written", facts)
         return {}
     shown = {name: value for name, value in facts.items() if not isinstance(value, float)}
     outputs: dict[str, str | Path] = {"folder": folder}
@@ -70,5 +70,5 @@ def writer(format: str) -> Callable[[ExportedModel, Path, bool], dict[str, Any]]
 
         return partial(graphs.write, format=format)
     if format not in FOLDERS:
-        raise ConfigError(f"there is no export format {format!r}; known are {', '.join((*FOLDERS, *GRAPHS))}")
+        raise ConfigError(f"unknown format {format}; choose from {', '.join((*FOLDERS, *GRAPHS))}")
     return import_module(f"visionattn.export.{format}").write

@@ -45,10 +45,12 @@ def run(
     opened = open_run(cfg.ckpt, policy)
     if not isinstance(opened.task, PredictsImages):
         name = type(opened.task).__name__
-        raise ConfigError(f"predict draws boxes, masks and class maps; this checkpoint has a {name}")
+        raise ConfigError(
+            f"predict works for detection, segmentation and panoptic models; this checkpoint has a {name}"
+        )
     paths, base = _images(Path(cfg.source).expanduser())
     if dry_run:
-        print_results("dry run: the model builds; nothing was read", {"images": len(paths)})
+        print_results("dry run: the model can be built; no image was read", {"images": len(paths)})
         return {}
     folder = Path(cfg.dir) if cfg.dir else run_dir
     folder.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,8 @@ def run(
     seed_everything(cfg.seed, verbose=False)
     resumed = resume.open_resumed(cfg, run_dir, policy)
     if results := resume.finished(cfg, run_dir):
-        Console().print(f"{relative(run_dir)} is finished; nothing to do", soft_wrap=True)
+        advice = "remove resume=auto or choose another hydra.run.dir to train again"
+        Console().print(f"{relative(run_dir)} is already finished; {advice}", soft_wrap=True)
         return results
     with torch.device("meta") if dry_run else nullcontext():  # shapes alone: no weights are drawn for nothing
         run = build(cfg, run_dir, policy, resumed.run)

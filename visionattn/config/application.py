@@ -69,9 +69,10 @@ def checked_dirs(config_dirs: Sequence[str | Path]) -> list[Path]:
             relative = file.relative_to(path).as_posix()
             if catalog.source_file(relative) is not None:
                 raise ConfigError(
-                    f"{file} has the name of a file that visionattn ships ({relative}), which would win; rename it"
+                    f"{file} has the name of a file that visionattn ships ({relative}), which takes precedence; "
+                    "rename it"
                 )
             if aliased_size(file, file.stat().st_mtime_ns) > LARGEST:
-                raise ConfigError(f"{file} holds more than {LARGEST} values once its aliases are written out")
+                raise ConfigError(f"{file} expands to more than {LARGEST} values through YAML aliases")
         folders.append(path)
     return folders

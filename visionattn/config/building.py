@@ -71,7 +71,9 @@ class _Builder:
             return values
         if "_target_" not in values:
             if extra:
-                raise ConfigError(f"{key or 'the configuration'} has no _target_, so it cannot take {', '.join(extra)}")
+                raise ConfigError(
+                    f"{key or 'the configuration'} has no _target_, so {', '.join(extra)} cannot be passed to it"
+                )
             return {name: self.build(value, f"{key}.{name}" if key else str(name)) for name, value in values.items()}
         target, partial = values["_target_"], _flag(values, "_partial_", False, key)
         arguments = self._arguments(values, key, partial, extra or {})
@@ -101,7 +103,7 @@ class _Builder:
                 raise ConfigError(f"{path}: an argument's name is a string, not a {type(name).__name__}")
             if isinstance(value, str) and value == "???":
                 if not partial:
-                    raise ConfigError(f"{path} has no value; give it as {path}=VALUE")
+                    raise ConfigError(f"{path} needs a value: {path}=VALUE")
                 continue
             arguments[name] = self.build(value, path) if recursive else value
         return arguments | extra

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = "pkg://visionattn.conf"
+_PLURALS = ("data", "debug", "callbacks", "optim")  # groups whose names are their own plural
 
 
 def source_file(relative: str) -> Any:
@@ -33,6 +34,11 @@ def choices(group: str, config_dirs: Sequence[str | Path] = ()) -> list[str]:
     for root in (source_root(), *(Path(folder) for folder in config_dirs)):
         names.update(_yaml_names(root.joinpath(*group.split("/"))))
     return sorted(name for name in names if is_choice(name))
+
+
+def kind_of(group: str) -> str:
+    """The word for a group in ``visionattn list``, such as ``backbones`` for backbone."""
+    return group if group in _PLURALS else f"{group}s"
 
 
 def is_choice(name: str) -> bool:

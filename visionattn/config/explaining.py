@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from visionattn.config.catalog import is_choice
+from visionattn.config.catalog import is_choice, kind_of
 from visionattn.config.messages import flat_keys, nearest, one_line, unresolved_plain
 from visionattn.errors import ConfigError
 
@@ -30,10 +30,10 @@ def explain(error: Exception, hydra: Any, config_name: str, overrides: list[str]
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", message):
         key, _, value = ambiguous[1].partition("=")
         return ConfigError(
-            f"{ambiguous[1]} is a choice of several: add -m to try each, or write a list as '{key}=[{value}]'"
+            f"{ambiguous[1]} gives several values: add -m to run each, or write a list as '{key}=[{value}]'"
         )
     if requires := re.search(r"Sweep parameters '(.+)' requires --multirun", message):
-        return ConfigError(f"{requires[1]} is a choice of several: add -m to try each")
+        return ConfigError(f"{requires[1]} gives several values: add -m to run each")
     if group := _GROUP.search(message):
         return ConfigError(f"unknown group {group[1]}{nearest(group[1], _groups(hydra))}")
     if (unknown := _KEY.search(message)) and not _wrong_value(error):
@@ -61,17 +61,17 @@ def _missing(error: Any, hydra: Any, config_name: str, overrides: Sequence[str])
     group = next((group for group in asked if path.startswith(f"{group}/")), path.rpartition("/")[0])
     name = path.removeprefix(f"{group}/")
     if not group:
-        return ConfigError(f"there is no configuration {path}.yaml")
+        return ConfigError(f"unknown configuration {path}.yaml")
     options = [option for option in _options(hydra, group) if is_choice(option)]
     if not options:
-        return ConfigError(f"there is no configuration {path}, nor a group {group}{nearest(group, _groups(hydra))}")
+        return ConfigError(f"unknown configuration {path}: there is no group {group}{nearest(group, _groups(hydra))}")
     own = [option for option in options if "/" not in option]
     every = f"Choices: {', '.join(sorted(own or options))}"
     if own and len(own) < len(options):
-        every += f"; `visionattn list {group} '*/*'` has {len(options) - len(own)} more"
+        every += f"; `visionattn list {kind_of(group)} '*/*'` lists {len(options) - len(own)} more"
     elif len(options) > _LISTED:
-        every = f"`visionattn list {group}` has all {len(options)}"
-    return ConfigError(f"there is no {group} called {name}{_ended(nearest(name, options))} {every}")
+        every = f"`visionattn list {kind_of(group)}` lists all {len(options)}"
+    return ConfigError(f"unknown {group} {name}{_ended(nearest(name, options))} {every}")
 
 
 def _options(hydra: Any, group: str) -> list[str]:
@@ -105,17 +105,19 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     while parent and _at(values, parent) is None:
         parent = parent.rpartition(".")[0]
     candidates = [*flat_keys(values), *selected, *_groups(hydra)]
-    if parent and _chosen(parent, selected):  # a neighbour's key would not help after a swap
+    if parent and _chosen(parent, selected):  # a neighbor's key would not help after a swap
         candidates = [name for name in candidates if name.startswith(parent + ".")]
     text = f"unknown key {key}{nearest(key, [name for name in candidates if not key.startswith(name)])}"
     group = key.split("@")[0]
     packages = [name for name in selected if name.startswith(group + "@")]
     if packages and group in _groups(hydra):
-        text = text if "@" in key else f"{group} has several places"
-        return ConfigError(f"{text} ({group} can be chosen at: {', '.join(packages)})")
+        listed = ", ".join(packages)
+        if "@" in key:
+            return ConfigError(f"{text} ({group} can be set at: {listed})")
+        return ConfigError(f"{group} can be set in several places: {listed}")
     swapped = any(name.endswith("@" + parent) for name in selected)
-    listed = parent and (swapped or "did you mean" not in text)
-    return ConfigError(f"{text} ({_holds(parent, values, selected)})" if listed else text)
+    add_keys = parent and (swapped or "did you mean" not in text)
+    return ConfigError(f"{text} ({_holds(parent, values, selected)})" if add_keys else text)
 
 
 def _without_values(hydra: Any, config_name: str, overrides: Sequence[str]) -> Any:
@@ -157,4 +159,4 @@ def _holds(parent: str, values: dict[str, Any], selected: dict[str, Any]) -> str
     own = [str(name) for name in _at(values, parent) or {} if not str(name).startswith("_")]
     listed = ", ".join(own[:12]) + (", ..." if len(own) > 12 else "") if own else "no keys"
     chosen = _chosen(parent, selected)
-    return f"{parent} is the {chosen}, whose own keys are: {listed}" if chosen else f"{parent} holds: {listed}"
+    return f"{parent} is {chosen}; its keys: {listed}" if chosen else f"keys of {parent}: {listed}"

@@ -58,14 +58,14 @@ def plain(node: Any) -> Any:
     written = unresolved_plain(node._get_root())
     if resolved_size(written, tuple(re.findall(r"[^.\[\]]+", key_of(node)))) > LARGEST:
         raise ConfigError(
-            f"{key_of(node) or 'the configuration'} holds more than {LARGEST} values, through its references"
+            f"{key_of(node) or 'the configuration'} expands to more than {LARGEST} values through references"
         )
     try:
         return OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(unresolved(error)) from error
     except RecursionError as error:
-        raise ConfigError(f"{key_of(node) or 'the configuration'} refers to itself in a circle") from error
+        raise ConfigError(f"{key_of(node) or 'the configuration'} refers to itself") from error
 
 
 def unresolved(error: OmegaConfBaseException) -> str:

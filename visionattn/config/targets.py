@@ -154,7 +154,7 @@ def refusal(target: Any, allow: Sequence[str] = ()) -> str:
     if _below(target, allow):
         return ""
     if _below(target, DENIED):
-        return f"{'.'.join(parts[:-1])} is machinery, not a building block"
+        return f"{'.'.join(parts[:-1])} is internal and cannot be built from a configuration"
     if not _named(target, PATHS):
         if parts[0] in CORE_ROOTS:
             return f"{parts[0]} is allowed only where it holds building blocks (modules, optimizers, transforms ...)"
@@ -163,7 +163,7 @@ def refusal(target: Any, allow: Sequence[str] = ()) -> str:
             f"your own package needs allow=[{parts[0]}]"
         )
     if parts[0] != "visionattn" and _VERBS.match(parts[-1]):
-        return "functions that read, write, fetch or run something may not be named"
+        return "functions that read, write, download or execute are not allowed"
     return ""
 
 
@@ -256,9 +256,9 @@ def _misplaced(imported: Any, target: str, allow: Sequence[str]) -> str:
     if real == "timm.models._factory.create_model":
         return ""
     if _below(home, DENIED) or _below(real, DENIED) or not _below(home, HOMES):
-        return f"it really is {real}, which is not a building block"
+        return f"it resolves to {real}, which is not allowed"
     if home.split(".")[0] != "visionattn" and _VERBS.match(imported.__qualname__):
-        return f"it really is {real}, which reads, writes, fetches or runs something"
+        return f"it resolves to {real}; functions that read, write, download or execute are not allowed"
     return ""
 
 
@@ -273,9 +273,7 @@ def _guarded(imported: Callable[..., Any], target: str, key: str) -> Callable[..
         named |= named.get("kwargs", {})
         for name in FETCHING_ARGUMENTS:
             if named.get(name):
-                raise ConfigError(
-                    f"{key}: {target} may not be given {name}: weights come in by visionattn's own loaders"
-                )
+                raise ConfigError(f"{key}: {target} does not accept {name}; use weights=... to load weights")
         if ":" in str(named.get("model_name", "")):
             raise ConfigError(f"{key}: {target} may build only timm's own models, not {named['model_name']!r}")
         return imported(*args, **kwargs)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.config import BuildPolicy
 from visionattn.data import VisionData
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, counted
 from visionattn.runs.open import OpenedRun
 from visionattn.tasks.observer import Observer, observer_of
 from visionattn.training.callbacks import ProgressBar, Stopwatch
@@ -77,11 +77,12 @@ class Run:
             given = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("optim", "schedule")}
             raise ConfigError(f"the optimizer or its schedule does not build from {given}: {error}") from error
         processes, accumulated = trainer.num_devices * trainer.num_nodes, trainer.accumulate_grad_batches
-        factors = f"{self.data.batch_size} x {processes} process(es) x {accumulated} accumulated"
+        per_process = f"{self.data.batch_size} per process, {counted(processes, 'process', 'processes')}"
+        steps = f"{accumulated} accumulated steps" if accumulated > 1 else "no accumulation"
         facts = {
             "model": str(cfg.name),
             **self.model_facts(),
-            "images per step": f"{self.batch} = {factors}",
+            "images per step": f"{self.batch} ({per_process}, {steps})",
             "learning rate": task.describe_lr(self.batch),
         }
         return facts if cfg.weights is None else facts | {"weights": str(cfg.weights)}

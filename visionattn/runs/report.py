@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from visionattn.drawing.plots import plot_curves
+from visionattn.errors import counted
 from visionattn.runs import provenance
 from visionattn.runs.build import Run
 from visionattn.runs.resume import RESULTS, Resumption, end_of
@@ -23,7 +24,7 @@ from visionattn.training.checkpoints import LastCheckpoint, set_aside
 def preview(facts: Mapping[str, str], first: bool) -> dict[str, Any]:
     """Print on the first process what a training would be; a dry run has no results."""
     if first:
-        print_results("dry run: everything builds; no data were read", facts)
+        print_results("dry run: everything can be built; no data were read", facts)
     return {}
 
 
@@ -48,13 +49,13 @@ def begin(
 def _tell_resumed(resumed: Resumption, notices: Iterable[str]) -> None:
     """Print where a run goes on, and set damaged checkpoints aside."""
     for path, fault in resumed.damaged.items():
-        Console(stderr=True).print(f"{path} is damaged ({fault}); the one before is taken", soft_wrap=True)
+        Console(stderr=True).print(f"{path} is damaged ({fault}); the previous one is used", soft_wrap=True)
         set_aside(path)
     if resumed.run:
         progress = resumed.run.contents["position"]
         epoch, batch = progress["epoch"], progress["batch"]
         where = f"epoch {epoch}, batch {batch}" if batch else f"the start of epoch {epoch}"
-        Console().print(f"goes on from {relative(resumed.run.path)}: {where}, step {progress['step']}", soft_wrap=True)
+        Console().print(f"resumes from {relative(resumed.run.path)}: {where}, step {progress['step']}", soft_wrap=True)
     for notice in notices:
         Console().print(f"  changed since: {notice}", soft_wrap=True)
 
@@ -71,7 +72,7 @@ def results_of(run: Run, facts: Mapping[str, str], seconds: float) -> dict[str, 
     results |= facts
     results["images/s training"] = f"{run.stopwatch.rate('train'):,.0f}"
     results["images/s validation"] = f"{run.stopwatch.rate('val'):,.0f}"
-    results["time"] = f"{seconds:.0f} s for {trainer.current_epoch} epochs"
+    results["time"] = f"{seconds:.0f} s for {counted(trainer.current_epoch, 'epoch')}"
     return results | metrics
 
 

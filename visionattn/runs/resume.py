@@ -141,7 +141,7 @@ def check_resumable(run: OpenedRun | None, cfg: DictConfig, images_per_step: int
     changed = list(differences(began, cfg))
     if changed:
         raise CheckpointError(
-            f"{path} belongs to a run with other settings; a run goes on as it began. Different are: "
+            f"{path} belongs to a run with other settings, which cannot change on resuming. Different: "
             + "; ".join(changed)
         )
     before = contents.get("images_per_step", images_per_step)
@@ -154,7 +154,7 @@ def check_resumable(run: OpenedRun | None, cfg: DictConfig, images_per_step: int
 
 
 def differences(began: DictConfig, now: DictConfig, free: tuple[str, ...] = ()) -> Iterator[str]:
-    """``key: value then -> value now`` for every key that differs, but for the ``free`` ones (none given: FREE)."""
+    """``key: was value, is now value`` for every key that differs, but for the ``free`` ones (none given: FREE)."""
     run_dir = began.get("run_dir")
     old, new = dict(_flat(_resolved(began, run_dir))), dict(_flat(_resolved(now, run_dir)))
     free = free or FREE
@@ -162,7 +162,7 @@ def differences(began: DictConfig, now: DictConfig, free: tuple[str, ...] = ()) 
         if old.get(key) == new.get(key) or any(fnmatch(key, pattern) for pattern in free):
             continue
         if not _repeats(key, old, new):
-            yield f"{key}: {old.get(key, 'not set')} then, {new.get(key, 'not set')} now"
+            yield f"{key}: was {old.get(key, 'not set')}, is now {new.get(key, 'not set')}"
 
 
 _REFERRING = ("run_dir", "ckpt", "resume", "logger*", "callbacks.best*", "callbacks.last*")

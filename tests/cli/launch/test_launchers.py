@@ -17,7 +17,7 @@ def test_submitit_runs_a_sweep_in_processes_of_its_own_and_again_only_what_faile
     launcher = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=9", "hydra.launcher.cpus_per_task=1"]
     jobs = [*JOB, *launcher, "hydra.sweep.dir=sweep", "resume=auto", "optim.lr=1e-3,1e30"]
     assert main(jobs) == 1
-    assert "1 of 2 jobs done, 1 failed" in capsys.readouterr().out
+    assert "1 of 2 jobs finished, 1 failed" in capsys.readouterr().out
     before = (tmp_path / "sweep/0/checkpoints/last.ckpt").stat().st_mtime
     assert main(jobs) == 1
     assert (tmp_path / "sweep/0/checkpoints/last.ckpt").stat().st_mtime == before

@@ -101,7 +101,7 @@ def test_sweep(train, capsys):
     ]
     assert len({call["run_dir"] for call in train.calls}) == 4
     text = capsys.readouterr().out
-    assert "4 of 4 jobs done" in text
+    assert "4 of 4 jobs finished" in text
     assert "0.92" in text
 
 
@@ -115,7 +115,7 @@ def test_a_failing_job_does_not_stop_the_sweep(train, capsys, how):
     assert main(["train", "-m", f"name=one,{how},three"]) == 1
     assert [call["cfg"].name for call in train.calls] == ["one", how, "three"]
     printed = capsys.readouterr()
-    assert "2 of 3 jobs done, 1 failed" in printed.out
+    assert "2 of 3 jobs finished, 1 failed" in printed.out
     assert f"job 1 (name={how}) failed" in printed.err
     assert ("Traceback" in printed.err) == (how == "bug")
     sweep_dir = train.calls[0]["run_dir"].parent
@@ -132,7 +132,7 @@ def test_batches_go_on_after_a_failure(train):
 def test_interrupted_sweep_stops_and_shows_what_is_done(train, capsys):
     assert main(["train", "-m", "name=one,ctrl_c,three"]) == 130
     assert [call["cfg"].name for call in train.calls] == ["one", "ctrl_c"]
-    assert "1 of 1 jobs done" in capsys.readouterr().out
+    assert "1 of 1 jobs finished" in capsys.readouterr().out
 
 
 def test_sweep_from_a_file(train, tree, tmp_path):

@@ -95,8 +95,8 @@ def agree(proposal: dict[str, str]) -> dict[str, str]:
     if is_first():
         return proposal
     raise ConfigError(
-        "this process is one of several but cannot learn the first one's run directory; "
-        f"give all of them hydra.run.dir=DIR, or set {RUN_DIR}"
+        "this process cannot find the run directory of process 0; "
+        f"set hydra.run.dir=DIR for all processes, or {RUN_DIR}"
     )
 
 

@@ -68,7 +68,9 @@ def _print(outcomes: list[dict[str, Any]], folder: Path) -> None:
     failed = sum(bool(one["error"]) for one in outcomes)
     console = Console()
     console.print(table)
-    console.print(f"{len(outcomes) - failed} of {len(outcomes)} jobs done" + (f", {failed} failed" if failed else ""))
+    console.print(
+        f"{len(outcomes) - failed} of {len(outcomes)} jobs finished" + (f", {failed} failed" if failed else "")
+    )
 
 
 def _number(value: Any) -> bool:
