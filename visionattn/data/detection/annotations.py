@@ -144,15 +144,7 @@ def read_annotations(path: Path, masks: bool = True, empty_images: bool = True) 
     content = read_json(path)
     ids, class_names = categories(content, path)
     label_of = {number: label for label, number in enumerate(ids)}
-    dropped, crowds = Dropped(), 0
-    of_image: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
-    for annotation, what, details in problems(content, masks):
-        if what:
-            dropped.add(what, f"annotation {annotation.get('id')}: {details}")
-        elif annotation.get("iscrowd"):
-            crowds += 1
-        else:
-            of_image[annotation["image_id"]].append(annotation)
+    of_image, dropped, crowds = _by_image(content, masks)
     images = [image for image in content["images"] if empty_images or of_image[image["id"]]]
     if not images:
         raise DataError(f"{path} lists no image{'' if empty_images else ' with objects'}")
@@ -173,6 +165,20 @@ def read_annotations(path: Path, masks: bool = True, empty_images: bool = True) 
         dropped,
         crowds,
     )
+
+
+def _by_image(content: dict[str, Any], masks: bool) -> tuple[dict[Any, list[dict[str, Any]]], Dropped, int]:
+    """Image id to its objects, for every image; the wrong annotations, counted; and the number of crowds."""
+    of_image: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
+    dropped, crowds = Dropped(), 0
+    for annotation, what, details in problems(content, masks):
+        if what:
+            dropped.add(what, f"annotation {annotation.get('id')}: {details}")
+        elif annotation.get("iscrowd"):
+            crowds += 1
+        else:
+            of_image[annotation["image_id"]].append(annotation)
+    return of_image, dropped, crowds
 
 
 def _corners(objects: list[dict[str, Any]], sizes: np.ndarray) -> np.ndarray:

@@ -109,13 +109,8 @@ def read_annotations(path: Path, empty_images: bool = True) -> PanopticAnnotatio
     """
     content = read_json(path)
     ids, class_names = categories(content, path)
-    things, label_of, dropped = things_of(content, path), {n: label for label, n in enumerate(ids)}, Dropped()
-    of_image: dict[Any, dict[str, Any]] = {}
-    for annotation, what, details in problems(content):
-        if what:
-            dropped.add(what, details)
-        else:
-            of_image[annotation["image_id"]] = annotation
+    things, label_of = things_of(content, path), {n: label for label, n in enumerate(ids)}
+    of_image, dropped = _by_image(content)
     images = [image for image in content["images"] if image["id"] in of_image]
     if not empty_images:
         images = [i for i in images if any(not s.get("iscrowd") for s in of_image[i["id"]]["segments_info"])]
@@ -138,3 +133,15 @@ def read_annotations(path: Path, empty_images: bool = True) -> PanopticAnnotatio
         np.array([bool(segment.get("iscrowd")) for segment in segments], bool),
         dropped,
     )
+
+
+def _by_image(content: dict[str, Any]) -> tuple[dict[Any, dict[str, Any]], Dropped]:
+    """Image id to its annotation, without the wrong ones; and those, counted."""
+    of_image: dict[Any, dict[str, Any]] = {}
+    dropped = Dropped()
+    for annotation, what, details in problems(content):
+        if what:
+            dropped.add(what, details)
+        else:
+            of_image[annotation["image_id"]] = annotation
+    return of_image, dropped

@@ -18,6 +18,15 @@ WRITERS: dict[str, Callable[[Path, str, int, int, int], dict[str, int]]] = {
     "ade20k": write_ade20k,
     "coco_panoptic": write_coco_panoptic,
 }
+"""Layout to the function that writes one split of it.
+
+- ``imagenet``: train|val/<class>/*.JPEG, one dominant shape each.
+- ``coco``: train2017, val2017, annotations/instances_*.json with sparse category ids, crowds and images without
+  objects.
+- ``coco_panoptic``: the same with panoptic_*2017/*.png and annotations/panoptic_*.json; shapes are things, textures are
+  stuff.
+- ``ade20k``: images and annotations, 0 = other.
+"""
 MARKER = "shapes.json"
 _VERSION = 1
 
@@ -35,10 +44,7 @@ def make_shapes(
     The same arguments give the same bytes, with one version of Pillow and its JPEG library.
 
     Args:
-        layout: ``imagenet`` (train|val/<class>/*.JPEG, one dominant shape each); ``coco`` (train2017, val2017,
-            annotations/instances_*.json with sparse category ids, crowds and images without objects);
-            ``coco_panoptic`` (the same with panoptic_*2017/*.png and annotations/panoptic_*.json: shapes are things,
-            textures are stuff); or ``ade20k`` (images and annotations, 0 = other).
+        layout: ``imagenet``, ``coco``, ``coco_panoptic`` or ``ade20k``; :data:`WRITERS` describes their files.
         dir: folder to write into.
         num_train: images of the first split.
         num_val: images of the second split.
@@ -54,15 +60,7 @@ def make_shapes(
     """
     _check_request(layout, num_train, num_val, image_size)
     root = Path(dir).expanduser()
-    settings: dict[str, Any] = {
-        "made_by": "visionattn shapes",
-        "version": _VERSION,
-        "layout": layout,
-        "num_train": num_train,
-        "num_val": num_val,
-        "image_size": image_size,
-        "seed": seed,
-    }
+    settings = _settings(layout, num_train, num_val, image_size, seed)
     _claim(root, settings)
     counts = {
         "train": WRITERS[layout](root, "train", num_train, image_size, seed),
@@ -83,6 +81,19 @@ def _check_request(layout: str, num_train: int, num_val: int, image_size: int) -
         )
     if layout == "imagenet" and min(num_train, num_val) < len(SHAPE_NAMES):
         raise ConfigError(f"the imagenet layout needs an image of each of the {len(SHAPE_NAMES)} classes per split")
+
+
+def _settings(layout: str, num_train: int, num_val: int, image_size: int, seed: int) -> dict[str, Any]:
+    """What the marker file records of a set; a folder with other settings is refused."""
+    return {
+        "made_by": "visionattn shapes",
+        "version": _VERSION,
+        "layout": layout,
+        "num_train": num_train,
+        "num_val": num_val,
+        "image_size": image_size,
+        "seed": seed,
+    }
 
 
 def _claim(root: Path, settings: dict[str, Any]) -> None:
