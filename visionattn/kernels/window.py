@@ -1,4 +1,19 @@
-"""``window_attention``: windows, shifted windows, strips and grids, one function."""
+"""``window_attention``: windows, shifted windows, strips and grids, one function.
+
+Shapes: B batch, H W map, N heads, D and E head widths; any H and W. Cost: ``2 * (D + E) * (keys per query)``
+floating-point operations per query and head.
+
+``window``: ``(H, s)`` or ``(s, W)`` are strips. A window may exceed the map, which then cuts it.
+
+``shift``: Swin's cyclic shift by 3 with its mask is ``shift=3``: the first window has the rows 0..2, the next 3..9.
+Windows are cut at the border, so no token sees across it and nothing is padded (timm and the official detection code
+pad instead, and attend to the padding).
+
+``dilation``: ``(H // g, W // g)`` is MaxViT's g x g grid where g divides the map.
+
+``bias``: the table is added to the logits at the index key minus query plus window minus 1, in coordinates inside the
+dilation group. It may have its own floating type. Its gradient is exact and deterministic.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +40,16 @@ def window_attention(
     """Attention inside the windows of a partition.
 
     Swin (Liu et al. 2021, arXiv 2103.14030), CSWin's strips (Dong et al. 2021, arXiv 2107.00652), MaxViT's blocks and
-    grids (Tu et al. 2022, arXiv 2204.01697). Cost: ``2 * (D + E) * (keys per query)`` floating-point operations per
-    query and head.
+    grids (Tu et al. 2022, arXiv 2204.01697). The module's docstring has the details of the arguments.
 
     Args:
-        q: queries.
-        k: keys.
-        v: values.
-        window: rows and columns of a window, in tokens. ``(H, s)`` or ``(s, W)`` are strips. It may exceed the map,
-            which then cuts it.
-        shift: where the partition's first line stands, ``0 <= shift < window``. Swin's cyclic shift by 3 with its mask
-            is ``shift=3``: the first window has the rows 0..2, the next 3..9. Windows are cut at the border, so no
-            token sees across it and nothing is padded (timm and the official detection code pad instead, and attend
-            to the padding).
+        q: queries ``(B, H, W, N, D)``.
+        k: keys ``(B, H, W, N, D)``.
+        v: values ``(B, H, W, N, E)``.
+        window: rows and columns of a window, in tokens.
+        shift: where the partition's first line stands, ``0 <= shift < window``.
         dilation: the partition happens inside each dilation group (positions equal modulo the dilation).
-            ``(H // g, W // g)`` is MaxViT's g x g grid where g divides the map.
-        bias: relative-position table ``(N, 2 * rows - 1, 2 * columns - 1)``, added to the logits at the index key minus
-            query plus window minus 1, in coordinates inside the dilation group. It may have its own floating type. Its
-            gradient is exact and deterministic.
+        bias: relative-position table ``(N, 2 * rows - 1, 2 * columns - 1)``, added to the logits.
         scale: of the logits before the bias; None: ``D ** -0.5``.
         backend: "auto", or a name: it runs or raises its reason. ``window_attention.explain`` lists the reasons.
 
@@ -52,9 +59,6 @@ def window_attention(
     Raises:
         ValueError: shapes or sizes that do not fit together, with the numbers.
         TypeError: types that do not.
-
-    Shape:
-        q and k ``(B, H, W, N, D)``, v ``(B, H, W, N, E)``; B batch, H W map, N heads, D and E head widths; any H and W.
     """
     return checked_call(
         "window_attention", (q, k, v), lambda h, w: window_geometry(h, w, window, shift, dilation), bias, scale, backend

@@ -150,10 +150,7 @@ def block_slopes(
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
     BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the logits of one block pair, zeros where a pair is not seen.
-
-    Pointers are at the image and head.
-    """
+    """Gradient of one block pair's logits, zeros where a pair is not seen; pointers are at the image and head."""
     length_y = group_length(height, group_y, dilation_y)
     length_x = group_length(width, group_x, dilation_x)
     start_y = tile_start(tile_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED)
