@@ -51,6 +51,18 @@ class MaskLosses:
     dice_weight: float = 5.0
     no_object_weight: float = 0.1
 
+    def weights(self) -> dict[str, float]:
+        """Weight of each term of the loss."""
+        return {"class": float(self.class_weight), "mask": float(self.mask_weight), "dice": float(self.dice_weight)}
+
+    def options(self) -> dict[str, Any]:
+        """The same values by the names of transformers' configuration."""
+        return {
+            "train_num_points": self.num_points,
+            "no_object_weight": float(self.no_object_weight),
+            **{f"{name}_weight": weight for name, weight in self.weights().items()},
+        }
+
 
 class Mask2Former(nn.Module):
     """A pixel decoder with deformable attention, and queries with masked attention.
@@ -103,10 +115,7 @@ class Mask2Former(nn.Module):
         feature_norms: str = "lower",
     ):
         super().__init__()
-        if len(feature_info) < _LEVELS:
-            raise ValueError(f"Mask2Former needs {_LEVELS} maps at least, the backbone has {len(feature_info)}")
-        if channels % 32 or channels % num_heads:
-            raise ValueError(f"channels must be a multiple of 32 and of num_heads {num_heads}, got {channels}")
+        _check_sizes(len(feature_info), channels, num_heads)
         parts = _parts()
         self.feature_info, self.num_classes = [dict(info) for info in feature_info], num_classes
         self.norms = FeatureNorms(feature_info, feature_norms)
@@ -121,22 +130,14 @@ class Mask2Former(nn.Module):
             decoder_layers=decoder_layers + 1,  # transformers counts the learned queries' own masks as a layer
             dim_feedforward=decoder_width,
             num_attention_heads=num_heads,
-            train_num_points=losses.num_points,
-            class_weight=float(losses.class_weight),
-            mask_weight=float(losses.mask_weight),
-            dice_weight=float(losses.dice_weight),
-            no_object_weight=float(losses.no_object_weight),
             # transformers reads from these how many maps lie below the three, whatever the strides: all the others do
             feature_strides=[2**i for i in range(len(feature_info))],
             common_stride=1,
+            **losses.options(),
         )
         self.network = parts.Network(config, [info["num_chs"] for info in feature_info], num_classes)
         self.criterion = parts.Loss(config)
-        self.weights = {
-            "class": float(losses.class_weight),
-            "mask": float(losses.mask_weight),
-            "dice": float(losses.dice_weight),
-        }
+        self.weights = losses.weights()
 
     def no_weight_decay(self) -> set[str]:
         """Embeddings, as published."""
@@ -171,6 +172,13 @@ class Mask2Former(nn.Module):
                     part = _PARTS[name]
                     total[f"loss_{part}"] = total.get(f"loss_{part}", 0) + self.weights[part] * value
         return total
+
+
+def _check_sizes(num_maps: int, channels: int, num_heads: int) -> None:
+    if num_maps < _LEVELS:
+        raise ValueError(f"Mask2Former needs {_LEVELS} maps at least, the backbone has {num_maps}")
+    if channels % 32 or channels % num_heads:
+        raise ValueError(f"channels must be a multiple of 32 and of num_heads {num_heads}, got {channels}")
 
 
 def _parts() -> Any:
