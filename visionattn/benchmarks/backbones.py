@@ -46,10 +46,7 @@ def run_backbones(
     Raises:
         ConfigError: no backbone of that name, or an unknown pass or type.
     """
-    patterns = [names] if isinstance(names, str) else list(names)
-    chosen = list(dict.fromkeys(name for pattern in patterns for name in list_backbones(pattern)))
-    if not chosen or set(passes) - set(PASSES) or set(dtypes) - {"float32", "bfloat16"}:
-        raise ConfigError(f"nothing to measure for names={patterns}, passes={list(passes)}, dtypes={list(dtypes)}")
+    chosen = _choose([names] if isinstance(names, str) else list(names), dtypes, passes)
     torch_device = choose_device(device)
     limits = {kind: gemm_flops(getattr(torch, kind), torch_device) for kind in dtypes}
     rows: list[Row] = []
@@ -61,14 +58,17 @@ def run_backbones(
             facts = {"backbone": name, "size": side, "dtype": kind, "batch": batch, "pass": work}
             rows += _measure(models, facts, gmacs, repeats, limits[kind], torch_device)
     _show(rows)
-    save(
-        rows,
-        output_dir,
-        "backbones",
-        torch_device,
-        {"repeats": repeats, "gemm_flops": limits, "device": str(torch_device)},
-    )
+    settings = {"repeats": repeats, "gemm_flops": limits, "device": str(torch_device)}
+    save(rows, output_dir, "backbones", torch_device, settings)
     return rows
+
+
+def _choose(patterns: list[str], dtypes: Sequence[str], passes: Sequence[str]) -> list[str]:
+    """Names of backbones that match a pattern, once each; refuse a request of which nothing can be measured."""
+    chosen = list(dict.fromkeys(name for pattern in patterns for name in list_backbones(pattern)))
+    if not chosen or set(passes) - set(PASSES) or set(dtypes) - {"float32", "bfloat16"}:
+        raise ConfigError(f"nothing to measure for names={patterns}, passes={list(passes)}, dtypes={list(dtypes)}")
+    return chosen
 
 
 def with_counterpart(name: str, side: int) -> dict[str, nn.Module]:

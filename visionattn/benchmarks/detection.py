@@ -59,18 +59,26 @@ def run_detection(
     if not passes or set(passes) - set(PASSES):
         raise ConfigError(f"passes are some of {', '.join(PASSES)}, got {list(passes)}")
     torch_device = choose_device(device)
-    rows: list[Row] = []
-    if {"train", "inference"} & set(passes):
-        pair = _Comparison(batch, (int(size[0]), int(size[1])), torch_device)
-        for work in ("train", "inference"):
-            if work in passes:
-                seconds = medians(interleaved(pair.runners(work), repeats, torch_device))
-                rows += _rows(work, seconds, batch, "torchvision")
+    rows = _measure_models(passes, batch, (int(size[0]), int(size[1])), repeats, torch_device)
     if "evaluation" in passes:
         rows += _rows("evaluation", _evaluations(images, per_image), images, "pycocotools")
     _show(rows)
     settings = {"batch": batch, "size": list(size), "repeats": repeats, "images": images, "per_image": per_image}
     save(rows, output_dir, "detection", torch_device, settings)
+    return rows
+
+
+def _measure_models(
+    passes: Sequence[str], batch: int, size: tuple[int, int], repeats: int, device: torch.device
+) -> list[Row]:
+    """The rows of training and inference, of those that are asked for; no model is built where none is."""
+    rows: list[Row] = []
+    if {"train", "inference"} & set(passes):
+        pair = _Comparison(batch, size, device)
+        for work in ("train", "inference"):
+            if work in passes:
+                seconds = medians(interleaved(pair.runners(work), repeats, device))
+                rows += _rows(work, seconds, batch, "torchvision")
     return rows
 
 

@@ -6,6 +6,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,46 +62,53 @@ def run_loading(
     Raises:
         ConfigError: an unknown recipe, or fewer images than a batch.
     """
-    unknown = sorted(set(recipes) - set(RECIPES))
-    if unknown or not recipes:
-        raise ConfigError(f"recipes are {', '.join(RECIPES)}; got {', '.join(unknown) or 'none'}")
-    if num_images % batch:
-        raise ConfigError(f"num_images={num_images} is no multiple of batch={batch}")
+    _check_choices(recipes, num_images, batch)
     torch_device = choose_device(device)
-    rows: list[Row] = []
     with _folder(root, num_images) as folder, _one_thread():
-        for recipe in recipes:
-            facts = {"recipe": recipe, "size": size, "batch": batch, "workers": workers}
-            rows += _measure(
-                _loaders(folder, RECIPES[recipe], batch, size, workers, torch_device), facts, repeats, torch_device
-            )
+        workload = _Workload(folder, size, batch, workers, torch_device)
+        rows = [row for recipe in recipes for row in _measure(workload, recipe, repeats)]
     _show(rows)
     settings = {"repeats": repeats, "root": "drawn, 500 x 375" if root is None else "given", "images": num_images}
     save(rows, output_dir, "loading", torch_device, settings)
     return rows
 
 
-def _loaders(
-    folder: Path, options: dict[str, Any], batch: int, size: int, workers: int, device: torch.device
-) -> dict[str, Callable[[], int]]:
+def _check_choices(recipes: Sequence[str], num_images: int, batch: int) -> None:
+    unknown = sorted(set(recipes) - set(RECIPES))
+    if unknown or not recipes:
+        raise ConfigError(f"recipes are {', '.join(RECIPES)}; got {', '.join(unknown) or 'none'}")
+    if num_images % batch:
+        raise ConfigError(f"num_images={num_images} is no multiple of batch={batch}")
+
+
+@dataclass(frozen=True)
+class _Workload:
+    """What every loader of a comparison is given, whatever the recipe."""
+
+    folder: Path
+    size: int
+    batch: int
+    workers: int
+    device: torch.device
+
+
+def _loaders(workload: _Workload, options: dict[str, Any]) -> dict[str, Callable[[], int]]:
     """Name to a function that runs one epoch and returns the number of images."""
-    epochs: dict[str, Callable[[], int]] = {"visionattn": _our_loader(folder, options, batch, size, workers, device)}
+    epochs: dict[str, Callable[[], int]] = {"visionattn": _our_loader(workload, options)}
     for name, prefetch in (("timm", True), ("timm without prefetcher", False)):
-        loader = _timm_loader(folder, options | {"use_prefetcher": prefetch}, batch, size, workers, device)
-        epochs[name] = partial(_timm_epoch, loader, device)
+        loader = _timm_loader(workload, options | {"use_prefetcher": prefetch})
+        epochs[name] = partial(_timm_epoch, loader, workload.device)
     return epochs
 
 
-def _our_loader(
-    folder: Path, options: dict[str, Any], batch: int, size: int, workers: int, device: torch.device
-) -> Callable[[], int]:
-    count = len(class_folders(folder / "train"))
+def _our_loader(workload: _Workload, options: dict[str, Any]) -> Callable[[], int]:
+    count, device = len(class_folders(workload.folder / "train")), workload.device
     ours = ClassificationData(
-        ImageFolder(str(folder)),
+        ImageFolder(str(workload.folder)),
         count,
-        size,
-        batch_size=batch,
-        num_workers=workers,
+        workload.size,
+        batch_size=workload.batch,
+        num_workers=workload.workers,
         pin_memory=True,
         train_transform=partial(TrainTransform, decoder="torchvision", **options),
     )
@@ -118,20 +126,18 @@ def _our_loader(
     return epoch
 
 
-def _timm_loader(
-    folder: Path, options: dict[str, Any], batch: int, size: int, workers: int, device: torch.device
-) -> Any:
+def _timm_loader(workload: _Workload, options: dict[str, Any]) -> Any:
     loader = create_loader(
-        create_dataset("", root=str(folder / "train"), is_training=True),
-        (3, size, size),
-        batch,
+        create_dataset("", root=str(workload.folder / "train"), is_training=True),
+        (3, workload.size, workload.size),
+        workload.batch,
         is_training=True,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        num_workers=workers,
-        device=device,
-        pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
+        num_workers=workload.workers,
+        device=workload.device,
+        pin_memory=workload.device.type == "cuda",
+        persistent_workers=workload.workers > 0,
         scale=(0.08, 1.0),
         ratio=(3 / 4, 4 / 3),
         hflip=0.5,
@@ -145,13 +151,15 @@ def _timm_epoch(loader: Any, device: torch.device) -> int:
     return sum(len(images.to(device, non_blocking=True)) for images, _ in loader)
 
 
-def _measure(epochs: dict[str, Callable[[], int]], facts: Row, repeats: int, device: torch.device) -> list[Row]:
+def _measure(workload: _Workload, recipe: str, repeats: int) -> list[Row]:
+    epochs = _loaders(workload, RECIPES[recipe])
     # the first epoch starts workers and fills the disk cache
     images = {name: epoch() for name, epoch in epochs.items()}
-    seconds = medians(interleaved(epochs, repeats, device))
-    cores = max(1, facts["workers"])
+    seconds = medians(interleaved(epochs, repeats, workload.device))
+    cores = max(1, workload.workers)
     rates = {name: images[name] / seconds[name] / cores for name in epochs}
     best = max(rate for name, rate in rates.items() if name != "visionattn")
+    facts = {"recipe": recipe, "size": workload.size, "batch": workload.batch, "workers": workload.workers}
     return [
         facts | {"loader": name, "images_per_second_and_core": rate, "times_best_timm": rate / best}
         for name, rate in rates.items()

@@ -1,10 +1,16 @@
-"""Speed of UPerNet beside the heads of Hugging Face transformers, on the same backbone with the same weights."""
+"""Speed of UPerNet beside the heads of Hugging Face transformers, on the same backbone with the same weights.
+
+``train`` is one step of a fused AdamW on crops: both heads, logits resized to the target, cross entropy, backward.
+``inference`` is the class map of one image from overlapping windows: ours by :class:`Inference`, theirs by the usual
+loop around their heads, with the same windows in the same batches.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -44,10 +50,6 @@ def run_segmentation(
 ) -> list[Row]:
     """Measure seconds of both models, in turn, after a check that they give the same logits.
 
-    ``train`` is one step of a fused AdamW on crops: both heads, logits resized to the target, cross entropy, backward.
-    ``inference`` is the class map of one image from overlapping windows: ours by :class:`Inference`, theirs by the
-    usual loop around their heads, with the same windows in the same batches.
-
     Args:
         backbone: name of our backbone, for both models.
         passes: ``train``, ``inference``.
@@ -66,28 +68,11 @@ def run_segmentation(
     """
     _check_choices(passes, dtypes)
     torch_device = choose_device(device)
-    ours = _Ours(backbone, channels).to(torch_device)
-    theirs = _Theirs(ours, channels).to(torch_device)
-    images = torch.randn(batch, 3, crop, crop, device=torch_device)
-    _check(ours, theirs, images)
-    target = torch.randint(0, CLASSES, (batch, crop, crop), device=torch_device)
-    image = torch.randn(3, int(size[0]), int(size[1]), device=torch_device)
-    inference = Inference("slide", crop=crop, stride=stride, short_edge=None, long_edge=None)
-    runners: dict[str, Callable[[nn.Module, str], Callable[[], object]]] = {
-        "train": partial(_trainer, images, target),
-        "inference": partial(_inferrer, image, inference),
-    }
-    rows: list[Row] = []
-    for work, kind in product((name for name in PASSES if name in passes), dtypes):
-        sides = {"visionattn": runners[work](ours, kind), "transformers": runners[work](theirs, kind)}
-        for run in sides.values():
-            run()
-        seconds = medians(interleaved(sides, repeats, torch_device))
-        facts = {"pass": work, "dtype": kind, "images": batch if work == "train" else 1}
-        rows += [facts | _row(name, seconds) for name in seconds]
+    workload = _Workload(batch, crop, stride, (int(size[0]), int(size[1])))
+    pair = _Comparison(backbone, channels, workload, torch_device)
+    rows = pair.measure(passes, dtypes, repeats)
     _show(rows)
-    settings = {"backbone": backbone, "batch": batch, "crop": crop, "stride": stride, "size": list(size)}
-    settings |= {"channels": channels, "classes": CLASSES, "repeats": repeats}
+    settings = {"backbone": backbone, **asdict(workload), "channels": channels, "classes": CLASSES, "repeats": repeats}
     save(rows, output_dir, "segmentation", torch_device, settings)
     return rows
 
@@ -98,6 +83,58 @@ def _check_choices(passes: Sequence[str], dtypes: Sequence[str]) -> None:
             f"passes are some of {', '.join(PASSES)} and dtypes some of {', '.join(DTYPES)}, "
             f"got {list(passes)} and {list(dtypes)}"
         )
+
+
+@dataclass(frozen=True)
+class _Workload:
+    """What both models are measured on.
+
+    Attributes:
+        batch: crops of a training step.
+        crop: side of the crops and windows.
+        stride: step of the windows.
+        size: (height, width) of the image.
+    """
+
+    batch: int
+    crop: int
+    stride: int
+    size: tuple[int, int]
+
+
+class _Comparison:
+    """Our model and transformers' with the same weights, checked to agree, and the same data for both."""
+
+    def __init__(self, backbone: str, channels: int, workload: _Workload, device: torch.device):
+        batch, crop, stride = workload.batch, workload.crop, workload.stride
+        ours = _Ours(backbone, channels).to(device)
+        theirs = _Theirs(ours, channels).to(device)
+        images = torch.randn(batch, 3, crop, crop, device=device)
+        _check(ours, theirs, images)
+        target = torch.randint(0, CLASSES, (batch, crop, crop), device=device)
+        image = torch.randn(3, *workload.size, device=device)
+        inference = Inference("slide", crop=crop, stride=stride, short_edge=None, long_edge=None)
+        self.models = {"visionattn": ours, "transformers": theirs}
+        self.runners: dict[str, Callable[[nn.Module, str], Callable[[], object]]] = {
+            "train": partial(_trainer, images, target),
+            "inference": partial(_inferrer, image, inference),
+        }
+        self.num_images = {"train": batch, "inference": 1}
+        self.device = device
+
+    def measure(self, passes: Sequence[str], dtypes: Sequence[str], repeats: int) -> list[Row]:
+        """The rows of both models for every pass and type."""
+        ordered = [name for name in PASSES if name in passes]
+        return [row for work, kind in product(ordered, dtypes) for row in self._rows(work, kind, repeats)]
+
+    def _rows(self, work: str, kind: str, repeats: int) -> list[Row]:
+        """The rows of one pass and one type; each model runs once before it is timed."""
+        sides = {name: self.runners[work](model, kind) for name, model in self.models.items()}
+        for run in sides.values():
+            run()
+        seconds = medians(interleaved(sides, repeats, self.device))
+        facts = {"pass": work, "dtype": kind, "images": self.num_images[work]}
+        return [facts | _row(name, seconds) for name in seconds]
 
 
 class _Ours(nn.Module):

@@ -1,9 +1,17 @@
-"""``visionattn benchmark kernels``: every way to compute a backbone's attention, measured side by side in one run."""
+"""``visionattn benchmark kernels``: every way to compute a backbone's attention, measured side by side in one run.
+
+Keys of a row: ``case``, ``method``, ``direction``, ``dtype``, ``batch``, ``median_ms``, ``times_auto``, ``peak_bytes``
+(beyond what was held before), ``flops`` (2 per multiply-add over pairs that attend; backward counts as twice forward),
+``share_of_gemm``, and ``reason``: empty, or why the method cannot run this case, with None for the figures. The method
+``auto`` is what the package chooses; ``times_auto`` is in units of its time.
+"""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -38,7 +46,7 @@ def run_kernels(
     Args:
         cases: patterns of names in ``cases.CASES``, such as ``swin_tiny.*``.
         backends: patterns of methods: backends, ``timm``, ``timm fused``, ``partition``, ``naive gather``, ...; None: all
-            but the dense reference. ``auto`` is what the package chooses; the other times are in units of it.
+            but the dense reference.
         repeats: rounds; each method runs once in a round, and medians over rounds are reported.
         device: ``cpu`` or ``cuda``; None: cuda where it is available.
         output_dir: folder of the JSON and CSV files; None writes none.
@@ -49,41 +57,89 @@ def run_kernels(
         console: where to print.
 
     Returns:
-        One row per case, direction and method, with the keys ``case``, ``method``, ``direction``, ``dtype``, ``batch``,
-        ``median_ms``, ``times_auto``, ``peak_bytes`` (beyond what was held before), ``flops`` (2 per multiply-add over
-        pairs that attend; backward counts as twice forward), ``share_of_gemm``, and ``reason``: empty, or why the
-        method cannot run this case, with None for the figures.
+        One row per case, direction and method; the module's docstring names its keys.
     """
-    torch_device = choose_device(device)
-    kind, images = dtype or DTYPE[torch_device.type], batch or BATCH[torch_device.type]
-    number = getattr(torch, kind)
-    limit = gemm_flops(number, torch_device)
-    rows: list[Row] = []
-    left_out: list[str] = []
-    begin = time.monotonic()
-    for case in choose(cases):
-        if seconds is not None and time.monotonic() - begin > seconds:
-            left_out.append(case.name)
-            continue
-        call = case.call(images, number, torch_device)
-        for direction in directions:
-            rows += _measure(case, call, direction, backends, repeats, torch_device, limit)
+    setup = _set_up(device, dtype, batch, backends, repeats, directions)
+    rows, left_out = _measure_cases(choose(cases), setup, seconds)
     screen = console or Console()
-    name = device_properties(torch_device)["name"]
-    screen.print(f"{name}, {kind}, batch {images}, GEMM {limit / 1e9:.0f} GFLOP/s")
-    _show(rows, screen)
+    _show(rows, setup.title(), screen)
     if left_out:
         screen.print(f"left out after {seconds:.0f} s: {', '.join(left_out)}", soft_wrap=True)
-    configuration = {
-        "cases": cases, "backends": backends, "repeats": repeats, "device": str(torch_device), "dtype": kind,
-        "batch": images, "directions": list(directions), "gemm_flops": limit, "left_out": left_out,
-    }  # fmt: skip
-    save(rows, output_dir, "kernels", torch_device, configuration, screen)
+    configuration = {"cases": cases, **setup.configuration(), "left_out": left_out}
+    save(rows, output_dir, "kernels", setup.device, configuration, screen)
     return rows
 
 
-def _show(rows: list[Row], console: Console) -> None:
-    """Print a table per case; methods that cannot run a case are in the files alone."""
+@dataclass(frozen=True)
+class _Setup:
+    """How every case of a run is measured.
+
+    Attributes:
+        backends: patterns of methods, or None.
+        repeats: rounds.
+        device: where the methods run.
+        dtype: name of the tensors' type.
+        batch: images at a time.
+        directions: ``forward``, ``forward+backward``.
+        gemm_flops: floating-point operations per second of a matrix product of that type.
+    """
+
+    backends: str | list[str] | None
+    repeats: int
+    device: torch.device
+    dtype: str
+    batch: int
+    directions: tuple[str, ...]
+    gemm_flops: float
+
+    def call(self, case: Case) -> Call:
+        """The case's tensors."""
+        return case.call(self.batch, getattr(torch, self.dtype), self.device)
+
+    def title(self) -> str:
+        """A line above the tables."""
+        name = device_properties(self.device)["name"]
+        return f"{name}, {self.dtype}, batch {self.batch}, GEMM {self.gemm_flops / 1e9:.0f} GFLOP/s"
+
+    def configuration(self) -> dict[str, Any]:
+        """The fields as the file of a run records them."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"device": str(self.device), "directions": list(self.directions)}
+
+
+def _set_up(
+    device: str | None,
+    dtype: str | None,
+    batch: int | None,
+    backends: str | list[str] | None,
+    repeats: int,
+    directions: tuple[str, ...],
+) -> _Setup:
+    """Fill in what depends on the device, and measure its matrix products."""
+    torch_device = choose_device(device)
+    kind, images = dtype or DTYPE[torch_device.type], batch or BATCH[torch_device.type]
+    limit = gemm_flops(getattr(torch, kind), torch_device)
+    return _Setup(backends, repeats, torch_device, kind, images, directions, limit)
+
+
+def _measure_cases(cases: list[Case], setup: _Setup, seconds: float | None) -> tuple[list[Row], list[str]]:
+    """The rows, and the names of the cases that would have started after ``seconds``."""
+    rows: list[Row] = []
+    left_out: list[str] = []
+    begin = time.monotonic()
+    for case in cases:
+        if seconds is not None and time.monotonic() - begin > seconds:
+            left_out.append(case.name)
+            continue
+        call = setup.call(case)
+        for direction in setup.directions:
+            rows += _measure(case, call, direction, setup)
+    return rows, left_out
+
+
+def _show(rows: list[Row], title: str, console: Console) -> None:
+    """Print the title and a table per case; methods that cannot run a case are in the files alone."""
+    console.print(title)
     headings = ("method", "pass", "ms", "x auto", "peak MB", "GFLOP/s", "of GEMM")
     for case in dict.fromkeys(row["case"] for row in rows):
         cells = (_cells(row) for row in rows if row["case"] == case and not row["reason"])
@@ -102,24 +158,16 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _measure(
-    case: Case,
-    call: Call,
-    direction: str,
-    wanted: str | list[str] | None,
-    repeats: int,
-    device: torch.device,
-    limit: float,
-) -> list[Row]:
+def _measure(case: Case, call: Call, direction: str, setup: _Setup) -> list[Row]:
     train = direction == BOTH
-    candidates = list(methods(call, train, wanted))
+    candidates = list(methods(call, train, setup.backends))
     runners: dict[str, Runner] = {}
     for method in candidates:
         if method.run is not None:
             runners[method.name] = method.forward_backward if train else method.forward
     for run in runners.values():
         run()  # compiles, fills caches
-    median = medians(interleaved(runners, repeats, device))
+    median = medians(interleaved(runners, setup.repeats, setup.device))
     auto = next((seconds for name, seconds in median.items() if name.startswith("auto")), None)
     flops = flop_count(call) * (3 if train else 1)
     rows = []
@@ -128,7 +176,7 @@ def _measure(
             "case": case.name, "method": method.name, "direction": direction,
             "dtype": str(call.q.dtype).removeprefix("torch."), "batch": len(call.q),
         }  # fmt: skip
-        rows.append(row | _figures(method, runners, median, auto, flops, limit, device))
+        rows.append(row | _figures(method, runners, median, auto, flops, setup))
     return rows
 
 
@@ -138,16 +186,15 @@ def _figures(
     median: dict[str, float],
     auto: float | None,
     flops: int,
-    limit: float,
-    device: torch.device,
+    setup: _Setup,
 ) -> Row:
     names = ("median_ms", "times_auto", "peak_bytes", "flops", "share_of_gemm", "reason")
     if method.run is None:
         return dict(zip(names, (None, None, None, flops, None, method.reason), strict=True))
     seconds = median[method.name]
     times_auto = seconds / auto if auto else None
-    peak = peak_bytes(runners[method.name], device)
-    return dict(zip(names, (seconds * 1e3, times_auto, peak, flops, flops / seconds / limit, ""), strict=True))
+    peak = peak_bytes(runners[method.name], setup.device)
+    return dict(zip(names, (seconds * 1e3, times_auto, peak, flops, flops / seconds / setup.gemm_flops, ""), strict=True))
 
 
 def flop_count(call: Call) -> int:

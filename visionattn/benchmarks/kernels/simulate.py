@@ -8,7 +8,7 @@ that starts its keys at the first visible one, as this package's kernels do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -106,22 +106,31 @@ def simulate(
         geometry = neighborhood_geometry(height, width, window, dilation, stride)
     else:
         geometry = window_geometry(height, width, window, shift, dilation)
-    tiles = TILES if tile is None else (_pair(tile),)
-    results = []
-    for queries in tiles:
+    results = [simulate_geometry(geometry, height, width, *tiles) for tiles in _tiles(tile, key_tile)]
+    kind = "kernel" if shift is None else "window"
+    title = f"map {height}x{width}, {kind} {window}, stride {stride}, dilation {dilation}"
+    _show(results, title, console)
+    return results
+
+
+def _tiles(
+    tile: Sequence[int] | None, key_tile: Sequence[int] | None
+) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield (queries, keys) of each choice of tiles to try."""
+    for queries in TILES if tile is None else (_pair(tile),):
         keys = queries if key_tile is None else _pair(key_tile)
         if min(*queries, *keys) < 1:
             raise ValueError(f"tiles must be at least 1 x 1, got queries {queries} and keys {keys}")
-        results.append(simulate_geometry(geometry, height, width, queries, keys))
-    kind = "kernel" if shift is None else "window"
-    title = f"map {height}x{width}, {kind} {window}, stride {stride}, dilation {dilation}"
-    headings = ("tile", "key tile", "visits", "most", "useful", "halo", "speed-up", "ideal")
-    show(headings, map(_cells, results), title, console)
-    return results
+        yield queries, keys
 
 
 def _pair(value: Pair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def _show(rows: list[Row], title: str, console: Console | None) -> None:
+    headings = ("tile", "key tile", "visits", "most", "useful", "halo", "speed-up", "ideal")
+    show(headings, map(_cells, rows), title, console)
 
 
 def _cells(row: Row) -> list[str]:
