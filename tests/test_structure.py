@@ -34,7 +34,6 @@ MAY_IMPORT = {
 }
 """Room -> rooms that it may import; a room is a folder of the package, or a file beside them."""
 BELOW_TRAINING = ("drawing", "kernels", "attention", "backbones", "heads", "weights", "config")
-LIGHTNING = ("training", "tasks", "runs", "export", "benchmarks", "commands")
 HYDRA = ("config", "runs", "export", "commands", "cli", "benchmarks", "backbones")
 
 
@@ -153,3 +152,30 @@ def test_no_model_is_asked_for_by_name():
 def test_files_stay_readable():
     for path in sources():
         assert path.read_text(encoding="utf-8").count("\n") <= 300, path
+
+
+def test_the_suite_mirrors_the_rooms():
+    tests = Path(__file__).parent
+    beside = {"contracts", "parity", "recorded", "examples", "gpu", "conf"}  # what many rooms keep together
+    rooms = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file()}
+    mirrored = {folder.name for folder in tests.iterdir() if (folder / "__init__.py").is_file()}
+    assert mirrored - beside == rooms - beside
+    for room in ("data", "tasks"):  # one folder per task, of the same names
+        columns = {folder.name for folder in (PACKAGE / room).iterdir() if (folder / "__init__.py").is_file()}
+        assert {folder.name for folder in (tests / room).iterdir() if (folder / "__init__.py").is_file()} == columns
+        assert {"classification", "detection", "segmentation", "panoptic"} <= columns
+
+
+def test_functions_and_constructors_stay_small():
+    long, wide = [], []
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                where = f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}"
+                if (node.end_lineno or 0) - node.lineno >= 40:
+                    long.append(where)
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                if node.name == "__init__" and len(arguments) - 1 > 12:
+                    wide.append(where)
+    assert len(long) < 8, long  # Triton's kernels cannot be divided
+    assert not wide

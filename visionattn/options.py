@@ -18,6 +18,7 @@ def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., Non
 
     Args:
         **groups: name of the constructor's argument -> dataclass; every field has a default.
+
     Raises:
         TypeError: at a call, for a name that is neither an argument nor a field.
     """

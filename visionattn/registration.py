@@ -1,5 +1,6 @@
-"""Registers the backbones with timm at the moment timm is imported, so that ``import visionattn`` itself stays
-light.
+"""Registration of the backbones with timm at the moment timm is imported.
+
+``import visionattn`` itself stays light.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from types import ModuleType
 
 
 class _TimmFinder(MetaPathFinder):
-    """Answers for ``timm`` with timm's own spec, whose loader registers the backbones after it has run. It stays until
-    then: many a library only asks for the spec, to see whether timm is installed."""
+    """A finder of ``timm`` that gives timm's own spec, with a loader that then registers the backbones.
+
+    It stays in ``sys.meta_path`` until timm is imported: many libraries only ask for the spec, to see whether timm is
+    installed.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

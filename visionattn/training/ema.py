@@ -24,6 +24,7 @@ class WeightEMA(WeightAveraging):
 
     Args:
         decay: upper limit of the decay, in [0, 1).
+
     Raises:
         ValueError: ``decay`` is outside [0, 1).
     """

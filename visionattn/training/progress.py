@@ -41,8 +41,10 @@ class LoopProgress(Callback):
         self.phase = "epoch"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning 2.6 forgets to bring the loader to its place where the optimizer asked for the number of steps,
-        because the loader then exists before the loop's state is restored. Where it did not forget, this does nothing.
+        """Restore the position of the training loader.
+
+        Lightning 2.6 does not restore it where the optimizer asked for the number of steps, because the loader then
+        exists before the loop's state is restored. Elsewhere this does nothing.
         """
         loop: Any = trainer.fit_loop
         loop._load_combined_loader_states()

@@ -75,8 +75,10 @@ def poly(
     warmup_steps: int = 1500,
     warmup_lr: float = 1e-10,
 ) -> Scheduler:
-    """``(1 - step / total_steps) ** power`` of the rate (Liu et al. 2015, *ParseNet*, arXiv 1506.04579), counted as in
-    segmentation recipes: in steps, the warm-up in the place of its beginning.
+    """Polynomial decay: the rate times ``(1 - step / total_steps) ** power``.
+
+    Liu et al. 2015, *ParseNet*, arXiv 1506.04579. As in segmentation recipes the decay is counted in steps, and the
+    warm-up replaces its beginning.
 
     Args:
         optimizer: its groups' ``lr`` is the peak; a group's ``lr_scale`` multiplies whatever the schedule says.
@@ -108,8 +110,9 @@ def steps(
     warmup_steps: int = 500,
     warmup_lr: float = 1e-7,
 ) -> Scheduler:
-    """The rate falls by a factor at some epochs: detection's 1x schedule (8 and 11 of 12) and 3x schedule (27 and 33 of
-    36).
+    """Steps: the rate is multiplied by a factor at some epochs.
+
+    Detection's 1x schedule has 8 and 11 of 12 epochs, the 3x schedule 27 and 33 of 36.
 
     Args:
         optimizer: its groups' ``lr`` is the peak; a group's ``lr_scale`` multiplies whatever the schedule says.

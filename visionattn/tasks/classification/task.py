@@ -19,8 +19,10 @@ from visionattn.training.task import Batch, StepOutput, VisionTask
 
 
 class ClassificationTask(VisionTask):
-    """Cross entropy with label smoothing (Szegedy et al. 2015, arXiv 1512.00567) and, in training, mixup (Zhang et al.
-    2017, arXiv 1710.09412) and CutMix (Yun et al. 2019, arXiv 1905.04899) by timm.
+    """Image classification by cross entropy with label smoothing (Szegedy et al. 2015, arXiv 1512.00567).
+
+    In training images are mixed by timm's mixup (Zhang et al. 2017, arXiv 1710.09412) and CutMix (Yun et al. 2019,
+    arXiv 1905.04899).
 
     Args:
         num_classes: classes K.
@@ -30,7 +32,9 @@ class ClassificationTask(VisionTask):
         mixup_prob: probability that a batch is mixed at all.
         mixup_switch_prob: probability of CutMix where both are on.
         **kwargs: see :class:`VisionTask`.
-    Logs:
+
+    Note:
+        Logged values are
         ``val/top1`` and, from six classes on, ``val/top5``, in percent; exact for any number of processes.
     """
 

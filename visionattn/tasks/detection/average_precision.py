@@ -35,7 +35,7 @@ def _collector_paused() -> Iterator[None]:
 
 @_collector_paused()
 def coco_figures(targets: dict[str, Any], results: Sequence[Result], kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """pycocotools' twelve figures, and the average precision of each category in the order of their ids.
+    """Pycocotools' twelve figures, and the average precision of each category in the order of their ids.
 
     Masks are scored by themselves: their areas decide what is small, as in detectron2, not those of their boxes.
 
@@ -101,7 +101,7 @@ def _as_pycocotools(precision: np.ndarray, usual: int, which: np.ndarray) -> np.
 
 
 def _twelve(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """pycocotools' summary, in its order of summation, so that not even the last bit differs.
+    """Pycocotools' summary, in its order of summation, so that not even the last bit differs.
 
     Args:
         precision: (thresholds from 0.5 to 0.95, recalls, classes, areas all to large, at most 1, 10, 100 detections).

@@ -30,7 +30,9 @@ class DetectionTask(VisionTask):
         num_classes: classes K, without the background.
         freeze_batch_norm: batch norms of the backbone keep their statistics, as the papers' ResNets do.
         **kwargs: see :class:`VisionTask`.
-    Logs:
+
+    Note:
+        Logged values are
         ``val/box_ap`` and the other eleven box figures of COCO, with masks ``val/mask_ap`` and its eleven, in percent,
         exact for any number of processes; ``train/loss_...``, the parts of the loss.
     """

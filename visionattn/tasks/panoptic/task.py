@@ -40,9 +40,12 @@ class PanopticTask(VisionTask):
         detections: instances of an image, at most; 100 as published.
         evaluators: see :class:`VisionTask`.
         **kwargs: see :class:`VisionTask`.
+
     Raises:
         ConfigError: nothing to score, or thresholds outside 0..1.
-    Logs:
+
+    Note:
+        Logged values are
         ``val/PQ``, ``val/SQ``, ``val/RQ``, of things ``val/PQ_th``... and of stuff ``val/PQ_st``..., in percent; with
         ``instance`` ``val/mask_ap`` and COCO's other figures; exact for any number of processes.
         ``train/loss_class``, ``train/loss_mask``, ``train/loss_dice``, the weighted parts of the loss.

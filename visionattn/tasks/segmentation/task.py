@@ -38,9 +38,12 @@ class SegmentationTask(VisionTask):
         boundary_iou: also evaluate the boundary IoU; it costs time.
         evaluators: see :class:`VisionTask`.
         **kwargs: see :class:`VisionTask`.
+
     Raises:
         ConfigError: another number of ``class_weights`` than classes, or weights below 0.
-    Logs:
+
+    Note:
+        Logged values are
         ``val/mIoU``, ``val/mAcc`` and ``val/aAcc``, in percent over the data set, exact for any number of processes.
         ``val/loss`` is taken at the size of the scores, not of the images.
     """
