@@ -118,8 +118,8 @@ def test_bad_annotations_and_damaged_pictures_are_counted_and_the_run_goes_on(pl
     assert train("data.unreadable_budget=0.5", "trainer.log_every_n_steps=1") == 0
     said = " ".join(capsys.readouterr().err.split())
     for split in ("train", "val"):
-        start = said.index(f"{split}: left out")
-        for what in ("1 boxes without width or height", "1 boxes that are not finite", "2 masks that cannot be right"):
+        start = said.index(f"{split}: excluded annotations:")
+        for what in ("1 boxes without width or height", "1 boxes that are not finite", "2 invalid masks"):
             assert what in said[start : start + 160]
     run = run_of(place)
     assert all(map(math.isfinite, losses(run)))

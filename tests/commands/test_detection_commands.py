@@ -78,7 +78,7 @@ def test_training_leaves_pictures_and_figures(trained):
     header = (trained / "metrics.csv").read_text().splitlines()[0]
     for name in ("val/box_ap", "val/mask_ap", "val/mask_ar_large"):
         assert name in header
-    assert "predictions and truth" in (trained / "README.md").read_text()
+    assert "predictions and targets" in (trained / "README.md").read_text()
 
 
 def test_evaluate_writes_the_submission_and_the_classes(trained, tmp_path, monkeypatch):

@@ -144,7 +144,7 @@ def test_the_doctor_reports_and_fails(shapes, run, tmp_path, monkeypatch, capsys
         assert "errors in the data" in shown.err
         again = ["train", "experiment=shapes/upernet", f"data.root={shapes}", *SMALL, *ROUNDS, *PLACE]
         assert main([*again, f"hydra.run.dir={tmp_path}/again"]) == 1
-        assert f"{mask.name}: labels that stand for nothing: " in capsys.readouterr().err
+        assert f"{mask.name}: unknown labels: " in capsys.readouterr().err
     finally:
         mask.write_bytes(whole)
 
@@ -173,6 +173,6 @@ def test_a_bad_mask_met_late_stops_both_processes_by_name(tmp_path):
     command = [sys.executable, "-m", "visionattn", "train", *words, f"hydra.run.dir={tmp_path}/run"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
-    assert f"{bad:03d}.png: labels that stand for nothing: 77 (256 pixels)" in done.stderr
+    assert f"{bad:03d}.png: unknown labels: 77 (256 pixels)" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()

@@ -43,4 +43,4 @@ def test_without_scontrol_it_says_so(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     requeue()
-    assert "no scontrol" in capsys.readouterr().err
+    assert "scontrol was not found" in capsys.readouterr().err

@@ -40,7 +40,7 @@ def test_damage_is_found(folder):
     contents = bytearray(part.read_bytes())
     contents[len(contents) // 2] ^= 1
     part.write_bytes(contents)
-    assert folder_damage(folder) == f"{part.name} does not have its checksum"
+    assert folder_damage(folder) == f"wrong checksum: {part.name}"
     part.unlink()
     assert "No such file" in folder_damage(folder)
     (folder / FACTS).unlink()

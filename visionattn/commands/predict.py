@@ -121,9 +121,9 @@ def _write(folder: Path, name: str, predicted: Predicted) -> dict[str, Any]:
     """
     output = folder / f"{name}.png"
     output.parent.mkdir(parents=True, exist_ok=True)
-    predicted.picture.save(output)
+    predicted.image.save(output)
     files = {"drawing": f"{name}.png"}
     for kind, image in predicted.maps.items():
         files[kind] = f"{name}.{kind}.png"
         image.save(folder / files[kind])
-    return {"image": name, "size": list(predicted.picture.size), **predicted.record, "files": files}
+    return {"image": name, "size": list(predicted.image.size), **predicted.record, "files": files}

@@ -86,7 +86,7 @@ class IndexedLoader(DataLoader[Sample]):
         if self._watched is None or not ("timed out" in text or "exited unexpectedly" in text or "is killed" in text):
             return error
         what = f"no batch came in {self.timeout:g} s (data.timeout)" if "timed out" in text else text.splitlines()[0]
-        return DataError(f"the workers that read the data hang or died: {what}. {self._watched.report()}")
+        return DataError(f"a data worker hung or died: {what}. {self._watched.report()}")
 
     def state_dict(self) -> dict[str, int]:
         """The position of the iteration, and what a batch number means."""
@@ -146,7 +146,7 @@ class Watched(Dataset[Sample]):
             f"worker {worker}: {self.dataset.records.ids[index]}" if index >= 0 else f"worker {worker}: none"
             for worker, index in enumerate(self._now.tolist())
         ]
-        return f"At hand: {'; '.join(samples)}"
+        return f"In progress: {'; '.join(samples)}"
 
 
 def check_meaning(state: dict[str, int], meaning: dict[str, int]) -> None:
@@ -158,8 +158,8 @@ def check_meaning(state: dict[str, int], meaning: dict[str, int]) -> None:
     for name, now in meaning.items():
         if state.get(name) != now:
             raise CheckpointError(
-                f"the checkpoint lies inside an epoch whose {_NAMES[name]} was {state.get(name)}; now it is {now}. "
-                "Its batches would not be the same ones. Resume with the same number"
+                f"the checkpoint was written inside an epoch where the {_NAMES[name]} was {state.get(name)}; now it is "
+                f"{now}, which would give other batches. Resume with the same number"
             )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from visionattn.data.seeding import stable_seed
-from visionattn.errors import DataError
+from visionattn.errors import DataError, counted
 
 SampleKey = tuple[int, int]
 """(epoch, index): all that a worker needs to draw the sample's augmentation."""
@@ -66,7 +66,8 @@ class GlobalBatches(Sampler[list[SampleKey]]):
             raise DataError(f"rank must lie in 0..world_size-1, got rank {rank} of {world_size}")
         if drop_last and num_samples < batch_size * world_size:
             raise DataError(
-                f"{num_samples} training samples do not fill one batch of {batch_size} on {world_size} process(es); "
+                f"{num_samples} training samples do not fill one batch of {batch_size} on "
+                f"{counted(world_size, 'process', 'processes')}; "
                 f"lower batch_size to at most {num_samples // world_size}"
             )
         self.num_samples = num_samples

@@ -105,8 +105,10 @@ def plot_mistakes(
     columns = 6
     rows = max(-(-len(images) // columns), 1)
     figure = Figure(figsize=(1.7 * columns, 2.1 * rows + 0.6), layout="constrained")
-    shown = f"the {len(images)} most confident of {total} mistakes" if total > len(images) else f"all {total} mistakes"
-    figure.suptitle(shown if total else "no mistakes", fontsize=12)
+    shown = {0: "no mistakes", 1: "1 mistake"}.get(total, f"all {total} mistakes")
+    if total > len(images):
+        shown = f"the {len(images)} most confident of {total} mistakes"
+    figure.suptitle(shown, fontsize=12)
     grid = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for axes in grid:
         axes.axis("off")

@@ -91,15 +91,15 @@ def damage(path: Path, file: BinaryIO | None = None) -> str:
             broken = archive.testzip()
     except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         return f"{type(error).__name__}: {error}"
-    return f"the record {broken} does not have its checksum" if broken else ""
+    return f"the record {broken} has a wrong checksum" if broken else ""
 
 
 def set_aside(path: Path) -> None:
     """Takes a damaged checkpoint out of the way of the next one, keeping it for whoever wants to look."""
-    place = path.with_name(f"{path.name}.damaged")
-    if place.is_dir():
-        shutil.rmtree(place)
-    path.replace(place)
+    aside = path.with_name(f"{path.name}.damaged")
+    if aside.is_dir():
+        shutil.rmtree(aside)
+    path.replace(aside)
 
 
 class LastCheckpoint(Checkpoint):

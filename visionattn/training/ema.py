@@ -57,7 +57,7 @@ class WeightEMA(WeightAveraging):
         if stage != "fit":
             return
         if isinstance(trainer.strategy, FullySharded):
-            raise ConfigError("averaged weights cannot be kept where the weights are divided: add callbacks=no_ema")
+            raise ConfigError("averaged weights are not supported with sharded weights: add callbacks=no_ema")
         device = self._device or pl_module.device
         self._average_model = AveragedModel(pl_module, device=device, use_buffers=self._use_buffers, **self._kwargs)
 

@@ -211,7 +211,7 @@ def check_validation(loss: Tensor, step: int) -> None:
     """
     if not torch.isfinite(loss):
         raise NonFiniteLossError(
-            f"the validation loss is {float(loss)} after step {step}: earlier steps have spoiled the weights or "
+            f"the validation loss is {float(loss)} after step {step}: an earlier step damaged the weights or "
             f"the running statistics. {_ADVICE}"
         )
 

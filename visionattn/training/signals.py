@@ -73,7 +73,7 @@ def requeue() -> None:
     job = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
     scontrol = shutil.which("scontrol")
     if not re.fullmatch(r"[0-9_-]+", job) or scontrol is None:
-        print(f"visionattn: cannot requeue job {job!r}: there is no scontrol here", file=sys.stderr)
+        print(f"visionattn: cannot requeue job {job!r}: scontrol was not found", file=sys.stderr)
         return
     done = subprocess.run([scontrol, "requeue", job], capture_output=True, text=True, check=False)
     outcome = "requeued" if done.returncode == 0 else f"could not be requeued: {done.stderr.strip()}"

@@ -61,7 +61,7 @@ def folder_damage(path: Path) -> str:
     except (OSError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     wrong = sorted(name for name in expected if actual[name] != expected[name])
-    return f"{', '.join(wrong)} does not have its checksum" if wrong else ""
+    return f"wrong checksum: {', '.join(wrong)}" if wrong else ""
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_differing_classes_are_named(tmp_path):
     [
         (lambda root: None, "train", "no 'train' split.*train/<class>/<image>.*found in .*nothing"),
         (lambda root: (root / "pics").mkdir(), "train", r"found in .*pics/"),
-        (lambda root: (root / "train").mkdir(), "train", "holds no class folders"),
+        (lambda root: (root / "train").mkdir(), "train", "has no class folders"),
         (lambda root: (root / "train" / "ant").mkdir(parents=True), "train", "no images in ant"),
         (lambda root: (root / "train").mkdir() or (root / "train" / "a.jpg").touch(), "train", "no class folders"),
         (lambda root: make_tree(root, {"train": 1}), "val", "no 'val' split.*found in .*train/"),
@@ -126,7 +126,7 @@ def test_flat_val_with_its_label_file(tmp_path, name, text):
 def test_the_devkits_integers_need_the_devkits_order(tmp_path):
     flat(tmp_path)
     (tmp_path / "ILSVRC2012_validation_ground_truth.txt").write_text("2\n3\n1\n")
-    with pytest.raises(DataError, match=r"bare integers.*synsets="):
+    with pytest.raises(DataError, match=r"integers without a class list.*synsets="):
         ImageFolder(str(tmp_path)).open("val")
     (tmp_path / "order.txt").write_text("cat the cat\nant an ant\nbee\n")
     records = ImageFolder(str(tmp_path), synsets="order.txt").open("val")

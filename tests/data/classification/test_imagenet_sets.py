@@ -45,7 +45,7 @@ def test_a_and_r_keep_their_200_classes_where_folders_are_missing(tmp_path):
     assert records.labels.tolist() == [6, 22]
     assert records.class_subset == list(subset_labels("imagenet-a"))
     put(tmp_path / wordnet_ids()[0] / "x.jpg", 1)
-    with pytest.raises(DataError, match="folders that are no class of imagenet-a: n01440764"):
+    with pytest.raises(DataError, match="folders that are not classes of imagenet-a: n01440764"):
         ImageNetFolders(str(tmp_path), classes="imagenet-a").open("val")
 
 

@@ -82,8 +82,8 @@ BAD = {
     "boxes outside their image": note(bbox=(25, 2, 5, 7)),
     "boxes that are not four numbers": note(bbox=(2, 2, 5)),
     "unknown categories": note(category_id=4),
-    "annotations of no image of the file": note(image_id=5),
-    "masks that cannot be right": note(segmentation=[[1.0, 1.0, 1e8, 1e8, 5.0, 2.0]]),
+    "annotations whose image_id is unknown": note(image_id=5),
+    "invalid masks": note(segmentation=[[1.0, 1.0, 1e8, 1e8, 5.0, 2.0]]),
 }
 
 
@@ -93,7 +93,7 @@ def test_what_is_bad_is_left_out_and_counted(tmp_path):
     notes = Coco(str(root)).open("train").annotations
     assert len(notes.labels) == 1
     assert notes.crowds == 1
-    assert notes.dropped.counts == dict.fromkeys(BAD, 1) | {"masks that cannot be right": 2}
+    assert notes.dropped.counts == dict.fromkeys(BAD, 1) | {"invalid masks": 2}
     assert "annotation 2: bbox [2, 2, 0, 7]" in notes.dropped.examples["boxes without width or height"]
     assert Coco(str(root), empty_images=False).open("train").ids[:] == ["0.jpg"]
 
@@ -137,7 +137,9 @@ def test_runs_and_polygons_give_the_same_mask_and_come_back():
     assert np.array_equal(draw(encode(masks), 20, 24), masks)
 
 
-@pytest.mark.parametrize(("name", "reason"), [("missing", "No such file"), ("cut", "runcated"), ("size", "say 20x24")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing", "No such file"), ("cut", "runcated"), ("size", "state 20x24")]
+)
 def test_bad_pictures_are_named_and_replaced_in_training(tmp_path, name, reason):
     root = tree(tmp_path / "t", [note(), note(image_id=101), note(image_id=102)])
     for split in ("train", "val"):
@@ -260,7 +262,7 @@ def test_mistakes_have_their_sentences(tmp_path, shapes):
         DetectionTrainTransform(short_edges=[900], long_edge=800)
     root = tree(tmp_path / "t", [note()])
     (root / "annotations" / "instances_train2017.json").write_text("{")
-    with pytest.raises(DataError, match="are no JSON"):
+    with pytest.raises(DataError, match="are not valid JSON"):
         Coco(str(root)).open("train")
 
 

@@ -61,9 +61,9 @@ def test_places_are_found_by_runs():
     numbers = np.array([[9, 9, 0], [0, 300, 300], [9, 300, 70000]])
     assert segment_ids(numbers, [300, 9, 70000]).tolist() == [[2, 2, 0], [0, 1, 1], [2, 1, 3]]
     assert segment_ids(np.zeros((2, 3), int), []).tolist() == [[0] * 3] * 2
-    with pytest.raises(UnreadableImage, match="1 segments are not listed with it: 70000"):
+    with pytest.raises(UnreadableImage, match="1 segment missing from the annotation file: 70000"):
         segment_ids(numbers, [300, 9])
-    with pytest.raises(UnreadableImage, match="2 segments are listed and have no pixel: 7, 8"):
+    with pytest.raises(UnreadableImage, match="2 segments without pixels in the map: 7, 8"):
         segment_ids(numbers, [300, 9, 70000, 8, 7])
 
 
@@ -191,7 +191,7 @@ def test_missing_folders_are_named(own, tmp_path):
 
 def test_a_file_of_instances_is_no_panoptic_file(own):
     source = CocoPanoptic(str(own), annotations={"train": "annotations/instances_train2017.json"})
-    with pytest.raises(DataError, match=r"do not say whether they are things \(isthing\): arrow"):
+    with pytest.raises(DataError, match=r"categories without isthing: arrow"):
         source.open("train")
 
 
@@ -213,7 +213,7 @@ def test_annotations_that_cannot_be_right_are_left_out_and_counted(own):
         "segments with an id that occurs twice": 1,
         "annotations without file_name or segments_info": 1,
         "second annotations of an image": 1,
-        "annotations of no image of the file": 1,
+        "annotations whose image_id is unknown": 1,
         "images without annotation": 1,
     }
     assert len(found.image_ids) == 1
@@ -236,7 +236,13 @@ def test_pictures_and_maps_that_do_not_agree_are_unreadable_and_named(own):
     reasons = [record[1] for batch in module.val_dataloader() for record in batch["unreadable"]]
     for reason, words in zip(
         reasons,
-        ("annotations say", "cannot be read: ", "mode L", "No such file", "1 segments are not listed with it"),
+        (
+            "annotations state",
+            "cannot be read: ",
+            "mode L",
+            "No such file",
+            "1 segment missing from the annotation file",
+        ),
         strict=True,
     ):
         assert reason.startswith("its panoptic map"), reason
@@ -260,7 +266,7 @@ def test_the_doctor_finds_nothing_wrong_and_then_something(own):
     spoil(own, change)
     report = Report(own)
     data(own).validate("val", report)
-    assert report.findings["val", "areas that are not those of the map"].count == 1
+    assert report.findings["val", "areas that differ from the map"].count == 1
     assert report.findings["val", "images without annotation"].count == 1
 
 

@@ -110,7 +110,7 @@ def test_label_tables_map_and_name_what_they_do_not_know():
     table = LabelTable([1, 2, 3], [0])
     stored = np.array([[0, 1], [2, 3]], np.uint8)
     assert table(stored, "x.png").tolist() == [[IGNORE, 0], [1, 2]]
-    with pytest.raises(LabelError, match=r"x\.png: .*4 \(1 pixels\), 255 \(1 pixels\); this data set has 0\.\.3"):
+    with pytest.raises(LabelError, match=r"x\.png: .*4 \(1 pixel\), 255 \(1 pixel\); expected 0\.\.3"):
         table(np.array([[4, 255]], np.uint8), "x.png")
     with pytest.raises(LabelError, match="from 0 to 70000"):
         table(np.array([[70000]], np.int32), "x.png")
@@ -230,13 +230,13 @@ def rewrite(paths, change):
 
 def test_labels_moved_up_name_the_file_and_the_value(tree):
     rewrite(masks(tree), lambda m: m + 1)
-    with pytest.raises(LabelError, match=r"ADE_train_\d+\.png: labels that stand for nothing: 16 "):
+    with pytest.raises(LabelError, match=r"ADE_train_\d+\.png: unknown labels: 16 "):
         data(tree).setup("fit")
 
 
 def test_labels_with_the_zero_removed_on_disk_are_refused(tree):
     rewrite(masks(tree), lambda m: np.where(m == 0, 255, m - 1.0))
-    with pytest.raises(LabelError, match=r"255 \(\d+ pixels\); this data set has 0\.\.15"):
+    with pytest.raises(LabelError, match=r"255 \(\d+ pixels\); expected 0\.\.15"):
         data(tree).setup("fit")
 
 
@@ -385,7 +385,7 @@ def test_a_bad_mask_stops_the_run_and_a_damaged_one_is_counted(tree, monkeypatch
     module.setup("validate")
     batch = next(iter(module.val_dataloader()))
     assert len(batch["id"]) == 4
-    assert "ADE_val_00000001.png: labels that stand for nothing: 77" in batch["faults"][0]
+    assert "ADE_val_00000001.png: unknown labels: 77" in batch["faults"][0]
     assert [name[-1] for name, _ in batch["unreadable"]] == ["2", "3"]
     assert "its mask cannot be read" in batch["unreadable"][0][1]
     assert "its mask has 5x5 pixels" in batch["unreadable"][1][1]
@@ -394,10 +394,10 @@ def test_a_bad_mask_stops_the_run_and_a_damaged_one_is_counted(tree, monkeypatch
 def test_a_bad_mask_keeps_its_place_in_a_training_batch():
     """The other processes of the run wait for this step."""
     whole = Sample(torch.ones(3, 4, 6, dtype=torch.uint8), torch.ones(4, 6, dtype=torch.uint8), "a")
-    broken = Sample(None, None, "b", fault="b.png: labels that stand for nothing")
+    broken = Sample(None, None, "b", fault="b.png: unknown labels")
     batch = MaskCollate((4, 6), stacked=True)([whole, broken])
     assert batch["id"] == ["a", "b"]
-    assert batch["faults"] == ["b.png: labels that stand for nothing"]
+    assert batch["faults"] == ["b.png: unknown labels"]
     assert (batch["target"][0] == 1).all()
     assert (batch["target"][1] == IGNORE).all()
 
@@ -428,12 +428,12 @@ def test_the_doctor_names_every_sort_of_damage(tree, tmp_path):
     report = Report(tmp_path)
     data(tree).validate("train", report)
     found = {kind: finding for (_, kind), finding in report.findings.items()}
-    assert found["labels that stand for nothing"].count == 2
-    assert "ADE_train_00000001.png" in found["labels that stand for nothing"].examples[0]
-    assert "99" in found["labels that stand for nothing"].examples[0]
+    assert found["unknown labels"].count == 2
+    assert "ADE_train_00000001.png" in found["unknown labels"].examples[0]
+    assert "99" in found["unknown labels"].examples[0]
     assert "ADE_train_00000003" in found["masks that cannot be read"].examples[0]
     assert "5x5" in found["masks of another size than their image"].examples[0]
-    assert "mode RGB" in found["files that are no masks"].examples[0]
+    assert "mode RGB" in found["files that are not masks"].examples[0]
     assert found["masks without any labeled pixel"].severity == "warning"
     assert "ADE_train_00000007" in found["images that cannot be read"].examples[0]
 

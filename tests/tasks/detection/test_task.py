@@ -101,7 +101,7 @@ def test_predictions_for_pictures_of_any_size():
     images = [Image.new("RGB", (90, 60), (200, 30, 30)), Image.new("RGB", (33, 71))]
     with torch.no_grad():
         answers = build().eval().predict_images(images, Data(), {"score": 0.0})
-    assert [answer.picture.size for answer in answers] == [(90, 60), (33, 71)]
+    assert [answer.image.size for answer in answers] == [(90, 60), (33, 71)]
     assert all(found["class"] in "abc" for answer in answers for found in answer.record["objects"])
 
 

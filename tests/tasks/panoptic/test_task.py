@@ -134,8 +134,8 @@ def test_it_answers_about_pictures_of_any_size(learnt):
     )
     with torch.inference_mode():
         answer, other = learnt.predict_images([image, image.crop((0, 0, 30, 44))], transforms, {})
-    assert answer.maps["panoptic"].size == answer.picture.size == (50, 44)
-    assert other.picture.size == (30, 44)
+    assert answer.maps["panoptic"].size == answer.image.size == (50, 44)
+    assert other.image.size == (30, 44)
     numbers = np.asarray(answer.maps["panoptic"])[..., 0]
     assert {one["class"] for one in answer.record["segments"]} == set(INFO.names)
     for one in answer.record["segments"]:
@@ -189,7 +189,7 @@ def test_what_makes_no_sense_is_refused():
         task(score=1.5)
     module = task()
     module._trainer = SimpleNamespace(datamodule=data(ClassInfo(names=["a"] * 3, ids=[1, 2, 3])))
-    with pytest.raises(ConfigError, match="no panoptic truth: take data=coco_panoptic"):
+    with pytest.raises(ConfigError, match="no panoptic targets: use data=coco_panoptic"):
         module.setup("fit")
 
 
@@ -209,4 +209,4 @@ def test_segments_are_drawn_in_colours_of_their_class():
     )
     assert drawn.shape == (40, 60, 3)
     assert (drawn[:, 19] == 255).all()  # the border
-    assert (drawn[0, 5] == 50).all()  # grey where there is no segment
+    assert (drawn[0, 5] == 50).all()  # gray where there is no segment

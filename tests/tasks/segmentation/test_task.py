@@ -309,10 +309,10 @@ def test_the_auxiliary_head_counts_in_training_only():
 
 
 def test_a_mask_that_cannot_be_right_stops_training_before_the_weights_change():
-    module, one = task().train(), batch() | {"faults": ["a.png: labels that stand for nothing", "b.png: so do these"]}
+    module, one = task().train(), batch() | {"faults": ["a.png: unknown labels", "b.png: so do these"]}
     module._is_logged = lambda: False
     module.training_step(one, 0)
-    with pytest.raises(DataError, match=r"a\.png: labels that stand for nothing \(and 1 more\)"):
+    with pytest.raises(DataError, match=r"a\.png: unknown labels \(and 1 more\)"):
         module.step_monitor.decide(None, stop=False)
     module.training_step(batch(), 1)
     module.step_monitor.decide(None, stop=False)  # told once
@@ -321,7 +321,7 @@ def test_a_mask_that_cannot_be_right_stops_training_before_the_weights_change():
 def test_a_mask_that_cannot_be_right_stops_a_validation():
     module = task().eval()
     module.on_validation_epoch_start()
-    alone = {"image": [], "target": [], "id": [], "faults": ["a.png: labels that stand for nothing"]}
+    alone = {"image": [], "target": [], "id": [], "faults": ["a.png: unknown labels"]}
     assert module.validation_step(alone, 0) is None
     with pytest.raises(DataError, match=r"a\.png"):
         module.on_validation_epoch_end()

@@ -81,10 +81,10 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"the annotations {path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise DataError(f"the annotations {path} are no JSON: {error}") from error
+        raise DataError(f"the annotations {path} are not valid JSON: {error}") from error
     missing = [key for key in _KEYS if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
-        raise DataError(f"{path} is no COCO annotation file: it lacks the list(s) {', '.join(missing)}")
+        raise DataError(f"{path} is not a COCO annotation file: missing {', '.join(missing)}")
     return content
 
 
@@ -114,7 +114,7 @@ def _problem(
 ) -> tuple[str, str]:
     size, box = sizes.get(annotation.get("image_id")), annotation.get("bbox")
     if size is None:
-        return "annotations of no image of the file", f"image_id {annotation.get('image_id')}"
+        return "annotations whose image_id is unknown", f"image_id {annotation.get('image_id')}"
     if annotation.get("category_id") not in known:
         return "unknown categories", f"category_id {annotation.get('category_id')}"
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, (int, float)) for v in box):
@@ -127,7 +127,7 @@ def _problem(
     if box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0:
         return "boxes outside their image", f"bbox {box} in {height}x{width}"
     what = problem(annotation.get("segmentation"), height, width) if masks else ""
-    return ("masks that cannot be right", what) if what else ("", "")
+    return ("invalid masks", what) if what else ("", "")
 
 
 def read_annotations(path: Path, masks: bool = True, empty_images: bool = True) -> Annotations:

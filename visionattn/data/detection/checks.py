@@ -58,7 +58,7 @@ def open_split(
         return None
     ids, names = categories(content, records.file)
     if len(ids) != num_classes:
-        report.error(split, "another number of classes", f"the file has {len(ids)}, data.num_classes is {num_classes}")
+        report.error(split, "wrong number of classes", f"the file has {len(ids)}, data.num_classes is {num_classes}")
     return records, content, (ids, names)
 
 

@@ -33,9 +33,9 @@ def problem(segmentation: Any, height: int, width: int) -> str:
     far = _FAR * max(height, width)
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            return "a polygon needs three points or more, as x and y in turn"
+            return "a polygon needs at least three points (x1, y1, x2, y2, ...)"
         if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in polygon):
-            return "a polygon has coordinates that are no finite numbers"
+            return "a polygon has coordinates that are not finite"
         worst = max(map(abs, polygon))
         if worst > far + max(height, width):
             return f"a polygon has a coordinate of {worst:g} in an image of {height}x{width}"
@@ -79,7 +79,7 @@ def draw(segmentations: Sequence[Segmentation], height: int, width: int) -> np.n
         try:
             mask[:] = coco_mask.decode(to_runs(segmentation, height, width))
         except (ValueError, RuntimeError, TypeError) as error:
-            raise UnreadableImage(f"a mask cannot be drawn: {error}") from None
+            raise UnreadableImage(f"a mask cannot be rasterized: {error}") from None
     return masks
 
 

@@ -102,7 +102,7 @@ class CocoData(VisionData[S]):
                 raise DataError(f"the categories of {other} and {split} differ")
         dropped = records.annotations.dropped
         if dropped.counts and self._rank == 0:
-            Console(stderr=True).print(f"{split}: left out {dropped}", highlight=False)
+            Console(stderr=True).print(f"{split}: excluded annotations: {dropped}", highlight=False)
 
     def collate(self, training: bool) -> Collate:
         """Lists of images and targets."""

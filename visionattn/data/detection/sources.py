@@ -83,7 +83,7 @@ class SizedImages(ABC, Generic[A]):
         if tuple(image.shape[1:]) != self.size(index):
             height, width = self.size(index)
             raise UnreadableImage(
-                f"the image is {image.shape[1]}x{image.shape[2]}, its annotations say {height}x{width}"
+                f"the image is {image.shape[1]}x{image.shape[2]}, its annotations state {height}x{width}"
             )
         return image
 
@@ -116,7 +116,7 @@ class CocoRecords(SizedImages[Annotations]):
             (tv_tensor, uint8 ``(N, H, W)``).
 
         Raises:
-            UnreadableImage: a mask cannot be drawn.
+            UnreadableImage: a mask cannot be rasterized.
         """
         notes, size = self.annotations, self.size(index)
         rows = slice(int(notes.first[index]), int(notes.first[index + 1]))
@@ -151,9 +151,8 @@ class Coco:
     """Images with objects in COCO's layout (Lin et al. 2014, arXiv 1405.0312).
 
     Category ids may be sparse: label k is the k-th id in rising order. Boxes without width or height, or outside their
-    image, and masks that cannot be right are left out of training and counted by reason
-    (``records.annotations.dropped``). An image that is missing, damaged, or of another size than its annotations say is
-    unreadable.
+    image, and invalid masks are left out of training and counted by reason (``records.annotations.dropped``). An image
+    that is missing, damaged, or of another size than its annotations state is unreadable.
 
     Args:
         root: the folder.

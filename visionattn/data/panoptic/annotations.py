@@ -58,8 +58,7 @@ def things_of(content: dict[str, Any], path: Path) -> list[bool]:
     silent = [str(category["name"]) for category in ordered if category.get("isthing") not in (0, 1)]
     if silent:
         raise DataError(
-            f"{path} is no panoptic annotation file: its categories do not say whether they are things "
-            f"(isthing): {', '.join(silent[:5])}"
+            f"{path} is not a panoptic annotation file: categories without isthing: {', '.join(silent[:5])}"
         )
     return [bool(category["isthing"]) for category in ordered]
 
@@ -72,7 +71,7 @@ def problems(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str
     for annotation in content["annotations"]:
         number = annotation.get("image_id")
         if number not in images:
-            yield annotation, "annotations of no image of the file", f"image_id {number}"
+            yield annotation, "annotations whose image_id is unknown", f"image_id {number}"
         elif number in seen:
             yield annotation, "second annotations of an image", f"image_id {number}"
         else:

@@ -66,10 +66,9 @@ def _compare_areas(
 ) -> None:
     for segment, count in zip(stated, counts.tolist(), strict=True):
         if segment.get("area", count) != count:
-            where = (
-                f"{records.map_path(index)}: segment {segment['id']} has {count} pixels, area says {segment['area']}"
-            )
-            report.warning(split, "areas that are not those of the map", where)
+            facts = f"segment {segment['id']} has {count} pixels, its area states {segment['area']}"
+            where = f"{records.map_path(index)}: {facts}"
+            report.warning(split, "areas that differ from the map", where)
 
 
 def _summarize(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from visionattn.data.decode import DAMAGE
 from visionattn.data.unreadable import UnreadableImage
+from visionattn.errors import counted
 
 LARGEST = 256**3 - 1
 _SHOWN = 5
@@ -74,10 +75,10 @@ def segment_ids(numbers: np.ndarray, listed: Sequence[int]) -> np.ndarray:
     known = {number: i for i, number in enumerate(listed, 1)} | {0: 0}
     strange = [number for number in present.tolist() if number not in known]
     absent = sorted(set(known) - {0} - set(present.tolist()))
-    for which_ones, words in ((strange, "are not listed with it"), (absent, "are listed and have no pixel")):
+    for which_ones, words in ((strange, "missing from the annotation file"), (absent, "without pixels in the map")):
         if which_ones:
             shown = ", ".join(map(str, which_ones[:_SHOWN])) + (", ..." if len(which_ones) > _SHOWN else "")
-            raise UnreadableImage(f"its panoptic map: {len(which_ones)} segments {words}: {shown}")
+            raise UnreadableImage(f"its panoptic map: {counted(len(which_ones), 'segment')} {words}: {shown}")
     table = np.array([known[number] for number in present.tolist()], np.int32)
     return np.repeat(table[which], np.diff(np.append(starts, flat.size))).reshape(numbers.shape)
 

@@ -51,7 +51,7 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
             raise UnreadableImage(f"its panoptic map cannot be read: {error}") from None
         if numbers.shape != size:
             raise UnreadableImage(
-                f"its panoptic map is {numbers.shape[0]}x{numbers.shape[1]}, its annotations say {size[0]}x{size[1]}"
+                f"its panoptic map is {numbers.shape[0]}x{numbers.shape[1]}, its annotations state {size[0]}x{size[1]}"
             )
         ids = segment_ids(numbers, notes.numbers[rows].tolist())
         return {

@@ -42,7 +42,7 @@ class _Tally:
 def validate(source: Source[MaskRecords], num_classes: int, split: str, report: Report) -> None:
     """Read every image and mask of a split and report defects.
 
-    These are files that cannot be read, masks of another size, labels that stand for nothing, labels that look shifted
+    These are files that cannot be read, masks of another size, unknown labels, labels that look shifted
     and classes that never occur.
 
     Args:
@@ -58,9 +58,7 @@ def validate(source: Source[MaskRecords], num_classes: int, split: str, report: 
         return
     names = records.class_names
     if len(names) != num_classes:
-        report.error(
-            split, "another number of classes", f"the data have {len(names)}, data.num_classes is {num_classes}"
-        )
+        report.error(split, "wrong number of classes", f"the data have {len(names)}, data.num_classes is {num_classes}")
     tally, shown = _Tally(len(names)), list[tuple[Any, np.ndarray, str]]()
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
         classes, image = _read(records, index, split, report)
@@ -88,13 +86,13 @@ def _read(records: MaskRecords, index: int, split: str, report: Report) -> tuple
         stored = records.stored(index)
         problem = records.table.problem(stored) if stored.min(initial=0) >= 0 else "negative labels"
         if problem:
-            report.error(split, "labels that stand for nothing", f"{records.mask_path(index)}: {problem}")
+            report.error(split, "unknown labels", f"{records.mask_path(index)}: {problem}")
         else:
             classes = records.table(stored, str(records.mask_path(index)))
     except UnreadableImage as error:
         report.error(split, "masks that cannot be read", f"{records.mask_path(index)}: {error}")
     except (LabelError, OSError) as error:
-        report.error(split, "files that are no masks", str(error))
+        report.error(split, "files that are not masks", str(error))
     if classes is not None and image is not None and classes.shape != (image.height, image.width):
         sizes = f"{classes.shape[0]}x{classes.shape[1]}, the image {image.height}x{image.width}"
         report.error(split, "masks of another size than their image", f"{records.mask_path(index)}: {sizes}")
@@ -108,7 +106,7 @@ def spot_check(records: MaskRecords) -> None:
     """Look at some masks, evenly spread over the split, before anything is trained.
 
     Raises:
-        LabelError: a mask holds labels that stand for nothing, or the labels are shifted against the published shares.
+        LabelError: a mask holds unknown labels, or the labels are shifted against the published shares.
     """
     count = len(records.ids)
     pixels = np.zeros(IGNORE + 1, np.int64)
@@ -124,11 +122,11 @@ def spot_check(records: MaskRecords) -> None:
     counted = pixels[: len(names)]
     if expected is not None and counted.sum() and (shift := shift_of(counted / counted.sum(), expected, len(indices))):
         most = int(counted.argmax())
-        truth = names[(most - shift) % len(names)]
+        true_name = names[(most - shift) % len(names)]
         raise LabelError(
-            f"the masks below {records.root} look shifted by {shift:+d}: what they call {names[most]!r} is as frequent "
-            f"as {truth!r} should be; check whether 0 was removed or 1 was added (`visionattn data doctor` shows the "
-            "frequencies)"
+            f"the masks below {records.root} look shifted by {shift:+d}: the label {names[most]!r} is as frequent "
+            f"as {true_name!r} should be; check whether 0 was removed or 1 was added (`visionattn data doctor` "
+            "shows the frequencies)"
         )
 
 
@@ -145,7 +143,9 @@ def _check_frequencies(records: MaskRecords, tally: _Tally, split: str, report: 
             report.warning(split, "not the published split", f"{other} classes occur in another number of images")
     if shift:
         most = names[int(tally.pixels.argmax())]
-        what = f"by {shift:+d} against what is published of the classes; the most frequent label reads {most!r}"
+        what = (
+            f"compared with the published frequencies, labels are shifted by {shift:+d}; the most frequent is {most!r}"
+        )
         report.error(split, "labels look shifted", what)
     absent = [name for name, count in zip(names, tally.pixels, strict=True) if not count]
     if absent and report.limit is None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from visionattn.data.decode import DAMAGE, FORMATS
 from visionattn.data.unreadable import UnreadableImage
-from visionattn.errors import ConfigError, DataError
+from visionattn.errors import ConfigError, DataError, counted
 
 IGNORE = 255
 """The label of pixels that count nowhere, in every data set, once a mask has been read."""
@@ -105,14 +105,14 @@ class LabelTable:
         wrong = [(int(n), int(c)) for n, c in zip(numbers, counts, strict=True) if self._table[n] < 0]
         if not wrong:
             return ""
-        shown = ", ".join(f"{number} ({count} pixels)" for number, count in wrong[:_SHOWN])
+        shown = ", ".join(f"{number} ({counted(count, 'pixel')})" for number, count in wrong[:_SHOWN])
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        return f"labels that stand for nothing: {shown}{more}; {self._expected()}"
+        return f"unknown labels: {shown}{more}; {self._expected()}"
 
     def _expected(self) -> str:
         ranges = np.split(np.array(self.known), np.flatnonzero(np.diff(self.known) != 1) + 1)
         words = [f"{span[0]}..{span[-1]}" if len(span) > 1 else str(span[0]) for span in ranges]
-        return f"this data set has {', '.join(words[:_SHOWN])}{', ...' if len(words) > _SHOWN else ''}"
+        return f"expected {', '.join(words[:_SHOWN])}{', ...' if len(words) > _SHOWN else ''}"
 
 
 def shift_of(measured: np.ndarray, expected: np.ndarray, samples: int, farthest: int = 2) -> int:

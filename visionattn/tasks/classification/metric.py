@@ -71,8 +71,8 @@ class Predictions:
         confidence, predicted = logits.float().softmax(-1).max(-1)
         target = batch["target"]
         for i in (predicted != target).nonzero().flatten().tolist():
-            named, true = class_names[int(predicted[i])], class_names[int(target[i])]
-            caption = f"said {named} ({100 * float(confidence[i]):.0f} %), is {true}"
+            prediction_name, target_name = class_names[int(predicted[i])], class_names[int(target[i])]
+            caption = f"predicted {prediction_name} ({100 * float(confidence[i]):.0f} %), target {target_name}"
             self.mistakes.append((float(confidence[i]), caption, batch["image"][i].detach().cpu()))
         self.mistakes = _worst(self.mistakes)
         self.ids += batch["id"]

@@ -47,8 +47,8 @@ class DetectionObserver(Observer):
         scores, info = self._scores, data.class_info
         if not scores.ids:
             return {}
-        files = {"predictions and truth": folder / "predictions.png", "classes": folder / "classes.png"}
-        plot_comparison(self._rows(data.records("val"), info), files["predictions and truth"])
+        files = {"predictions and targets": folder / "predictions.png", "classes": folder / "classes.png"}
+        plot_comparison(self._rows(data.records("val"), info), files["predictions and targets"])
         shares = {kind: 100 * np.maximum(values, 0) for kind, values in scores.per_class.items()}
         plot_class_ap(info.names, {kind: list(values) for kind, values in shares.items()}, files["classes"])
         return files

@@ -98,7 +98,7 @@ class PanopticQualityEvaluator(MetricEvaluator):
         things = data.class_info.things
         if things is None:
             raise ConfigError(
-                f"{type(data).__name__} has no panoptic truth: take data=coco_panoptic, or score instances alone with "
+                f"{type(data).__name__} has no panoptic targets: use data=coco_panoptic, or score instances alone with "
                 "task.panoptic=false task.instance=true task.monitor=val/mask_ap"
             )
         self.quality = PanopticQuality(data.num_classes)

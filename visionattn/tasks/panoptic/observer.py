@@ -72,10 +72,10 @@ class PanopticObserver(SampleObserver):
         if not self.kept:
             return {}
         files, info = (
-            {"predictions and truth": folder / "predictions.png", "classes": folder / "classes.png"},
+            {"predictions and targets": folder / "predictions.png", "classes": folder / "classes.png"},
             data.class_info,
         )
-        plot_comparison(self._rows(data.records("val"), info), files["predictions and truth"])
+        plot_comparison(self._rows(data.records("val"), info), files["predictions and targets"])
         plot_class_quality(info.names, info.things or [], per_class(self._counts).numpy(), files["classes"])
         return files
 
@@ -133,7 +133,7 @@ def as_file(segments: Segments, name: str, image_id: int, category_ids: Sequence
 def draw_panoptic(image: Image.Image, segments: Segments, info: ClassInfo) -> Predicted:
     """The prediction for one image: its segments drawn over it, listed, and the map in COCO's format as a PNG."""
     category_ids, things = info.ids or [], info.things or []
-    file = as_file(segments, "picture", 0, category_ids)
+    file = as_file(segments, "image", 0, category_ids)
     label_of = {number: label for label, number in enumerate(category_ids)}
     ids = decode_map(file.content)
     labels, scores = [label_of[s["category_id"]] for s in file.segments], [s["score"] for s in file.segments]

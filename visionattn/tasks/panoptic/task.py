@@ -32,7 +32,7 @@ class PanopticTask(VisionTask):
 
     Args:
         num_classes: classes K, things and stuff.
-        panoptic: score panoptic maps; needs data with panoptic truth (``data=coco_panoptic``).
+        panoptic: score panoptic maps; needs data with panoptic targets (``data=coco_panoptic``).
         instance: score the things as instances, against COCO's file of instances. With ``panoptic=false`` it also
             works on ``data=coco``, where every class is a thing.
         score: least probability of its class that a query of a panoptic map must have; 0.8 as published.
@@ -130,7 +130,7 @@ class PanopticTask(VisionTask):
         finite = torch.isfinite(queries.classes).flatten(1).all(1) & torch.isfinite(queries.masks).flatten(1).all(1)
         if not bool(finite.all()):
             names = [name for name, ok in zip(batch["id"], finite.tolist(), strict=True) if not ok]
-            raise NonFiniteLossError(f"the model's answers are not finite. Images: {', '.join(names)}")
+            raise NonFiniteLossError(f"the model's predictions are not finite. Images: {', '.join(names)}")
         predictions, padded = [], (int(batch["image"].shape[-2]), int(batch["image"].shape[-1]))
         for classes, masks, seen, original in zip(
             queries.classes, queries.masks, batch["size"], batch["original"], strict=True

@@ -70,7 +70,7 @@ class ImageFolder:
             return self._read_classes(path, classes, allow_empty=split != "train")
         if split != "train" and _is_flat(path):
             return self._read_flat(path)
-        raise DataError(f"{path} holds no class folders; {self._explain(path)}")
+        raise DataError(f"{path} has no class folders; {self._explain(path)}")
 
     def _locate(self, split: str) -> Path | None:
         if split not in self.splits:
@@ -106,7 +106,7 @@ class ImageFolder:
             if not images:
                 empty.append(name)
         if not files or (empty and not allow_empty):
-            raise DataError(f"no images in {some(empty)} of {path} (known endings: {', '.join(sorted(EXTENSIONS))})")
+            raise DataError(f"no images in {some(empty)} of {path} (known extensions: {', '.join(sorted(EXTENSIONS))})")
         return FileRecords(self.root, PackedStrings(files), np.array(labels, dtype=np.int64), classes)
 
     def _read_flat(self, path: Path) -> FileRecords:

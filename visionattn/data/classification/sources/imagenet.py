@@ -104,7 +104,7 @@ class ImageNetReal:
         _only_evaluation(split, self.splits, self.root)
         records = self._images.open("val")
         if not isinstance(records, FileRecords):
-            raise DataError(f"ReaL's labels go by the names of image files; {self.root} holds tar files")
+            raise DataError(f"ReaL's labels need image file names; {self.root} holds tar files")
         labels = relabeled(records)
         real = self._read()
         answers = {name: real[_number(name, len(real)) - 1] for name in records.ids}
@@ -239,7 +239,7 @@ def read_class_folders(folder: Path, root: Path, allowed: Iterable[int], classes
     possible = set(allowed)
     strange = [name for name in names if number.get(name) not in possible]
     if strange or not names:
-        what = f"folders that are no class of {classes}: {some(strange)}" if strange else "no class folders"
+        what = f"folders that are not classes of {classes}: {some(strange)}" if strange else "no class folders"
         raise DataError(f"{folder} has {what}; a class is a WordNet id such as n01440764, or a label from 0 to 999")
     files: list[str] = []
     labels: list[int] = []
@@ -271,4 +271,4 @@ def _number(name: str, count: int) -> int:
 
 def _only_evaluation(split: str, splits: Sequence[str], root: Path) -> None:
     if split not in splits:
-        raise DataError(f"{root} is read as a test set; it has no split {split!r}, only {', '.join(splits)}")
+        raise DataError(f"{root} is a test set; it has no split {split!r}, only {', '.join(splits)}")

@@ -89,10 +89,7 @@ def _from_integers(
     path: Path, lines: Sequence[str], names: Sequence[str], root: Path, synsets: str | None
 ) -> dict[str, str]:
     if synsets is None:
-        raise DataError(
-            f"{path} holds bare integers, whose meaning depends on the devkit's own class order: give the list that "
-            "names the class of each integer with synsets=<path> (line 1 is integer 1)"
-        )
+        raise DataError(f"{path} holds integers without a class list: give synsets=<path>, where line k names class k")
     synset_path = root / synsets
     if not synset_path.is_file():
         raise DataError(f"no such synset list: {synset_path}")

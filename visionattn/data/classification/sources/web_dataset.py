@@ -13,7 +13,7 @@ from timm.data.readers import create_reader
 
 from visionattn.data.classification.streams import StreamRecords
 from visionattn.data.seeding import stable_seed
-from visionattn.errors import DataError
+from visionattn.errors import DataError, counted
 
 
 class WebDataset:
@@ -97,14 +97,17 @@ class ShardRecords(StreamRecords):
         if missing or not self.shards:
             raise DataError(f"split {name!r}: {len(missing)} of {len(self.shards)} shards are missing {missing[:3]}")
         if not self.num_samples:
-            raise DataError(f"split {name!r} states no number of samples; write 'shards-{{00..99}}.tar|<number>'")
+            raise DataError(
+                f"split {name!r} does not state its number of samples; write 'shards-{{00..99}}.tar|<number>'"
+            )
 
     def prepare(self, *, rank: int, world_size: int, num_workers: int, batch_size: int) -> None:
         workers = max(1, num_workers)
         if self.training and len(self.shards) < world_size * workers:
             raise DataError(
-                f"{len(self.shards)} training shards cannot feed {world_size} process(es) with {workers} worker(s) "
-                "each: every worker needs a shard of its own"
+                f"{counted(len(self.shards), 'training shard')} cannot feed "
+                f"{counted(world_size, 'process', 'processes')} with {counted(workers, 'worker')} each: "
+                "every worker needs its own shard"
             )
         if not self.training and world_size > 1 and not self.shard_lengths:
             raise DataError("exact evaluation on several processes needs the shards' lengths: write an _info.json")
