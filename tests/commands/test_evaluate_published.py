@@ -160,7 +160,7 @@ def test_without_a_network_it_is_one_sentence(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("visionattn.weights.from_timm.timm.create_model", refuse)
     assert main(["evaluate", "backbone=swin_tiny", f"backbone.depths={SMALL}", "weights=timm"]) == 1
     error = capsys.readouterr().err
-    assert "timm could not fetch the weights swin_tiny_patch4_window7_224.ms_in1k" in error
+    assert "timm could not download the weights swin_tiny_patch4_window7_224.ms_in1k" in error
     assert "Traceback" not in error
 
 

@@ -35,13 +35,13 @@ def test_rgb_is_untouched():
     assert np.array_equal(np.asarray(decode_rgb(encode(picture()))), np.asarray(picture()))
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped():
+def test_sixteen_bit_gray_is_scaled_not_clipped():
     decoded = np.asarray(decode_rgb(encode(Image.fromarray(RAMP))))
     assert decoded.shape == (16, 24, 3)
     assert np.abs(decoded[..., 0].astype(float) - RAMP / 257).max() <= 0.5
 
 
-def test_cmyk_jpeg_keeps_its_colours():
+def test_cmyk_jpeg_keeps_its_colors():
     flat = Image.new("RGB", (16, 16), (200, 40, 90))
     decoded = np.asarray(decode_rgb(encode(flat.convert("CMYK"), "JPEG", quality=95))).astype(int)
     assert np.abs(decoded - (200, 40, 90)).max() <= 6

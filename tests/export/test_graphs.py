@@ -152,7 +152,7 @@ def test_what_cannot_be_a_graph_is_refused_and_its_backbone_is_not(tmp_path, cap
     path = checkpoint(tmp_path, "mask_rcnn")
     assert main(["export", f"ckpt={path}", "format=onnx", f"dir={tmp_path}/out"]) == 2
     error = capsys.readouterr().err
-    assert "RCNN cannot become one graph" in error
+    assert "RCNN cannot be exported as one graph" in error
     assert "options.part=features" in error
     assert (
         main(["export", f"ckpt={path}", "format=onnx", f"dir={tmp_path}/out", "options.part=features", "--dry-run"])

@@ -104,7 +104,7 @@ def test_noise_takes_the_place_of_data_that_are_not_here_and_it_is_said(swin, tm
     torch.save(contents, tmp_path / "moved.ckpt")
     assert main(["export", f"ckpt={tmp_path}/moved.ckpt", f"dir={tmp_path}/out"]) == 0
     assert "noise" in capsys.readouterr().out
-    assert "the command is not known" in (tmp_path / "out" / "README.md").read_text()
+    assert "the training command is unknown" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.fixture

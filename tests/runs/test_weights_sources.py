@@ -97,11 +97,11 @@ def test_weights_without_a_head_and_words_that_mean_nothing(tmp_path, saved):
     save_file(saved[0].backbone.state_dict(), tmp_path / "bare.safetensors")
     assert len(load_pretrained(classifier(10), str(tmp_path / "bare.safetensors")).taken) == 90
     for words, message in [
-        ((str(tmp_path / "bare.safetensors"), "model"), "hold no head; weights_part=backbone"),
+        ((str(tmp_path / "bare.safetensors"), "model"), "have no head; weights_part=backbone loads the backbone alone"),
         ((str(tmp_path),), "no weights in the folder"),
-        (("no_such_model",), "neither a file nor a folder nor a model of timm's"),
+        (("no_such_model",), "is not a file, a folder or a timm model"),
         (("/nowhere.pth",), r"there is no checkpoint at /nowhere\.pth"),
-        (("runs/none",), "weights=runs/none is neither a file nor a folder"),
+        (("runs/none",), "weights=runs/none is not a file, a folder or a timm model"),
     ]:
         with pytest.raises(CheckpointError, match=message):
             load_pretrained(classifier(10), *words)
@@ -156,9 +156,9 @@ def test_the_command_reports_and_the_card_keeps_it(exported, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["train", *words, *TINY, "trainer.max_epochs=1", f"hydra.run.dir={run}"]) == 0
     out = capsys.readouterr().out
-    assert "92 tensors taken, 4 resized" in " ".join(out.split())
+    assert "92 tensors loaded, 4 resized" in " ".join(out.split())
     assert "resized: stages.0.blocks.1.mixer.bias_table (2, 7, 7) -> (2, 13, 13)" in out
-    assert "92 tensors taken" in (run / "README.md").read_text()
+    assert "92 tensors loaded" in (run / "README.md").read_text()
 
 
 @pytest.mark.filterwarnings("default")

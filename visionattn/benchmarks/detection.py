@@ -175,21 +175,21 @@ def _target(size: tuple[int, int], seed: int, device: torch.device) -> dict[str,
 def generated_results(images: int, per_image: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Annotations and detections in COCO's format: rectangles, some crowds, detections beside the objects."""
     random, size = np.random.RandomState(0), (96, 128)
-    truth: dict[str, Any] = {"images": [], "annotations": [], "info": {}}
-    truth["categories"] = [{"id": i + 1, "name": str(i)} for i in range(CLASSES)]
+    ground_truth: dict[str, Any] = {"images": [], "annotations": [], "info": {}}
+    ground_truth["categories"] = [{"id": i + 1, "name": str(i)} for i in range(CLASSES)]
     results: list[dict[str, Any]] = []
     for number in range(1, images + 1):
-        truth["images"].append({"id": number, "height": size[0], "width": size[1], "file_name": f"{number}.jpg"})
+        ground_truth["images"].append({"id": number, "height": size[0], "width": size[1], "file_name": f"{number}.jpg"})
         for _ in range(random.randint(0, per_image + 1)):
             width, height = random.uniform(4, 60), random.uniform(4, 50)
             x, y = random.uniform(0, size[1] - width), random.uniform(0, size[0] - height)
             label = {"image_id": number, "category_id": int(random.randint(1, CLASSES + 1))}
-            entry = label | {"id": len(truth["annotations"]) + 1, "iscrowd": int(random.uniform() < 0.02)}
-            truth["annotations"].append(entry | _shape([x, y, width, height], size))
+            entry = label | {"id": len(ground_truth["annotations"]) + 1, "iscrowd": int(random.uniform() < 0.02)}
+            ground_truth["annotations"].append(entry | _shape([x, y, width, height], size))
             moved = [x + random.normal(0, 2), y + random.normal(0, 2), width, height]
             for _ in range(random.randint(0, 4)):
                 results.append(label | {"score": float(random.uniform()), **_shape(moved, size)})
-    return truth, results
+    return ground_truth, results
 
 
 def _shape(box: list[float], size: tuple[int, int]) -> dict[str, Any]:
@@ -213,15 +213,15 @@ def _evaluations(images: int, per_image: int) -> dict[str, float]:
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise ConfigError("the evaluation is compared with pycocotools, which is not installed") from error
-    truth, results = generated_results(images, per_image)
+    ground_truth, results = generated_results(images, per_image)
     start = time.perf_counter()
-    ours = [coco_figures(truth, results, kind)[0] for kind in ("bbox", "segm")]
+    ours = [coco_figures(ground_truth, results, kind)[0] for kind in ("bbox", "segm")]
     middle = time.perf_counter()
     theirs = []
     with contextlib.redirect_stdout(io.StringIO()):
         for kind, dropped in (("bbox", "segmentation"), ("segm", "bbox")):
             annotations = COCO()
-            annotations.dataset = copy.deepcopy(truth)
+            annotations.dataset = copy.deepcopy(ground_truth)
             annotations.createIndex()
             kept = [{k: v for k, v in r.items() if k not in (dropped, "area")} for r in results]
             evaluation = COCOeval(annotations, annotations.loadRes(kept), kind)

@@ -30,7 +30,7 @@ def run(
     Args: as for :func:`visionattn.commands.train.run`.
 
     Returns:
-        ``folder``, and what the format's writer found out; empty for a dry run.
+        ``folder``, and what the format's writer reports; empty for a dry run.
 
     Raises:
         ConfigError: an unknown format, or a model that it cannot express.

@@ -30,7 +30,7 @@ def write_model_card(folder: Path, exported: ExportedModel, facts: Mapping[str, 
     Args:
         folder: of the exported model.
         exported: what was exported.
-        facts: what the export found out, for the card's table.
+        facts: results of the export, for the card's table.
         imported: what has to be imported for timm to build it, such as ``timm``; None: timm does not.
     """
     figures, (license, origin) = exported.figures(), license_of(exported)
@@ -48,7 +48,12 @@ def write_model_card(folder: Path, exported: ExportedModel, facts: Mapping[str, 
         lines += ["On the validation images of the run, at the epoch of these weights.", ""]
     if _curves(folder, exported):
         lines += [f"![learning curves]({CURVES})", ""]
-    lines += ["## Training", "", "```", exported.command or "the command is not known: the run's folder was not there"]
+    lines += [
+        "## Training",
+        "",
+        "```",
+        exported.command or "the training command is unknown: the run's folder was not found",
+    ]
     lines += ["```", ""]
     lines += _table("Export", facts)
     lines += _table("Versions", provenance.versions())
@@ -68,7 +73,7 @@ def license_of(exported: ExportedModel) -> tuple[str, str]:
         return "other", f"training began with {trained.weights}; its license is not known here."
     return (
         "apache-2.0",
-        "visionattn's own; the weights were trained from scratch. The data may have terms of their own.",
+        "visionattn's own; the weights were trained from scratch. The data may have a license of their own.",
     )
 
 

@@ -196,11 +196,11 @@ def graph_of(task: VisionTask, part: str) -> Graph:
     for kind, build in builders:
         if isinstance(head, kind):
             return build(backbone, head).eval()
-    why = "how many regions its second stage looks at depends on the image; head=retinanet and head=fcos can"
+    why = "the number of regions in its second stage depends on the image; use head=retinanet or head=fcos"
     if isinstance(head, Mask2Former):
-        why = "masks by queries are not covered"
+        why = "query-based masks are not supported"
     raise ConfigError(
-        f"a {type(head).__name__} cannot become one graph: {why}. options.part=features exports the backbone"
+        f"a {type(head).__name__} cannot be exported as one graph: {why}. options.part=features exports the backbone"
     )
 
 

@@ -87,13 +87,14 @@ def to_timm(exported: ExportedModel) -> tuple[nn.Module, str]:
     check_classification(exported, "timm")
     wanted = str(exported.options.names)
     if wanted not in NAMES:
-        raise ConfigError(f"options.names is one of {', '.join(NAMES)}, not {wanted!r}")
+        raise ConfigError(f"options.names must be one of {', '.join(NAMES)}, got {wanted!r}")
     counterpart, reasons = (None, []) if wanted == "visionattn" else find_counterpart(exported.trained)
     if counterpart is None and (wanted == "timm" or (wanted == "auto" and _family_in_timm(exported.trained))):
         raise ConfigError(
             f"timm cannot express this {exported.trained.backbone_name}: {'; '.join(reasons[:4])}"
             f"{f'; and {len(reasons) - 4} more' if len(reasons) > 4 else ''}. "
-            "options.names=visionattn writes it under our own names, which `import visionattn` makes known to timm"
+            f"options.names=visionattn exports it as va_{exported.trained.backbone_name}, which timm knows after "
+            "`import visionattn`"
         )
     ours = _ours(exported)
     if counterpart is None:
@@ -142,7 +143,7 @@ def _ours(exported: ExportedModel) -> nn.Module:
     """The trained model as ``va_<name>``."""
     name = exported.trained.backbone_name
     if name not in zoo.list_backbones():
-        raise ConfigError(f"format=timm knows visionattn's own backbones; {name!r} is not one of them")
+        raise ConfigError(f"format=timm exports visionattn's backbones; {name!r} is not one of them")
     ours = plain(exported.trained.backbone)
     changed: dict[str, Any] = {} if ours == plain(zoo.compose_backbone(name)) else {"architecture": ours}
     channels = int(exported.trained.backbone.get("in_chans", 3))
@@ -187,7 +188,7 @@ def compare(exported: ExportedModel, folder: Path, images: Tensor) -> tuple[floa
         if not deviation <= TOLERANCE:
             raise CheckpointError(
                 f"the exported model differs: relative error {deviation:.1e} of the {what}, allowed {TOLERANCE:.0e}; "
-                "where windows do not divide a map, timm's shifted windows are another function: "
-                "options.names=visionattn"
+                "where windows do not divide a map, timm's shifted windows compute something else: "
+                "use options.names=visionattn"
             )
     return logits, features

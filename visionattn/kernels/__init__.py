@@ -4,7 +4,7 @@
     neighborhood_attention(q, k, v, kernel_size=7, dilation=2, bias=table)
     neighborhood_attention.explain(q, k, v, kernel_size=7)      # why each backend would refuse
 
-Files: ``geometry`` (which keys a query sees), ``op`` (dispatch), ``reference`` (the truth), ``backends`` (the ordered lists),
+Files: ``geometry`` (which keys a query sees), ``op`` (dispatch), ``reference`` (the definition), ``backends`` (the ordered lists),
 one file or folder per backend.
 """
 

@@ -104,7 +104,7 @@ def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, resumed: OpenedRu
         cfg: composed ``train.yaml``; ``run_dir`` is filled in.
         run_dir: folder of the run.
         policy: what configurations may build.
-        resumed: the checkpoint that the run goes on from, which Lightning then does not read again; None: it begins.
+        resumed: the checkpoint that the run resumes from, which Lightning then does not read again; None: it begins.
 
     Raises:
         ConfigError: something does not build; the message names the config key.

@@ -1,4 +1,4 @@
-"""The one place where a checkpoint becomes a task, the configuration of its run, and its data."""
+"""The one function where a checkpoint becomes a task, the configuration of its run, and its data."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def preview(facts: Mapping[str, str], first: bool) -> dict[str, Any]:
 def begin(
     cfg: DictConfig, run_dir: Path, facts: Mapping[str, str], resumed: Resumption, notices: Iterable[str]
 ) -> None:
-    """Write the configuration into the run's folder, and print what is trained and where it goes on."""
+    """Write the configuration into the run's folder, and print what is trained and where it resumes."""
     run_dir.mkdir(parents=True, exist_ok=True)
     if cfg.resume is None:  # another run may have been here
         for name in ("metrics.csv", "nonfinite.jsonl", RESULTS):
@@ -47,7 +47,7 @@ def begin(
 
 
 def _tell_resumed(resumed: Resumption, notices: Iterable[str]) -> None:
-    """Print where a run goes on, and set damaged checkpoints aside."""
+    """Print where a run resumes, and set damaged checkpoints aside."""
     for path, fault in resumed.damaged.items():
         Console(stderr=True).print(f"{path} is damaged ({fault}); the previous one is used", soft_wrap=True)
         set_aside(path)

@@ -38,7 +38,7 @@ _REFERENCES = {"task.backbone": "backbone", "task.head": "head", "task.optimizer
 def run_to_continue(cfg: DictConfig, proposed: Path) -> Path | None:
     """The newest run beside ``proposed`` that the same command began, or None.
 
-    A command with ``resume=auto`` and no directory of its own goes on with it.
+    A command with ``resume=auto`` and no directory of its own resumes it.
     """
     folders = [path for path in proposed.parent.glob("*") if (path / "config.yaml").is_file()]
     for folder in sorted(folders, key=lambda path: path.name, reverse=True):
@@ -67,7 +67,7 @@ def end_of(cfg: DictConfig) -> dict[str, Any]:
 
 @dataclass
 class Resumption:
-    """What a training goes on from.
+    """The state that a training resumes from.
 
     Attributes:
         run: the opened checkpoint; None: the training begins.
@@ -84,7 +84,7 @@ class Resumption:
 
 
 def open_resumed(cfg: DictConfig, run_dir: Path, policy: BuildPolicy) -> Resumption:
-    """Open what a training goes on from: ``ckpt``, or with ``resume=auto`` the newest whole checkpoint of the run.
+    """Open the checkpoint to resume from: ``ckpt``, or with ``resume=auto`` the newest whole checkpoint of the run.
 
     Raises:
         ConfigError: ``resume`` has another value.

@@ -27,7 +27,7 @@ class Stopwatch(Callback):
         return self.images[phase] / self.seconds[phase] if self.images[phase] else 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._since = time.perf_counter()  # a run that goes on inside an epoch does not start that one
+        self._since = time.perf_counter()  # a run that resumes inside an epoch does not start that epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()

@@ -61,7 +61,7 @@ class StepMonitor:
 
     Args:
         policy: what to do about a loss or gradient that is not finite: ``stop`` raises, ``skip`` leaves this step out
-            on all processes and goes on.
+            on all processes and continues.
         patience: skipped steps in a row after which ``skip`` stops too.
 
     Raises:

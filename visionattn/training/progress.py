@@ -1,4 +1,4 @@
-"""Where a run stands, written so that Lightning goes on exactly there.
+"""The state of a run, written so that Lightning resumes exactly there.
 
 Lightning saves its counters as they are at the moment of saving, half of them increased already, and infers from their
 differences what is left to do. Here every checkpoint holds one of three unambiguous states: inside an epoch with the

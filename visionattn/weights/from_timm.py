@@ -29,13 +29,13 @@ def timm_weights(card: Mapping[str, Any], num_classes: int | None, in_chans: int
     name = published.get("timm")
     if name is None:
         official = published.get("official")
-        hint = f"; the official ones lie at {official}: download them and give the path" if official else ""
+        hint = f"; the official weights are at {official}: download them and give the path" if official else ""
         raise CheckpointError(f"timm publishes no weights for this backbone{hint}")
     try:
         model = timm.create_model(name, pretrained=True, num_classes=num_classes, in_chans=in_chans)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
-            f"timm could not fetch the weights {name} ({type(error).__name__}: {str(error).splitlines()[0]}); "
+            f"timm could not download the weights {name} ({type(error).__name__}: {str(error).splitlines()[0]}); "
             "without a network, download them elsewhere and give the path of the file"
         ) from error
     return model.state_dict()

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.errors import CheckpointError
+from visionattn.errors import CheckpointError, counted
 from visionattn.weights.formats import Converted, convert
 from visionattn.weights.read import StateDict, read_state_dict
 from visionattn.weights.segmenters import as_backbone_and_head
@@ -40,7 +40,7 @@ class Report:
 
     def summary(self) -> str:
         """One line of counts."""
-        parts = [f"{len(self.taken)} tensors taken"]
+        parts = [f"{counted(len(self.taken), 'tensor')} loaded"]
         parts += [f"{len(names)} {word}" for word, names in self._others() if names]
         return f"{', '.join(parts)} (names: {self.title})"
 
@@ -116,7 +116,7 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
         theirs.origin[name.removeprefix("head.")] = name
     if not theirs.state:
         raise CheckpointError(
-            f"these weights, read as {converted.title}, hold no head; weights_part=backbone takes the backbone alone"
+            f"these weights ({converted.title}) have no head; weights_part=backbone loads the backbone alone"
         )
     report, upper = _prepared(backbone, converted), _same_inputs(head, theirs)
     _check(_problems(converted, backbone.state_dict()) + _problems(theirs, upper), converted.title)

@@ -79,7 +79,7 @@ def _check_archive(path: Path, source: BinaryIO | Path) -> None:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}") from error
     for entry in entries:
         if ".." in entry.filename.replace("\\", "/").split("/") or entry.filename.startswith(("/", "\\")):
-            raise CheckpointError(f"{path} is refused: its entry {entry.filename!r} leads out of its own folder")
+            raise CheckpointError(f"{path} is refused: its entry {entry.filename!r} points outside its folder")
         if entry.compress_type != zipfile.ZIP_STORED:
             raise CheckpointError(
                 f"{path} is refused: its entry {entry.filename!r} is compressed ({entry.compress_size} bytes unpack to "

@@ -35,12 +35,12 @@ class Source:
 
     Attributes:
         state: as :func:`visionattn.weights.read_state_dict` gives it.
-        place: in words.
+        origin: a description for messages, such as ``the file x.pth``.
         facts: timm's facts about the images they expect (``pretrained_cfg``); empty where there are none.
     """
 
     state: StateDict
-    place: str
+    origin: str
     facts: Mapping[str, Any]
 
 
@@ -74,9 +74,7 @@ def open_source(
     if not path.exists() and timm.is_model(text.partition(".")[0]) and path.suffix not in _ENDINGS:
         return _from_timm({"weights": {"timm": text}}, num_classes, in_chans)
     if not path.exists() and path.suffix not in _ENDINGS:
-        raise CheckpointError(
-            f"weights={text} is neither a file nor a folder nor a model of timm's; on the Hub: hf-hub:owner/name"
-        )
+        raise CheckpointError(f"weights={text} is not a file, a folder or a timm model; for the Hub: hf-hub:owner/name")
     return Source(read_state_dict(path), f"the file {path}", {})
 
 
@@ -126,7 +124,7 @@ def _from_hub(repository: str) -> Source:
         try:
             fetched[file] = Path(hf_hub_download(name, file, revision=revision or None))
         except LocalEntryNotFoundError as error:
-            raise CheckpointError(f"the Hub cannot be reached for {name}, and its files are not here") from error
+            raise CheckpointError(f"cannot reach the Hub for {name}, and it is not in the cache") from error
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, HFValidationError, OSError) as error:

@@ -98,11 +98,11 @@ def put_into(theirs: nn.Module, ours: StateDict) -> None:
     positions = {name: torch.arange(t.numel(), dtype=torch.float64).view(t.shape) for name, t in state.items()}
     converted = convert(positions, ours)
     problems = [f"{name} has no counterpart in timm's model" for name in ours if name not in converted.state]
-    problems += [f"timm's {name} is not in ours" for name in converted.unknown]
+    problems += [f"timm's {name} has no counterpart in this model" for name in converted.unknown]
     for name, position in converted.state.items():
         old = converted.origin[name]
         if name not in ours:
-            problems.append(f"timm's {old} would be {name}, which ours has not")
+            problems.append(f"timm's {old} corresponds to {name}, which this model does not have")
             continue
         numbers = _middle(ours[name], position.shape)
         if numbers is None or position.numel() != state[old].numel():

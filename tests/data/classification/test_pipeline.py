@@ -49,7 +49,7 @@ FILES = {
     "plain": encoded(picture_of(1)),
     "no subsampling": encoded(picture_of(2), subsampling=0, quality=95),
     "progressive": encoded(picture_of(3), progressive=True),
-    "grey": encoded(picture_of(4).convert("L")),
+    "gray": encoded(picture_of(4).convert("L")),
     "cmyk": encoded(picture_of(5).convert("CMYK")),
     "turned": encoded(picture_of(6), exif=bytes.fromhex("4578696600004d4d002a000000080001011200030000000100060000")),
     "png": encoded(picture_of(7), "PNG"),
@@ -60,7 +60,7 @@ FILES = {
 @pytest.mark.parametrize("name", list(FILES))
 def test_fast_decoding_gives_the_same_pixels(name):
     fast = decode_fast(FILES[name])
-    assert isinstance(fast, torch.Tensor) == (name in ("plain", "no subsampling", "progressive", "grey", "turned"))
+    assert isinstance(fast, torch.Tensor) == (name in ("plain", "no subsampling", "progressive", "gray", "turned"))
     assert torch.equal(pixels(fast), pixels(decode_rgb(FILES[name])))
 
 

@@ -1,4 +1,4 @@
-"""COCO's panoptic layout: numbers in colours, what is read is what was drawn, and what is wrong is told."""
+"""COCO's panoptic layout: numbers in colors, what is read is what was drawn, and what is wrong is told."""
 
 import json
 from functools import partial
@@ -50,7 +50,7 @@ def data(root, **options):
     return module
 
 
-def test_colours_are_numbers_to_the_base_of_256():
+def test_colors_are_numbers_to_the_base_of_256():
     assert to_numbers(np.array([[[1, 2, 3]]], np.uint8)).tolist() == [[1 + 2 * 256 + 3 * 65536]]
     numbers = np.random.RandomState(0).randint(0, 256**3, (5, 7))
     assert (to_numbers(to_colors(numbers)) == numbers).all()

@@ -88,14 +88,14 @@ def save(path: Path, array, **options):
 def test_masks_are_read_as_numbers_whatever_their_format():
     values = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
     assert (decode_mask(png(values)) == values).all()
-    assert (decode_mask(png(values, palette=True)) == values).all()  # the index, not the colour
+    assert (decode_mask(png(values, palette=True)) == values).all()  # the index, not the color
     assert (decode_mask(png(np.stack([values] * 3, -1))) == values).all()
     deep = np.array([[0, 300], [65535, 1]], np.uint16)
     assert (decode_mask(png(deep)) == deep).all()
     assert (decode_mask(png((values > 0) * np.uint8(255), mode="1")) == (values > 0)).all()
 
 
-def test_colours_and_damage_are_refused():
+def test_colors_and_damage_are_refused():
     with pytest.raises(LabelError, match="mode RGB"):
         decode_mask(png(np.random.RandomState(0).randint(0, 255, (4, 4, 3), np.uint8)))
     with pytest.raises(LabelError, match="mode LA"):
@@ -123,7 +123,7 @@ def test_the_packaged_lists_are_complete():
     for name, count in counts.items():
         classes = packaged(name)
         assert len(classes.names) == len(set(classes.numbers)) == len(classes.palette) == count
-        assert len({tuple(colour) for colour in classes.palette.tolist()}) >= count - 1  # Cityscapes has one pair
+        assert len({tuple(color) for color in classes.palette.tolist()}) >= count - 1  # Cityscapes has one pair
     assert packaged("ade20k").numbers == list(range(1, 151))
     stuff = dict(zip(packaged("coco_stuff").names, packaged("coco_stuff").numbers, strict=True))
     assert (stuff["person"], stuff["toothbrush"], stuff["banner"], stuff["wood"]) == (0, 89, 91, 181)

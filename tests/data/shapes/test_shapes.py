@@ -18,7 +18,7 @@ from visionattn.errors import ConfigError, DataError
 
 
 def polygon_mask(polygons: list[list[int]], size: tuple[int, int]) -> np.ndarray:
-    """Pixels whose centre lies inside, by drawing at four times the size."""
+    """Pixels whose center lies inside, by drawing at four times the size."""
     big = Image.new("1", (4 * size[1], 4 * size[0]))
     draw = ImageDraw.Draw(big)
     for polygon in polygons:

@@ -16,9 +16,9 @@ def logits(seed, queries=12):
     generator = torch.Generator().manual_seed(seed)
     classes = 4 * torch.randn(queries, 5, generator=generator)
     y, x = torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing="ij")
-    centre = torch.rand(queries, 2, generator=generator) * torch.tensor([8, 12])
+    center = torch.rand(queries, 2, generator=generator) * torch.tensor([8, 12])
     size = 1 + 3 * torch.rand(queries, generator=generator)
-    distance = torch.hypot(y - centre[:, 0, None, None], x - centre[:, 1, None, None])
+    distance = torch.hypot(y - center[:, 0, None, None], x - center[:, 1, None, None])
     return classes, 6 * (size[:, None, None] - distance)
 
 

@@ -98,7 +98,7 @@ def test_upernet_is_its_formula():
     torch.testing.assert_close(head(f), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_feature_norms_normalise_channels_and_leave_the_last_map():
+def test_feature_norms_normalize_channels_and_leave_the_last_map():
     feature_info = info(8, 12)
     features = maps(feature_info)
     normed = FeatureNorms(feature_info)(features)

@@ -73,8 +73,8 @@ def picture():
     masks[0, 8:22, 10:24] = 1
     masks[1, :, :16], masks[2, :, 16:] = 1, 1
     masks[1:] &= 1 - masks[0]
-    colours = np.array([[250, 240, 20], [30, 40, 200], [200, 30, 60]], np.uint8)
-    return torch.from_numpy((masks[..., None] * colours[:, None, None]).sum(0).astype(np.uint8)).permute(2, 0, 1), masks
+    colors = np.array([[250, 240, 20], [30, 40, 200], [200, 30, 60]], np.uint8)
+    return torch.from_numpy((masks[..., None] * colors[:, None, None]).sum(0).astype(np.uint8)).permute(2, 0, 1), masks
 
 
 def batch(training=True):
@@ -198,10 +198,10 @@ def test_the_backbone_may_learn_more_slowly():
     assert {group["lr_scale"] for group in groups} == {0.1, 1.0}
 
 
-def test_segments_are_drawn_in_colours_of_their_class():
-    colours = segment_colors([1, 0, 1])
-    assert colours[0].tolist() == [0, 0, 0]
-    assert len({tuple(one) for one in colours.tolist()}) == 4
+def test_segments_are_drawn_in_colors_of_their_class():
+    colors = segment_colors([1, 0, 1])
+    assert colors[0].tolist() == [0, 0, 0]
+    assert len({tuple(one) for one in colors.tolist()}) == 4
     ids = np.zeros((20, 30), np.int64)
     ids[:, 10:20], ids[:, 20:] = 1, 2
     drawn = np.asarray(

@@ -1,4 +1,4 @@
-"""Where a command writes: a new folder, the one of the run that it goes on with, or nowhere lasting in a dry run."""
+"""Where a command writes: a new folder, that of the resumed run, or a temporary one in a dry run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def directories(cfg: DictConfig, request: Request, sweeping: bool) -> Iterator[dict[str, str | None]]:
-    """Keys of the ``hydra`` node with their values: the same place in every process.
+    """Keys of the ``hydra`` node with their values: the same folder in every process.
 
     Raises:
         ConfigError: a sweep is resumed without ``hydra.sweep.dir``, or processes cannot agree on a folder.

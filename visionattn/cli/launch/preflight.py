@@ -1,4 +1,4 @@
-"""Mistakes found before the first job runs, in every choice of a sweep too."""
+"""Mistakes reported before the first job runs, in every choice of a sweep too."""
 
 from __future__ import annotations
 

@@ -67,16 +67,16 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
             DataError: there is no such file, or it lacks some of the images or of the things.
         """
         things = [number for number, thing in zip(self.category_ids, self.things, strict=True) if thing]
-        truth = evaluation_annotations(self.instances, things, image_ids, masks)
-        lacking = set(image_ids) - {image["id"] for image in truth["images"]}
+        annotations = evaluation_annotations(self.instances, things, image_ids, masks)
+        lacking = set(image_ids) - {image["id"] for image in annotations["images"]}
         if lacking:
             raise DataError(f"{self.instances} lacks {len(lacking)} of {len(image_ids)} images, e.g. {min(lacking)}")
-        unknown = set(things) - {category["id"] for category in truth["categories"]}
+        unknown = set(things) - {category["id"] for category in annotations["categories"]}
         if unknown:
             raise DataError(
                 f"{self.instances} has no categories {sorted(unknown)[:8]}, which are things of {self.file}"
             )
-        return truth
+        return annotations
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes and segments, hexadecimal."""

@@ -44,7 +44,7 @@ class CascadeRCNN(Detector):
     the masks of the final boxes, are the means over the stages. One box for all classes, by smooth L1, is Cai's and
     mmdetection's usual cascade (there with beta 1, here 1/9 as everywhere in torchvision); the cascades published with
     Swin, NAT and DiNAT have a box per class (``class_agnostic=False``) and learn by GIoU (``box_loss="giou"`` of the
-    regions). With a box per class, that of the most probable class goes on to the next stage, in training that of the
+    regions). With a box per class, that of the most probable class is passed to the next stage, in training that of the
     target where there is one.
 
     Args:

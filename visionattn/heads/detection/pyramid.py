@@ -52,7 +52,7 @@ class Pyramid(nn.Module):
         self.feature_info, self.channels, self.skip = list(feature_info), channels, skip
         used = self.feature_info[skip:]
         if not used:
-            raise ValueError(f"the backbone has {len(self.feature_info)} maps; {skip} are to be left out")
+            raise ValueError(f"the backbone has {len(self.feature_info)} maps, but skip={skip}")
         for below, info in pairwise(used):
             if info["reduction"] != 2 * below["reduction"]:
                 raise ValueError(

@@ -57,13 +57,13 @@ def sample(stage: RegionHeads, boxes: list[Tensor], targets: Targets) -> list[di
         for each image ``boxes``, ``labels`` (0 is background), ``index`` of the target object and its box ``matched``,
         and ``true`` for the boxes that are a target's own.
     """
-    truth = [t["boxes"].to(boxes[0].dtype) for t in targets]
-    joined = stage.add_gt_proposals(boxes, truth)
-    indices, labels = stage.assign_targets_to_proposals(joined, truth, [t["labels"] for t in targets])
+    gt_boxes = [t["boxes"].to(boxes[0].dtype) for t in targets]
+    joined = stage.add_gt_proposals(boxes, gt_boxes)
+    indices, labels = stage.assign_targets_to_proposals(joined, gt_boxes, [t["labels"] for t in targets])
     samples = []
     for i, pick in enumerate(stage.subsample(labels)):
         chosen, index = joined[i][pick], indices[i][pick]
-        matched = truth[i][index] if len(truth[i]) else torch.zeros_like(chosen)
+        matched = gt_boxes[i][index] if len(gt_boxes[i]) else torch.zeros_like(chosen)
         true = pick >= len(boxes[i])
         samples.append({"boxes": chosen, "labels": labels[i][pick], "index": index, "matched": matched, "true": true})
     return samples
@@ -112,7 +112,7 @@ def select_class(offsets: Tensor, labels: Tensor) -> Tensor:
 
 
 def predicted_class(logits: Tensor, labels: Tensor | None = None) -> Tensor:
-    """The class whose box goes on to the next stage; never the background.
+    """The class whose box is passed to the next stage; never the background.
 
     Where ``labels`` says that a region is an object, it is the object's class, else the most probable one.
     """

@@ -109,8 +109,8 @@ def _work(
 def _bands(small: int, large: int, rows: int) -> list[tuple[slice, slice]]:
     """Bands of so many rows, and for each the rows of the logits that it is made of (and one more, for rounding)."""
     bands = [slice(top, min(top + rows, large)) for top in range(0, large, rows)]
-    places = [[(row + 0.5) * small / large - 0.5 for row in (band.start, band.stop - 1)] for band in bands]
-    seen = [slice(max(int(first) - 1, 0), min(int(last) + 2, small)) for first, last in places]
+    positions = [[(row + 0.5) * small / large - 0.5 for row in (band.start, band.stop - 1)] for band in bands]
+    seen = [slice(max(int(first) - 1, 0), min(int(last) + 2, small)) for first, last in positions]
     return list(zip(bands, seen, strict=True))
 
 

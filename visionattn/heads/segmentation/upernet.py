@@ -26,7 +26,7 @@ class PyramidPooling(nn.Module):
         pool_sizes: edges of the grids.
 
     Raises:
-        ConfigError: in training, a grid of one cell and a batch of one image: batch norm has one value to normalise.
+        ConfigError: in training, a grid of one cell and a batch of one image: batch norm has one value to normalize.
 
     Shape:
         ``(B, dim_in, H, W) -> (B, dim, H, W)``

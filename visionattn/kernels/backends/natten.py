@@ -49,7 +49,7 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
     if bias is not None:
         return "natten has had no relative-position bias since 0.20"
     if geometry.rows.size * geometry.cols.size == q.shape[1] * q.shape[2]:
-        return "the kernel is the whole map, which natten hands to a dense attention of its own"
+        return "the kernel covers the whole map, which natten computes with its own dense attention"
     if q.dtype not in DTYPES:
         return f"natten computes in float32, bfloat16 or float16, and the tensors are {q.dtype}"
     if scale <= 0:

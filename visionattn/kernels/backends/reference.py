@@ -1,4 +1,4 @@
-"""The truth: dense masked attention over the whole map, straight from the per-axis rules, in any floating type.
+"""The reference: dense masked attention over the whole map, straight from the per-axis rules, in any floating type.
 
 Cost: B * N * (H * W)^2 * (D + E) multiply-adds and B * N * (H * W)^2 numbers of memory, whatever the window. For
 tests and for export: it is plain differentiable torch code, traced and exported operator by operator.

@@ -161,7 +161,7 @@ class ShardRecords(StreamRecords):
             reader._lazy_init()
         stages = reader.ds.pipeline[:-2]  # the last two decode and rename
         stages[3 if self.training else 2] = _shard_samples
-        if self.training:  # timm's generator goes on from epoch to epoch; an order must follow from the epoch alone
+        if self.training:  # timm's generator is not reset at an epoch; an order must follow from the epoch alone
             seed = stable_seed(self._arguments["seed"], reader.epoch_count.value, reader.global_worker_id)
             size, initial = (self._arguments[f"sample_{name}_size"] for name in ("shuffle", "initial"))
             stages[4] = webdataset.shuffle(bufsize=size, initial=initial, rng=random.Random(seed))

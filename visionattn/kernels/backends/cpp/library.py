@@ -138,7 +138,7 @@ def call(
     if loaded.library is None:
         raise RuntimeError(f"the cpp backend is not available: {loaded.reason}")
     if loaded.library.visionattn_problem_size() != ctypes.sizeof(Problem):
-        raise RuntimeError("the cpp backend's library was compiled from other sources than this package's")
+        raise RuntimeError("the compiled cpp library does not match this package's sources")
     getattr(loaded.library, f"visionattn_{direction}")(ctypes.byref(problem))
 
 
