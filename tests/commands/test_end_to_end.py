@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -186,3 +187,14 @@ def test_the_scripts_are_doors_to_the_same_functions(trained):
     )
     assert done.returncode == 2
     assert "did you mean trainer.max_epochs?" in done.stderr
+
+
+def test_a_metric_is_added_by_name(trained, tmp_path, capsys):
+    extra = "evaluator@task.evaluators.extra=torchmetrics"
+    assert main(["evaluate", f"ckpt={trained}", extra, f"hydra.run.dir={tmp_path}/result"]) == 0
+    metrics = json.loads((tmp_path / "result" / "result.json").read_text())["metrics"]
+    assert 0 <= metrics["f1"] <= 100
+    assert 0 <= metrics["top1"] <= 100
+    old = Path(__file__).parents[1] / "recorded" / "before_redesign" / "classification.ckpt"
+    assert main(["evaluate", f"ckpt={old}", extra, f"hydra.run.dir={tmp_path}/old"]) == 2
+    assert "before evaluators could be chosen" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.renames import with_new_names
 from visionattn.data import VisionData
 from visionattn.data.classes import ClassInfo
-from visionattn.errors import CheckpointError
+from visionattn.errors import CheckpointError, ConfigError
 from visionattn.training.task import VisionTask
 from visionattn.weights import checkpoint_file, read_checkpoint
 from visionattn.weights.distributed import SUMS
@@ -57,9 +57,14 @@ class OpenedRun:
 
         Raises:
             CheckpointError: there is none, or one that no run writes.
+            ConfigError: the changes choose evaluators for a run that has no configured ones.
         """
         cfg = parse_config(self.contents.get("config"), self.path)
         if self.changes:
+            if "evaluators" in self.changes and "evaluators" not in cfg.task:
+                raise ConfigError(
+                    f"{self.path} is from before evaluators could be chosen; it is scored by those of its task alone"
+                )
             cfg.task = OmegaConf.merge(cfg.task, self.changes)
         return cfg
 
