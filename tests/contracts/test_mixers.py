@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import nn
 
+from tests.shapes import checked_shapes  # noqa: F401
 from visionattn import config
 from visionattn.config.catalog import choices
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from visionattn.attention.qkv import QKVAttention
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class ChannelAttention(QKVAttention):
@@ -29,7 +34,7 @@ class ChannelAttention(QKVAttention):
     def __init__(self, dim: int, num_heads: int, index: int = 0, *, qkv_bias: bool = True):
         super().__init__(dim, num_heads, qkv_bias=qkv_bias)
 
-    def attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         q, k, v = qkv.unbind(3)
         b, h, w, n, d = q.shape
         q, k, v = (x.reshape(b, h * w, n, d).transpose(1, 2) for x in (q, k, v))

@@ -6,11 +6,15 @@ Shapes: B batch, H W map, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from visionattn.attention.mixer import MixerFactory, StageContext
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def _as_list(mixers: Mapping[str, MixerFactory] | Sequence[MixerFactory]) -> list[MixerFactory]:
@@ -63,6 +67,6 @@ class ParallelMixer(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList(branches)
 
-    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         parts = x.chunk(len(self.branches), dim=-1)
         return torch.cat([branch(part, context) for branch, part in zip(self.branches, parts, strict=True)], dim=-1)

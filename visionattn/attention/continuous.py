@@ -1,12 +1,12 @@
 """Position by small networks instead of tables, so that one set of weights serves windows of every size.
 
 Shapes: B batch, H W map, C channels, N heads, D head width, rows and columns of windows, P
-tokens and T carrier tokens of a window.
+tokens and T carrier tokens of a window, K = T + P.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import at_least, dense_table, fit, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _HIDDEN = 512
 _LARGEST_BIAS = 16.0
@@ -38,7 +41,7 @@ class ContinuousPositionBias(nn.Module):
         super().__init__()
         self.network = nn.Sequential(nn.Linear(2, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, num_heads, bias=False))
 
-    def forward(self, window: tuple[int, int]) -> Tensor:
+    def forward(self, window: tuple[int, int]) -> Float[Tensor, "N 2*{window[0]}-1 2*{window[1]}-1"]:
         weight: Any = self.network[0].weight
         axes = [self._coordinates(side, weight.device).to(weight.dtype) for side in window]
         offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
@@ -67,7 +70,7 @@ class GridEncoding(nn.Module):
         super().__init__()
         self.network = nn.Sequential(nn.Linear(2, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, dim, bias=False))
 
-    def forward(self, grid: tuple[int, int]) -> Tensor:
+    def forward(self, grid: tuple[int, int]) -> Float[Tensor, "{grid[0]} {grid[1]} C"]:
         weight: Any = self.network[0].weight
         axes = [
             ((torch.arange(side, device=weight.device) - side // 2) / at_least(side // 2, 1)).to(weight.dtype)
@@ -122,13 +125,13 @@ class ContinuousWindowAttention(QKVAttention):
         self.backend = backend
         self.bias = ContinuousPositionBias(num_heads)
 
-    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         height, width = x.shape[1:3]
         if self.window_size is not None:
             x = fit(x, (round_up(height, self.window_size), round_up(width, self.window_size)))
         return fit(super().forward(x, context), (height, width))
 
-    def attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         window = tuple(qkv.shape[1:3]) if self.window_size is None else (self.window_size, self.window_size)
         return window_attention.packed(qkv, window=window, bias=self.bias(window), backend=self.backend)
 
@@ -167,7 +170,9 @@ class CarrierAttention(nn.Module):
         super().__init__()
         self.attention = attention
 
-    def forward(self, tokens: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(
+        self, tokens: Float[Tensor, "B rows columns K C"], context: StageContext | None = None
+    ) -> Float[Tensor, "B rows columns K C"]:
         b, rows, columns, t, c = tokens.shape
         heads, side = self.attention.num_heads, self.attention.window_size
         if side is None:

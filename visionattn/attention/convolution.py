@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.attention.mixer import StageContext
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class DepthwiseConvolution(nn.Module):
@@ -33,7 +38,7 @@ class DepthwiseConvolution(nn.Module):
             raise ValueError(f"kernel_size must be odd to keep the size of the map, got {kernel_size}")
         self.conv = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
 
-    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
@@ -62,7 +67,7 @@ class Pooling(nn.Module):
             raise ValueError(f"pool_size must be odd to keep the size of the map, got {pool_size}")
         self.pool_size = pool_size
 
-    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         pooled = F.avg_pool2d(
             x.permute(0, 3, 1, 2), self.pool_size, stride=1, padding=self.pool_size // 2, count_include_pad=False
         )
@@ -93,6 +98,6 @@ class ConvolutionPair(nn.Module):
         self.act = nn.GELU()
         self.conv2, self.norm2 = nn.Conv2d(dim, dim, 3, padding=1), nn.BatchNorm2d(dim)
 
-    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         x = self.act(self.norm1(self.conv1(x.permute(0, 3, 1, 2))))
         return self.norm2(self.conv2(x)).permute(0, 2, 3, 1)

@@ -5,6 +5,8 @@ Shapes: B batch, H W map, C channels, N heads, D head width.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +15,9 @@ from visionattn.attention.padding import round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
 from visionattn.kernels.geometry import certainly
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def _depthwise(dim: int) -> nn.Conv2d:
@@ -43,7 +48,7 @@ class LocallyEnhancedAttention(QKVAttention):
         self.backend = backend
         self.position = _depthwise(dim)
 
-    def attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         q, k, v = qkv.unbind(3)
         height, width = q.shape[1:3]
         attended = window_attention(q, k, v, window=(height, width), backend=self.backend)
@@ -106,7 +111,7 @@ class CrossShapedAttention(QKVAttention):
         self.backend = backend
         self.vertical, self.horizontal = _depthwise(dim // 2), _depthwise(dim // 2)
 
-    def attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         q, k, v = qkv.unbind(3)
         half = self.num_heads // 2
         down = self._branch(q[..., :half, :], k[..., :half, :], v[..., :half, :], self.vertical, 2)

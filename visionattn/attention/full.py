@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class FullAttention(QKVAttention):
@@ -32,6 +37,6 @@ class FullAttention(QKVAttention):
         super().__init__(dim, num_heads, qkv_bias=qkv_bias)
         self.backend = backend
 
-    def attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         q, k, v = qkv.unbind(3)
         return window_attention(q, k, v, window=(q.shape[1], q.shape[2]), backend=self.backend)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,6 +12,9 @@ from visionattn.attention.padding import fit, position_table, round_up
 from visionattn.kernels import window_attention
 from visionattn.kernels.geometry import as_pair, certainly
 from visionattn.kernels.linear import Linear
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class GlobalQueryAttention(nn.Module):
@@ -71,7 +76,7 @@ class GlobalQueryAttention(nn.Module):
         self.proj = Linear(dim, dim)
         self.bias_table = position_table(num_heads, self.window_size)
 
-    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         height, width = x.shape[1:3]
         query = self.query(x, context)
         x = fit(x, (round_up(height, self.window_size[0]), round_up(width, self.window_size[1])))
@@ -81,7 +86,7 @@ class GlobalQueryAttention(nn.Module):
         y = window_attention(q, k, v, window=self.window_size, bias=self.bias_table, backend=self.backend)
         return self.proj(fit(y.reshape(b, h, w, c), (height, width)))
 
-    def query(self, x: Tensor, context: StageContext | None) -> Tensor:
+    def query(self, x: Float[Tensor, "B H W C"], context: StageContext | None) -> Float[Tensor, "B h w C"]:
         """The query map ``(B, wh, ww, C)``."""
         if context is None or context.tokens is None:
             return F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), self.window_size).permute(0, 2, 3, 1)

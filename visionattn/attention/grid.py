@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from visionattn.attention.padding import position_table
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
 from visionattn.kernels.geometry import as_pair
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class GridAttention(QKVAttention):
@@ -50,7 +55,7 @@ class GridAttention(QKVAttention):
         self.backend = backend
         self.bias_table = position_table(num_heads, self.grid_size)
 
-    def attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         (height, width), (rows, columns) = qkv.shape[1:3], self.grid_size
         dilation = ((height + rows - 1) // rows, (width + columns - 1) // columns)
         return window_attention.packed(

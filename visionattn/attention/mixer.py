@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class StageContext:
         tokens: global tokens computed once for the stage (GC ViT's query map); None: the stage computes none.
     """
 
-    tokens: Tensor | None = None
+    tokens: Float[Tensor, "B h w C"] | None = None
 
 
 class Mixer(Protocol):
@@ -42,7 +45,9 @@ class Mixer(Protocol):
     ======================  ==================  ========================================================================
     """
 
-    def __call__(self, x: Tensor, context: StageContext | None = None) -> Tensor: ...
+    def __call__(
+        self, x: Float[Tensor, "B H W C"], context: StageContext | None = None
+    ) -> Float[Tensor, "B H W C"]: ...
 
 
 @runtime_checkable

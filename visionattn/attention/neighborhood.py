@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -11,6 +12,9 @@ from visionattn.attention.padding import at_least, fit, position_table
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import neighborhood_attention
 from visionattn.kernels.geometry import as_pair
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class NeighborhoodAttention(QKVAttention):
@@ -65,13 +69,13 @@ class NeighborhoodAttention(QKVAttention):
         self.backend = backend
         self.bias_table = position_table(num_heads, self.kernel_size) if bias else None
 
-    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         height, width = x.shape[1:3]
         reach = (self.kernel_size[0] * self.dilation, self.kernel_size[1] * self.dilation)
         x = fit(x, (at_least(height, reach[0]), at_least(width, reach[1])))
         return fit(super().forward(x, context), (height, width))
 
-    def attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         return neighborhood_attention.packed(
             qkv,
             kernel_size=self.kernel_size,

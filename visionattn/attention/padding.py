@@ -4,10 +4,12 @@
 Sizes may be numbers or the symbols of ``torch.compile`` and ``torch.export``. No function here branches on the value of
 a symbol: that would bind the graph to the sizes it was traced with.
 
-Shapes: B batch, H W map, C channels, N heads.
+Shapes: B batch, H W map, C channels, N heads, R S rows and columns of a table, K tokens of a window.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,11 @@ from torch.nn import functional as F
 
 from visionattn.kernels.geometry import certainly
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def fit(x: Tensor, size: tuple[int, int]) -> Tensor:
+
+def fit(x: Float[Tensor, "B H W C"], size: tuple[int, int]) -> Float[Tensor, "B {size[0]} {size[1]} C"]:
     """Zeros at the bottom and the right of ``(B, H, W, C)`` until it has ``size``; what exceeds ``size`` is cut off."""
     pad_h, pad_w = size[0] - x.shape[1], size[1] - x.shape[2]
     if certainly(pad_h == 0) and certainly(pad_w == 0):
@@ -24,7 +29,7 @@ def fit(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
 
 
-def pad_image(image: Tensor, multiple: int) -> Tensor:
+def pad_image(image: Float[Tensor, "B C H W"], multiple: int) -> Float[Tensor, "B C _ _"]:
     """Zeros at the bottom and the right of ``(B, C, H, W)`` until ``multiple`` divides H and W."""
     pad_h, pad_w = (round_up(side, multiple) - side for side in image.shape[2:])
     if certainly(pad_h == 0) and certainly(pad_w == 0):
@@ -64,7 +69,7 @@ def position_table(num_heads: int, window: tuple[int, int]) -> nn.Parameter:
     return table
 
 
-def dense_table(table: Tensor) -> Tensor:
+def dense_table(table: Float[Tensor, "N R S"]) -> Float[Tensor, "N K K"]:
     """A relative-position table written out for each pair of tokens of a window, queries first.
 
     Shape:
@@ -78,7 +83,7 @@ def dense_table(table: Tensor) -> Tensor:
     return pairs.flatten(3).flatten(1, 2)
 
 
-def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
+def to_windows(x: Float[Tensor, "B H W C"], window: tuple[int, int]) -> Float[Tensor, "B rows columns K C"]:
     """Copy the tokens of each window side by side, for attention to tokens that are not on the map.
 
     Attention on the map alone needs no such copy: see :mod:`visionattn.kernels`.
@@ -91,7 +96,7 @@ def to_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
     return cells.transpose(2, 3).flatten(3, 4)
 
 
-def from_windows(windows: Tensor, window: tuple[int, int]) -> Tensor:
+def from_windows(windows: Float[Tensor, "B rows columns K C"], window: tuple[int, int]) -> Float[Tensor, "B H W C"]:
     """The inverse of :func:`to_windows`."""
     b, rows, columns, _, c = windows.shape
     cells = windows.unflatten(3, window).transpose(2, 3)

@@ -6,11 +6,15 @@ Shapes: B batch, H W map, C channels, N heads, D head width.
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from visionattn.attention.mixer import StageContext
 from visionattn.kernels.linear import Linear
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class QKVAttention(nn.Module):
@@ -35,11 +39,11 @@ class QKVAttention(nn.Module):
         self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = Linear(dim, dim)
 
-    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         b, h, w, c = x.shape
         qkv = self.qkv(x).view(b, h, w, 3, self.num_heads, c // self.num_heads)
         return self.proj(self.attend(qkv).reshape(b, h, w, c))
 
     @abstractmethod
-    def attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         """Attention of queries, keys and values in one tensor ``(B, H, W, 3, N, D)``; returns ``(B, H, W, N, D)``."""

@@ -5,12 +5,17 @@ Shapes: B batch, H W map, C channels, N heads, D width of a head's values, T wid
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import fit, round_up
 from visionattn.kernels.linear import Linear
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class StripSelfAttention(nn.Module):
@@ -59,14 +64,14 @@ class StripSelfAttention(nn.Module):
         self.reduce = nn.Conv2d(dim, dim, reduction, stride=reduction, groups=dim) if reduced else nn.Identity()
         self.norm = nn.LayerNorm(dim) if reduced else nn.Identity()
 
-    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         b, h, w, c = x.shape
         cells = self.cells(x)
         q, k, v = (self._heads(part) for part in (self.q(x), self.k(cells), self.v(cells)))
         out = F.scaled_dot_product_attention(q, k, v)
         return self.proj(out.transpose(1, 2).reshape(b, h, w, c))
 
-    def cells(self, x: Tensor) -> Tensor:
+    def cells(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w C"]:
         """What keys and values are made of: ``(B, H, W, C) -> (B, ceil(H / reduction), ceil(W / reduction), C)``."""
         if self.reduction == 1:
             return x

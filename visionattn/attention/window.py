@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from visionattn.attention.mixer import StageContext
@@ -9,6 +11,9 @@ from visionattn.attention.padding import exceeds, fit, position_table, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
 from visionattn.kernels.geometry import as_pair
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class WindowAttention(QKVAttention):
@@ -73,13 +78,13 @@ class WindowAttention(QKVAttention):
         self.backend = backend
         self.bias_table = position_table(num_heads, self.window_size) if bias else None
 
-    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         height, width = x.shape[1:3]
         if not self.mask_padding:
             x = fit(x, (self._whole(height, self.window_size[0]), self._whole(width, self.window_size[1])))
         return fit(super().forward(x, context), (height, width))
 
-    def attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         window, shift = self.window_size, (0, 0)
         if self.shifted:
             shift = (

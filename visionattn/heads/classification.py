@@ -6,11 +6,14 @@ Shapes: B batch, H W map, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.layers import ClassifierHead
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class ClassificationHead(nn.Module):
@@ -48,7 +51,7 @@ class ClassificationHead(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K"]:
         return self.classifier(features[-1])
 
 
@@ -81,5 +84,5 @@ class KeepClasses(nn.Module):
         self.excluded: Tensor
         self.register_buffer("excluded", excluded, persistent=False)
 
-    def forward(self, logits: Tensor) -> Tensor:
+    def forward(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         return logits.masked_fill(self.excluded, float("-inf"))

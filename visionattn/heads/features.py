@@ -6,9 +6,12 @@ Shapes: B batch, C channels, H W map.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 FeatureInfo = Sequence[Mapping[str, Any]]
 NORMS = ("lower", "all", "none")
@@ -65,7 +68,7 @@ class FeatureNorms(nn.Module):
             nn.LayerNorm(info["num_chs"]) if i < count else nn.Identity() for i, info in enumerate(feature_info)
         )
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> list[Float[Tensor, "B _ _ _"]]:
         return [
             x if isinstance(norm, nn.Identity) else norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             for x, norm in zip(features, self.norms, strict=True)

@@ -18,23 +18,28 @@ floating type. Its gradient is exact and deterministic.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from visionattn.kernels.backends.order import NEIGHBORHOOD
 from visionattn.kernels.geometry import Geometry, Pair, neighborhood_geometry
 from visionattn.kernels.op import Call, attention_op, checked_call
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 @attention_op(NEIGHBORHOOD)
 def neighborhood_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    q: Float[Tensor, "B H W N D"],
+    k: Float[Tensor, "B H W N D"],
+    v: Float[Tensor, "B H W N E"],
     *,
     kernel_size: Pair,
     dilation: Pair = 1,
     stride: Pair = 1,
-    bias: Tensor | None = None,
+    bias: Float[Tensor, "N R S"] | None = None,
     scale: float | None = None,
     backend: str = "auto",
 ) -> Call:

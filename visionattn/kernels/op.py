@@ -14,12 +14,15 @@ import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Concatenate, Generic, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec
 
 import torch
 from torch import Tensor
 
 from visionattn.kernels.geometry import Geometry, certainly
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 AttentionFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], Tensor]
 PackedFn = Callable[[Tensor, Tensor | None, Geometry, float], Tensor]
@@ -93,11 +96,20 @@ class Op(Generic[P]):
         self.prepare = prepare
         self.backends = tuple(backends)
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *args: P.args, **options: P.kwargs) -> Tensor:
+    def __call__(
+        self,
+        q: Float[Tensor, "B H W N D"],
+        k: Float[Tensor, "B H W N D"],
+        v: Float[Tensor, "B H W N E"],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> Float[Tensor, "B H W N E"]:
         """The attention ``(B, H, W, N, E)``."""
         return self.dispatch(self.prepare(q, k, v, *args, **options))
 
-    def packed(self, qkv: Tensor, *args: P.args, **options: P.kwargs) -> Tensor:
+    def packed(
+        self, qkv: Float[Tensor, "B H W 3 N D"], *args: P.args, **options: P.kwargs
+    ) -> Float[Tensor, "B H W N D"]:
         """The attention of queries, keys and values in one tensor ``(B, H, W, 3, N, D)``, as one projection gives them.
 
         Its gradient is one such tensor, written once, where the backend can: autograd has nothing to stack.
@@ -106,7 +118,14 @@ class Op(Generic[P]):
         q, k, v = unpack(self.name, qkv)
         return self.dispatch(replace(self.prepare(q, k, v, *args, **options), qkv=qkv))
 
-    def explain(self, q: Tensor, k: Tensor, v: Tensor, *args: P.args, **options: P.kwargs) -> dict[str, str]:
+    def explain(
+        self,
+        q: Float[Tensor, "B H W N D"],
+        k: Float[Tensor, "B H W N D"],
+        v: Float[Tensor, "B H W N E"],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> dict[str, str]:
         """Each backend's reason for refusing this call, in the order in which "auto" asks; "" where it would run."""
         call = self.prepare(q, k, v, *args, **options)
         return {candidate.name: call.reason(candidate) for candidate in self.backends}

@@ -17,23 +17,28 @@ dilation group. It may have its own floating type. Its gradient is exact and det
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from visionattn.kernels.backends.order import WINDOW
 from visionattn.kernels.geometry import Pair, window_geometry
 from visionattn.kernels.op import Call, attention_op, checked_call
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 @attention_op(WINDOW)
 def window_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    q: Float[Tensor, "B H W N D"],
+    k: Float[Tensor, "B H W N D"],
+    v: Float[Tensor, "B H W N E"],
     *,
     window: Pair,
     shift: Pair = (0, 0),
     dilation: Pair = (1, 1),
-    bias: Tensor | None = None,
+    bias: Float[Tensor, "N R S"] | None = None,
     scale: float | None = None,
     backend: str = "auto",
 ) -> Call:

@@ -6,12 +6,15 @@ Shapes: B batch, C channels, H W map, N regions, P the side of a pooled region.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torchvision.ops import MultiScaleRoIAlign, roi_align
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _SAMPLING = 2
 
@@ -33,7 +36,12 @@ class RegionAlign(MultiScaleRoIAlign):
     def __init__(self, num_maps: int, output_size: int):
         super().__init__([str(i) for i in range(num_maps)], output_size, _SAMPLING)
 
-    def forward(self, x: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+    def forward(
+        self,
+        x: Mapping[str, Float[Tensor, "B C _ _"]],
+        boxes: list[Float[Tensor, "_ 4"]],
+        image_shapes: list[tuple[int, int]],
+    ) -> Float[Tensor, "N C P P"]:
         maps = [x[name] for name in self.featmap_names]
         if not (maps[0].device.type == "cpu" and torch.is_grad_enabled() and maps[0].requires_grad):
             return super().forward(dict(x), boxes, image_shapes)

@@ -6,7 +6,7 @@ Shapes: N proposals of an image, K classes, H W image.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,16 @@ from visionattn.heads.detection.stages import (
     Maps,
     box_outputs,
     decode_boxes,
-    predicted_class,
     mask_logits,
+    predicted_class,
     refine,
     select,
     stage_losses,
 )
 from visionattn.heads.features import FeatureInfo
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 OVERLAPS = (0.5, 0.6, 0.7)
 BOX_WEIGHTS = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))
@@ -103,7 +106,9 @@ class CascadeRCNN(Detector):
     def _stages(self) -> Sequence[RegionHeads]:
         return cast("Sequence[RegionHeads]", self.cascade)
 
-    def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList, targets: Targets
+    ) -> dict[str, Float[Tensor, ""]]:
         targets = shifted(targets, 1)
         maps = self.pyramid(features)
         boxes, losses = self.rpn(images, maps, targets)
@@ -112,7 +117,7 @@ class CascadeRCNN(Detector):
             losses |= {f"{name}_{i + 1}": weight * loss for name, loss in own.items()}
         return losses
 
-    def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
+    def detect(self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList) -> Detections:
         maps = self.pyramid(features)
         boxes, _ = self.rpn(images, maps)
         sizes, last = images.image_sizes, self._stages()[-1]
@@ -130,7 +135,7 @@ class CascadeRCNN(Detector):
             self._add_masks(detections, maps, sizes)
         return shifted(detections, -1)
 
-    def cost(self, features: Sequence[Tensor]) -> None:
+    def cost(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> None:
         maps = self.pyramid(features)
         self.rpn.head(list(maps.values()))
         for stage in self._stages():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from visionattn.heads.detection.detector import Detections, Detector, Targets, check_finite
 from visionattn.heads.detection.pyramid import Pyramid
 from visionattn.heads.features import FeatureInfo
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _PYRAMID = partial(Pyramid, extra="p6p7", skip=1)
 
@@ -34,17 +38,19 @@ class _Dense(Detector):
     pyramid: Pyramid
     detector: RetinaNet | FCOS
 
-    def _layers(self, features: Sequence[Tensor], images: ImageList) -> tuple[dict[str, Tensor], list[Tensor], list]:
+    def _layers(
+        self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList
+    ) -> tuple[dict[str, Tensor], list[Tensor], list]:
         maps = list(self.pyramid(features).values())
         detector = self.detector
         per_place = detector.anchor_generator.num_anchors_per_location()[0]
         counts = [x.shape[2] * x.shape[3] * per_place for x in maps]
         return detector.head(maps), detector.anchor_generator(images, maps), counts
 
-    def cost(self, features: Sequence[Tensor]) -> None:
+    def cost(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> None:
         self.detector.head(list(self.pyramid(features).values()))
 
-    def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
+    def detect(self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList) -> Detections:
         outputs, anchors, counts = self._layers(features, images)
         check_finite("class scores and boxes", *outputs.values())
         split = {name: list(x.split(counts, dim=1)) for name, x in outputs.items()}
@@ -93,7 +99,9 @@ class RetinaNetDetector(_Dense):
             detections_per_img=per_image,
         )
 
-    def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList, targets: Targets
+    ) -> dict[str, Float[Tensor, ""]]:
         outputs, anchors, _ = self._layers(features, images)
         losses = self.detector.compute_loss([dict(t) for t in targets], outputs, anchors)
         return {f"loss_{name}": loss for name, loss in losses.items()}
@@ -139,7 +147,9 @@ class FCOSDetector(_Dense):
             detections_per_img=per_image,
         )
 
-    def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList, targets: Targets
+    ) -> dict[str, Float[Tensor, ""]]:
         outputs, anchors, counts = self._layers(features, images)
         losses = self.detector.compute_loss([dict(t) for t in targets], outputs, anchors, counts)
         return {f"loss_{name}": torch.as_tensor(loss) for name, loss in losses.items()}

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from visionattn.errors import NonFiniteLossError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Targets = Sequence[Mapping[str, Tensor]]
 """Of every image: ``boxes`` float (N, 4) as x1 y1 x2 y2 in pixels of the padded image, ``labels`` int64 (N,) in
@@ -34,7 +37,7 @@ class Detector(nn.Module):
     has_masks = False
 
     def forward(
-        self, features: Sequence[Tensor], images: ImageList, targets: Targets | None = None
+        self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList, targets: Targets | None = None
     ) -> dict[str, Tensor] | Detections:
         """Losses by name in training, detections otherwise.
 
@@ -61,15 +64,17 @@ class Detector(nn.Module):
         return losses
 
     @abstractmethod
-    def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList, targets: Targets
+    ) -> dict[str, Float[Tensor, ""]]:
         """Losses by name; their sum is minimised."""
 
     @abstractmethod
-    def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
+    def detect(self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList) -> Detections:
         """What is in the images."""
 
     @abstractmethod
-    def cost(self, features: Sequence[Tensor]) -> None:
+    def cost(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> None:
         """Run the layers on maps of torch's meta device, to count multiply-adds.
 
         As in mmdetection's published figures, the box branch gets 1000 regions and the mask branch 100.

@@ -5,15 +5,22 @@ Shapes: N objects, H W image.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
 _LEVEL = 0.5
 
 
-def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def paste_masks(
+    masks: Float[Tensor, "N 1 M M"], boxes: Float[Tensor, "N 4"], size: tuple[int, int]
+) -> UInt8[Tensor, "N {size[0]} {size[1]}"]:
     """What torchvision's ``paste_masks_in_image`` gives above one half, in an eighth of its memory.
 
     Args:

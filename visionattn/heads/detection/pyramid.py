@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
 from visionattn.heads.features import FeatureInfo, FeatureNorms, check_maps
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 EXTRAS = ("pool", "p6p7", "p6p7_input", "none")
 
@@ -70,7 +74,7 @@ class Pyramid(nn.Module):
         for _ in range({"none": 0, "pool": 1}.get(extra, 2)):
             self.strides.append(2 * self.strides[-1])
 
-    def forward(self, features: Sequence[Tensor]) -> OrderedDict[str, Tensor]:
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> OrderedDict[str, Float[Tensor, "B C _ _"]]:
         check_maps(features, self.feature_info)
         maps = self.norms(features[self.skip :])
         return self.fpn(OrderedDict((str(i), x) for i, x in enumerate(maps)))

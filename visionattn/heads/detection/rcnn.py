@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
@@ -13,6 +14,9 @@ from visionattn.heads.detection.pyramid import Pyramid
 from visionattn.heads.detection.regions import RegionHeads
 from visionattn.heads.detection.stages import stage_losses
 from visionattn.heads.features import FeatureInfo
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class RCNN(Detector):
@@ -48,19 +52,21 @@ class RCNN(Detector):
         self.rpn = proposals(self.pyramid.channels, self.pyramid.strides)
         self.roi_heads = regions(self.pyramid.channels, self.pyramid.num_maps, num_classes, masks=masks)
 
-    def losses(self, features: Sequence[Tensor], images: ImageList, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList, targets: Targets
+    ) -> dict[str, Float[Tensor, ""]]:
         targets = shifted(targets, 1)
         maps = self.pyramid(features)
         proposals, losses = self.rpn(images, maps, targets)
         return losses | stage_losses(self.roi_heads, maps, proposals, images.image_sizes, targets)[0]
 
-    def detect(self, features: Sequence[Tensor], images: ImageList) -> Detections:
+    def detect(self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList) -> Detections:
         maps = self.pyramid(features)
         proposals, _ = self.rpn(images, maps)
         detections, _ = self.roi_heads(maps, proposals, images.image_sizes)
         return shifted(detections, -1)
 
-    def cost(self, features: Sequence[Tensor]) -> None:
+    def cost(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> None:
         maps = self.pyramid(features)
         self.rpn.head(list(maps.values()))
         self.roi_heads.cost(maps)

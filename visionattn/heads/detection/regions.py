@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
@@ -13,6 +14,9 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from visionattn.heads.detection.align import RegionAlign
 from visionattn.heads.detection.detector import check_finite
 from visionattn.options import grouped
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 BOX_HEADS = ("2fc", "4conv1fc")
 BOX_LOSSES = ("smooth_l1", "giou")
@@ -157,5 +161,5 @@ class AgnosticPredictor(nn.Module):
         self.cls_score = nn.Linear(width, num_classes)
         self.bbox_pred = nn.Linear(width, 4)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Float[Tensor, "N C"]) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N 4"]]:
         return self.cls_score(x), self.bbox_pred(x)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
 from visionattn.errors import ConfigError
 from visionattn.heads.features import FeatureInfo, FeatureNorms, check_maps
 from visionattn.options import grouped
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _LEVELS = 3  # maps that deformable attention sees
 _PARTS = {"loss_cross_entropy": "class", "loss_mask": "mask", "loss_dice": "dice"}
@@ -144,7 +147,7 @@ class Mask2Former(nn.Module):
         modules = [(name, one) for name, one in self.named_modules() if isinstance(one, nn.Embedding)]
         return {f"{name}.weight" for name, _ in modules}
 
-    def forward(self, features: Sequence[Tensor]) -> Predictions:
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Predictions:
         check_maps(features, self.feature_info)
         layers = self.network(self.norms(features))
         classes, masks = layers[-1]

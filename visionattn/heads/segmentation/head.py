@@ -6,10 +6,14 @@ Shapes: B batch, C channels, H W map, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from visionattn.heads.features import FeatureInfo, FeatureNorms, check_maps
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class SegmentationHead(nn.Module):
@@ -45,7 +49,9 @@ class SegmentationHead(nn.Module):
         self.decoder = decoder(feature_info, num_classes)
         self.auxiliary = auxiliary(feature_info, num_classes) if auxiliary is not None else None
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, features: Sequence[Float[Tensor, "B _ _ _"]]
+    ) -> tuple[Float[Tensor, "B K H W"], Float[Tensor, "B K h w"] | None]:
         check_maps(features, self.feature_info)
         features = self.norms(features)
         extra = self.auxiliary(features) if self.auxiliary is not None and self.training else None

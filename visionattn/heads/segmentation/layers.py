@@ -6,11 +6,15 @@ Shapes: B batch, C channels, H W map.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.kernels.geometry import certainly
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class ConvNormAct(nn.Sequential):
@@ -33,7 +37,7 @@ class Classify(nn.Sequential):
         super().__init__(nn.Dropout2d(drop_rate), conv)
 
 
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+def resize(x: Float[Tensor, "B C _ _"], size: Sequence[int]) -> Float[Tensor, "B C {size[0]} {size[1]}"]:
     """Bilinear, pixel centers aligned (``align_corners=False``), to the size (H, W)."""
     (height, width), (rows, columns) = x.shape[-2:], size
     if certainly(height == rows) and certainly(width == columns):

@@ -6,11 +6,14 @@ Shapes: B batch, K classes, H W labels, h w logits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 _CHUNK = {"cpu": 2**18}  # numbers at a time that fit a CPU's cache
 _LARGE_CHUNK = 2**26
@@ -20,10 +23,10 @@ def resized_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None 
     """The sum over all pixels of the cross entropy of bilinearly resized logits (pixel centers aligned).
 
     It is what ``F.cross_entropy(F.interpolate(logits, target's size, mode="bilinear"), target, weight,
-    ignore_index=ignore, reduction="sum")`` gives, in float32 at least. The map is processed in pieces: each is resized by
-    two small matrices, compared, and reduced to a gradient while it is in the cache. What is kept for the backward pass
-    has the size of the logits. On a GPU the gradient is deterministic; that of torch's own resizing is not. There is no
-    second derivative.
+    ignore_index=ignore, reduction="sum")`` gives, in float32 at least. The map is processed in pieces: each is resized
+    by two small matrices, compared, and reduced to a gradient while it is in the cache. What is kept for the backward
+    pass has the size of the logits. On a GPU the gradient is deterministic; that of torch's own resizing is not. There
+    is no second derivative.
 
     Args:
         logits: of any floating type.
@@ -64,7 +67,7 @@ class PixelLoss(nn.Module):
         weight = None if class_weights is None else torch.tensor([float(one) for one in class_weights])
         self.register_buffer("weight", weight, persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Float[Tensor, "B K h w"], target: Int[Tensor, "B H W"]) -> Float[Tensor, ""]:
         return resized_cross_entropy(logits, target, self.weight, ignore=self.ignore) / max(target.numel(), 1)
 
 

@@ -6,12 +6,16 @@ Shapes: B batch, C channels, H W map, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from visionattn.heads.features import FeatureInfo
 from visionattn.heads.segmentation.layers import Classify, ConvNormAct, resize
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class SegFormerHead(nn.Module):
@@ -38,7 +42,7 @@ class SegFormerHead(nn.Module):
         self.fuse = ConvNormAct(len(feature_info) * channels, channels)
         self.classify = Classify(channels, num_classes, drop_rate)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K H W"]:
         size = features[0].shape[-2:]
         maps = [resize(embed(x), size) for embed, x in zip(self.embed, features, strict=True)]
         return self.classify(self.fuse(torch.cat(maps[::-1], dim=1)))

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.heads.features import FeatureInfo
 from visionattn.heads.segmentation.layers import Classify, ConvNormAct, resize
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class SemanticFPN(nn.Module):
@@ -60,7 +64,7 @@ class SemanticFPN(nn.Module):
         )
         self.classify = Classify(branch_channels, num_classes, drop_rate)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K H W"]:
         levels = [conv(x) for conv, x in zip(self.lateral, features, strict=True)]
         for i in reversed(range(len(levels) - 1)):
             levels[i] = levels[i] + F.interpolate(levels[i + 1], size=levels[i].shape[-2:])

@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H W map, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from visionattn.errors import ConfigError
 from visionattn.heads.features import FeatureInfo
 from visionattn.heads.segmentation.layers import Classify, ConvNormAct, resize
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class PyramidPooling(nn.Module):
@@ -40,7 +44,7 @@ class PyramidPooling(nn.Module):
         self.fuse = ConvNormAct(dim_in + len(pool_sizes) * dim, dim, 3)
         self.smallest = min(pool_sizes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         if self.training and len(x) * self.smallest == 1 and isinstance(self.fuse[1], nn.BatchNorm2d):
             raise ConfigError(
                 "UPerNet pools to one cell, which batch norm cannot normalize for a single image: train with at least "
@@ -85,7 +89,7 @@ class UPerNet(nn.Module):
         self.fuse = ConvNormAct(len(dims) * channels, channels, 3)
         self.classify = Classify(channels, num_classes, drop_rate)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K H W"]:
         top = self.pooling(features[-1])
         size = features[0].shape[-2:]
         levels = [resize(top, size)]
@@ -125,5 +129,5 @@ class FullyConvolutional(nn.Module):
         self.conv = ConvNormAct(feature_info[level]["num_chs"], channels, 3)
         self.classify = Classify(channels, num_classes, drop_rate)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K H W"]:
         return self.classify(self.conv(features[self.level]))
