@@ -51,7 +51,7 @@ def test_the_optimizer_gets_the_scaled_rate():
 
     optimizer = partial(torch.optim.SGD, lr=1e-3)
     head = lambda feature_info: torch.nn.Linear(2, 2)  # noqa: E731
-    task = Task(model(), head, None, optimizer, metrics=None, monitor="val/x", lr_base_size=16)
+    task = Task(model(), head, None, optimizer, monitor="val/x", lr_base_size=16)
     built = task.build_optimizer(total_steps=100, steps_per_epoch=10, batch=64)["optimizer"]
     assert {group["lr"] for group in built.param_groups} == {4e-3}
 
