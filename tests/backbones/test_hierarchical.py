@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 import torch
-
 from timm.models._manipulate import group_with_matcher
 
 import visionattn

@@ -4,11 +4,10 @@ import re
 
 import pytest
 
+from tests.conf.test_conf import CONF, options
 from visionattn import config
 from visionattn.cli import main
 from visionattn.cli.recipes import command
-
-from tests.conf.test_conf import CONF, options
 
 RECIPES = [name for name in options("experiment") if name.startswith("coco/") and "/base_" not in name]
 FAMILIES = {"swin", "dinat", "nat", "cswin", "davit", "gcvit", "s2aformer"}

@@ -5,9 +5,8 @@ import re
 import pytest
 import torch
 
-from visionattn import config
-
 from tests.conf.test_conf import CONF, options
+from visionattn import config
 
 pytest.importorskip("transformers")
 FOLDER = CONF / "experiment" / "coco_panoptic"

@@ -5,12 +5,11 @@ import re
 import pytest
 import torch
 
+from tests.conf.test_conf import CONF, options
 from visionattn import config
+from visionattn.backbones.cost import count_parameters
 from visionattn.cli import main
 from visionattn.cli.recipes import command
-from visionattn.backbones.cost import count_parameters
-
-from tests.conf.test_conf import CONF, options
 
 RECIPES = [name for name in options("experiment") if name.startswith("imagenet/")]
 HEADER = ("hardware  ", "source    github.com/")

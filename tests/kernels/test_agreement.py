@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from visionattn.kernels import neighborhood_attention, window_attention
-
 from tests.kernels.attention_cases import Case, assert_same, random_case
 from tests.shapes import checked_shapes  # noqa: F401
+from visionattn.kernels import neighborhood_attention, window_attention
 
 SAMPLE = range(40)
 SWEEP = range(1000, 2000)

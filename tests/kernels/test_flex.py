@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from visionattn.kernels.backends import flex, reference
 from visionattn.kernels import neighborhood_attention, window_attention
+from visionattn.kernels.backends import flex, reference
 from visionattn.kernels.geometry import neighborhood_geometry, window_geometry
 
 GEOMETRIES = [

@@ -1,15 +1,14 @@
 """The per-axis rules, against plain statements of them, and the errors of calls that do not fit."""
 
-from typing import Any
-
 import inspect
+from typing import Any
 
 import pytest
 import torch
 
 from visionattn.kernels import neighborhood_attention, window_attention
-from visionattn.kernels.geometry import AxisRule, Geometry, decode
 from visionattn.kernels.backends.tiled.tiles import axis_tiles
+from visionattn.kernels.geometry import AxisRule, Geometry, decode
 
 
 def test_shift_three_means_first_window_of_three_rows() -> None:

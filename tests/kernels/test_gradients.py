@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels import neighborhood_attention, window_attention
-from visionattn.kernels.geometry import AxisRule
 from visionattn.kernels.backends.reference import visible
+from visionattn.kernels.geometry import AxisRule
 
 
 def inputs(*shape: int, table: tuple[int, int], dtype: torch.dtype = torch.float64) -> list[Tensor]:

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from visionattn.kernels import window_attention
-
 from tests.kernels.triton_cases import ACCURACY, CHECKS
+from visionattn.kernels import window_attention
 
 pytest.importorskip("triton", reason="the package triton is not installed")
 

@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 
-from visionattn.kernels.geometry import AxisRule
 from visionattn.kernels.backends.triton.plan import Axis, candidates, default_plan, power_of_two, tile_side
+from visionattn.kernels.geometry import AxisRule
 
 NEIGHBORHOODS = product((2, 3, 4, 7), (1, 2, 3), (1, 2))
 WINDOWS = product((1, 3, 7), (1, 2))

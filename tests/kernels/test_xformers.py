@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from visionattn.kernels.backends import reference, xformers
 from visionattn.kernels import window_attention
+from visionattn.kernels.backends import reference, xformers
 from visionattn.kernels.geometry import window_geometry
 
 

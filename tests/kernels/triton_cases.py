@@ -14,11 +14,11 @@ from dataclasses import replace
 import torch
 from torch.library import opcheck
 
-from visionattn.kernels import neighborhood_attention, window_attention
 from visionattn.benchmarks.kernels.accuracy import compare
-from visionattn.kernels.op import Call
+from visionattn.kernels import neighborhood_attention, window_attention
 from visionattn.kernels.backends.triton import attend, launch
 from visionattn.kernels.backends.triton.ops import triton_forward
+from visionattn.kernels.op import Call
 
 WINDOW, NEIGHBORHOOD = window_attention, neighborhood_attention
 # name: (op, (B, H, W, N, D, E), geometry, with bias, type)

@@ -1,4 +1,4 @@
-"""Backbones: stem, blocks, stages, and the one class that puts them together; ``families`` has what one paper alone has."""
+"""Backbones: stem, blocks, stages, and the one class that joins them; ``families`` has what one paper alone has."""
 
 from typing import TYPE_CHECKING
 
@@ -10,16 +10,75 @@ if TYPE_CHECKING:
     from visionattn.backbones.families.davit import ConvPosition, NormConvDownsample
     from visionattn.backbones.families.fastervit import BatchNormStem, CarrierStage, MapBatchNorm, NormOverlapDownsample
     from visionattn.backbones.families.gcvit import GCViTDownsample, GCViTStage, GCViTStem
-    from visionattn.backbones.families.maxvit import MBConv, MaxViTStage, MaxViTStem
+    from visionattn.backbones.families.maxvit import MaxViTStage, MaxViTStem, MBConv
     from visionattn.backbones.families.s2aformer import HybridPerceptionBlock, ThreeConvStem
     from visionattn.backbones.feed_forward import FeedForward
     from visionattn.backbones.hierarchical import HierarchicalBackbone
     from visionattn.backbones.stage import Stage
-    from visionattn.backbones.stem import ConvBatchNormDownsample, ConvDownsample, ConvStem, OverlapStem, PatchMerging, PatchStem
+    from visionattn.backbones.stem import (
+        ConvBatchNormDownsample,
+        ConvDownsample,
+        ConvStem,
+        OverlapStem,
+        PatchMerging,
+        PatchStem,
+    )
 
-__all__ = ["BatchNormStem", "Block", "CarrierStage", "ConvBatchNormDownsample", "ConvDownsample", "ConvPosition", "ConvStem", "FeedForward", "GCViTDownsample", "GCViTStage", "GCViTStem", "HierarchicalBackbone", "HybridPerceptionBlock", "MBConv", "MapBatchNorm", "MaxViTStage", "MaxViTStem", "NormConvDownsample", "NormOverlapDownsample", "OverlapStem", "PatchMerging", "PatchStem", "PoolNormHead", "Stage", "ThreeConvStem"]
+__all__ = [
+    "BatchNormStem",
+    "Block",
+    "CarrierStage",
+    "ConvBatchNormDownsample",
+    "ConvDownsample",
+    "ConvPosition",
+    "ConvStem",
+    "FeedForward",
+    "GCViTDownsample",
+    "GCViTStage",
+    "GCViTStem",
+    "HierarchicalBackbone",
+    "HybridPerceptionBlock",
+    "MBConv",
+    "MapBatchNorm",
+    "MaxViTStage",
+    "MaxViTStem",
+    "NormConvDownsample",
+    "NormOverlapDownsample",
+    "OverlapStem",
+    "PatchMerging",
+    "PatchStem",
+    "PoolNormHead",
+    "Stage",
+    "ThreeConvStem",
+]
 
 __getattr__ = face(
     __name__,
-    {"BatchNormStem": "families.fastervit", "Block": "block", "CarrierStage": "families.fastervit", "ConvBatchNormDownsample": "stem", "ConvDownsample": "stem", "ConvPosition": "families.davit", "ConvStem": "stem", "FeedForward": "feed_forward", "GCViTDownsample": "families.gcvit", "GCViTStage": "families.gcvit", "GCViTStem": "families.gcvit", "HierarchicalBackbone": "hierarchical", "HybridPerceptionBlock": "families.s2aformer", "MBConv": "families.maxvit", "MapBatchNorm": "families.fastervit", "MaxViTStage": "families.maxvit", "MaxViTStem": "families.maxvit", "NormConvDownsample": "families.davit", "NormOverlapDownsample": "families.fastervit", "OverlapStem": "stem", "PatchMerging": "stem", "PatchStem": "stem", "PoolNormHead": "classifier", "Stage": "stage", "ThreeConvStem": "families.s2aformer"},
+    {
+        "BatchNormStem": "families.fastervit",
+        "Block": "block",
+        "CarrierStage": "families.fastervit",
+        "ConvBatchNormDownsample": "stem",
+        "ConvDownsample": "stem",
+        "ConvPosition": "families.davit",
+        "ConvStem": "stem",
+        "FeedForward": "feed_forward",
+        "GCViTDownsample": "families.gcvit",
+        "GCViTStage": "families.gcvit",
+        "GCViTStem": "families.gcvit",
+        "HierarchicalBackbone": "hierarchical",
+        "HybridPerceptionBlock": "families.s2aformer",
+        "MBConv": "families.maxvit",
+        "MapBatchNorm": "families.fastervit",
+        "MaxViTStage": "families.maxvit",
+        "MaxViTStem": "families.maxvit",
+        "NormConvDownsample": "families.davit",
+        "NormOverlapDownsample": "families.fastervit",
+        "OverlapStem": "stem",
+        "PatchMerging": "stem",
+        "PatchStem": "stem",
+        "PoolNormHead": "classifier",
+        "Stage": "stage",
+        "ThreeConvStem": "families.s2aformer",
+    },
 )

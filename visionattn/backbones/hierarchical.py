@@ -122,7 +122,7 @@ class HierarchicalBackbone(nn.Module):
         return self.norm(x).permute(0, 3, 1, 2)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pooling and classifier, on the map of :meth:`forward_features`; ``pre_logits=True`` stops before the latter."""
+        """Pooling and classifier on the map of :meth:`forward_features`; ``pre_logits=True`` stops after pooling."""
         return self.head(x, pre_logits=pre_logits)
 
     def forward_intermediates(

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from lightning import seed_everything
 from omegaconf import DictConfig
-from rich.console import Console
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.runs import report, resume
 from visionattn.runs.build import build
 from visionattn.runs.pretrained import start_from
-from visionattn.runs.table import relative
+from visionattn.runs.table import preview
 
 
 def run(
@@ -40,15 +39,13 @@ def run(
     seed_everything(cfg.seed, verbose=False)
     resumed = resume.open_resumed(cfg, run_dir, policy)
     if results := resume.finished(cfg, run_dir):
-        advice = "remove resume=auto or choose another hydra.run.dir to train again"
-        Console().print(f"{relative(run_dir)} is already finished; {advice}", soft_wrap=True)
         return results
     with torch.device("meta") if dry_run else nullcontext():  # shapes alone: no weights are drawn for nothing
         run = build(cfg, run_dir, policy, resumed.run)
     facts, first = run.facts(cfg), run.trainer.is_global_zero
     notices = resume.check_resumable(resumed.run, cfg, run.batch)
     if dry_run:
-        return report.preview(facts, first)
+        return preview(facts, first)
     if first:
         report.begin(cfg, run_dir, facts, resumed, notices)
     if cfg.weights is not None and resumed.run is None:

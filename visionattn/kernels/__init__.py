@@ -4,8 +4,8 @@
     neighborhood_attention(q, k, v, kernel_size=7, dilation=2, bias=table)
     neighborhood_attention.explain(q, k, v, kernel_size=7)      # why each backend would refuse
 
-Files: ``geometry`` (which keys a query sees), ``op`` (dispatch), ``reference`` (the definition), ``backends`` (the ordered lists),
-one file or folder per backend.
+Files: ``geometry`` (which keys a query sees), ``op`` (dispatch), ``backends`` (the ordered lists, and one file or
+folder per backend; ``reference`` is the definition).
 """
 
 from visionattn.kernels.neighborhood import neighborhood_attention

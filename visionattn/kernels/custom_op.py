@@ -53,7 +53,7 @@ def log_sum_exp_shape(q: Tensor) -> Sequence[int]:
 
 
 def register_attention(name: str, kernel: Kernel) -> AttentionFn:
-    """Register ``visionattn::<name>`` and ``visionattn::<name>_backward``; returns the function that a ``Backend`` takes."""
+    """Register ``visionattn::<name>`` and ``visionattn::<name>_backward``; return the function of a ``Backend``."""
     forward_op, backward_op = _forward_op(name, kernel), _backward_op(name, kernel)
 
     def setup_context(ctx, inputs, output) -> None:
@@ -202,8 +202,8 @@ def _packed_backward_op(name: str, kernel: Kernel):
 def register_attention_flops(name: str) -> None:
     """Register the FLOP formulas of ``visionattn::<name>`` and its backward.
 
-    Their arguments must be those of :func:`register_attention`'s ops. Counted are real pairs of query and key only: 2 * (D + E) each and head forward, twice that backward
-    (recomputation not counted).
+    Their arguments must be those of :func:`register_attention`'s ops. Only real pairs of query and key are
+    counted: 2 * (D + E) for each and head in the forward, twice that in the backward (without recomputation).
     """
 
     def forward(q_shape, k_shape, v_shape, bias_shape, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:

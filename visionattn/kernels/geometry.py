@@ -9,8 +9,8 @@ states the rules (Triton and C++ restate them in their own languages, and tests 
     visible keys of p:                               positions g + d * j  for  start <= j < start + extent
 
 Window partition, as in Swin (Liu et al., 2021, arXiv 2103.14030) and, dilated, MaxViT's grid (Tu et al., 2022, arXiv
-2204.01697): lines stand at ``shift``, ``shift + size``, ... and windows are cut by the border of the group, so the first
-one covers [0, shift) when ``shift > 0``. On a map that the window divides this is what rolling the map by ``-shift``,
+2204.01697): lines stand at ``shift``, ``shift + size``, ... and windows are cut by the border of the group, so the
+first one covers [0, shift) when ``shift > 0``. On a map that the window divides this is what rolling the map by ``-shift``,
 partitioning and masking computes.
 
 Neighborhood, as in Generalized Neighborhood Attention (Hassani et al., 2025, arXiv 2504.16922): always exactly ``size``
@@ -161,7 +161,11 @@ def neighborhood_geometry(height: int, width: int, kernel_size: Pair, dilation: 
         ValueError: sizes that do not fit, with the numbers.
         TypeError: sizes that are not integers.
     """
-    sizes, dilations, strides = as_pair("kernel_size", kernel_size), as_pair("dilation", dilation), as_pair("stride", stride)
+    sizes, dilations, strides = (
+        as_pair("kernel_size", kernel_size),
+        as_pair("dilation", dilation),
+        as_pair("stride", stride),
+    )
     rows, cols = (AxisRule(s, d, stride=t) for s, d, t in zip(sizes, dilations, strides, strict=True))
     geometry = Geometry(rows, cols)
     geometry.check(height, width)

@@ -21,13 +21,6 @@ from visionattn.runs.table import print_results, relative
 from visionattn.training.checkpoints import LastCheckpoint, set_aside
 
 
-def preview(facts: Mapping[str, str], first: bool) -> dict[str, Any]:
-    """Print on the first process what a training would be; a dry run has no results."""
-    if first:
-        print_results("dry run: everything can be built; no data were read", facts)
-    return {}
-
-
 def begin(
     cfg: DictConfig, run_dir: Path, facts: Mapping[str, str], resumed: Resumption, notices: Iterable[str]
 ) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from rich.console import Console
 
 from visionattn.config import BuildPolicy
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.runs.open import OpenedRun
+from visionattn.runs.table import relative
 from visionattn.training.checkpoints import LAST, PREVIOUS, damage
 from visionattn.weights import read_checkpoint
 
@@ -52,12 +54,16 @@ def run_to_continue(cfg: DictConfig, proposed: Path) -> Path | None:
 
 
 def finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:
-    """The results of a run that is to be resumed and has come to its end, or None."""
+    """The results of a run that is to be resumed and has come to its end, which is told; else None."""
     path = run_dir / RESULTS
     if cfg.resume is None or not path.is_file():
         return None
     contents = json.loads(path.read_text(encoding="utf-8"))
-    return dict(contents["results"]) if contents["end"] == end_of(cfg) else None
+    if contents["end"] != end_of(cfg):
+        return None
+    advice = "remove resume=auto or choose another hydra.run.dir to train again"
+    Console().print(f"{relative(run_dir)} is already finished; {advice}", soft_wrap=True)
+    return dict(contents["results"])
 
 
 def end_of(cfg: DictConfig) -> dict[str, Any]:

@@ -23,6 +23,13 @@ def print_results(title: str, results: Mapping[str, Any], outputs: Mapping[str, 
         console.print(f"  {name}: [cyan]{relative(path)}[/cyan]", soft_wrap=True, highlight=False)
 
 
+def preview(facts: Mapping[str, str], first: bool) -> dict[str, Any]:
+    """Print on the first process what a training would be; a dry run has no results."""
+    if first:
+        print_results("dry run: everything can be built; no data were read", facts)
+    return {}
+
+
 def relative(path: str | Path) -> Path:
     """The path seen from the current folder, if it is below it."""
     path = Path(path)

@@ -2,9 +2,9 @@
 
 import torch
 
-from visionattn.kernels.backends import reference
-from visionattn.kernels import window_attention
 from visionattn.benchmarks.kernels import compare
+from visionattn.kernels import window_attention
+from visionattn.kernels.backends import reference
 
 
 def call(window=3, bias=True):

@@ -9,13 +9,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from visionattn.kernels.backends import reference
 from visionattn.benchmarks.kernels import compare, run_kernels, timm_swin
 from visionattn.benchmarks.kernels.baselines import BASELINES
 from visionattn.benchmarks.kernels.cases import CASES, Case, choose
 from visionattn.benchmarks.kernels.methods import leaf_call, methods
-from visionattn.benchmarks.timing import interleaved, medians, peak_bytes
 from visionattn.benchmarks.kernels.tune import tune
+from visionattn.benchmarks.timing import interleaved, medians, peak_bytes
+from visionattn.kernels.backends import reference
 
 CPU = torch.device("cpu")
 SMALL = {

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from visionattn.benchmarks.kernels import simulate
 from visionattn.benchmarks.kernels.simulate import axis_work
-from visionattn.kernels.geometry import AxisRule
 from visionattn.kernels.backends.reference import visible
+from visionattn.kernels.geometry import AxisRule
 
 
 def quiet(*arguments, **named):

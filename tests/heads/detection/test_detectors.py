@@ -9,6 +9,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
+from visionattn.benchmarks.torchvision_baseline import mask_rcnn_like
 from visionattn.errors import NonFiniteLossError
 from visionattn.heads.detection import (
     RCNN,
@@ -20,7 +21,6 @@ from visionattn.heads.detection import (
     RetinaNetDetector,
 )
 from visionattn.heads.detection import stages as stages_module
-from visionattn.benchmarks.torchvision_baseline import mask_rcnn_like
 
 INFO = [{"num_chs": 8 * 2**i, "reduction": 4 * 2**i, "module": f"stages.{i}"} for i in range(3)]
 SMALL = partial(Pyramid, channels=32)

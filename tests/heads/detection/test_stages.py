@@ -6,12 +6,11 @@ import pytest
 import torch
 from torchvision.ops import generalized_box_iou
 
+from tests.heads.detection.test_detectors import FEW, INFO, NAMES, NARROW, RCNNS, SMALL, TARGETS, decode, inputs
+from tests.heads.detection.test_detectors import build as build_any
 from visionattn.heads.detection import RCNN, CascadeRCNN, RegionHeads
 from visionattn.heads.detection import stages as stages_module
 from visionattn.heads.detection.stages import box_loss, predicted_class, select_class, subsample
-
-from tests.heads.detection.test_detectors import FEW, INFO, NAMES, NARROW, RCNNS, SMALL, TARGETS, decode, inputs
-from tests.heads.detection.test_detectors import build as build_any
 
 
 def build(detector=CascadeRCNN, box="giou", **kwargs):

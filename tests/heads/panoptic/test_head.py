@@ -7,12 +7,11 @@ import torch
 from torch import nn
 
 import visionattn
+from tests.heads.segmentation.test_heads import count, info, maps
 from visionattn.errors import ConfigError
 from visionattn.heads.features import FeatureNorms
 from visionattn.heads.panoptic import Mask2Former
 from visionattn.weights.load import load_model
-
-from tests.heads.segmentation.test_heads import count, info, maps
 
 modeling = pytest.importorskip("transformers.models.mask2former.modeling_mask2former")
 SMALL = {"channels": 32, "num_queries": 10, "encoder_layers": 1, "decoder_layers": 2, "num_heads": 4}

@@ -1,4 +1,4 @@
-"""FasterViT: stages with carrier tokens, which stand for a window each and connect the windows; its stem and downsampling.
+"""FasterViT: stages with carrier tokens, which stand for a window each; its stem and downsampling.
 
 Hatamizadeh et al. 2023, *FasterViT: Fast Vision Transformers with Hierarchical Attention*, arXiv 2306.06189.
 
@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from visionattn.attention.continuous import GridEncoding
-from visionattn.attention.padding import fit, from_windows, round_up, to_windows
 from visionattn.attention.mixer import CarrierMixer, MixerFactory, StageContext, declared
+from visionattn.attention.padding import fit, from_windows, round_up, to_windows
 from visionattn.backbones.stage import BlockFactory, DownsampleFactory, Stage
 
 

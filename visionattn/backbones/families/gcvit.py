@@ -14,10 +14,10 @@ from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.kernels.folding import SameConv, conv_gelu
-from visionattn.kernels.linear import is_inference
 from visionattn.attention.mixer import StageContext, declared
 from visionattn.backbones.stage import Stage
+from visionattn.kernels.folding import SameConv, conv_gelu
+from visionattn.kernels.linear import is_inference
 
 
 class FusedMBConv(nn.Module):

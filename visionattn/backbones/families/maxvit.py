@@ -1,6 +1,7 @@
 """The convolutional parts of MaxViT: stem, inverted bottleneck, and the stage that puts them together.
 
-The bottleneck stands before each pair of attentions. Tu et al. 2022, *MaxViT: Multi-Axis Vision Transformer*, arXiv 2204.01697.
+The bottleneck stands before each pair of attentions. Tu et al. 2022, *MaxViT: Multi-Axis Vision
+Transformer*, arXiv 2204.01697.
 
 Shapes: B batch, H W map or image, C channels.
 """
@@ -17,10 +18,10 @@ from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.kernels.folding import SameConv, conv_gelu, pointwise
-from visionattn.kernels.linear import is_inference
 from visionattn.attention.mixer import MixerFactory, StageContext
 from visionattn.backbones.stage import BlockFactory, Stage
+from visionattn.kernels.folding import SameConv, conv_gelu, pointwise
+from visionattn.kernels.linear import is_inference
 
 _GELU = partial(nn.GELU, approximate="tanh")
 _BatchNorm = partial(nn.BatchNorm2d, eps=1e-3)

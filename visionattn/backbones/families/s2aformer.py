@@ -13,9 +13,9 @@ from typing import Any
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from visionattn.kernels.linear import Linear
 from visionattn.backbones.block import Block, NormFactory
 from visionattn.backbones.families.davit import ConvPosition
+from visionattn.kernels.linear import Linear
 
 
 class ThreeConvStem(nn.Module):

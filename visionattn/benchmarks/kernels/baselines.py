@@ -2,8 +2,8 @@
 
 ``partition`` and ``partition sdpa``: windows are copied out, attended and copied back, as in the published CSWin and
 MaxViT code. ``naive gather``: the keys of each query are gathered into memory, as in neighborhood attention without a
-kernel. ``flex``: torch's FlexAttention, compiled, with a bias that trains where torch can. ``natten``: NATTEN, which has
-no bias.
+kernel. ``flex``: torch's FlexAttention, compiled, with a bias that trains where torch can. ``natten``: NATTEN, which
+has no bias.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from visionattn.kernels.backends import flex, natten
+from visionattn.kernels.backends.xformers import dense_bias, from_windows, to_windows
 from visionattn.kernels.geometry import Geometry
 from visionattn.kernels.op import Backend
-from visionattn.kernels.backends.xformers import dense_bias, from_windows, to_windows
 
 
 def partition(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:

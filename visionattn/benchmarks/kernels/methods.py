@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from visionattn.kernels import neighborhood_attention, window_attention
 from visionattn.benchmarks.kernels import timm_swin
 from visionattn.benchmarks.kernels.baselines import BASELINES, not_tiled
-from visionattn.kernels.op import Backend, Call
+from visionattn.kernels import neighborhood_attention, window_attention
 from visionattn.kernels.backends.xformers import to_windows
+from visionattn.kernels.op import Backend, Call
 
 REPLACED = ("flex", "natten")
 """Backends that are left out unless named: their baselines run the same code in more cases."""
@@ -108,7 +108,7 @@ def _timm(call: Call, name: str, fused: bool, train: bool) -> Method:
 
 
 def _ceiling(call: Call, train: bool) -> Method:
-    """torch's attention without bias on windows that are contiguous already: an upper bound of the speed."""
+    """Torch's attention without bias on windows that are contiguous already: an upper bound of the speed."""
     name = "sdpa ceiling"
     reason = not_tiled(call.q, call.k, call.v, None, call.geometry, call.scale)
     if reason:

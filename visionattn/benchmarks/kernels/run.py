@@ -45,8 +45,8 @@ def run_kernels(
 
     Args:
         cases: patterns of names in ``cases.CASES``, such as ``swin_tiny.*``.
-        backends: patterns of methods: backends, ``timm``, ``timm fused``, ``partition``, ``naive gather``, ...; None: all
-            but the dense reference.
+        backends: patterns of methods: backends, ``timm``, ``timm fused``, ``partition``, ``naive gather``, ...; None:
+            all but the dense reference.
         repeats: rounds; each method runs once in a round, and medians over rounds are reported.
         device: ``cpu`` or ``cuda``; None: cuda where it is available.
         output_dir: folder of the JSON and CSV files; None writes none.
@@ -194,7 +194,9 @@ def _figures(
     seconds = median[method.name]
     times_auto = seconds / auto if auto else None
     peak = peak_bytes(runners[method.name], setup.device)
-    return dict(zip(names, (seconds * 1e3, times_auto, peak, flops, flops / seconds / setup.gemm_flops, ""), strict=True))
+    return dict(
+        zip(names, (seconds * 1e3, times_auto, peak, flops, flops / seconds / setup.gemm_flops, ""), strict=True)
+    )
 
 
 def flop_count(call: Call) -> int:

@@ -17,7 +17,6 @@ from visionattn.benchmarks.timing import interleaved, medians
 from visionattn.kernels.op import Call
 
 
-
 def tune(cases: str | list[str], repeats: int = 5, dtype: str = "bfloat16", batch: int = 64) -> list[Row]:
     """Measure median milliseconds of forward and backward of each plan on the current CUDA device, the default first.
 

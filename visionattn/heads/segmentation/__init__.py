@@ -7,4 +7,12 @@ from visionattn.heads.segmentation.segformer import SegFormerHead
 from visionattn.heads.segmentation.semantic_fpn import SemanticFPN
 from visionattn.heads.segmentation.upernet import FullyConvolutional, UPerNet
 
-__all__ = ["FullyConvolutional", "Inference", "PixelLoss", "SegFormerHead", "SegmentationHead", "SemanticFPN", "UPerNet"]
+__all__ = [
+    "FullyConvolutional",
+    "Inference",
+    "PixelLoss",
+    "SegFormerHead",
+    "SegmentationHead",
+    "SemanticFPN",
+    "UPerNet",
+]

@@ -6,7 +6,8 @@ and width. It is differentiable as any torch code. ``tiled`` is faster where tor
 
 Legend: B batch, H W map, N heads, D E head widths; on one axis L positions in T tiles of Q queries and K keys.
 
-    q (B, H, W, N, D) -> (B, T, N, Q, D);  k -> (B, T, N, K, D);  logits (B, T, N, Q, K);  out tiles -> out (B, H, W, N, E)
+    q (B, H, W, N, D) -> (B, T, N, Q, D);  k -> (B, T, N, K, D);  logits (B, T, N, Q, K)
+    out tiles -> out (B, H, W, N, E)
 
 Work and memory are those of ``tiled``: a window's tile is the window, a neighborhood's 7 x 7 queries with the rectangle
 of keys that any of them sees.

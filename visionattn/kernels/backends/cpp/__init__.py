@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.cpp import build, library
+from visionattn.kernels.custom_op import Kernel, register_attention, register_packed_attention
 from visionattn.kernels.geometry import Geometry, certainly
 from visionattn.kernels.op import Backend
-from visionattn.kernels.custom_op import Kernel, register_attention, register_packed_attention
 
 MOST_KEYS = 4096
 """Keys of a window or neighborhood above which the bias and mask of one tile no longer pay."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.cpp import build
-from visionattn.kernels.geometry import AxisRule, Geometry
-from visionattn.kernels.custom_op import Maps, stats_dtype
 from visionattn.kernels.backends.tiled.tiles import axis_tiles
+from visionattn.kernels.custom_op import Maps, stats_dtype
+from visionattn.kernels.geometry import AxisRule, Geometry
 
 NAMES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bf16"}
 TILE = 4

@@ -17,8 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from visionattn.kernels.geometry import Geometry
-from visionattn.kernels.op import Backend
+from visionattn.kernels.backends.tiled.plan import Plan, plan_for
 from visionattn.kernels.custom_op import (
     Kernel,
     Maps,
@@ -27,7 +26,8 @@ from visionattn.kernels.custom_op import (
     register_packed_attention,
     stats_dtype,
 )
-from visionattn.kernels.backends.tiled.plan import Plan, plan_for
+from visionattn.kernels.geometry import Geometry
+from visionattn.kernels.op import Backend
 
 CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
 """Logits held at once, per kind of device: on a CPU about what its caches hold."""

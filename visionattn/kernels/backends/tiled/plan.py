@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from visionattn.kernels.geometry import AxisRule, Geometry
-from visionattn.kernels.custom_op import stats_dtype
 from visionattn.kernels.backends.tiled.tiles import Shape, Tile, axis_tiles
+from visionattn.kernels.custom_op import stats_dtype
+from visionattn.kernels.geometry import AxisRule, Geometry
 
 TILE = 7
 """Neighborhood queries of a tile, per axis: best for kernel 7 (smaller: many products; larger: masked work)."""
@@ -82,7 +82,7 @@ def _padded(positions: list[int], size: int) -> list[int]:
 
 
 def _pairs(shapes: tuple[Shape, ...], queries: int, keys: int, size: int) -> tuple[Tensor, Tensor]:
-    """Visibility and bias index of the pairs of a tile made of ``shapes``; padding queries see what the last one sees."""
+    """Visibility and bias index of the pairs of a tile made of ``shapes``; padding queries see what the last sees."""
     visible = torch.zeros(queries, keys, dtype=torch.bool)
     index = torch.zeros(queries, keys, dtype=torch.int64)
     first_query = first_key = 0

@@ -2,8 +2,8 @@
 
 All pairs of a query block and a key block with the same relative positions contribute to the same table entries. A
 program owns such a relation (a window's block pair, or a neighborhood tile's), adds the logits' gradients up over a
-fixed range of images, groups and windows, and only then sorts the sum into table entries. The entries of all programs are summed
-in a fixed order afterwards.
+fixed range of images, groups and windows, and only then sorts the sum into table entries. The entries of all
+programs are summed in a fixed order afterwards.
 """
 
 import triton

@@ -206,7 +206,7 @@ def _window_backward(
 
 
 def _chunks(call: Problem, owners: int, items: int) -> int:
-    """How often the sum over ``items`` is cut so that the device is filled; fixed by device and shape, so bits repeat."""
+    """How often the sum over ``items`` is cut so that the device is filled; fixed by device and shape: bits repeat."""
     device = call.q.device
     multiprocessors = (
         torch.cuda.get_device_properties(device).multi_processor_count if call.q.is_cuda else INTERPRETED_PROCESSORS

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionattn.kernels.geometry import Geometry, certainly
-from visionattn.kernels.custom_op import fitting, register_attention_flops
 from visionattn.kernels.backends.triton import launch
+from visionattn.kernels.custom_op import fitting, register_attention_flops
+from visionattn.kernels.geometry import Geometry, certainly
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WIDEST_HEAD = 128
@@ -53,7 +53,7 @@ def triton_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor,
     rows: list[int], cols: list[int], scale: float, maps: bool, table: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of q, k, v if ``maps``, of the bias table (fp32) if ``table``; empty tensors for what is not asked for."""
+    """Gradients of q, k, v if ``maps``, of the bias table (fp32) if ``table``; empty tensors otherwise."""
     return launch.backward(launch.problem(q, k, v, bias, rows, cols, scale), out, lse, grad, maps, table)
 
 
