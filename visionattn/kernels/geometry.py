@@ -10,8 +10,8 @@ states the rules (Triton and C++ restate them in their own languages, and tests 
 
 Window partition, as in Swin (Liu et al., 2021, arXiv 2103.14030) and, dilated, MaxViT's grid (Tu et al., 2022, arXiv
 2204.01697): lines stand at ``shift``, ``shift + size``, ... and windows are cut by the border of the group, so the
-first one covers [0, shift) when ``shift > 0``. On a map that the window divides this is what rolling the map by ``-shift``,
-partitioning and masking computes.
+first one covers [0, shift) when ``shift > 0``. On a map that the window divides this is what rolling the map by
+``-shift``, partitioning and masking computes.
 
 Neighborhood, as in Generalized Neighborhood Attention (Hassani et al., 2025, arXiv 2504.16922): always exactly ``size``
 keys; the run is centered on the leader of the query's stride group and moves inward at the border. An even size has

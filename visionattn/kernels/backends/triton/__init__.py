@@ -3,8 +3,8 @@
 Files: ``plan`` (how a map is cut into tiles), ``device`` (parts the kernels share), ``forward``, ``backward_query``,
 ``backward_key``, ``backward_bias``, ``backward_window`` (the kernels), ``launch`` (from tensors to launches), ``ops``
 (registered ops). Nothing but the output and the log-sum-exp is kept for the backward, and no kernel uses atomics: two
-runs give equal bits. With TRITON_INTERPRET=1 in the environment before the import, the same kernels run on the CPU, slowly, for
-checking. Triton takes half a second to import, so it is imported by the first call that may use it.
+runs give equal bits. With TRITON_INTERPRET=1 in the environment before the import, the same kernels run on the CPU,
+slowly, for checking. Triton takes half a second to import, so it is imported by the first call that may use it.
 """
 
 import os
