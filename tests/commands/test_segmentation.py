@@ -141,7 +141,7 @@ def test_the_doctor_reports_and_fails(shapes, run, tmp_path, monkeypatch, capsys
         assert main([*words, "data.num_classes=15"]) == 1
         shown = capsys.readouterr()
         assert mask.name in shown.out
-        assert "errors in the data" in shown.err
+        assert "data doctor found 1 error" in shown.err
         again = ["train", "experiment=shapes/upernet", f"data.root={shapes}", *SMALL, *ROUNDS, *PLACE]
         assert main([*again, f"hydra.run.dir={tmp_path}/again"]) == 1
         assert f"{mask.name}: unknown labels: " in capsys.readouterr().err
@@ -151,7 +151,7 @@ def test_the_doctor_reports_and_fails(shapes, run, tmp_path, monkeypatch, capsys
 
 def test_the_doctor_says_what_it_has_no_checks_for(capsys):
     assert main(["data", "doctor", "data=digits"]) == 2
-    assert "no checks for ClassificationData" in capsys.readouterr().err
+    assert "cannot check a ClassificationData" in capsys.readouterr().err
 
 
 def test_a_bad_mask_met_late_stops_both_processes_by_name(tmp_path):

@@ -122,5 +122,5 @@ def test_the_parts_of_a_backbone_are_merged_as_hydra_merges_them():
 
 @pytest.mark.parametrize("name", ["shapes/upernett", "upernett"])
 def test_a_misspelt_experiment_is_answered_with_the_nearest(name):
-    with pytest.raises(errors.ConfigError, match=f"no experiment called {name}; did you mean shapes/upernet"):
+    with pytest.raises(errors.ConfigError, match=f"unknown experiment {name}; did you mean shapes/upernet"):
         config.compose("train", [f"experiment={name}"])
