@@ -83,7 +83,7 @@ def test_missing_users_folder(conf, tmp_path):
 @pytest.mark.parametrize("place", ["allow: [os]\n", "# @package _global_\nallow: [my_package]\n"])
 def test_a_file_cannot_allow(conf, tmp_path, place):
     mine = write_tree(tmp_path / "mine", {"experiment/mine.yaml": "# @package _global_\n" + place})
-    with pytest.raises(ConfigError, match="only ever said on the command line"):
+    with pytest.raises(ConfigError, match="can be allowed on the command line alone"):
         compose("train", ["experiment=mine"], [mine])
 
 

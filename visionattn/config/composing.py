@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _ALLOW_IN_FILE = (
-    "the key 'allow' stands in a configuration file; which packages may be imported is only ever said "
-    "on the command line (allow=[my_package])"
+    "a configuration file has the key 'allow'; packages can be allowed on the command line alone (allow=[my_package])"
 )
 _lock = threading.RLock()
 
