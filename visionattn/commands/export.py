@@ -39,7 +39,7 @@ def run(
     write = writer(cfg.format)
     if cfg.options.push_to_hub and cfg.format not in FOLDERS:
         raise ConfigError(f"options.push_to_hub goes with format={' or '.join(FOLDERS)}, not {cfg.format}")
-    exported = ExportedModel(open_run(cfg.ckpt, policy), cfg.options)
+    exported = ExportedModel(open_run(cfg.ckpt, policy, hashed=False), cfg.options)
     folder = Path(cfg.dir) if cfg.dir else run_dir
     if not dry_run:
         folder.mkdir(parents=True, exist_ok=True)

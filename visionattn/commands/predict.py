@@ -42,7 +42,7 @@ def run(
         DataError: no image at the source, or none that can be read.
     """
     seed_everything(0, verbose=False)
-    opened = open_run(cfg.ckpt, policy)
+    opened = open_run(cfg.ckpt, policy, hashed=False)
     if not isinstance(opened.task, PredictsImages):
         name = type(opened.task).__name__
         raise ConfigError(

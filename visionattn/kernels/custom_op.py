@@ -47,11 +47,6 @@ def no_stats(q: Tensor) -> Sequence[int]:
     return (0,)
 
 
-def log_sum_exp_shape(q: Tensor) -> Sequence[int]:
-    """The ``stats_shape`` (B, H, W, N) of a kernel that keeps each query's log-sum-exp."""
-    return q.shape[:4]
-
-
 def register_attention(name: str, kernel: Kernel) -> AttentionFn:
     """Register ``visionattn::<name>`` and ``visionattn::<name>_backward``; return the function of a ``Backend``."""
     forward_op, backward_op = _forward_op(name, kernel), _backward_op(name, kernel)

@@ -99,27 +99,36 @@ class OpenedRun:
         return data
 
 
-def open_run(ckpt: str | Path, policy: BuildPolicy = DEFAULT_POLICY, changes: DictConfig | None = None) -> OpenedRun:
+def open_run(
+    ckpt: str | Path,
+    policy: BuildPolicy = DEFAULT_POLICY,
+    changes: DictConfig | None = None,
+    hashed: bool = True,
+) -> OpenedRun:
     """Open a run by its checkpoint, which is read once.
 
     Args:
         ckpt: a checkpoint file, a folder with a distributed one, or a run's folder, which stands for its best one.
         policy: what configurations may build.
         changes: keys of the run's ``task`` that get another value.
+        hashed: compute the sha256 of the file too, for a result that names it.
 
     Raises:
         CheckpointError: unreadable, unsafe to read, without a config, or weights that do not fit it.
         ConfigError: its config names something that may not be built.
     """
     path = checkpoint_file(ckpt)
+    digest = ""
     if path.is_file():
         with path.open("rb") as file:
             contents = read_checkpoint(path, file)
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if hashed:
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
     else:
         contents = read_checkpoint(path)
-        digest = hashlib.sha256((path / SUMS).read_bytes()).hexdigest()  # a folder's checksums stand for its files
+        if hashed:  # a folder's checksums stand for its files
+            digest = hashlib.sha256((path / SUMS).read_bytes()).hexdigest()
     opened = OpenedRun(path, contents, policy, changes, digest)
     _ = opened.task  # its errors come now, before a command makes a folder
     opened.contents = {name: value for name, value in contents.items() if name not in _TENSORS}
