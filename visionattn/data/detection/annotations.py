@@ -130,18 +130,18 @@ def _problem(
     return ("invalid masks", what) if what else ("", "")
 
 
-def read_annotations(path: Path, masks: bool = True, empty_images: bool = True) -> Annotations:
-    """Read and check one split.
+def read_annotations(content: dict[str, Any], path: Path, masks: bool = True, empty_images: bool = True) -> Annotations:
+    """Check one split and store it in arrays.
 
     Args:
-        path: the JSON file.
+        content: in COCO's form, for instance of :func:`read_json`.
+        path: where it comes from, for messages.
         masks: leave out objects whose mask cannot be right.
         empty_images: keep images without any object.
 
     Raises:
-        DataError: see :func:`read_json` and :func:`categories`; or there is no image.
+        DataError: see :func:`categories`; or there is no image.
     """
-    content = read_json(path)
     ids, class_names = categories(content, path)
     label_of = {number: label for label, number in enumerate(ids)}
     of_image, dropped, crowds = _by_image(content, masks)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from visionattn.data.checks import Report
-from visionattn.data.detection.annotations import categories, problems, read_json
+from visionattn.data.detection.annotations import categories, problems
 from visionattn.data.detection.sources import CocoRecords
 from visionattn.data.records import Source
 from visionattn.data.unreadable import UnreadableImage
@@ -52,7 +52,7 @@ def open_split(
     """
     try:
         records = source.open(split)
-        content = read_json(records.file)
+        content = records.content()
     except DataError as error:
         report.error(split, "the split cannot be opened", str(error))
         return None

@@ -64,6 +64,17 @@ class SizedImages(ABC, Generic[A]):
         """The image's file."""
         return self.folder / self.ids[index]
 
+    def image_bytes(self, index: int) -> bytes:
+        """The content of the image's file.
+
+        Raises:
+            UnreadableImage: there is none.
+        """
+        try:
+            return self.image_path(index).read_bytes()
+        except OSError as error:
+            raise UnreadableImage(f"{error.strerror or error}") from None
+
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) as the annotations say."""
         height, width = self.annotations.sizes[index].tolist()
@@ -75,11 +86,7 @@ class SizedImages(ABC, Generic[A]):
         Raises:
             UnreadableImage: missing, damaged, or of another size than the annotations say.
         """
-        try:
-            data = self.image_path(index).read_bytes()
-        except OSError as error:
-            raise UnreadableImage(f"{error.strerror or error}") from None
-        image = as_tensor(decode_fast(data))
+        image = as_tensor(decode_fast(self.image_bytes(index)))
         if tuple(image.shape[1:]) != self.size(index):
             height, width = self.size(index)
             raise UnreadableImage(
@@ -101,12 +108,28 @@ class SizedImages(ABC, Generic[A]):
 
 
 class CocoRecords(SizedImages[Annotations]):
-    """One split of images with objects; see :class:`Coco`. The objects lie in ``annotations``."""
+    """One split of images with objects; see :class:`Coco`. The objects lie in ``annotations``.
 
-    def __init__(self, folder: Path, file: Path, masks: bool, empty_images: bool) -> None:
-        super().__init__(folder, read_annotations(file, masks, empty_images))
+    Args:
+        folder: of the images.
+        file: of the annotations; with ``content``, where that comes from.
+        masks: read masks.
+        empty_images: keep images without any object.
+        content: annotations of another format, in COCO's form; None: those of ``file``.
+    """
+
+    def __init__(
+        self, folder: Path, file: Path, masks: bool, empty_images: bool, content: dict[str, Any] | None = None
+    ) -> None:
+        # text, not objects: reading an object writes its reference count, and every worker would copy all of them
+        self._text = None if content is None else json.dumps(content).encode()
         self.file, self.masks = file, masks
+        super().__init__(folder, read_annotations(self.content(), file, masks, empty_images))
         self.labels = self.annotations.labels
+
+    def content(self) -> dict[str, Any]:
+        """All annotations of the split in COCO's form, read anew."""
+        return read_json(self.file) if self._text is None else json.loads(self._text)
 
     def objects(self, index: int) -> dict[str, Any]:
         """The objects of one image.
@@ -139,7 +162,7 @@ class CocoRecords(SizedImages[Annotations]):
         Crowds and boxes of every kind are included. Only what would break the evaluation is left out: values that are
         not finite, and masks that cannot be drawn.
         """
-        return evaluation_annotations(self.file, self.category_ids, image_ids, masks)
+        return evaluation_annotations(self.content(), self.category_ids, image_ids, masks)
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes, boxes and labels, hexadecimal."""
@@ -201,10 +224,10 @@ def _finite(box: Any) -> bool:
 
 
 def evaluation_annotations(
-    file: Path, category_ids: Sequence[int], image_ids: Sequence[int], masks: bool
+    content: dict[str, Any], category_ids: Sequence[int], image_ids: Sequence[int], masks: bool
 ) -> dict[str, Any]:
-    """Contents of an annotation file about some images and categories; see :meth:`CocoRecords.ground_truth`."""
-    content, wanted = read_json(file), set(image_ids)
+    """Annotations about some images and categories alone; see :meth:`CocoRecords.ground_truth`."""
+    wanted = set(image_ids)
     images = [image for image in content["images"] if image["id"] in wanted]
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}
     known = set(category_ids)

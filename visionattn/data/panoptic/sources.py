@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from visionattn.data.detection.annotations import read_json
 from visionattn.data.detection.sources import ANNOTATIONS as INSTANCES
 from visionattn.data.detection.sources import IMAGES, SizedImages, evaluation_annotations
 from visionattn.data.panoptic.annotations import PanopticAnnotations, read_annotations
@@ -29,6 +30,10 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
         super().__init__(folder, read_annotations(file, empty_images))
         self.maps, self.file, self.instances = maps, file, instances
         self.things, self.labels = self.annotations.things, self.annotations.labels
+
+    def content(self) -> dict[str, Any]:
+        """All annotations of the split, read anew."""
+        return read_json(self.file)
 
     def map_path(self, index: int) -> Path:
         """The panoptic map's file."""
@@ -67,7 +72,7 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
             DataError: there is no such file, or it lacks some of the images or of the things.
         """
         things = [number for number, thing in zip(self.category_ids, self.things, strict=True) if thing]
-        annotations = evaluation_annotations(self.instances, things, image_ids, masks)
+        annotations = evaluation_annotations(read_json(self.instances), things, image_ids, masks)
         lacking = set(image_ids) - {image["id"] for image in annotations["images"]}
         if lacking:
             raise DataError(f"{self.instances} lacks {len(lacking)} of {len(image_ids)} images, e.g. {min(lacking)}")
