@@ -97,3 +97,16 @@ def test_gradient_norm_is_that_of_all_gradients_together():
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     assert float(gradient_norm(parameters)) == pytest.approx(7**0.5)
+
+
+def test_overflows_of_fp16_that_never_end_stop_the_run():
+    monitor = StepMonitor()
+
+    def step(norm):
+        monitor.see(torch.tensor(1.0), None, {"id": ["a"]}, [])
+        return monitor.decide(torch.tensor(norm), stop=False, overflow_is_normal=True)
+
+    for norm in [float("inf")] * 40 + [1.0] + [float("inf")] * 40:
+        assert not step(norm).skip
+    with pytest.raises(NonFiniteLossError, match="in 41 steps in a row"):
+        step(float("inf"))

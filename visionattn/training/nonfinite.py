@@ -25,6 +25,8 @@ from visionattn.training.distributed import gather, several_processes
 
 Records = list[tuple[str, str]]
 POLICIES = ("stop", "skip")
+_OVERFLOWS = 40
+"""Overflows in a row after which a scale of fp16 that began at 2**16 is too small to be the reason."""
 _ADVICE = (
     "Usual causes: a learning rate that is too high, fp16 overflow (trainer.precision=bf16-mixed helps), broken images"
 )
@@ -72,7 +74,7 @@ class StepMonitor:
         if policy not in POLICIES:
             raise ConfigError(f"nonfinite is one of {', '.join(POLICIES)}, got {policy!r}")
         self.policy, self.patience = policy, patience
-        self.in_a_row = 0
+        self.in_a_row = self.overflows = 0
         self._seen: list[_SeenBatch] = []
         self._unreadable: Records = []
         self._faults: list[str] = []
@@ -126,7 +128,14 @@ class StepMonitor:
             decision.skip = True
         else:
             self.in_a_row = 0
+            self._count_overflow(bool(totals.bad_norms), seen)
         return decision
+
+    def _count_overflow(self, overflow: bool, seen: list[_SeenBatch]) -> None:
+        """Stop a run whose gradient overflows in fp16 whatever the scale: its weights no longer change."""
+        self.overflows = self.overflows + 1 if overflow else 0
+        if self.overflows > _OVERFLOWS:
+            raise _error(_incident(gather(_report(seen)), bad_loss=False), self.overflows)
 
     @staticmethod
     def _totals(seen: list[_SeenBatch], norm: Tensor | None, stop: bool, unreadable: int, faults: int) -> _Totals:

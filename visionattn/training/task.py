@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from visionattn.data.classes import ClassInfo
+from visionattn.training.accumulation import group_factor, steps_per_epoch
 from visionattn.training.auxiliary import AuxiliaryLosses
 from visionattn.training.buffers import BufferSnapshot
 from visionattn.training.evaluator import Evaluator, Given, named_evaluators
@@ -190,7 +191,8 @@ class VisionTask(LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         with out_of_memory_explained(self._batch_size):
-            super().backward(loss, *args, **kwargs)
+            factor = group_factor(self.trainer)
+            super().backward(loss if factor == 1 else loss * factor, *args, **kwargs)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -239,8 +241,7 @@ class VisionTask(LightningModule):
     def configure_optimizers(self) -> Any:
         self.trainer.fit_loop.setup_data()  # a run counted in steps alone would not know its batches per epoch yet
         total = int(self.trainer.estimated_stepping_batches)
-        per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
-        return self.build_optimizer(total, per_epoch, global_batch(self.trainer, self.data))
+        return self.build_optimizer(total, steps_per_epoch(self.trainer), global_batch(self.trainer, self.data))
 
     def build_optimizer(self, total_steps: int, steps_per_epoch: float, batch: int) -> dict[str, Any]:
         """Return optimizer and schedule for ``total_steps`` steps of ``batch`` images, in Lightning's form.
@@ -256,6 +257,9 @@ class VisionTask(LightningModule):
         }
         groups = parameter_groups(self.backbone, self.head, weight_decay=decay, **scales)
         optimizer = self._optimizer(groups, **self.lr_scaling.arguments(given.get("lr"), batch))
+        if hasattr(optimizer, "_step_supports_amp_scaling"):
+            # A fused optimizer would divide by the scale of fp16 itself, behind everybody who looks at the gradient.
+            optimizer._step_supports_amp_scaling = False
         if self._schedule is None:
             return {"optimizer": optimizer}
         scheduler = self._schedule(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
