@@ -7,7 +7,7 @@ import torch
 from lightning import Callback
 from lightning.pytorch.plugins import MixedPrecision
 
-from tests.training.tiny_run import Data, tiny_task, tiny_trainer
+from tests.training.tiny_run import SGD, Data, tiny_task, tiny_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SCALE = 2.0**10  # small enough for gradients near 1 to fit into fp16
@@ -35,7 +35,7 @@ def fp16(scaler=None):
     return MixedPrecision("16-mixed", "cpu", scaler or torch.amp.GradScaler("cpu", init_scale=SCALE))
 
 
-def train(folder, *plugins, optimizer=partial(torch.optim.SGD, lr=0.1), count=8, **options):
+def train(folder, *plugins, optimizer=SGD, count=8, **options):
     task, seen = tiny_task(optimizer), Gradients()
     start = {name: value.clone() for name, value in task.state_dict().items()}
     tiny_trainer(folder, seen, plugins=list(plugins), **options).fit(task, datamodule=Data(count))

@@ -1,4 +1,4 @@
-"""A task of four numbers on data in memory, for tests of the engine that need a real trainer: a run takes milliseconds."""
+"""A task of four numbers on data in memory, for tests of the engine that need a real trainer."""
 
 from functools import partial
 from pathlib import Path
@@ -88,7 +88,10 @@ class Data(LightningDataModule):
         return self._loader(self.images[:4])
 
 
-def tiny_task(optimizer=partial(torch.optim.SGD, lr=0.1), scores=(1.0,), monitor="val/score", **options):
+SGD = partial(torch.optim.SGD, lr=0.1)
+
+
+def tiny_task(optimizer=SGD, scores=(1.0,), monitor="val/score", **options):
     torch.manual_seed(0)
     return Task(Backbone(), Head, None, optimizer, evaluators={"score": Score(scores)}, monitor=monitor, **options)
 
