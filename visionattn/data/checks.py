@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -43,25 +43,25 @@ class Report:
         self.tables: dict[str, list[dict[str, Any]]] = {}
         self.figures: dict[str, Path] = {}
 
-    def error(self, split: str, kind: str, where: str) -> None:
+    def error(self, split: str, kind: str, *where: str, count: int = 1) -> None:
         """Add a defect that training or evaluation would suffer from.
 
         Args:
             split: of the sample.
             kind: a few words, the same for all defects of the kind.
-            where: the file and the values.
+            where: the file and the values; of several defects the first few.
+            count: how many defects these are.
         """
-        self._add(split, kind, where, ERROR)
+        self._add(split, kind, where, ERROR, count)
 
     def warning(self, split: str, kind: str, where: str) -> None:
         """Add something unusual that can be intended."""
-        self._add(split, kind, where, WARNING)
+        self._add(split, kind, (where,), WARNING, 1)
 
-    def _add(self, split: str, kind: str, where: str, severity: str) -> None:
+    def _add(self, split: str, kind: str, where: Sequence[str], severity: str, count: int) -> None:
         finding = self.findings.setdefault((split, kind), Finding(kind, severity))
-        finding.count += 1
-        if len(finding.examples) < _EXAMPLES:
-            finding.examples.append(where)
+        finding.count += count
+        finding.examples += where[: max(_EXAMPLES - len(finding.examples), 0)]
 
     @property
     def errors(self) -> int:

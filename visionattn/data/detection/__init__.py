@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING
 from visionattn.lazy import face
 
 if TYPE_CHECKING:
+    from visionattn.data.detection.formats.voc import PascalVOCDetection
+    from visionattn.data.detection.formats.yolo import Yolo
     from visionattn.data.detection.module import DetectionData
     from visionattn.data.detection.sources import Coco, CocoRecords
     from visionattn.data.detection.transforms import DetectionEvalTransform, DetectionTrainTransform
 
-__all__ = ["Coco", "CocoRecords", "DetectionData", "DetectionEvalTransform", "DetectionTrainTransform"]
+__all__ = [
+    "Coco",
+    "CocoRecords",
+    "DetectionData",
+    "DetectionEvalTransform",
+    "DetectionTrainTransform",
+    "PascalVOCDetection",
+    "Yolo",
+]
 
 __getattr__ = face(
     __name__,
@@ -21,5 +31,7 @@ __getattr__ = face(
         "DetectionData": "module",
         "DetectionEvalTransform": "transforms",
         "DetectionTrainTransform": "transforms",
+        "PascalVOCDetection": "formats.voc",
+        "Yolo": "formats.yolo",
     },
 )

@@ -35,6 +35,10 @@ def validate(source: Source[CocoRecords], num_classes: int, split: str, report: 
     for annotation, what, details in problems(content, records.masks):
         if what:
             report.error(split, what, f"annotation {annotation.get('id')}: {details}")
+    for what, count in records.unread.counts.items():
+        report.error(split, what, *records.unread.examples[what], count=count)
+    for sentence in records.told:
+        report.warning(split, "what the reader took for granted", sentence)
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
         try:
             records.image(index)

@@ -100,9 +100,11 @@ class CocoData(VisionData[S]):
         for other, known in self._splits.items():
             if (known.class_names, known.category_ids) != (records.class_names, records.category_ids):
                 raise DataError(f"the categories of {other} and {split} differ")
-        dropped = records.annotations.dropped
-        if dropped.counts and self._rank == 0:
-            Console(stderr=True).print(f"{split}: excluded annotations: {dropped}", highlight=False)
+        if self._rank == 0:
+            dropped = records.annotations.dropped
+            told = [*records.told, *([f"excluded annotations: {dropped}"] if dropped.counts else [])]
+            for sentence in told:
+                Console(stderr=True).print(f"{split}: {sentence}", highlight=False, soft_wrap=True)
 
     def collate(self, training: bool) -> Collate:
         """Lists of images and targets."""

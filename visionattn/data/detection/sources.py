@@ -54,7 +54,12 @@ class SizedImages(ABC, Generic[A]):
     Args:
         folder: of the images.
         annotations: of the split.
+
+    Attributes:
+        told: sentences about what the reader took for granted.
     """
+
+    told: Sequence[str] = ()
 
     def __init__(self, folder: Path, annotations: A) -> None:
         self.folder, self.annotations, self.ids = folder, annotations, annotations.names
@@ -116,6 +121,9 @@ class CocoRecords(SizedImages[Annotations]):
         masks: read masks.
         empty_images: keep images without any object.
         content: annotations of another format, in COCO's form; None: those of ``file``.
+
+    Attributes:
+        unread: what the reader of another format left out.
     """
 
     def __init__(
@@ -126,6 +134,7 @@ class CocoRecords(SizedImages[Annotations]):
         self.file, self.masks = file, masks
         super().__init__(folder, read_annotations(self.content(), file, masks, empty_images))
         self.labels = self.annotations.labels
+        self.unread = Dropped()
 
     def content(self) -> dict[str, Any]:
         """All annotations of the split in COCO's form, read anew."""

@@ -1,0 +1,242 @@
+"""Pascal VOC's detection layout, and the same files in folders of splits or in one folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from visionattn.data.detection.formats.content import Content, enclosing_box, image_files, listing, read_text
+from visionattn.data.detection.formats.sizes import shown_size
+from visionattn.data.detection.formats.source import BoxSource
+from visionattn.data.detection.formats.voc_xml import VocImage, VocObject, read_xml
+from visionattn.data.facts import AUTO
+from visionattn.data.fixed_split import fixed_split
+from visionattn.errors import ConfigError, DataError
+
+LISTS = {"train": "train", "val": "val", "test": "test"}
+_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+_XML = ("Annotations", "annotations", "xmls", "labels", ".")
+_IMAGES = ("JPEGImages", "images", "Images", ".")
+
+
+class PascalVOCDetection(BoxSource):
+    """Images with one XML file of boxes each (Everingham et al. 2010).
+
+    Three layouts are recognized: VOC's own (``Annotations``, ``JPEGImages``, ``ImageSets/Main/<list>.txt``); folders
+    ``train``, ``val`` (or ``valid``) and ``test`` with the files beside the images or in such folders, as Roboflow
+    exports them; and one folder without splits, of which a fixed share is held out.
+
+    Coordinates are those of pixels that the box includes. In VOC's own files the first pixel is 1 (``first_pixel``), so
+    a box from ``xmin`` to ``xmax`` covers the image from ``xmin - 1`` to ``xmax``. Difficult objects are not trained on
+    and in evaluation neither right nor wrong, as VOC has it; COCO's rule for crowds does that here.
+
+    Args:
+        root: the folder.
+        class_names: in the order of their labels; None: those of the training files in alphabetical order.
+        lists: split -> name of the list in ``ImageSets/Main``.
+        first_pixel: coordinate of the first row and column, 1 or 0.
+        val_share: of the images that are held out where there are no splits.
+        masks: see :class:`BoxSource`; polygons that some tools write beside the boxes.
+        empty_images: see :class:`BoxSource`.
+
+    Raises:
+        ConfigError: ``first_pixel`` is neither 0 nor 1.
+        DataError: (on reading) no such layout, or a class that ``class_names`` lacks.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        class_names: Sequence[str] | None = None,
+        lists: Mapping[str, str] = LISTS,
+        first_pixel: int = 1,
+        val_share: float = 0.2,
+        masks: bool | str = AUTO,
+        empty_images: bool = True,
+    ) -> None:
+        super().__init__(root, masks, empty_images)
+        if first_pixel not in (0, 1):
+            raise ConfigError(f"data.source.first_pixel must be 1 (VOC's own files) or 0, got {first_pixel}")
+        self.class_names = None if class_names is None else list(class_names)
+        self.lists, self.first_pixel, self.val_share = dict(lists), first_pixel, val_share
+        self._files: dict[str, list[tuple[Path, Path | None]]] = {}
+
+    @cached_property
+    def base(self) -> Path:
+        """The folder with the layout: root, or the only VOC folder below it."""
+        if not self.root.is_dir():
+            raise DataError(f"there is no folder {self.root}; set data.root to the data set's folder")
+        if not (self.root / "Annotations").is_dir():
+            below = [*self.root.glob("*/Annotations"), *self.root.glob("VOCdevkit/*/Annotations")]
+            own = [path.parent for path in below if (path.parent / "ImageSets").is_dir()]
+            if len(own) > 1:
+                raise DataError(f"{self.root} holds several sets: {', '.join(map(str, own))}; set data.root to one")
+            return own[0] if own else self.root
+        return self.root
+
+    @cached_property
+    def layout(self) -> str:
+        """``lists``, ``folders`` or ``flat``.
+
+        Raises:
+            DataError: none of them.
+        """
+        if (self.base / "ImageSets" / "Main").is_dir():
+            return "lists"
+        if any(_annotations(self.base / name) for name in _FOLDERS["train"]):
+            return "folders"
+        if _annotations(self.base):
+            return "flat"
+        raise DataError(
+            f"{self.root} is not in Pascal VOC's layout: expected Annotations and ImageSets/Main, or train and valid "
+            f"with XML files, or XML files beside images; {listing(self.root)}"
+        )
+
+    def classes(self) -> list[str]:
+        if self.class_names is None:
+            names = {one.name for _, xml in self._pairs("train") if xml for one in read_xml(xml).objects}
+            self.class_names = sorted(name for name in names if name)
+            if not self.class_names:
+                raise DataError(f"no training annotation of {self.base} names an object")
+        return self.class_names
+
+    def files(self, split: str) -> list[Path]:
+        return [image for image, _ in self._pairs(split)]
+
+    def notes(self) -> list[str]:
+        ways = {
+            "lists": f"ImageSets/Main/{self.lists['train']}.txt and {self.lists['val']}.txt",
+            "folders": "one folder per split",
+            "flat": f"one folder, {self.val_share:.0%} of whose images are held out by their names",
+        }
+        return [f"layout: Pascal VOC's XML files, {ways[self.layout]}", f"the first pixel is {self.first_pixel}"]
+
+    def read(self, split: str) -> tuple[Path, Path, Content]:
+        pairs = self._pairs(split)
+        if split == "test" and not pairs:
+            pairs = self._pairs("val")
+        if not pairs:
+            raise DataError(f"{self.base} has no split {split}; {listing(self.base)}")
+        content = Content(self.classes())
+        labels = {name: label for label, name in enumerate(content.names)}
+        folder = Path(os.path.commonpath([image.parent for image, _ in pairs]))
+        zeros = difficult = 0
+        for image, xml in pairs:
+            name = image.relative_to(folder).as_posix()
+            if xml is None:
+                content.add_image(name, shown_size(image))
+                continue
+            try:
+                notes = read_xml(xml)
+            except DataError as error:
+                content.dropped.add("images whose XML file cannot be read", str(error))
+                continue
+            zeros += sum(0 in one.corners[:2] for one in notes.objects if one.corners)
+            difficult += sum(one.difficult for one in notes.objects)
+            self._add(content, name, image, xml, notes, labels)
+        content.told += _told(zeros if self.first_pixel else 0, difficult)
+        return folder, self.base, content
+
+    def _add(
+        self, content: Content, name: str, image: Path, xml: Path, notes: VocImage, labels: Mapping[str, int]
+    ) -> None:
+        number = content.add_image(name, notes.size or shown_size(image))
+        for one in notes.objects:
+            if one.name not in labels:
+                raise DataError(
+                    f"{xml}: the class {one.name!r} is not among {', '.join(content.names[:12])}; correct the file or "
+                    "list all classes in data.source.class_names"
+                )
+            if one.corners is None:
+                content.dropped.add("boxes that are not four numbers", f"{xml}: {one.text}")
+                continue
+            self._add_object(content, number, labels[one.name], one)
+
+    def _add_object(self, content: Content, number: int, label: int, one: VocObject) -> None:
+        assert one.corners is not None
+        left, top, right, bottom = one.corners
+        first = self.first_pixel
+        box = [left - first, top - first, right - left + 1, bottom - top + 1]
+        polygons = [[value - first for value in polygon] for polygon in one.polygons] or None
+        if polygons is not None and enclosing_box(polygons)[2:] == [0, 0]:
+            polygons = None
+        content.add_object(number, label, box, polygons, crowd=one.difficult)
+
+    def _pairs(self, split: str) -> list[tuple[Path, Path | None]]:
+        """Image and annotation file of every image of a split; empty where the split is missing."""
+        if split not in self._files:
+            find = {"lists": self._of_list, "folders": self._of_folder, "flat": self._of_share}[self.layout]
+            self._files[split] = find(split)
+        return self._files[split]
+
+    def _of_list(self, split: str) -> list[tuple[Path, Path | None]]:
+        file = self.base / "ImageSets" / "Main" / f"{self.lists.get(split, split)}.txt"
+        if not file.is_file():
+            if split == "test":
+                return []
+            raise DataError(
+                f"{file} is missing; name the list of {split} in data.source.lists ({listing(file.parent)})"
+            )
+        names = [words[0] for words in map(str.split, read_text(file).splitlines()) if words]
+        folder = next((self.base / name for name in _IMAGES if (self.base / name).is_dir()), self.base)
+        images = {path.stem: path for path in image_files(folder)}
+        pairs: list[tuple[Path, Path | None]] = []
+        for name in names:
+            xml = self.base / "Annotations" / f"{name}.xml"
+            if not xml.is_file():
+                raise DataError(f"{file} lists {name}, but {xml} is missing")
+            pairs.append((images.get(Path(name).name, folder / f"{name}.jpg"), xml))
+        return pairs
+
+    def _of_folder(self, split: str) -> list[tuple[Path, Path | None]]:
+        for name in _FOLDERS[split]:
+            if (self.base / name).is_dir():
+                return _matched(self.base / name)
+        return []
+
+    def _of_share(self, split: str) -> list[tuple[Path, Path | None]]:
+        if split == "test":
+            return []
+        pairs = _matched(self.base)
+        held = fixed_split([image.relative_to(self.base).as_posix() for image, _ in pairs], self.val_share)
+        wanted = np.flatnonzero(held if split == "val" else ~held)
+        return [pairs[index] for index in wanted.tolist()]
+
+
+def _annotations(folder: Path) -> list[Path]:
+    """XML files of a folder, from the first of the usual places that has any."""
+    for name in _XML:
+        found = sorted((folder / name).glob("*.xml")) if (folder / name).is_dir() else []
+        if found:
+            return found
+    return []
+
+
+def _matched(folder: Path) -> list[tuple[Path, Path | None]]:
+    """Every XML file with its image, and the images without such a file, in the order of the images' names."""
+    images = {path.stem: path for place in _IMAGES if (folder / place).is_dir() for path in image_files(folder / place)}
+    files = {path.stem: path for path in _annotations(folder)}
+    named = {stem: folder / (read_xml(files[stem]).file_name or f"{stem}.jpg") for stem in files.keys() - images.keys()}
+    pairs: list[tuple[Path, Path | None]] = [(path, files.get(stem)) for stem, path in images.items()]
+    known = set(images.values())
+    pairs += [(path, files[stem]) for stem, path in named.items() if path not in known]
+    return sorted(pairs, key=lambda pair: str(pair[0]))
+
+
+def _told(zeros: int, difficult: int) -> list[str]:
+    told = []
+    if difficult:
+        told.append(
+            f"{difficult} difficult objects are not trained on, and detections of them count neither way (COCO's rule "
+            "for crowds)"
+        )
+    if zeros:
+        told.append(
+            f"{zeros} boxes start at 0, although VOC counts from 1: if the tool that wrote them counts from 0, set "
+            "data.source.first_pixel=0"
+        )
+    return told
