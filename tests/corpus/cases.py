@@ -1,0 +1,134 @@
+"""Cases of the corpus: a tree, what is done to it, the command, and what must come out."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.corpus.trees import TREES, write_json
+from visionattn.cli import main
+
+SHORT = [
+    *("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.accelerator=cpu", "trainer.precision=32-true"),
+    *("data.num_workers=0", "logger=csv", "callbacks=no_ema", "backbone=dinat_pico", "data.batch_size=2"),
+]
+SMALL_IMAGES = ["data.train_transform.short_edges=[48]", "data.eval_transform.short_edge=48", "data.image_size=64"]
+SMALL_HEAD = ["head.pyramid.channels=16"]
+ORACLE = "tests.corpus.oracle"
+KINDS = {
+    "coco": (
+        ["data=coco", "task=detection", "head=faster_rcnn", *SMALL_IMAGES, *SMALL_HEAD, "head.regions.width=16"],
+        {"box_ap": 100.0},
+        f"{ORACLE}.Detection",
+    ),
+    "panoptic": (
+        ["data=coco_panoptic", "task=panoptic", "head=mask2former", *SMALL_IMAGES, "head.queries=4"],
+        {"PQ": 100.0},
+        f"{ORACLE}.Panoptic",
+    ),
+    "image_mask": (
+        ["data=image_mask", "task=segmentation", "head=segformer", "data.image_size=48"],
+        {"mIoU": 100.0},
+        f"{ORACLE}.Segmentation",
+    ),
+    "ade20k": (
+        ["data=ade20k", "task=segmentation", "head=segformer", "data.image_size=48"],
+        {"mIoU": 100.0},
+        f"{ORACLE}.Segmentation",
+    ),
+    "image_folder": (
+        ["data=image_folder", "data.image_size=32"],
+        {"top1": 100.0},
+        f"{ORACLE}.Classification",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the corpus.
+
+    Attributes:
+        name: for the report.
+        kind: the tree and the words of the command.
+        change: what is done to the tree, given its folder.
+        words: further words of the command.
+        code: the exit code; 0: it trains, and a perfect prediction scores 100.
+        says: a regular expression for what is said.
+        scores: the figures of a perfect prediction, where they are others than 100.
+        oracle: another task than the one of the kind.
+        heavy: outside the usual suite.
+    """
+
+    name: str
+    kind: str
+    change: Callable[[Path], None]
+    words: tuple[str, ...] = ()
+    code: int = 0
+    says: str = ""
+    scores: dict[str, float | None] | None = None
+    oracle: str | None = None
+    heavy: bool = False
+
+    def run(self, folder: Path, capfd: Any) -> str:
+        """Damage a fresh tree, train on it, and compare what came out.
+
+        Returns:
+            Everything that was printed.
+        """
+        root = folder / "tree"
+        TREES[self.kind](root)
+        self.change(root)
+        words, scores, oracle = KINDS[self.kind]
+        run = folder / "run"
+        task = self.oracle or oracle
+        command = ["train", *words, *SHORT, f"data.root={root}", f"hydra.run.dir={run}", *self.words]
+        command += ["allow=[tests]", f"task._target_={task}"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            code = main(command)
+        printed = "".join(capfd.readouterr())
+        check_said(printed, code, self.code, self.says)
+        if code == 0:
+            results = json.loads((run / "results.json").read_text())
+            check_scores(results["results"], self.scores or scores)
+        else:
+            assert not run.exists(), "a failed command left a folder"
+        return printed
+
+
+def check_said(printed: str, code: int, expected: int, says: str) -> None:
+    """No traceback, the exit code, one sentence where it failed, and the words that must be there."""
+    assert "Traceback" not in printed, printed
+    assert code == expected or (expected and code in (1, 2)), printed  # a mistake of the command, or of the data
+    plain = " ".join(printed.split())
+    assert re.search(says, plain), f"{says!r} is not in: {plain}"
+    if code:
+        sentences = [line for line in printed.splitlines() if line.startswith("visionattn: ")]
+        assert len(sentences) == 1, printed
+        assert len(sentences[0]) < 700, sentences[0]
+
+
+def check_scores(results: dict[str, Any], expected: dict[str, float | None]) -> None:
+    """The figures of the last epoch."""
+    for name, value in expected.items():
+        found = [result for key, result in results.items() if re.match(rf"val/{name} \(last", key)]
+        assert len(found) == 1, (name, sorted(results))
+        assert float(found[0]) == value, (name, found, results)
+
+
+def in_json(
+    folder: Path, change: Callable[[dict[str, Any]], None], pattern: str = "annotations/instances_*.json"
+) -> None:
+    """Apply a change to the files of all splits."""
+    paths = sorted(folder.glob(pattern))
+    assert paths
+    for path in paths:
+        content = json.loads(path.read_text())
+        change(content)
+        write_json(path, content)

@@ -1,0 +1,155 @@
+"""Small healthy trees in the published layouts; the cases of the corpus each damage a copy of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+WIDTH, HEIGHT = 64, 48
+CATS = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+COLORS = {3: (220, 60, 40), 7: (40, 90, 220)}
+SPLITS = {"train": 3, "val": 2}
+
+
+def scene(index: int) -> list[tuple[int, tuple[int, int, int, int]]]:
+    """The objects of an image: (category, (left, top, width, height)); they do not overlap."""
+    return [(3, (4 + index, 6, 20, 18)), (7, (34, 20 + index, 22, 16))]
+
+
+def draw(index: int) -> Image.Image:
+    """The image of a scene."""
+    pixels = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+    pixels[::4] += 20
+    for category, (left, top, width, height) in scene(index):
+        pixels[top : top + height, left : left + width] = COLORS[category]
+    return Image.fromarray(pixels)
+
+
+def save(image: Image.Image, path: Path, **options: Any) -> None:
+    """Write an image, and its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, and its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def coco_json(split: str) -> dict[str, Any]:
+    """Images, polygons and categories of a split."""
+    images, annotations = [], []
+    for index in range(SPLITS[split]):
+        number = 10 * index + 5
+        images.append({"id": number, "file_name": f"{index:03d}.jpg", "height": HEIGHT, "width": WIDTH})
+        for category, (left, top, width, height) in scene(index):
+            right, bottom = left + width, top + height
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": category,
+                    "bbox": [left, top, width, height],
+                    "area": width * height,
+                    "iscrowd": 0,
+                    "segmentation": [[left, top, right, top, right, bottom, left, bottom]],
+                }
+            )
+    return {"images": images, "annotations": annotations, "categories": [dict(one) for one in CATS]}
+
+
+def coco(root: Path) -> None:
+    """COCO's layout."""
+    for split, count in SPLITS.items():
+        for index in range(count):
+            save(draw(index), root / f"{split}2017" / f"{index:03d}.jpg", quality=95)
+        write_json(root / f"annotations/instances_{split}2017.json", coco_json(split))
+
+
+def panoptic_json(split: str) -> dict[str, Any]:
+    """Images, segments and categories of a split; the map's file has the image's name."""
+    content = coco_json(split)
+    annotations = []
+    for index, image in enumerate(content["images"]):
+        segments = [
+            {"id": number + 1, "category_id": category, "area": w * h, "bbox": [x, y, w, h], "iscrowd": 0}
+            for number, (category, (x, y, w, h)) in enumerate(scene(index))
+        ]
+        covered = sum(segment["area"] for segment in segments)
+        rest = {"id": 9, "category_id": 9, "area": WIDTH * HEIGHT - covered, "bbox": [0, 0, WIDTH, HEIGHT]}
+        segments.append({**rest, "iscrowd": 0})
+        annotations.append({"image_id": image["id"], "file_name": f"{index:03d}.png", "segments_info": segments})
+    categories = [{**one, "isthing": 1} for one in CATS] + [{"id": 9, "name": "grass", "isthing": 0}]
+    return {"images": content["images"], "annotations": annotations, "categories": categories}
+
+
+def segment_map(index: int) -> np.ndarray:
+    """Segment ids, uint8 (H, W)."""
+    ids = np.full((HEIGHT, WIDTH), 9, np.uint8)
+    for number, (_, (x, y, w, h)) in enumerate(scene(index)):
+        ids[y : y + h, x : x + w] = number + 1
+    return ids
+
+
+def panoptic(root: Path) -> None:
+    """COCO's panoptic layout."""
+    coco(root)
+    for split, count in SPLITS.items():
+        for index in range(count):
+            ids = segment_map(index)
+            save(Image.fromarray(np.stack([ids, ids * 0, ids * 0], -1)), root / f"panoptic_{split}2017/{index:03d}.png")
+        write_json(root / f"annotations/panoptic_{split}2017.json", panoptic_json(split))
+
+
+def labels(index: int) -> np.ndarray:
+    """A semantic mask: 0 background, 1 cat, 2 dog."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for category, (x, y, w, h) in scene(index):
+        mask[y : y + h, x : x + w] = 1 if category == 3 else 2
+    return mask
+
+
+def image_mask(root: Path) -> None:
+    """Images and masks of one's own."""
+    for split, count in SPLITS.items():
+        for index in range(count):
+            save(draw(index), root / split / "images" / f"{index:03d}.jpg", quality=95)
+            save(Image.fromarray(labels(index)), root / split / "masks" / f"{index:03d}.png")
+
+
+def ade20k(root: Path) -> None:
+    """ADE20K's layout: 0 is not scored, classes count from 1."""
+    for split, folder in (("train", "training"), ("val", "validation")):
+        for index in range(SPLITS[split]):
+            save(draw(index), root / "images" / folder / f"{index:03d}.jpg", quality=95)
+            save(Image.fromarray(labels(index)), root / "annotations" / folder / f"{index:03d}.png")
+
+
+def image_folder(root: Path) -> None:
+    """ImageNet's layout with two classes."""
+    for split, count in SPLITS.items():
+        for label, color in (("ant", (200, 40, 40)), ("bee", (40, 40, 200))):
+            for index in range(count):
+                image = Image.new("RGB", (40, 32), tuple(part + 9 * index + 3 * len(split) for part in color))
+                save(image, root / split / label / f"{index}.jpg")
+
+
+def nothing(root: Path) -> None:
+    """An empty folder."""
+    root.mkdir(parents=True, exist_ok=True)
+
+
+TREES: dict[str, Callable[[Path], None]] = {
+    "coco": coco,
+    "panoptic": panoptic,
+    "image_mask": image_mask,
+    "ade20k": ade20k,
+    "image_folder": image_folder,
+    "nothing": nothing,
+}
