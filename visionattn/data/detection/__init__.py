@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from visionattn.lazy import face
 
 if TYPE_CHECKING:
+    from visionattn.data.detection.formats.lvis import Lvis
     from visionattn.data.detection.formats.voc import PascalVOCDetection
     from visionattn.data.detection.formats.yolo import Yolo
     from visionattn.data.detection.module import DetectionData
@@ -19,6 +20,7 @@ __all__ = [
     "DetectionData",
     "DetectionEvalTransform",
     "DetectionTrainTransform",
+    "Lvis",
     "PascalVOCDetection",
     "Yolo",
 ]
@@ -31,6 +33,7 @@ __getattr__ = face(
         "DetectionData": "module",
         "DetectionEvalTransform": "transforms",
         "DetectionTrainTransform": "transforms",
+        "Lvis": "formats.lvis",
         "PascalVOCDetection": "formats.voc",
         "Yolo": "formats.yolo",
     },

@@ -19,7 +19,7 @@ Result = dict[str, Any]
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Pause Python's garbage collector, which doubles the time of the evaluation.
 
     It walks over all results again and again while the evaluation makes its lists, and finds no garbage.
@@ -33,7 +33,7 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-@_collector_paused()
+@collector_paused()
 def coco_figures(targets: dict[str, Any], results: Sequence[Result], kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Pycocotools' twelve figures, and the average precision of each category in the order of their ids.
 
@@ -52,7 +52,7 @@ def coco_figures(targets: dict[str, Any], results: Sequence[Result], kind: str) 
         {name: [dict(entry) for entry in targets[name]] for name in ("images", "annotations", "categories")}
     )
     detected = expected.loadRes([{name: result[name] for name in kept} for result in results])
-    evaluation = COCOeval_faster(expected, detected, kind, print_function=_discard)
+    evaluation = COCOeval_faster(expected, detected, kind, print_function=discard)
     evaluation.params.imgIds = sorted(image["id"] for image in targets["images"])
     usual = evaluation.params.recThrs
     second = _second_hits(targets, evaluation.params)
@@ -62,7 +62,7 @@ def coco_figures(targets: dict[str, Any], results: Sequence[Result], kind: str) 
     evaluation.accumulate()
     precision, recall = (np.ascontiguousarray(evaluation.eval[name]) for name in ("precision", "recall"))
     precision = _as_pycocotools(precision, len(usual), which.reshape(second.shape))
-    classes = np.array([_mean(of_class) for of_class in precision[:, :, :, 0, -1].transpose(2, 0, 1)])
+    classes = np.array([mean_of_known(of_class) for of_class in precision[:, :, :, 0, -1].transpose(2, 0, 1)])
     return _twelve(precision, recall), classes
 
 
@@ -111,14 +111,14 @@ def _twelve(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     figures += [precision[:, :, :, area, 2] for area in (1, 2, 3)]
     figures += [recall[:, :, 0, most] for most in (0, 1, 2)]
     figures += [recall[:, :, area, 2] for area in (1, 2, 3)]
-    return np.array([_mean(values) for values in figures])
+    return np.array([mean_of_known(values) for values in figures])
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_of_known(values: np.ndarray) -> float:
     """Mean over what exists; -1 where there is no object."""
     known = values[values > -1]
     return float(np.mean(known)) if len(known) else -1.0
 
 
-def _discard(*_: Any) -> None:
+def discard(*_: Any) -> None:
     """Discard the messages of faster-coco-eval."""

@@ -14,6 +14,7 @@ from visionattn.data.detection.masks import encode
 from visionattn.errors import ConfigError
 from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.tasks.detection.average_precision import NAMES, Result, coco_figures
+from visionattn.tasks.detection.federated import is_federated, lvis_figures
 from visionattn.training.distributed import broadcast_from_first, gather_to_first
 from visionattn.training.evaluator import Evaluator
 
@@ -54,14 +55,14 @@ class CocoScores:
     Attributes:
         ids: names of the images scored; image_ids: their numbers in the annotation file.
         results: every detection.
-        figures: kind (``box``, ``mask``) -> the twelve figures.
+        figures: kind (``box``, ``mask``) -> figure -> value.
         per_class: kind -> average precision of each class.
     """
 
     ids: list[str] = field(default_factory=list)
     image_ids: list[int] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
-    figures: dict[str, np.ndarray] = field(default_factory=dict)
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
     per_class: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -119,7 +120,7 @@ class CocoMetric:
             if scores.image_ids:
                 self._score(scores, records, any(masks for *_, masks in shards))
             for name, values in scores.figures.items():
-                figures |= {f"{name}_{figure}": percent(v) for figure, v in zip(NAMES, values, strict=True)}
+                figures |= {f"{name}_{figure}": percent(value) for figure, value in values.items()}
         figures, scores.ids = broadcast_from_first((figures, scores.ids))
         self.latest = scores
         return figures
@@ -129,11 +130,22 @@ class CocoMetric:
         targets = records.ground_truth(scores.image_ids, masks)
         for kind, name in KINDS.items():
             if kind == "bbox" or masks:
-                scores.figures[name], scores.per_class[name] = coco_figures(targets, scores.results, kind)
+                scores.figures[name], scores.per_class[name] = figures_of(targets, scores.results, kind)
+
+
+def figures_of(targets: dict[str, Any], results: Sequence[Result], kind: str) -> tuple[dict[str, float], np.ndarray]:
+    """Figures by name and the average precision of each class: LVIS's where the annotations are LVIS's, else COCO's.
+
+    Args: as for :func:`visionattn.tasks.detection.average_precision.coco_figures`.
+    """
+    if is_federated(targets):
+        return lvis_figures(targets, results, kind)
+    values, classes = coco_figures(targets, results, kind)
+    return dict(zip(NAMES, values.tolist(), strict=True)), classes
 
 
 class CocoEvaluator(Evaluator):
-    """COCO's average precision and recall of boxes and, if the detections have masks, of masks."""
+    """COCO's average precision and recall of boxes and, if the detections have masks, of masks; LVIS's on its data."""
 
     shown: tuple[str, ...] = ("box_ap", "mask_ap")
 
