@@ -100,7 +100,7 @@ def federated(content: dict[str, Any], path: Path) -> dict[str, Any]:
     for image in content["images"]:
         if not isinstance(image, dict) or not all(isinstance(image.get(name), list) for name in _LISTS):
             raise DataError(
-                f"{path} is no LVIS annotation file: an image has no {' or '.join(_LISTS)}; for COCO's own take data=coco"
+                f"{path} is no LVIS annotation file: an image has no {' or '.join(_LISTS)}; otherwise take data=coco"
             )
         address = image.get("coco_url")
         if isinstance(address, str):
