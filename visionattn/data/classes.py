@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from visionattn.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -31,3 +33,15 @@ class ClassInfo:
     def from_dict(cls, values: Mapping[str, Any]) -> ClassInfo:
         """The inverse of :meth:`as_dict`; an empty mapping gives no names."""
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+
+
+def same_classes(split: str, names: Sequence[str], known: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Compare the class names of a split with those of (split, names) read before.
+
+    Raises:
+        DataError: they differ; the message names up to eight of them.
+    """
+    for other, before in known:
+        if list(before) != list(names):
+            differing = sorted(set(before) ^ set(names))[:8]
+            raise DataError(f"the classes of {other} and {split} differ: {', '.join(differing) or 'in order'}")

@@ -6,7 +6,8 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,11 @@ DAMAGE = (
 )
 
 DecodedImage = Image.Image | torch.Tensor
-"""A Pillow image of mode RGB, or uint8 ``(3, H, W)``."""
+"""A Pillow image of mode RGB, or uint8 ``(C, H, W)``."""
 
 
 def as_tensor(image: DecodedImage) -> torch.Tensor:
-    """uint8 ``(3, H, W)``."""
+    """uint8 ``(C, H, W)``."""
     return image if isinstance(image, torch.Tensor) else pil_to_tensor(image)
 
 
@@ -89,20 +90,31 @@ def decode_rgb(data: bytes) -> Image.Image:
 
     16-bit gray is scaled by 1/257 to 8 bits. CMYK and palettes are converted. Transparency is dropped (the stored color
     stays) and the EXIF orientation is not applied, both as in timm and torchvision. The first frame of an animation is
-    taken.
+    taken. :class:`visionattn.data.decoding.Decoding` reads files as a data set states them: a range of values, other
+    numbers of channels, pages and the orientation.
 
     Raises:
         UnreadableImage: empty, no known format, truncated, more pixels than Pillow's limit against decompression bombs
             (178,956,970), or a pixel type without an agreed range (floats).
+    """
+    with reading(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        image.load()
+        return _to_rgb(image)
+
+
+@contextmanager
+def reading(data: bytes) -> Iterator[None]:
+    """A context in which whatever a decoder raises about a file becomes an :class:`UnreadableImage`.
+
+    Raises:
+        UnreadableImage: see :func:`decode_rgb`.
     """
     if not data:
         raise UnreadableImage("empty file (0 bytes)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns at half the bomb limit and on odd metadata
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                image.load()
-                return _to_rgb(image)
+            yield
     except UnreadableImage:
         raise
     except Image.UnidentifiedImageError:

@@ -7,18 +7,20 @@ A data set with another kind of target derives from it and gives four hooks: ``c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, Unpack
 
 from lightning import LightningDataModule
+from rich.console import Console
 from torch.utils.data import DataLoader
 
 from visionattn.data.classes import ClassInfo
 from visionattn.data.dataset import Batch, Collate, SampleDataset
+from visionattn.data.decoding import Decoding
 from visionattn.data.image_size import ImageSize, as_size
 from visionattn.data.loading import IndexedLoader
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
-from visionattn.data.options import EvalTransform, LoadingOptions, loader_options
+from visionattn.data.options import EvalTransform, LoadingOptions, decoding_of, loader_options, per_channel
 from visionattn.data.records import Source, SplitRecords
 from visionattn.data.sampling import GlobalBatches
 from visionattn.data.unreadable import UnreadableBudget
@@ -61,19 +63,21 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         unreadable_budget: share of a split that may be unreadable.
         root: folder of the data set; see ``source``.
         loading: ``eval_batch_size`` (as ``batch_size``), ``num_workers`` (0), ``pin_memory`` (False; only
-            where there is an accelerator), ``prefetch_factor`` (2) and ``timeout`` (600 s).
+            where there is an accelerator), ``prefetch_factor`` (2) and ``timeout`` (600 s); and how files become
+            images: ``in_chans`` (3), ``value_range`` (None), ``exif`` (auto) and ``page`` (0), see
+            :class:`visionattn.data.decoding.Decoding`.
 
     Raises:
         ConfigError: ``source`` is not what ``root`` asks for.
 
     Attributes:
         source: the data set.
+        decoding: how files become images.
+        in_chans: channels of the images.
         image_size: (height, width).
         train_transform: of training images.
         eval_transform: of all other images.
     """
-
-    in_chans = 3
 
     def __init__(
         self,
@@ -95,7 +99,11 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         self.source = _build_source(source, root)
         self.num_classes = num_classes
         self.image_size = as_size(image_size)
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.decoding = decoding_of(loading)
+        self.in_chans = self.decoding.channels
+        self.mean, mean_note = per_channel(mean, self.in_chans, "mean")
+        self.std, std_note = per_channel(std, self.in_chans, "std")
+        self._notes = [note for note in (mean_note, std_note) if note]
         self.batch_size = batch_size
         self.eval_batch_size = loading.pop("eval_batch_size", None) or batch_size
         self.seed = seed
@@ -105,6 +113,7 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         self.train_transform: Callable[..., Any] = train_transform(**common) if train_transform else self.eval_transform
         self._loading = loader_options(loading)
         self._splits: dict[str, R] = {}
+        self._told: set[str] = set()
         self._budgets: dict[str, UnreadableBudget] = {}
 
     # -- what a column gives ----------------------------------------------------------------------------------------
@@ -157,10 +166,28 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
     def records(self, split: str) -> R:
         """One split's records, read and checked on first use."""
         if split not in self._splits:
-            records = self.source.open(split)
+            records = self.open(split)
             self.check(split, records)
             self._splits[split] = records
+            self.tell()
         return self._splits[split]
+
+    def open(self, split: str) -> R:
+        """One split's records, not checked, to be read as the data module states it."""
+        records = self.source.open(split)
+        records.decoding = self.decoding_for(records)
+        return records
+
+    def decoding_for(self, records: R) -> Decoding:
+        """How the files of a split become images."""
+        return self.decoding
+
+    def tell(self, *notes: str) -> None:
+        """Print sentences about the data, each once, on the first process."""
+        for note in [*self._notes, *notes]:
+            if note not in self._told and self._rank == 0:
+                Console(stderr=True).print(note, highlight=False, markup=False, soft_wrap=True)
+            self._told.add(note)
 
     def known_records(self) -> R:
         """Records of any split that is read.
@@ -255,18 +282,6 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         if self.trainer is None:
             return 0
         return self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-
-
-def same_classes(split: str, names: Sequence[str], known: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """Compare the class names of a split with those of (split, names) read before.
-
-    Raises:
-        DataError: they differ; the message names up to eight of them.
-    """
-    for other, before in known:
-        if list(before) != list(names):
-            differing = sorted(set(before) ^ set(names))[:8]
-            raise DataError(f"the classes of {other} and {split} differ: {', '.join(differing) or 'in order'}")
 
 
 def _build_source(source: Source[R] | Callable[..., Source[R]], root: str | None) -> Source[R]:

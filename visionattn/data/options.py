@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 
+from visionattn.data.decoding import Decoding, as_range
 from visionattn.data.loading import LoaderOptions
 
 
@@ -31,8 +32,24 @@ class EvalTransform(Protocol):
         """The protocol, for the evaluation's result file."""
 
 
-class LoadingOptions(LoaderOptions, total=False):
-    """Options of all loaders of a data module.
+class PixelOptions(TypedDict, total=False):
+    """Options of how files become images; see :class:`visionattn.data.decoding.Decoding`.
+
+    Attributes:
+        in_chans: channels of the images (3).
+        value_range: the stored values that become 0 and 255, of files with more than 8 bits.
+        exif: ``auto``, ``apply`` or ``ignore``.
+        page: the page of a file of several, or ``stack``.
+    """
+
+    in_chans: int
+    value_range: Sequence[float] | None
+    exif: str
+    page: int | str
+
+
+class LoadingOptions(LoaderOptions, PixelOptions, total=False):
+    """Options of all loaders of a data module, and of how their images are read.
 
     Attributes:
         eval_batch_size: samples per process of val and test; None: ``batch_size``.
@@ -49,6 +66,33 @@ class DataOptions(LoadingOptions, total=False):
     seed: int
     unreadable_budget: float
     root: str | None
+
+
+def decoding_of(given: LoadingOptions) -> Decoding:
+    """The decoding that the options state; they are taken out of ``given``.
+
+    Raises:
+        ConfigError: an impossible value.
+    """
+    return Decoding(
+        channels=given.pop("in_chans", 3),
+        value_range=as_range(given.pop("value_range", None)),
+        exif=given.pop("exif", "auto"),
+        page=given.pop("page", 0),
+    )
+
+
+def per_channel(values: Sequence[float], channels: int, key: str) -> tuple[tuple[float, ...], str]:
+    """A mean or a standard deviation for every channel, and what was made of the given ones, as text.
+
+    One number is that of every channel. Another number of values than channels gives their average for every channel.
+    """
+    given = tuple(float(value) for value in values)
+    if len(given) == channels or not given:
+        return given, ""
+    average = sum(given) / len(given)
+    note = f"data.{key} has {len(given)} values for {channels} channels: their average {average:.4g} is taken for each"
+    return (average,) * channels, "" if len(given) == 1 else note
 
 
 def loader_options(given: LoadingOptions) -> LoaderOptions:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar, overload, runtime_checkable
 import numpy as np
 
 from visionattn.data.decode import DecodedImage, decode_rgb
+from visionattn.data.decoding import Decoding
 from visionattn.errors import DataError
 
 Decoder = Callable[[bytes], DecodedImage]
@@ -43,6 +44,9 @@ class PackedStrings(Sequence[str]):
 
 class SplitRecords(Protocol):
     """One split of a data set, read."""
+
+    decoding: Decoding
+    """How its files become images; the data module sets it."""
 
     @property
     def class_names(self) -> list[str]:

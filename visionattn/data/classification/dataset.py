@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,20 +40,21 @@ class LabelDataset(SampleDataset[Records]):
 
     def load(self, choice: int, key: SampleKey) -> Sample:
         """One image and its label."""
-        image = self.records.load(choice, decoder_of(self.transform))
+        decode = partial(self.records.decoding, base=decoder_of(self.transform))
+        image = self.records.load(choice, decode)
         return augmented(self.transform, image, int(self.records.labels[choice]), self.records.ids[choice])
 
 
 class LabelCollate:
     """Samples to a batch.
 
-    The batch is ``{"image": (B, 3, H, W), "target": int64 (B,), "id": list, "unreadable": list of (id, reason),
+    The batch is ``{"image": (B, C, H, W), "target": int64 (B,), "id": list, "unreadable": list of (id, reason),
     "erased": list of (position in the batch, *Erasure)}``. Slots without an image are left out, so B may be smaller
     than the number of slots, even 0.
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.size = size
+    def __init__(self, size: tuple[int, int], channels: int = 3) -> None:
+        self.size, self.channels = size, channels
 
     def __call__(self, samples: list[Sample]) -> Batch:
         kept = [sample for sample in samples if sample.image is not None]
@@ -61,7 +63,7 @@ class LabelCollate:
             (position, *erasure) for position, sample in enumerate(kept) for erasure in sample.meta.get("erased", ())
         ]
         return {
-            "image": torch.stack(images) if images else torch.zeros(0, 3, *self.size, dtype=torch.uint8),
+            "image": torch.stack(images) if images else torch.zeros(0, self.channels, *self.size, dtype=torch.uint8),
             "target": torch.tensor([sample.target for sample in kept], dtype=torch.int64),
             "id": [sample.sample_id for sample in kept],
             "unreadable": all_unreadable(samples),

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Unpack
 
 from torch.utils.data import DataLoader
 
+from visionattn.data.classes import same_classes
 from visionattn.data.classification.dataset import LabelCollate, LabelDataset, Transform, erase
 from visionattn.data.classification.streams import SizedStreamDataset, StreamDataset, StreamLoader, StreamRecords
 from visionattn.data.classification.transforms import EvalTransform
 from visionattn.data.dataset import Batch, Collate
+from visionattn.data.decoding import Decoding
 from visionattn.data.image_size import ImageSize
-from visionattn.data.module import VisionData, same_classes
+from visionattn.data.module import VisionData
 from visionattn.data.normalize import Normalize
 from visionattn.data.options import DataOptions
 from visionattn.data.records import Records, Source, check_labels, fingerprint
 from visionattn.errors import DataError
 
+_WORDNET_ID = re.compile(r"n\d{8}")
 AnyRecords = Records | StreamRecords
 
 
 class ClassificationData(VisionData[AnyRecords]):
     """Images with one label each.
 
-    The loaders give ``{"image": uint8 (B, 3, H, W), "target": int64 (B,), "id": list, "unreadable": list of (id,
+    The loaders give ``{"image": uint8 (B, C, H, W), "target": int64 (B,), "id": list, "unreadable": list of (id,
     reason), "erased": list}``. On the device the image becomes float, and ``erased`` is painted into it. B can be 0 in
     evaluation, where a process has no sample left or no image of a batch could be read.
 
@@ -70,6 +75,12 @@ class ClassificationData(VisionData[AnyRecords]):
             check_labels(records.labels, self.num_classes, f"the {split} data")
         same_classes(split, names, ((other, known.class_names) for other, known in self._splits.items()))
 
+    def decoding_for(self, records: AnyRecords) -> Decoding:
+        """As stated; ``exif=auto`` takes ImageNet's own classes (WordNet ids) as stored, as published scores do."""
+        names = records.class_names
+        wordnet = bool(names) and all(_WORDNET_ID.fullmatch(name) for name in names)
+        return replace(self.decoding, exif="ignore") if wordnet and self.decoding.exif == "auto" else self.decoding
+
     def dataset(self, records: AnyRecords, transform: Transform, training: bool) -> LabelDataset:
         """Images with labels, by index."""
         assert not isinstance(records, StreamRecords)
@@ -77,7 +88,7 @@ class ClassificationData(VisionData[AnyRecords]):
 
     def collate(self, training: bool) -> Collate:
         """Stacked images and labels."""
-        return LabelCollate(self.image_size)
+        return LabelCollate(self.image_size, self.in_chans)
 
     def to_model_input(self, batch: Batch) -> Batch:
         """The batch with normalized, erased images, and without the entry ``erased``."""

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from visionattn.data.classification.dataset import Transform, augmented, decoder_of
 from visionattn.data.dataset import Collate, Sample
+from visionattn.data.decoding import AS_STORED, Decoding
 from visionattn.data.loading import LoaderOptions, check_meaning, generator_of, worker_options
 from visionattn.data.seeding import SampleRandomState
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
@@ -20,6 +21,7 @@ from visionattn.errors import DataError
 class StreamRecords(ABC):
     """One split that can only be read in order, its shards divided among processes and workers."""
 
+    decoding: Decoding = AS_STORED
     class_names: list[str]
     num_samples: int
     training: bool
@@ -75,7 +77,7 @@ class StreamDataset(IterableDataset[Sample]):
             if not 0 <= label < self.num_classes:
                 raise DataError(f"{sample_id} has label {label}, expected 0..{self.num_classes - 1} (num_classes)")
             try:
-                image = decoder_of(self.transform)(data)
+                image = self.records.decoding(data, base=decoder_of(self.transform))
             except UnreadableImage as error:
                 unreadable.append((sample_id, str(error)))
                 continue

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from visionattn.data.decode import as_tensor, decode_fast
+from visionattn.data.decode import as_tensor
+from visionattn.data.decoding import Decoding
 from visionattn.data.detection.annotations import Annotations, Dropped, read_annotations, read_json
 from visionattn.data.detection.masks import Segmentation, draw, problem
+from visionattn.data.orientation import size_of
 from visionattn.data.records import PackedStrings
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
@@ -60,6 +62,7 @@ class SizedImages(ABC, Generic[A]):
     """
 
     told: Sequence[str] = ()
+    decoding: Decoding = Decoding()
 
     def __init__(self, folder: Path, annotations: A) -> None:
         self.folder, self.annotations, self.ids = folder, annotations, annotations.names
@@ -86,17 +89,17 @@ class SizedImages(ABC, Generic[A]):
         return height, width
 
     def image(self, index: int) -> Tensor:
-        """uint8 ``(3, H, W)``.
+        """uint8 ``(C, H, W)``.
 
         Raises:
             UnreadableImage: missing, damaged, or of another size than the annotations say.
         """
-        image = as_tensor(decode_fast(self.image_bytes(index)))
-        if tuple(image.shape[1:]) != self.size(index):
-            height, width = self.size(index)
-            raise UnreadableImage(
-                f"the image is {image.shape[1]}x{image.shape[2]}, its annotations state {height}x{width}"
-            )
+        data, (height, width) = self.image_bytes(index), self.size(index)
+        image = as_tensor(self.decoding(data, (height, width)))
+        own = size_of(image)
+        if own != (height, width):
+            cause = self.decoding.why_other_size(data, own, (height, width))
+            raise UnreadableImage(f"the image is {own[0]}x{own[1]}, its annotations state {height}x{width}{cause}")
         return image
 
     @abstractmethod

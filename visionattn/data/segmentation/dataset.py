@@ -45,12 +45,13 @@ class MaskCollate:
 
     Args:
         size: (h, w) of the crops.
-        stacked: for training: uint8 ``(B, 3, h, w)`` and ``(B, h, w)``; else lists of uint8 ``(3, H, W)`` and
+        stacked: for training: uint8 ``(B, C, h, w)`` and ``(B, h, w)``; else lists of uint8 ``(C, H, W)`` and
             ``(H, W)``, of any sizes.
+        channels: C.
     """
 
-    def __init__(self, size: tuple[int, int], stacked: bool) -> None:
-        self.size, self.stacked = size, stacked
+    def __init__(self, size: tuple[int, int], stacked: bool, channels: int = 3) -> None:
+        self.size, self.stacked, self.channels = size, stacked, channels
 
     def __call__(self, samples: list[Sample]) -> Batch:
         if self.stacked:
@@ -61,7 +62,7 @@ class MaskCollate:
         batch: Batch = {"image": images, "target": targets}
         if self.stacked:
             batch = {
-                "image": torch.stack(images) if kept else torch.zeros(0, 3, *self.size, dtype=torch.uint8),
+                "image": torch.stack(images) if kept else torch.zeros(0, self.channels, *self.size, dtype=torch.uint8),
                 "target": torch.stack(targets) if kept else torch.zeros(0, *self.size, dtype=torch.uint8),
             }
         return batch | {
@@ -71,5 +72,6 @@ class MaskCollate:
         }
 
     def _blank(self, sample: Sample) -> Sample:
-        image, classes = torch.zeros(3, *self.size, dtype=torch.uint8), torch.full(self.size, IGNORE, dtype=torch.uint8)
+        image = torch.zeros(self.channels, *self.size, dtype=torch.uint8)
+        classes = torch.full(self.size, IGNORE, dtype=torch.uint8)
         return Sample(image, classes, sample.sample_id, sample.unreadable, sample.fault)

@@ -90,7 +90,7 @@ class SegmentationData(VisionData[MaskRecords]):
 
     def collate(self, training: bool) -> Collate:
         """Stacked crops in training, lists otherwise."""
-        return MaskCollate(self.image_size, stacked=training and self._cropped)
+        return MaskCollate(self.image_size, training and self._cropped, self.in_chans)
 
     def to_model_input(self, batch: Batch) -> Batch:
         """Normalized images and int64 label maps, stacked or in lists."""

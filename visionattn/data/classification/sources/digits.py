@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from visionattn.data.decode import DecodedImage, decode_rgb
+from visionattn.data.decoding import AS_STORED, Decoding
 from visionattn.data.records import Decoder, PackedStrings
 from visionattn.errors import ConfigError, DataError
 
@@ -85,6 +86,7 @@ class DigitsRecords:
     labels: np.ndarray
     class_names: list[str]
     images: np.ndarray
+    decoding: Decoding = AS_STORED
 
     def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
         return Image.fromarray(self.images[index]).convert("RGB")

@@ -11,6 +11,7 @@ import numpy as np
 from timm.data.readers import create_reader
 
 from visionattn.data.decode import DecodedImage, decode_rgb
+from visionattn.data.decoding import AS_STORED, Decoding
 from visionattn.data.records import Decoder, PackedStrings
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
@@ -62,6 +63,8 @@ class HuggingFace:
 
 class ReaderRecords:
     """A timm reader with random access. Ids are the split's name and the index in it."""
+
+    decoding: Decoding = AS_STORED
 
     def __init__(self, reader: Any, prefix: str) -> None:
         self._reader = reader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from timm.utils.misc import natural_key
 from visionattn.data.classification.sources.label_file import read_flat_labels
 from visionattn.data.classification.sources.tar import TarRecords
 from visionattn.data.decode import EXTENSIONS, DecodedImage, decode_rgb
+from visionattn.data.decoding import AS_STORED, Decoding
 from visionattn.data.records import Decoder, PackedStrings, Records
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
@@ -132,6 +133,7 @@ class FileRecords:
     ids: PackedStrings
     labels: np.ndarray
     class_names: list[str]
+    decoding: Decoding = field(default=AS_STORED, kw_only=True)
 
     def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
         path = self.root / self.ids[index]

@@ -9,6 +9,7 @@ import numpy as np
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
 from visionattn.data.decode import DecodedImage, decode_rgb
+from visionattn.data.decoding import AS_STORED, Decoding
 from visionattn.data.records import Decoder, PackedStrings
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
@@ -24,6 +25,8 @@ class TarRecords:
         path: the tar file or the folder.
         prefix: beginning of the ids, which are the tar's path and the member's name.
     """
+
+    decoding: Decoding = AS_STORED
 
     def __init__(self, path: Path, prefix: str) -> None:
         try:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from visionattn.data.decode import EXTENSIONS, DecodedImage, decode_rgb
+from visionattn.data.decoding import AS_STORED, Decoding
+from visionattn.data.orientation import size_of
 from visionattn.data.records import Decoder, PackedStrings
 from visionattn.data.segmentation.classes import ClassList
 from visionattn.data.segmentation.labels import IGNORE, LabelError, LabelTable, decode_mask
@@ -33,6 +34,8 @@ class MaskRecords:
         table: from stored numbers to classes.
     """
 
+    decoding: Decoding = AS_STORED
+
     def __init__(self, root: Path, pairs: Sequence[tuple[str, str]], classes: ClassList, table: LabelTable) -> None:
         self.root, self.classes, self.table = root, classes, table
         self._images = PackedStrings(image for image, _ in pairs)
@@ -51,13 +54,14 @@ class MaskRecords:
             UnreadableImage: image or mask cannot be read, or their sizes differ.
             LabelError: the mask cannot be right; the message names it.
         """
-        image = decode(self.image_path(index).read_bytes())
+        data = self.image_path(index).read_bytes()
         classes = self.table(self.stored(index), str(self.mask_path(index)))
-        size = tuple(image.shape[-2:]) if isinstance(image, Tensor) else (image.height, image.width)
-        if classes.shape != size:
-            raise UnreadableImage(
-                f"its mask has {classes.shape[0]}x{classes.shape[1]} pixels, it has {size[0]}x{size[1]}"
-            )
+        stated = (classes.shape[0], classes.shape[1])
+        image = self.decoding(data, stated, decode)
+        own = size_of(image)
+        if stated != own:
+            cause = self.decoding.why_other_size(data, own, stated)
+            raise UnreadableImage(f"its mask has {stated[0]}x{stated[1]} pixels, it has {own[0]}x{own[1]}{cause}")
         return image, classes
 
     def stored(self, index: int) -> np.ndarray:
