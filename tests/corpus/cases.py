@@ -26,6 +26,11 @@ KINDS = {
         {"box_ap": 100.0},
         f"{ORACLE}.Detection",
     ),
+    "yolo": (
+        ["data=yolo", "head=faster_rcnn", *SMALL_IMAGES, *SMALL_HEAD, "head.regions.width=16"],
+        {"box_ap": 100.0},
+        f"{ORACLE}.Detection",
+    ),
     "panoptic": (
         ["data=coco_panoptic", "task=panoptic", "head=mask2former", *SMALL_IMAGES, "head.queries=4"],
         {"PQ": 100.0},

@@ -72,6 +72,21 @@ def coco(root: Path) -> None:
         write_json(root / f"annotations/instances_{split}2017.json", coco_json(split))
 
 
+def yolo(root: Path) -> None:
+    """YOLO's layout: images, labels, data.yaml."""
+    for split, count in SPLITS.items():
+        for index in range(count):
+            save(draw(index), root / "images" / split / f"{index:03d}.jpg", quality=95)
+            lines = []
+            for category, (x, y, w, h) in scene(index):
+                box = ((x + w / 2) / WIDTH, (y + h / 2) / HEIGHT, w / WIDTH, h / HEIGHT)
+                lines.append(" ".join([str(int(category == 7)), *(f"{value:.8f}" for value in box)]))
+            path = root / "labels" / split / f"{index:03d}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(lines) + "\n")
+    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat, dog]\n")
+
+
 def panoptic_json(split: str) -> dict[str, Any]:
     """Images, segments and categories of a split; the map's file has the image's name."""
     content = coco_json(split)
@@ -147,6 +162,7 @@ def nothing(root: Path) -> None:
 
 TREES: dict[str, Callable[[Path], None]] = {
     "coco": coco,
+    "yolo": yolo,
     "panoptic": panoptic,
     "image_mask": image_mask,
     "ade20k": ade20k,
