@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from visionattn.lazy import face
 
 if TYPE_CHECKING:
+    from visionattn.training.best import BestCheckpoint
     from visionattn.training.checkpoints import LastCheckpoint
     from visionattn.training.ema import WeightEMA
     from visionattn.training.evaluator import Evaluator, MetricEvaluator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from visionattn.training.task import StepOutput, VisionTask
 
 __all__ = [
+    "BestCheckpoint",
     "Evaluator",
     "FullySharded",
     "LastCheckpoint",
@@ -31,6 +33,7 @@ __all__ = [
 __getattr__ = face(
     __name__,
     {
+        "BestCheckpoint": "best",
         "Evaluator": "evaluator",
         "FullySharded": "fsdp",
         "LastCheckpoint": "checkpoints",
