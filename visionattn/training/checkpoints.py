@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from visionattn.errors import CheckpointError, Interrupted
+from visionattn.training.ending import epoch_is_whole
 from visionattn.training.progress import validation_is_due
 from visionattn.weights.distributed import folder_damage
 
@@ -144,7 +145,8 @@ class LastCheckpoint(Checkpoint):
             self._leave_if_asked(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+        due = self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if due or not epoch_is_whole(trainer):  # a run that is stopped keeps what it has
             self.save(trainer, epoch_done=True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -2,7 +2,9 @@
 
 Lightning saves its counters as they are at the moment of saving, half of them increased already, and infers from their
 differences what is left to do. Here every checkpoint holds one of three unambiguous states: inside an epoch with the
-next batch to train, before a validation that is due, or at the end of an epoch.
+next batch to train, before a validation that is due, or at the end of an epoch. An epoch that something stopped
+(``max_time``, ``max_steps``, early stopping) is not at its end, although Lightning ends it: what is left of it is
+trained when the run is resumed. A group of accumulated batches that was not whole begins again.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from visionattn.data.seeding import seed_all
+from visionattn.training.ending import epoch_is_whole, forget_time
 
 _PARTS = ("ready", "started", "processed", "completed")
 
@@ -34,7 +37,8 @@ class LoopProgress(Callback):
     """Writes the position into every checkpoint.
 
     Attributes:
-        phase: ``batch`` (a training batch is done), ``validating``, ``validated`` or ``epoch`` (an epoch is done).
+        phase: ``batch`` (a training batch is done), ``validating``, ``validated``, ``epoch`` (an epoch is done) or
+            ``cut`` (an epoch was stopped before its last batch).
     """
 
     def __init__(self) -> None:
@@ -58,21 +62,31 @@ class LoopProgress(Callback):
     def on_validation_end(self, *_: Any) -> None:
         self.phase = "validated"
 
-    def on_train_epoch_end(self, *_: Any) -> None:
-        self.phase = "epoch"
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.phase = "epoch" if epoch_is_whole(trainer) else "cut"
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        forget_time(checkpoint)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        forget_time(checkpoint)
         fit: Any = trainer.fit_loop
         loop = fit.epoch_loop
         batches = loop.batch_progress.current.processed
         last = batches >= trainer.num_training_batches
+        begun = 0 if last else batches % trainer.accumulate_grad_batches
+        batches -= begun
         phase = "epoch" if last and self.phase == "validated" else self.phase
-        due = phase == "validating" or (phase == "batch" and validation_is_due(trainer))
+        due = not begun and (phase == "validating" or (phase == "batch" and validation_is_due(trainer)))
         done = phase == "epoch"
-        epochs = fit.epoch_progress.current.processed + (done and self.phase == "validated")
+        epochs = fit.epoch_progress.current.processed + (done and self.phase == "validated") - (phase == "cut")
         state = checkpoint["loops"]["fit_loop"]
+        total = loop.batch_progress.total.processed - begun
         _set(state["epoch_progress"], ready=epochs + (not done), done=epochs)
-        _set(state["epoch_loop.batch_progress"], total=loop.batch_progress.total.processed, now=0 if done else batches)
+        _set(state["epoch_loop.batch_progress"], total=total, now=0 if done else batches)
+        for loader in state["state_dict"].get("combined_loader", []):
+            if "batch" in loader:
+                loader["batch"] -= begun
         state["epoch_loop.batch_progress"]["is_last_batch"] = last and not done
         _set(state["epoch_loop.val_loop.batch_progress"], ready=int(due), done=0)
         # Lightning counts a step for the loggers after validation, and does so again where it resumes before one
