@@ -10,10 +10,9 @@ from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from visionattn.training.distributed import broadcast_from_first
+from visionattn.training.distributed import broadcast_from_first, is_first
 
 BEST = "best.ckpt"
 
@@ -65,7 +64,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the scores of the checkpoints that are still there."""
-        scores = broadcast_from_first(self._scores(state_dict) if rank_zero_only.rank == 0 else {})
+        scores = broadcast_from_first(self._scores(state_dict) if is_first() else {})
         if not scores:
             return
         order = sorted(scores, key=lambda path: float(scores[path]), reverse=self.mode == "max")

@@ -16,6 +16,11 @@ def several_processes() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def is_first() -> bool:
+    """Whether this is the first process."""
+    return not several_processes() or dist.get_rank() == 0
+
+
 def collective_device() -> torch.device:
     """Device on which the current process group reduces tensors: the GPU for NCCL, else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

@@ -28,7 +28,7 @@ def stopped_by(trainer: Trainer) -> str:
 
 def epoch_is_whole(trainer: Trainer) -> bool:
     """Whether every batch of the current epoch has been trained on."""
-    progress = trainer.fit_loop.epoch_loop.batch_progress
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress
     return progress.is_last_batch or progress.current.processed >= trainer.num_training_batches
 
 
