@@ -16,6 +16,7 @@ from visionattn.config.catalog import with_parts
 CONF = Path(str(resources.files("visionattn.conf")))
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
 ROOTS = {
+    "convert": ["from=coco", "to=yolo", "root=x", "dir=x"],
     "doctor": ["data=digits"],
     "evaluate": ["ckpt=x"],
     "export": ["ckpt=x"],

@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": ("explain", "explain"),
     "benchmark": ("benchmark", "benchmark"),
     "data": ("make_data", "data"),
+    "data convert": ("convert", "convert"),
     "data doctor": ("doctor", "doctor"),
 }
 # command -> the group that a bare word after it chooses from: `visionattn benchmark kernels`

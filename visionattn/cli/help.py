@@ -11,7 +11,7 @@ visionattn: train, compare and export hierarchical vision transformers
   visionattn predict     draw a model's predictions on your images
   visionattn explain     print a model from stem to head, with shapes and costs
   visionattn benchmark   measure kernels, backbones, heads and loaders beside other libraries
-  visionattn data        draw a small data set in a common layout; data doctor: check a data set
+  visionattn data        draw a small data set; data doctor: check one; data convert: write one in another format
   visionattn list        list backbones, mixers, heads, data, experiments ...
 
 Every setting is key=value, and every part of a run can be exchanged:
@@ -75,9 +75,18 @@ COMMANDS = {
         "visionattn data make=shapes layout=imagenet|coco|coco_panoptic|ade20k dir=DIR\n\n"
         "Draws a small data set and writes it in a common layout.\n"
         "\nvisionattn data doctor data=NAME data.root=DIR\n\n"
-        "Checks every sample of a data set and reports the problems.",
+        "Checks every sample of a data set and reports the problems.\n"
+        "\nvisionattn data convert from=coco to=yolo root=DIR dir=OUT\n\n"
+        "Writes a data set in another format.",
         "visionattn data make=shapes layout=coco dir=data/shapes\n"
         "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016",
+    ),
+    "data convert": (
+        "visionattn data convert from=coco|yolo|voc to=coco|yolo|voc root=DIR dir=OUT [key=value ...]\n\n"
+        "Writes boxes, polygons, classes and splits of a data set in another format, into a new folder.\n"
+        "What the format does not hold is counted and printed first; --dry-run prints it and writes nothing.",
+        "visionattn data convert from=coco to=yolo root=/data/coco dir=/data/coco_yolo\n"
+        "visionattn data convert from=voc to=coco root=/data/VOC2012 dir=/data/voc_coco images=link",
     ),
     "data doctor": (
         "visionattn data doctor data=NAME data.root=DIR [key=value ...]\n\n"
@@ -100,7 +109,7 @@ def show_help(command: str | None) -> int:
 
     usage, examples = COMMANDS[command]
     lines = [usage, "", "Examples:", *(f"  {line}" for line in examples.splitlines())]
-    if command not in ("list", "data", "data doctor"):
+    if command not in ("list", "data", "data convert", "data doctor"):
         lines += ["", "Groups (group=choice):"]
         lines += [f"  {group:<12} {_few(choices(group))}" for group in groups() if choices(group)]
         lines += ["", f"Every key: visionattn {command} --cfg job"]

@@ -214,6 +214,10 @@ class Coco:
         self.images, self.annotations = dict(images), dict(annotations)
         self.masks, self.empty_images = masks, empty_images
 
+    def own_splits(self) -> list[str]:
+        """Splits that have an annotation file."""
+        return [split for split, name in self.annotations.items() if (self.root / name).is_file()]
+
     def open(self, split: str) -> CocoRecords:
         """Read one split; test equals val."""
         split = "val" if split == "test" else split

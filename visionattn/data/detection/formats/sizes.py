@@ -21,6 +21,11 @@ def shown_size(image: Path | bytes) -> Size:
     Labels in fractions of an image speak of the image as it is shown; so the tools do that write and read them. An
     image that cannot be read gives :data:`UNKNOWN_SIZE`; reading its pixels later says why.
     """
+    return header_of(image) or UNKNOWN_SIZE
+
+
+def header_of(image: Path | bytes) -> Size | None:
+    """The same; None: the header cannot be read."""
     source = io.BytesIO(image) if isinstance(image, bytes) else image
     try:
         with warnings.catch_warnings():
@@ -29,4 +34,4 @@ def shown_size(image: Path | bytes) -> Size:
                 turned = opened.format != "TIFF" and opened.getexif().get(_ORIENTATION) in _TURNED
                 return (opened.width, opened.height) if turned else (opened.height, opened.width)
     except (*DAMAGE, Image.DecompressionBombError):
-        return UNKNOWN_SIZE
+        return None

@@ -76,6 +76,10 @@ class BoxSource(ABC):
     def files(self, split: str) -> list[Path]:
         """Image files of a split; empty where there is none. Used to count and to learn a typical size."""
 
+    def own_splits(self) -> list[str]:
+        """Splits that the data set has under their own name."""
+        return [split for split in self.splits if self.files(split)]
+
     def open(self, split: str) -> CocoRecords:
         """Read one split.
 

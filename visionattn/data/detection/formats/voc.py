@@ -36,7 +36,8 @@ class PascalVOCDetection(BoxSource):
 
     Args:
         root: the folder.
-        class_names: in the order of their labels; None: those of the training files in alphabetical order.
+        class_names: in the order of their labels; None: those of ``labels.txt`` if there is such a file, else those of
+            the training files in alphabetical order.
         lists: split -> name of the list in ``ImageSets/Main``.
         first_pixel: coordinate of the first row and column, 1 or 0.
         val_share: of the images that are held out where there are no splits.
@@ -97,6 +98,10 @@ class PascalVOCDetection(BoxSource):
         )
 
     def classes(self) -> list[str]:
+        if self.class_names is None and (self.base / "labels.txt").is_file():
+            self.class_names = [
+                line.strip() for line in read_text(self.base / "labels.txt").splitlines() if line.strip()
+            ]
         if self.class_names is None:
             names = {one.name for _, xml in self._pairs("train") if xml for one in read_xml(xml).objects}
             self.class_names = sorted(name for name in names if name)

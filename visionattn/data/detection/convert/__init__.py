@@ -1,0 +1,1 @@
+"""Conversion of boxes and polygons between the formats of COCO, YOLO and Pascal VOC."""
