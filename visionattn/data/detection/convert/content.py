@@ -72,7 +72,7 @@ def read_conversion(splits: dict[str, CocoRecords]) -> Conversion:
     Raises:
         DataError: the splits have different classes, or an image's name leaves its folder.
     """
-    first, *others = splits.values()
+    first = next(iter(splits.values()))
     for split, records in splits.items():
         if (records.class_names, records.category_ids) != (first.class_names, first.category_ids):
             raise DataError(
