@@ -60,7 +60,7 @@ class Conversion:
 
     def counts(self) -> dict[str, int]:
         """Images and objects of each split."""
-        counts = {}
+        counts: dict[str, int] = {}
         for split, pictures in self.splits.items():
             counts |= {f"{split}: images": len(pictures), f"{split}: objects": sum(len(p.objects) for p in pictures)}
         return counts
