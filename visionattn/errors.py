@@ -5,7 +5,13 @@ The command line prints them without a traceback. Everything else that goes wron
 
 
 class VisionAttnError(Exception):
-    """Something the user can mend: a path, an option, a file."""
+    """Something the user can mend: a path, an option, a file.
+
+    Attributes:
+        leaves_files: whether what the command wrote is complete, though the command failed.
+    """
+
+    leaves_files = False
 
 
 class ConfigError(VisionAttnError):
@@ -29,7 +35,13 @@ class CheckpointError(VisionAttnError):
 
 
 class Interrupted(VisionAttnError):
-    """The run was asked to stop by a signal; its state is saved."""
+    """The run was asked to stop by a signal; its state is saved.
+
+    Attributes:
+        code: exit code of the command: 143, or 130 for Ctrl-C.
+    """
+
+    code = 143
 
 
 class OutOfMemoryError(VisionAttnError):

@@ -30,11 +30,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "visionattn") -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         return _dispatch(arguments, shlex.join([*prog.split(), *arguments]))
+    except Interrupted as stop:
+        print(f"visionattn: {stop}", file=sys.stderr)
+        return stop.code
     except VisionAttnError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         print(f"visionattn: {error}", file=sys.stderr)
-        return 143 if isinstance(error, Interrupted) else 2 if isinstance(error, ConfigError) else 1
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("visionattn: interrupted", file=sys.stderr)
         return 130
@@ -45,6 +48,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "visionattn") -> int:
         raise
     except BrokenPipeError:  # the reader of our output has gone, as in `visionattn list mixers | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - a person gets one sentence, and the traceback in a file
+        from visionattn.cli.failure import report
+
+        report(error)
         return 1
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, VisionAttnError
 from visionattn.export.model import ExportedModel
 from visionattn.runs.open import open_run
 from visionattn.runs.table import print_results
@@ -52,11 +52,19 @@ def run(
     if "use" in shown:
         outputs["use"] = shown.pop("use")
     if cfg.options.push_to_hub:
-        from visionattn.export.hub import push
-
-        shown["uploaded"] = push(folder, str(cfg.options.push_to_hub), bool(cfg.options.private))
+        shown["uploaded"] = _upload(folder, cfg)
     print_results(f"exported: {cfg.format}", shown, outputs)
     return {"folder": str(folder), **facts}
+
+
+def _upload(folder: Path, cfg: DictConfig) -> str:
+    from visionattn.export.hub import push
+
+    try:
+        return push(folder, str(cfg.options.push_to_hub), bool(cfg.options.private))
+    except VisionAttnError as error:
+        error.leaves_files = True  # the export itself is complete
+        raise
 
 
 def writer(format: str) -> Callable[[ExportedModel, Path, bool], dict[str, Any]]:

@@ -26,9 +26,6 @@ def begin(
 ) -> None:
     """Write the configuration into the run's folder, and print what is trained and where it resumes."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    if cfg.resume is None:  # another run may have been here
-        for name in ("metrics.csv", "nonfinite.jsonl", RESULTS):
-            (run_dir / name).unlink(missing_ok=True)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     Console().print(
         f"training [bold]{cfg.name}[/bold], {facts['parameters']} parameters, into {relative(run_dir)}", soft_wrap=True

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from visionattn.config import BuildPolicy
 from visionattn.errors import CheckpointError, ConfigError
+from visionattn.runs.folder import EarlierResults
 from visionattn.runs.open import OpenedRun
 from visionattn.runs.table import relative
 from visionattn.training.checkpoints import LAST, PREVIOUS, damage
@@ -23,7 +24,7 @@ from visionattn.weights import read_checkpoint
 
 RESULTS = "results.json"
 FREE = (
-    *("run_dir", "ckpt", "resume", "name", "optimized_metric"),
+    *("run_dir", "ckpt", "resume", "overwrite", "name", "optimized_metric"),
     *("logger*", "callbacks.best*", "callbacks.last*", "callbacks.lr*"),
     *(f"trainer.{key}" for key in ("max_epochs", "devices", "num_nodes", "accelerator", "strategy*", "profiler*")),
     *(f"trainer.{key}" for key in ("log_every_n_steps", "detect_anomaly", "benchmark", "limit_val_batches")),
@@ -53,7 +54,7 @@ def run_to_continue(cfg: DictConfig, proposed: Path) -> Path | None:
     return None
 
 
-def finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:
+def finished(cfg: DictConfig, run_dir: Path) -> EarlierResults | None:
     """The results of a run that is to be resumed and has come to its end, which is told; else None."""
     path = run_dir / RESULTS
     if cfg.resume is None or not path.is_file():
@@ -63,7 +64,7 @@ def finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:
         return None
     advice = "remove resume=auto or choose another hydra.run.dir to train again"
     Console().print(f"{relative(run_dir)} is already finished; {advice}", soft_wrap=True)
-    return dict(contents["results"])
+    return EarlierResults(contents["results"])
 
 
 def end_of(cfg: DictConfig) -> dict[str, Any]:

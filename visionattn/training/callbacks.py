@@ -11,6 +11,12 @@ from lightning.pytorch.callbacks import RichProgressBar
 _DRAWN_PER_SECOND = 4
 
 
+def name_of_epoch(trainer: Trainer, epoch: int) -> str:
+    """The words for an epoch: ``Epoch 1/36`` for the first of 36, ``Epoch 1`` where the number is open."""
+    last = trainer.max_epochs
+    return f"Epoch {epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "")
+
+
 class Stopwatch(Callback):
     """Images per second over all processes, in training and in validation.
 
@@ -62,12 +68,20 @@ class ProgressBar(RichProgressBar):
     """Lightning's rich progress bar without the logger's version number, drawn four times a second at most.
 
     Lightning's own draws after every batch, in a thread that takes turns with the training one, and fetches the loss
-    from the device each time.
+    from the device each time, and counts epochs from 0.
+
+    Args:
+        leave: keep the bar of an epoch that is done.
+        file: where the bar is drawn; None: standard output.
     """
 
-    def __init__(self, leave: bool = False) -> None:
-        super().__init__(refresh_rate=_DRAWN_PER_SECOND, leave=leave)
+    def __init__(self, leave: bool = False, file: Any = None) -> None:
+        kwargs = {} if file is None else {"console_kwargs": {"file": file}}
+        super().__init__(refresh_rate=_DRAWN_PER_SECOND, leave=leave, **kwargs)
         self._next = 0.0
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return name_of_epoch(self.trainer, current_epoch)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -170,8 +170,8 @@ class LastCheckpoint(Checkpoint):
         if pl_module.decision.stop:
             self.save(trainer, epoch_done=False)
             raise Interrupted(
-                f"stopped by a signal in epoch {trainer.current_epoch} after step {trainer.global_step}; all of it is "
-                f"in {self.path}"
+                f"stopped by a signal in epoch {trainer.current_epoch + 1} after step {trainer.global_step:,}; all of "
+                f"it is in {self.path}"
             )
 
 

@@ -6,10 +6,12 @@ It can be pickled, for launchers that send it elsewhere.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +21,13 @@ from visionattn.cli.launch import ranks
 from visionattn.config import DEFAULT_POLICY, BuildPolicy, check_complete
 from visionattn.config.composing import quoted
 from visionattn.errors import Interrupted, VisionAttnError
+from visionattn.runs.folder import COMMANDS as WRITERS
+from visionattn.runs.folder import OUTCOME, EarlierResults, check_free, missing, replace, taken_back
+from visionattn.runs.log import logged
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-OUTCOME = "outcome.json"
 _PARENT_ONLY = ("hydra.mode=", "hydra.sweep", "hydra/launcher=", "hydra.launcher", "hydra/sweeper=", "hydra.sweeper")
 
 
@@ -76,7 +80,7 @@ class Job:
         except Exception as failure:  # noqa: BLE001 - the sweep's other jobs still run; it reports and fails at the end
             error = f"{type(failure).__name__}: {failure}" if not isinstance(failure, VisionAttnError) else str(failure)
             _report(failure, hydra)
-        if ranks.is_first():
+        if ranks.is_first() and not isinstance(results, EarlierResults):
             record = {
                 "sweep": self.sweep,
                 "number": int(hydra.job.num),
@@ -92,6 +96,7 @@ class Job:
         from importlib import import_module
 
         name, module = COMMANDS[self.command]
+        own = self._own_overrides(hydra)
         spec = {
             "command": self.command,
             "config_name": name,
@@ -99,12 +104,64 @@ class Job:
             "allow": self.policy.allow,
             "dry_run": self.dry_run,
             "config_dirs": self.config_dirs,
-            "overrides": self._own_overrides(hydra),
+            "overrides": own,
             "run_dir": str(run_dir),
         }
-        run = import_module(f"visionattn.commands.{module}").run
-        with ranks.announced(spec, run_dir):
-            return run(cfg, dry_run=self.dry_run, run_dir=run_dir, command=self.typed, policy=self.policy)
+        command = self._command(own) if self.sweep else self.typed
+        with self._kept(cfg, run_dir), self._explained(hydra, run_dir), ranks.announced(spec, run_dir):
+            run = import_module(f"visionattn.commands.{module}").run
+            return run(cfg, dry_run=self.dry_run, run_dir=run_dir, command=command, policy=self.policy)
+
+    @contextmanager
+    def _kept(self, cfg: DictConfig, run_dir: Path) -> Iterator[None]:
+        """What is printed goes to the log of a training, and a folder ``dir=`` of the command's own is kept."""
+        with ExitStack() as stack:
+            if not self.dry_run and ranks.is_first():
+                if self.command == "train":
+                    stack.enter_context(logged(run_dir))
+                if cfg.get("dir") and self.command in WRITERS:
+                    folder = Path(cfg.dir).expanduser().absolute()
+                    if cfg.get("overwrite"):
+                        replace(folder, self.command)
+                    else:
+                        check_free(folder, self.command, "dir")
+                    stack.enter_context(taken_back(folder, self.command, missing(folder)))
+            yield
+
+    @contextmanager
+    def _explained(self, hydra: Any, run_dir: Path) -> Iterator[None]:
+        """An interruption names the state that it leaves and the command that goes on from there."""
+        try:
+            yield
+        except Interrupted as stop:
+            stopped = Interrupted(f"{stop}; to go on: {self._go_on(hydra, run_dir)}")
+            stopped.code = stop.code
+            raise stopped from stop
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into an exit
+            by_keyboard = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
+            last = run_dir / "checkpoints" / "last.ckpt"
+            if not by_keyboard or self.command != "train" or not last.exists():
+                raise
+            stopped = Interrupted(
+                f"interrupted; the last saved state is in {last}; to go on from there: {self._go_on(hydra, run_dir)}"
+            )
+            stopped.code = 130
+            raise stopped from stop
+
+    def _go_on(self, hydra: Any, run_dir: Path) -> str:
+        words = [word for word in shlex.split(self.typed) if not word.startswith(("resume=", "overwrite=", "ckpt="))]
+        key, folder = ("hydra.sweep.dir", hydra.sweep.dir) if self.sweep else ("hydra.run.dir", run_dir)
+        if not any(word.startswith(f"{key}=") for word in words):
+            folder = Path(folder)
+            words.append(f"{key}={folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}")
+        return shlex.join([*words, "resume=auto"])
+
+    def _command(self, own: list[str]) -> str:
+        """What runs this very job of a sweep by itself."""
+        options = [word for folder in self.config_dirs for word in ("--config-dir", folder)]
+        allow = [f"allow=[{','.join(self.policy.allow)}]"] if self.policy.allow else []
+        words = [word for word in own if not word.startswith("hydra.job.num=")]
+        return shlex.join(["visionattn", *self.command.split(), *words, *options, *allow])
 
     def _own_overrides(self, hydra: Any) -> list[str]:
         """What composes this very job again, by itself."""

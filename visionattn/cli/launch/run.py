@@ -9,6 +9,7 @@ from typing import Any
 from visionattn.cli.arguments import Request
 from visionattn.cli.launch import ranks
 from visionattn.cli.launch.directories import directories
+from visionattn.cli.launch.announcing import announce
 from visionattn.cli.launch.job import Job, run_once
 from visionattn.cli.launch.preflight import check, check_jobs
 from visionattn.cli.showing import show_config
@@ -29,12 +30,13 @@ def execute(request: Request) -> int:
         if sweeping:
             check_jobs(hydra, cfg, request)
         with directories(cfg, request, sweeping) as chosen, ranks.quiet_unless_first():
+            announce(cfg, request, chosen, sweeping)
             if not sweeping:
                 run_once(hydra, cfg, Job.of(request), chosen)
                 return 0
             from visionattn.cli.launch.sweep import run_sweep
 
-            return run_sweep(hydra, request, chosen)
+            return run_sweep(hydra, request, chosen, resumed=cfg.get("resume") is not None)
 
 
 def run_child(spec: dict[str, Any]) -> int:

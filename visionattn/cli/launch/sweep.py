@@ -10,17 +10,19 @@ from typing import Any
 
 from visionattn.cli.arguments import Request
 from visionattn.cli.launch import ranks
-from visionattn.cli.launch.job import OUTCOME, Job, words_of
+from visionattn.cli.launch.job import Job, words_of
 from visionattn.errors import VisionAttnError
+from visionattn.runs.folder import OUTCOME
 
 
-def run_sweep(hydra: Any, request: Request, chosen: Mapping[str, str | None]) -> int:
+def run_sweep(hydra: Any, request: Request, chosen: Mapping[str, str | None], resumed: bool = False) -> int:
     """Run every job, those after a failed one too. Returns 1 when one failed.
 
     Args:
         hydra: the application that composed the configuration.
         request: the command line.
         chosen: keys of the ``hydra`` node with other values than the composed ones; the sweep's folder among them.
+        resumed: whether jobs that came to their end in an earlier sweep of this folder count too.
     """
     mark, folder = uuid.uuid4().hex, Path(str(chosen["hydra.sweep.dir"]))
     overrides = [word for word in request.overrides if not word.startswith(("hydra.mode=", "hydra.sweep.dir="))]
@@ -29,7 +31,7 @@ def run_sweep(hydra: Any, request: Request, chosen: Mapping[str, str | None]) ->
         words = [*overrides, *words_of(chosen), "hydra.mode=MULTIRUN"]
         hydra.multirun(request.config_name, Job.of(request, mark), words)
     finally:
-        outcomes = _outcomes(folder, mark)
+        outcomes = _outcomes(folder, None if resumed else mark)
         if outcomes and ranks.is_first():
             _print(outcomes, folder)
     if not outcomes and ranks.is_first():
@@ -37,9 +39,10 @@ def run_sweep(hydra: Any, request: Request, chosen: Mapping[str, str | None]) ->
     return int(any(outcome["error"] for outcome in outcomes))
 
 
-def _outcomes(folder: Path, mark: str) -> list[dict[str, Any]]:
+def _outcomes(folder: Path, mark: str | None) -> list[dict[str, Any]]:
+    """How the jobs of a folder ended; those of one sweep alone where its mark is given."""
     outcomes = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob(OUTCOME)]
-    return sorted((one for one in outcomes if one["sweep"] == mark), key=lambda one: one["number"])
+    return sorted((one for one in outcomes if mark in (None, one["sweep"])), key=lambda one: one["number"])
 
 
 def _print(outcomes: list[dict[str, Any]], folder: Path) -> None:

@@ -1,0 +1,32 @@
+"""The first line of a command, printed before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visionattn.cli.arguments import Request
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_QUIET = ("explain",)  # commands that print what can be piped
+_READ = ("ckpt", "source", "format")
+
+
+def announce(cfg: DictConfig, request: Request, chosen: Mapping[str, str | None], sweeping: bool) -> None:
+    """Print what the command is about, and where it writes."""
+    if request.command in _QUIET:
+        return
+    choices = cfg.hydra.runtime.choices
+    parts = [f"{name}={choices[name]}" for name in ("experiment", "task", "backbone", "data") if choices.get(name)]
+    parts += [f"{name}={cfg[name]}" for name in _READ if cfg.get(name) is not None]
+    folder = "" if request.dry_run else chosen.get("hydra.sweep.dir" if sweeping else "hydra.run.dir")
+    where = f" into {_relative(folder)}" if folder and _relative(folder) != "." else ""
+    print(f"visionattn {request.command}: {', '.join(parts) or 'starting'}{where}; loading PyTorch", flush=True)
+
+
+def _relative(folder: str) -> str:
+    path = Path(folder)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
