@@ -42,6 +42,7 @@ class Interrupted(VisionAttnError):
     """
 
     code = 143
+    leaves_files = True
 
 
 class OutOfMemoryError(VisionAttnError):

@@ -1,11 +1,14 @@
 """Mistakes on the command line: the exit code, one sentence on stderr, and nothing run."""
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from visionattn.cli import main
+from visionattn.cli.failure import report
 
 MISTAKES = {
     "trian": "unknown command trian; did you mean train?",
@@ -52,9 +55,34 @@ def test_user_error_in_a_job(train, capsys):
     assert capsys.readouterr().err == "visionattn: there is no folder x; give data.dir=...\n"
 
 
-def test_a_bug_keeps_its_traceback(train):
-    with pytest.raises(ZeroDivisionError, match="oops"):
-        main(["train", "name=bug"])
+def test_a_bug_is_one_sentence_and_a_file_with_its_traceback(train, capsys, monkeypatch):
+    assert main(["train", "name=bug"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("visionattn: unexpected error: ZeroDivisionError: oops; the traceback is in ")
+    assert said.count("\n") == 1
+    file = Path(said.split(" is in ")[1].split(",")[0])
+    assert "raise ZeroDivisionError" in file.read_text()
+    file.unlink()
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert main(["train", "name=bug"]) == 1
+    assert "raise ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/data/last.ckpt"), "the disk is full: cannot write or read"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data"), "there is no permission: cannot"),
+    ],
+)
+def test_what_the_system_refuses_is_said_wherever_it_stands_in_the_chain(error, sentence, capsys):
+    outer = RuntimeError("[enforce fail at inline_container.cc:603] . unexpected pos 64 vs 0")
+    outer.__context__ = error
+    for one in (error, outer):
+        report(one)
+        said = capsys.readouterr().err
+        assert said.startswith(f"visionattn: {sentence}")
+        assert said.count("\n") == 1
 
 
 def test_interrupted(train, capsys):

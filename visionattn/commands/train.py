@@ -15,7 +15,7 @@ from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.runs import report, resume
 from visionattn.runs.build import build
 from visionattn.runs.pretrained import start_from
-from visionattn.runs.table import preview
+from visionattn.runs.table import Figure, preview, values_of
 
 
 def run(
@@ -38,8 +38,8 @@ def run(
     """
     seed_everything(cfg.seed, verbose=False)
     resumed = resume.open_resumed(cfg, run_dir, policy)
-    if results := resume.finished(cfg, run_dir):
-        return results
+    if earlier := resume.finished(cfg, run_dir):
+        return earlier
     with torch.device("meta") if dry_run else nullcontext():  # shapes alone: no weights are drawn for nothing
         run = build(cfg, run_dir, policy, resumed.run)
     facts, first = run.facts(cfg), run.trainer.is_global_zero
@@ -49,11 +49,11 @@ def run(
     if first:
         report.begin(cfg, run_dir, facts, resumed, notices)
     if cfg.weights is not None and resumed.run is None:
-        facts["weights"] = start_from(run.task, cfg.weights, cfg.weights_part, tell=first)
+        facts["weights"] = Figure(str(cfg.weights), start_from(run.task, cfg.weights, cfg.weights_part, tell=first))
     path, resumed.run = resumed.path, None  # Lightning has the contents; they need not stay in memory
     start = time.perf_counter()
     run.trainer.fit(run.task, datamodule=run.data, ckpt_path=path, weights_only=True)
     results = report.results_of(run, facts, time.perf_counter() - start)
     if first:
         report.write_report(cfg, run, run_dir, command, results)
-    return results
+    return values_of(results)

@@ -210,6 +210,11 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         return ClassInfo(names=self.class_names)
 
     @property
+    def num_workers(self) -> int:
+        """Processes that read, for each process that trains; 0: the training process reads."""
+        return int(self._loading["num_workers"])
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Samples in each split read so far."""
         return {split: self.count(records) for split, records in self._splits.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,11 @@ from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.config import BuildPolicy
 from visionattn.data import VisionData
 from visionattn.errors import ConfigError, counted
+from visionattn.runs.description import what_is_trained
+from visionattn.runs.log import Unlogged
 from visionattn.runs.open import OpenedRun
+from visionattn.runs.table import Figure
+from visionattn.runs.talking import Talking
 from visionattn.tasks.observer import Observer, observer_of
 from visionattn.training.callbacks import ProgressBar, Stopwatch
 from visionattn.training.checkpoints import AtomicCheckpointIO
@@ -49,6 +54,7 @@ class Run:
         trainer: Lightning's.
         observer: what the task reports about a validation.
         stopwatch: images per second.
+        talking: what is said while it runs; None: nothing, as in an evaluation.
     """
 
     data_config: DictConfig
@@ -57,13 +63,14 @@ class Run:
     trainer: Trainer
     observer: Observer
     stopwatch: Stopwatch
+    talking: Talking | None = None
 
     @property
     def batch(self) -> int:
         """Images per optimizer step."""
         return global_batch(self.trainer, self.data)
 
-    def facts(self, cfg: DictConfig) -> dict[str, str]:
+    def facts(self, cfg: DictConfig) -> dict[str, Figure]:
         """Name, size, batch and learning rate of a training, for tables.
 
         Raises:
@@ -72,7 +79,7 @@ class Run:
         """
         trainer, task = self.trainer, self.task
         try:
-            task.build_optimizer(total_steps=1000, steps_per_epoch=100, batch=self.batch)
+            built = task.build_optimizer(total_steps=1000, steps_per_epoch=100, batch=self.batch)
         except (TypeError, ValueError) as error:
             given = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("optim", "schedule")}
             raise ConfigError(f"the optimizer or its schedule does not build from {given}: {error}") from error
@@ -80,20 +87,21 @@ class Run:
         per_process = f"{self.data.batch_size} per process, {counted(processes, 'process', 'processes')}"
         steps = f"{accumulated} accumulated steps" if accumulated > 1 else "no accumulation"
         facts = {
-            "model": str(cfg.name),
+            "model": Figure(str(cfg.name), str(cfg.name)),
             **self.model_facts(),
-            "images per step": f"{self.batch} ({per_process}, {steps})",
-            "learning rate": task.describe_lr(self.batch),
+            "images per step": Figure(self.batch, f"{self.batch} ({per_process}, {steps})"),
+            "learning rate": Figure(built["optimizer"].defaults.get("lr"), task.describe_lr(self.batch)),
         }
-        return facts if cfg.weights is None else facts | {"weights": str(cfg.weights)}
+        return facts if cfg.weights is None else facts | {"weights": Figure(str(cfg.weights), str(cfg.weights))}
 
-    def model_facts(self) -> dict[str, str]:
+    def model_facts(self) -> dict[str, Figure]:
         """Parameters and multiply-adds, for tables."""
         height, width = self.data.image_size
         gmacs = count_gmacs(self.task, (self.data.in_chans, height, width))
+        parameters = count_parameters(self.task.backbone) + count_parameters(self.task.head)
         return {
-            "parameters": f"{count_parameters(self.task.backbone) + count_parameters(self.task.head):,}",
-            f"GMACs at {height}x{width}": f"{gmacs:.4g}",
+            "parameters": Figure(parameters, f"{parameters:,}"),
+            f"GMACs at {height}x{width}": Figure(gmacs, f"{gmacs:.4g}"),
         }
 
 
@@ -121,12 +129,14 @@ def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, resumed: OpenedRu
     callbacks: list[Callback] = [StepSeeds(cfg.seed), LoopProgress(), StopSignals()]
     callbacks += [callback for callback in (policy.instantiate(cfg.callbacks) or {}).values() if callback is not None]
     loggers = [logger for logger in (policy.instantiate(cfg.logger) or {}).values() if logger is not None]
-    return _run(cfg, task, cfg.data, run_dir, policy, callbacks, loggers, resumed)
+    stopwatch = Stopwatch()
+    talking = Talking(stopwatch, what_is_trained(cfg))
+    return _run(cfg, task, cfg.data, run_dir, policy, stopwatch, [talking, *callbacks], loggers, resumed)
 
 
 def build_evaluation(cfg: DictConfig, task: VisionTask, data: DictConfig, run_dir: Path, policy: BuildPolicy) -> Run:
     """Build data module and trainer around a task with weights, without loggers and checkpoints."""
-    return _run(cfg, task, data, run_dir, policy)
+    return _run(cfg, task, data, run_dir, policy, Stopwatch())
 
 
 def _run(
@@ -135,6 +145,7 @@ def _run(
     data: DictConfig,
     run_dir: Path,
     policy: BuildPolicy,
+    stopwatch: Stopwatch,
     callbacks: Sequence[Callback] = (),
     loggers: Sequence[Logger] = (),
     resumed: OpenedRun | None = None,
@@ -143,17 +154,22 @@ def _run(
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    observer, stopwatch, checkpoint_io = observer_of(task), Stopwatch(), AtomicCheckpointIO()
-    always: list[Callback] = [observer, stopwatch, ProgressBar(leave=False)]
+    observer, checkpoint_io = observer_of(task), AtomicCheckpointIO()
+    drawn = sys.stdout.isatty() and cfg.trainer.get("enable_progress_bar", True)
+    always: list[Callback] = [observer, stopwatch]
+    if drawn:
+        always.append(ProgressBar(leave=False, file=Unlogged()))
     trainer: Trainer = policy.instantiate(
         cfg.trainer,
         callbacks=[*always, *callbacks],
         logger=list(loggers) or False,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,
+        enable_progress_bar=drawn,
         plugins=[checkpoint_io],
         default_root_dir=str(run_dir),
     )
     if resumed and resumed.path.is_file() and type(trainer.strategy).load_checkpoint is Strategy.load_checkpoint:
         checkpoint_io.hand_in(resumed.path, resumed.contents)  # FSDP reads by itself
-    return Run(data, task, policy.instantiate(data), trainer, observer, stopwatch)
+    talking = next((callback for callback in callbacks if isinstance(callback, Talking)), None)
+    return Run(data, task, policy.instantiate(data), trainer, observer, stopwatch, talking)

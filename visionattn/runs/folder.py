@@ -106,20 +106,23 @@ def taken_back(folder: Path, command: str, new: Sequence[Path]) -> Iterator[None
         command: its name.
         new: which of the folder and its parents did not exist before, the innermost first.
     """
-    begun = COMMANDS[command].begun
+    mark = folder / COMMANDS[command].begun if COMMANDS[command].begun else None
+    size = _size(mark)
     before = {path.name for path in folder.iterdir()} if folder.is_dir() and folder not in new else set()
     try:
         yield
     except BaseException as error:
-        worth = getattr(error, "leaves_files", False) or not isinstance(error, Exception)
-        if begun:
-            worth = (folder / begun).exists() and begun not in before
-        if not worth:
+        begun = _size(mark) != size if mark else not isinstance(error, Exception)
+        if not (begun or getattr(error, "leaves_files", False)):
             _withdraw(folder, command, new, before)
         _remove_empty(new)
         raise
     forget_replaced(folder)
     _remove_empty(new)
+
+
+def _size(file: Path | None) -> int:
+    return file.stat().st_size if file is not None and file.is_file() else -1
 
 
 def _withdraw(folder: Path, command: str, new: Sequence[Path], before: set[str]) -> None:

@@ -13,16 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from visionattn.drawing.plots import plot_curves
-from visionattn.errors import counted
 from visionattn.runs import provenance
 from visionattn.runs.build import Run
+from visionattn.runs.description import what_is_trained
 from visionattn.runs.resume import RESULTS, Resumption, end_of
-from visionattn.runs.table import print_results, relative
+from visionattn.runs.table import Figure, print_results, relative, values_of
+from visionattn.runs.talking import duration
 from visionattn.training.checkpoints import LastCheckpoint, set_aside
 
 
 def begin(
-    cfg: DictConfig, run_dir: Path, facts: Mapping[str, str], resumed: Resumption, notices: Iterable[str]
+    cfg: DictConfig, run_dir: Path, facts: Mapping[str, Any], resumed: Resumption, notices: Iterable[str]
 ) -> None:
     """Write the configuration into the run's folder, and print what is trained and where it resumes."""
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -43,47 +44,64 @@ def _tell_resumed(resumed: Resumption, notices: Iterable[str]) -> None:
         set_aside(path)
     if resumed.run:
         progress = resumed.run.contents["position"]
-        epoch, batch = progress["epoch"], progress["batch"]
+        epoch, batch = progress["epoch"] + 1, progress["batch"]
         where = f"epoch {epoch}, batch {batch}" if batch else f"the start of epoch {epoch}"
         Console().print(f"resumes from {relative(resumed.run.path)}: {where}, step {progress['step']}", soft_wrap=True)
     for notice in notices:
         Console().print(f"  changed since: {notice}", soft_wrap=True)
 
 
-def results_of(run: Run, facts: Mapping[str, str], seconds: float) -> dict[str, Any]:
-    """The rows of the final table as text, and the metrics of the last epoch as numbers."""
+def results_of(run: Run, facts: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """The figures of a training: numbers for ``results.json``, with the texts of the final table.
+
+    The metrics of the last epoch come under their own names, so that a sweep can compare and optimize them.
+    """
     trainer, task = run.trainer, run.task
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-    results: dict[str, Any] = {f"{name} (last epoch)": f"{value:.2f}" for name, value in sorted(metrics.items())}
+    results: dict[str, Any] = {name: Figure(value, f"{value:.2f}") for name, value in sorted(metrics.items())}
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
-            results[f"{task.monitor} (best epoch, chosen on these images)"] = f"{float(callback.best_model_score):.2f}"
+            best = float(callback.best_model_score)
+            results[f"{task.monitor} (best epoch, chosen on these images)"] = Figure(best, f"{best:.2f}")
             break
+    if not metrics:
+        results["validation"] = Figure(None, "none: this run ended before its first one")
+    if run.talking is not None and run.talking.loss is not None:
+        results["train/loss"] = Figure(run.talking.loss, f"{run.talking.loss:.4g}")
     results |= facts
-    results["images/s training"] = f"{run.stopwatch.rate('train'):,.0f}"
-    results["images/s validation"] = f"{run.stopwatch.rate('val'):,.0f}"
-    results["time"] = f"{seconds:.0f} s for {counted(trainer.current_epoch, 'epoch')}"
-    return results | metrics
+    for name, phase in (("training", "train"), ("validation", "val")):
+        rate = run.stopwatch.rate(phase)
+        if rate:
+            results[f"images/s {name}"] = Figure(rate, f"{rate:,.0f}")
+    results["seconds"] = Figure(seconds, duration(seconds))
+    results["epochs"], results["steps"] = trainer.current_epoch, trainer.global_step
+    return results
 
 
 def write_report(cfg: DictConfig, run: Run, run_dir: Path, command: str, results: Mapping[str, Any]) -> None:
     """Write the run's card with its plots, mark the run as finished, and print the final table."""
-    shown = {name: value for name, value in results.items() if isinstance(value, str)}
+    shown = {
+        f"{name} (last epoch)" if name in run.trainer.callback_metrics else name: results[name] for name in results
+    }
     images, outputs = _draw(run, run_dir), _outputs(run, run_dir)
     sizes = run.data.sizes
-    data: dict[str, Any] = {f"{split} images": count for split, count in sizes.items()}
+    about = what_is_trained(cfg)
+    data: dict[str, Any] = {"data set": about.pop("data set"), "classes": run.data.num_classes}
+    data |= {f"{split} images": count for split, count in sizes.items()}
     data |= {f"{split} sha256": run.data.fingerprint(split) for split in sizes}
+    title = [about["backbone"], about["task"], data["data set"]]
     write_card(
         run_dir / "README.md",
-        title=f"{cfg.name}, {cfg.data.source._target_.rpartition('.')[2]}",
+        title="; ".join(title if cfg.name in about["backbone"] else [str(cfg.name), *title]),
         command=command,
         seed=cfg.seed,
+        model=about,
         results=shown,
         data=data,
         images=images,
     )
-    text = json.dumps({"end": end_of(cfg), "command": command, "results": results}, indent=1, default=str)
-    (run_dir / RESULTS).write_text(text + "\n", encoding="utf-8")
+    contents = {"end": end_of(cfg), "command": command, "results": values_of(results)}
+    (run_dir / RESULTS).write_text(json.dumps(contents, indent=1, default=str) + "\n", encoding="utf-8")
     print_results(f"{cfg.name}: done", shown, outputs)
 
 
@@ -93,6 +111,7 @@ def write_card(
     title: str,
     command: str,
     seed: int,
+    model: Mapping[str, str],
     results: Mapping[str, Any],
     data: Mapping[str, Any],
     images: Mapping[str, Path],
@@ -104,6 +123,7 @@ def write_card(
         title: first line.
         command: as it was typed.
         seed: of the run.
+        model: name -> what was trained: task, backbone with its mixers, weights, recipe.
         results: name -> figure, as in the final table.
         data: name -> figure, sizes and hashes of the splits among them.
         images: caption -> file, linked relative to the card.
@@ -111,7 +131,8 @@ def write_card(
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     about = {"finished": now, "commit": provenance.commit(), "hardware": provenance.hardware(), "seed": seed}
     lines = [f"# {title}", "", "```", command, "```", ""]
-    for heading, rows in (("Results", results), ("Data", data), ("Run", about), ("Versions", provenance.versions())):
+    tables = {"Results": results, "Model": model, "Data": data, "Run": about, "Versions": provenance.versions()}
+    for heading, rows in tables.items():
         lines += [f"## {heading}", "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {value} |" for name, value in rows.items()]
         lines.append("")

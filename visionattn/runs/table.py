@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with the text that a table shows for it.
+
+    Attributes:
+        value: what a file of results gets.
+        text: what a person reads.
+    """
+
+    value: Any
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def values_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with plain values, for a file."""
+    return {name: one.value if isinstance(one, Figure) else one for name, one in results.items()}
 
 
 def print_results(title: str, results: Mapping[str, Any], outputs: Mapping[str, str | Path] | None = None) -> None:
@@ -23,7 +45,7 @@ def print_results(title: str, results: Mapping[str, Any], outputs: Mapping[str, 
         console.print(f"  {name}: [cyan]{relative(path)}[/cyan]", soft_wrap=True, highlight=False)
 
 
-def preview(facts: Mapping[str, str], first: bool) -> dict[str, Any]:
+def preview(facts: Mapping[str, Any], first: bool) -> dict[str, Any]:
     """Print on the first process what a training would be; a dry run has no results."""
     if first:
         print_results("dry run: everything can be built; no data were read", facts)

@@ -76,8 +76,8 @@ class ProgressBar(RichProgressBar):
     """
 
     def __init__(self, leave: bool = False, file: Any = None) -> None:
-        kwargs = {} if file is None else {"console_kwargs": {"file": file}}
-        super().__init__(refresh_rate=_DRAWN_PER_SECOND, leave=leave, **kwargs)
+        console = None if file is None else {"file": file}
+        super().__init__(refresh_rate=_DRAWN_PER_SECOND, leave=leave, console_kwargs=console)
         self._next = 0.0
 
     def _get_train_description(self, current_epoch: int) -> str:

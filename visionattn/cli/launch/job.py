@@ -97,17 +97,17 @@ class Job:
 
         name, module = COMMANDS[self.command]
         own = self._own_overrides(hydra)
+        command = self._command(own) if self.sweep else self.typed
         spec = {
             "command": self.command,
             "config_name": name,
-            "typed": self.typed,
+            "typed": command,
             "allow": self.policy.allow,
             "dry_run": self.dry_run,
             "config_dirs": self.config_dirs,
             "overrides": own,
             "run_dir": str(run_dir),
         }
-        command = self._command(own) if self.sweep else self.typed
         with self._kept(cfg, run_dir), self._explained(hydra, run_dir), ranks.announced(spec, run_dir):
             run = import_module(f"visionattn.commands.{module}").run
             return run(cfg, dry_run=self.dry_run, run_dir=run_dir, command=command, policy=self.policy)
@@ -160,7 +160,7 @@ class Job:
         """What runs this very job of a sweep by itself."""
         options = [word for folder in self.config_dirs for word in ("--config-dir", folder)]
         allow = [f"allow=[{','.join(self.policy.allow)}]"] if self.policy.allow else []
-        words = [word for word in own if not word.startswith("hydra.job.num=")]
+        words = [word for word in own if not word.startswith(("hydra.job.num=", "hydra.run.dir="))]
         return shlex.join(["visionattn", *self.command.split(), *words, *options, *allow])
 
     def _own_overrides(self, hydra: Any) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from visionattn.cli.arguments import Request
 from visionattn.cli.launch import ranks
-from visionattn.cli.launch.directories import directories
 from visionattn.cli.launch.announcing import announce
+from visionattn.cli.launch.directories import directories
 from visionattn.cli.launch.job import Job, run_once
 from visionattn.cli.launch.preflight import check, check_jobs
 from visionattn.cli.showing import show_config
