@@ -8,6 +8,7 @@ from visionattn.lazy import face
 
 if TYPE_CHECKING:
     from visionattn.data.classification.module import ClassificationData
+    from visionattn.data.classification.sources.csv_labels import CsvLabels
     from visionattn.data.classification.sources.digits import Digits
     from visionattn.data.classification.sources.hugging_face import HuggingFace
     from visionattn.data.classification.sources.image_folder import ImageFolder
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClassificationData",
+    "CsvLabels",
     "Digits",
     "EvalTransform",
     "HuggingFace",
@@ -32,6 +34,7 @@ __getattr__ = face(
     __name__,
     {
         "ClassificationData": "module",
+        "CsvLabels": "sources.csv_labels",
         "Digits": "sources.digits",
         "EvalTransform": "transforms",
         "HuggingFace": "sources.hugging_face",
