@@ -14,7 +14,9 @@ def test_the_first_pixel_is_1_and_the_last_one_belongs_to_the_box(tmp_path):
     assert records.class_names == ["car", "dog"]
     assert records.ids[:] == ["a.jpg", "b.jpg"]
     assert objects(records, 0) == [("dog", [10.0, 5.0, 30.0, 15.0])]
-    assert source.open("val").ids[:] == source.open("test").ids[:] == ["c.jpg"]
+    assert source.open("val").ids[:] == ["c.jpg"]
+    with pytest.raises(DataError, match="has no split test, only train, val"):
+        source.open("test")
     assert objects(source.open("val"), 0) == [("dog", [0.0, 0.0, 48.0, 64.0])]
     shifted = PascalVOCDetection(str(tmp_path), first_pixel=0).open("train")
     assert objects(shifted, 0) == [("dog", [11.0, 6.0, 31.0, 16.0])]
@@ -48,14 +50,14 @@ def test_one_folder_is_split_by_the_names_of_its_images(tmp_path):
     for number in range(20):
         picture(tmp_path / f"{number}.jpg", SIZES[0])
         write(tmp_path / f"{number}.xml", voc_xml(SIZES[0], VOC_OBJECTS))
-    source = PascalVOCDetection(str(tmp_path), val_share=0.3)
+    source = PascalVOCDetection(str(tmp_path), val_fraction=0.3)
     train, val = (set(source.open(split).ids) for split in ("train", "val"))
     assert len(train | val) == 20
     assert not train & val
     assert 2 <= len(val) <= 10
     (tmp_path / "19.jpg").unlink()
     (tmp_path / "19.xml").unlink()
-    assert set(PascalVOCDetection(str(tmp_path), val_share=0.3).open("val").ids) == val - {"19.jpg"}
+    assert set(PascalVOCDetection(str(tmp_path), val_fraction=0.3).open("val").ids) == val - {"19.jpg"}
     assert "held out" in PascalVOCDetection.inspect(tmp_path, {}).notes[0]
 
 

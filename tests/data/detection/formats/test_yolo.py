@@ -49,10 +49,10 @@ def test_splits_and_names_as_people_write_them(tmp_path, train, extra, names):
         assert records.image(0).shape == (3, *SIZES[0])
 
 
-def test_test_equals_val_unless_it_is_named_and_valid_is_val(tmp_path):
+def test_test_is_never_val_and_valid_is(tmp_path):
     root = yolo(tmp_path)
-    source = Yolo(str(root))
-    assert source.open("test").ids[:] == source.open("val").ids[:]
+    with pytest.raises(DataError, match=r"data\.yaml names no images for test, only for train, val"):
+        Yolo(str(root)).open("test")
     (root / "images" / "val").rename(root / "images" / "other")
     (root / "labels" / "val").rename(root / "labels" / "other")
     write(root / "data.yaml", "names: [car, dog]\ntrain: images/train\nvalid: images/other\n")

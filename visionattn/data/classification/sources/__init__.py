@@ -1,4 +1,4 @@
-"""Sources of labeled images: digits, tables, folders, tar files, ImageNet's test sets, Hugging Face data sets, shards."""
+"""Sources of labeled images: digits, tables, folders, tar files, ImageNet's test sets, Hugging Face, shards."""
 
 from __future__ import annotations
 

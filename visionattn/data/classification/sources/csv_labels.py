@@ -35,7 +35,7 @@ class CsvLabels:
         label_column: the same of the class of each image; else the second column.
         split_column: of one file for all splits, the column that says train, val or test; None: a fixed share is held
             out for validation, by the names of the images.
-        val_share: of the images that are held out.
+        val_fraction: of the images that are held out.
         images: folder of the images below root, or several that are searched in order.
         suffix: put behind every file name, for tables that leave out ``.jpg``.
         class_names: in the order of their indices, where labels are such indices or names; None: the labels of the
@@ -56,7 +56,7 @@ class CsvLabels:
         file_column: str = AUTO,
         label_column: str = AUTO,
         split_column: str | None = None,
-        val_share: float = 0.2,
+        val_fraction: float = 0.2,
         images: str | Sequence[str] = ".",
         suffix: str = "",
         class_names: Sequence[str] | None = None,
@@ -65,18 +65,19 @@ class CsvLabels:
         self.root = Path(root).expanduser()
         self.tables = tables if isinstance(tables, str) else dict(tables)
         self.columns, self.split_column = (file_column, label_column), split_column
-        self.val_share, self.suffix, self.separator = val_share, suffix, separator
+        self.val_fraction, self.suffix, self.separator = val_fraction, suffix, separator
         self.images = [images] if isinstance(images, str) else list(images)
         self.class_names = None if class_names is None else [str(name) for name in class_names]
         self._tables: dict[Path, Table] = {}
 
     def open(self, split: str) -> FileRecords:
-        """Read one split; test equals val where there is none."""
+        """Read one split."""
         if split not in self.splits:
             raise DataError(f"there is no split {split!r}; choose one of {', '.join(self.splits)}")
-        listed = self.listed(split) or (self.listed("val") if split == "test" else [])
+        listed = self.listed(split)
         if not listed:
-            raise DataError(f"{self._where(split)} lists no image for {split}")
+            own = [one for one in self.splits if self.listed(one)]
+            raise DataError(f"{self._where(split)} lists no image for {split}, only for {', '.join(own) or 'no split'}")
         index = {name: label for label, name in enumerate(self.classes)}
         if self.class_names is not None:
             index |= {str(label): label for label in range(len(self.classes)) if str(label) not in index}
@@ -108,7 +109,7 @@ class CsvLabels:
             return [pair for pair in pairs.items() if pair[0] in chosen]
         if split == "test":
             return []
-        held = fixed_split(pairs, self.val_share)
+        held = fixed_split(pairs, self.val_fraction)
         return [pair for pair, out in zip(pairs.items(), held.tolist(), strict=True) if out == (split == "val")]
 
     def _where(self, split: str) -> Path:
@@ -175,5 +176,5 @@ class CsvLabels:
         names = tuple(source.classes)
         counts = {split: len(listed) for split, listed in splits.items() if listed}
         shared = isinstance(source.tables, str) and source.split_column is None
-        notes = (f"{source.val_share:.0%} of the images are held out by their names",) if shared else ()
+        notes = (f"{source.val_fraction:.0%} of the images are held out by their names",) if shared else ()
         return DataFacts(len(names), names, sampled_size(train), counts, notes=notes)

@@ -56,7 +56,7 @@ class Lvis:
         self.annotations, self.masks, self.empty_images = dict(annotations), masks, empty_images
 
     def open(self, split: str) -> CocoRecords:
-        """Read one split; test equals val."""
+        """Read one split; the annotations of test are not published."""
         return LvisRecords(self.root, self.file(split), self.masks, self.empty_images or split != "train")
 
     def file(self, split: str) -> Path:
@@ -65,7 +65,7 @@ class Lvis:
         Raises:
             DataError: there is none.
         """
-        name = self.annotations.get("val" if split == "test" else split)
+        name = self.annotations.get(split)
         if name is None:
             raise DataError(f"data.source.annotations names no file for {split}")
         for place in _PLACES:

@@ -40,7 +40,7 @@ class PascalVOCDetection(BoxSource):
             the training files in alphabetical order.
         lists: split -> name of the list in ``ImageSets/Main``.
         first_pixel: coordinate of the first row and column, 1 or 0.
-        val_share: of the images that are held out where there are no splits.
+        val_fraction: of the images that are held out where there are no splits.
         masks: see :class:`BoxSource`; polygons that some tools write beside the boxes.
         empty_images: see :class:`BoxSource`.
 
@@ -55,7 +55,7 @@ class PascalVOCDetection(BoxSource):
         class_names: Sequence[str] | None = None,
         lists: Mapping[str, str] = LISTS,
         first_pixel: int = 1,
-        val_share: float = 0.2,
+        val_fraction: float = 0.2,
         masks: bool | str = AUTO,
         empty_images: bool = True,
     ) -> None:
@@ -63,7 +63,7 @@ class PascalVOCDetection(BoxSource):
         if first_pixel not in (0, 1):
             raise ConfigError(f"data.source.first_pixel must be 1 (VOC's own files) or 0, got {first_pixel}")
         self.class_names = None if class_names is None else list(class_names)
-        self.lists, self.first_pixel, self.val_share = dict(lists), first_pixel, val_share
+        self.lists, self.first_pixel, self.val_fraction = dict(lists), first_pixel, val_fraction
         self._files: dict[str, list[tuple[Path, Path | None]]] = {}
 
     @cached_property
@@ -116,16 +116,14 @@ class PascalVOCDetection(BoxSource):
         ways = {
             "lists": f"ImageSets/Main/{self.lists['train']}.txt and {self.lists['val']}.txt",
             "folders": "one folder per split",
-            "flat": f"one folder, {self.val_share:.0%} of whose images are held out by their names",
+            "flat": f"one folder, {self.val_fraction:.0%} of whose images are held out by their names",
         }
         return [f"layout: Pascal VOC's XML files, {ways[self.layout]}", f"the first pixel is {self.first_pixel}"]
 
     def read(self, split: str) -> tuple[Path, Path, Content]:
         pairs = self._pairs(split)
-        if split == "test" and not pairs:
-            pairs = self._pairs("val")
         if not pairs:
-            raise DataError(f"{self.base} has no split {split}; {listing(self.base)}")
+            raise DataError(f"{self.base} has no split {split}, only {', '.join(self.own_splits()) or 'none'}")
         content = Content(self.classes())
         labels = {name: label for label, name in enumerate(content.names)}
         folder = Path(os.path.commonpath([image.parent for image, _ in pairs]))
@@ -207,7 +205,7 @@ class PascalVOCDetection(BoxSource):
         if split == "test":
             return []
         pairs = _matched(self.base)
-        held = fixed_split([image.relative_to(self.base).as_posix() for image, _ in pairs], self.val_share)
+        held = fixed_split([image.relative_to(self.base).as_posix() for image, _ in pairs], self.val_fraction)
         wanted = np.flatnonzero(held if split == "val" else ~held)
         return [pairs[index] for index in wanted.tolist()]
 

@@ -65,10 +65,10 @@ class Yolo(BoxSource):
         layout = self.layout
         where = layout.file
         files = layout.files(split)
-        if split == "test" and not files:
-            split, files = "val", layout.files("val")
         if not files:
-            raise DataError(f"{where} names no images for {split}")
+            raise DataError(
+                f"{where} names no images for {split}, only for {', '.join(self.own_splits()) or 'no split'}"
+            )
         content = Content(layout.names, layout.category_ids)
         folder = Path(os.path.commonpath([path.parent for path in files]))
         without = 0
