@@ -8,6 +8,7 @@ from visionattn.lazy import face
 
 if TYPE_CHECKING:
     from visionattn.data.detection.formats.lvis import Lvis
+    from visionattn.data.detection.formats.open_images import OpenImages
     from visionattn.data.detection.formats.voc import PascalVOCDetection
     from visionattn.data.detection.formats.yolo import Yolo
     from visionattn.data.detection.module import DetectionData
@@ -21,6 +22,7 @@ __all__ = [
     "DetectionEvalTransform",
     "DetectionTrainTransform",
     "Lvis",
+    "OpenImages",
     "PascalVOCDetection",
     "Yolo",
 ]
@@ -34,6 +36,7 @@ __getattr__ = face(
         "DetectionEvalTransform": "transforms",
         "DetectionTrainTransform": "transforms",
         "Lvis": "formats.lvis",
+        "OpenImages": "formats.open_images",
         "PascalVOCDetection": "formats.voc",
         "Yolo": "formats.yolo",
     },
