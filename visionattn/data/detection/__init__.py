@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from visionattn.lazy import face
 
 if TYPE_CHECKING:
+    from visionattn.data.detection.formats.instance_masks import InstanceMasks
     from visionattn.data.detection.formats.lvis import Lvis
     from visionattn.data.detection.formats.open_images import OpenImages
     from visionattn.data.detection.formats.voc import PascalVOCDetection
@@ -21,6 +22,7 @@ __all__ = [
     "DetectionData",
     "DetectionEvalTransform",
     "DetectionTrainTransform",
+    "InstanceMasks",
     "Lvis",
     "OpenImages",
     "PascalVOCDetection",
@@ -35,6 +37,7 @@ __getattr__ = face(
         "DetectionData": "module",
         "DetectionEvalTransform": "transforms",
         "DetectionTrainTransform": "transforms",
+        "InstanceMasks": "formats.instance_masks",
         "Lvis": "formats.lvis",
         "OpenImages": "formats.open_images",
         "PascalVOCDetection": "formats.voc",
