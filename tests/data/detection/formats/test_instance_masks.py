@@ -101,7 +101,7 @@ def test_missing_wrong_and_colored_masks_are_counted(tmp_path):
     assert dropped.counts == {"masks of another size than their image": 1}
     for name in "ab":
         (root / f"train/masks/{name}.png").unlink()
-    with pytest.raises(DataError, match="no train image has a mask at {split}/masks"):
+    with pytest.raises(DataError, match=r"no train image has a mask at \{split\}/masks"):
         InstanceMasks(str(root)).open("train")
     with pytest.raises(DataError, match="has no image for test"):
         InstanceMasks(str(root)).open("test")

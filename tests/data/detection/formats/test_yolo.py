@@ -204,3 +204,7 @@ def test_what_the_data_tell(tmp_path):
     assert facts.images == {"train": 3, "val": 3}
     assert facts.image_size == (50, 50)
     assert "YOLO" in facts.notes[0]
+    assert facts.options == {"masks": False}
+    write(tmp_path / "labels/train/1.txt", "0 0.1 0.1 0.5 0.1 0.5 0.3 0.1 0.3\n")
+    assert Yolo.inspect(tmp_path, {"masks": "auto"}).options == {"masks": True}
+    assert Yolo.inspect(tmp_path, {"masks": False}).options == {"masks": False}

@@ -99,6 +99,9 @@ class InstanceMasks(BoxSource):
             return self.folders
         return [self.names[number] for number in sorted(self.names)]
 
+    def shows_masks(self) -> bool:
+        return True
+
     def notes(self) -> list[str]:
         return [f"layout: instance masks at {self.places['masks']}, classes: {self.kind}"]
 

@@ -87,6 +87,7 @@ class Lvis:
             class_names=tuple(names),
             image_size=sampled_size(source.root / image["file_name"] for image in train["images"]),
             images={"train": len(train["images"]), "val": len(val["images"])},
+            options={"masks": bool(options.get("masks", True))},
             notes=("LVIS: scored by its own rules for classes that are not annotated on every image",),
         )
 

@@ -75,6 +75,9 @@ class OpenImages(BoxSource):
                 raise DataError(f"{self.table('train')} has no box on the images in {self._folder('train')}")
         return self.class_names
 
+    def shows_masks(self) -> bool:
+        return False
+
     def notes(self) -> list[str]:
         return [f"layout: Open Images, the images that lie in {self.root} alone"]
 

@@ -38,10 +38,14 @@ def merge(source: Dropped, target: Dropped) -> None:
         target.examples[reason] = target.examples.get(reason, []) + source.examples[reason]
 
 
+SAMPLED_LABELS = 64
+"""Label files that are read at most to learn whether they hold masks."""
+
+
 class BoxSource(ABC):
     """A data set of boxes in one format. Building it reads nothing.
 
-    A subclass gives :meth:`read` and :meth:`classes`, and :meth:`images` where it can count without reading labels.
+    A subclass gives :meth:`read`, :meth:`classes`, :meth:`files` and :meth:`shows_masks`.
 
     Args:
         root: the folder.
@@ -75,6 +79,10 @@ class BoxSource(ABC):
     @abstractmethod
     def files(self, split: str) -> list[Path]:
         """Image files of a split; empty where there is none. Used to count and to learn a typical size."""
+
+    @abstractmethod
+    def shows_masks(self) -> bool:
+        """Whether the training labels have masks, judged by a sample of them."""
 
     def own_splits(self) -> list[str]:
         """Splits that the data set has under their own name."""
@@ -112,6 +120,7 @@ class BoxSource(ABC):
             class_names=tuple(names),
             image_size=sampled_size(files["train"]),
             images={split: len(found) for split, found in files.items() if found},
+            options={"masks": source.shows_masks() if source.masks == AUTO else bool(source.masks)},
             notes=tuple(source.notes()),
         )
 

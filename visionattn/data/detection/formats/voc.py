@@ -11,7 +11,7 @@ import numpy as np
 
 from visionattn.data.detection.formats.content import Content, enclosing_box, image_files, listing, read_text
 from visionattn.data.detection.formats.sizes import shown_size
-from visionattn.data.detection.formats.source import BoxSource
+from visionattn.data.detection.formats.source import SAMPLED_LABELS, BoxSource
 from visionattn.data.detection.formats.voc_xml import VocImage, VocObject, read_xml
 from visionattn.data.facts import AUTO
 from visionattn.data.fixed_split import fixed_split
@@ -111,6 +111,10 @@ class PascalVOCDetection(BoxSource):
 
     def files(self, split: str) -> list[Path]:
         return [image for image, _ in self._pairs(split)]
+
+    def shows_masks(self) -> bool:
+        found = [xml for _, xml in self._pairs("train") if xml is not None][:SAMPLED_LABELS]
+        return any(one.polygons for xml in found for one in read_xml(xml).objects)
 
     def notes(self) -> list[str]:
         ways = {

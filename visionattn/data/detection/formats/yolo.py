@@ -10,7 +10,7 @@ from pathlib import Path
 
 from visionattn.data.detection.formats.content import Content, Size, enclosing_box, read_text
 from visionattn.data.detection.formats.sizes import shown_size
-from visionattn.data.detection.formats.source import BoxSource
+from visionattn.data.detection.formats.source import SAMPLED_LABELS, BoxSource
 from visionattn.data.detection.formats.yolo_yaml import YoloLayout, read_layout
 from visionattn.data.facts import AUTO
 from visionattn.errors import DataError
@@ -57,6 +57,11 @@ class Yolo(BoxSource):
 
     def files(self, split: str) -> list[Path]:
         return self.layout.files(split)
+
+    def shows_masks(self) -> bool:
+        found = [path for path in map(label_path, self.files("train")) if path.is_file()]
+        lines = (line for path in found[:SAMPLED_LABELS] for line in read_text(path).splitlines())
+        return not self.layout.keypoints and any(len(line.split()) > 6 for line in lines)
 
     def notes(self) -> list[str]:
         return [f"layout: YOLO's text labels, {self.layout.file}"]
