@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.commands.short_runs import newest
 from visionattn.cli import main
-from visionattn.data.segmentation.labels import decode_mask
+from visionattn.data.segmentation.mask_files import decode_mask
 
 pytestmark = pytest.mark.filterwarnings("default")
 SMALL = ["data.image_size=48", "data.batch_size=6", "head.decoder.channels=8"]

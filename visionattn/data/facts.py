@@ -30,6 +30,7 @@ class DataFacts:
         options: options of the source that were ``auto`` or unset, filled in (for instance where a COCO file lies).
         notes: sentences for the user, for instance "layout: Roboflow's COCO export".
         in_chans: channels of the images; None: three, or not known.
+        value_range: stored values that become 0 and 255, of images with more than 8 bits; None: there are none.
     """
 
     num_classes: int | None = None
@@ -39,6 +40,7 @@ class DataFacts:
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     in_chans: int | None = None
+    value_range: tuple[float, float] | None = None
 
 
 @runtime_checkable

@@ -21,10 +21,11 @@ from visionattn.data.image_size import ImageSize, as_size
 from visionattn.data.loading import IndexedLoader
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
 from visionattn.data.options import EvalTransform, LoadingOptions, decoding_of, loader_options, per_channel
-from visionattn.data.records import Source, SplitRecords
+from visionattn.data.records import Source, SplitRecords, StoredImages, build_source
 from visionattn.data.sampling import GlobalBatches
+from visionattn.data.survey import survey
 from visionattn.data.unreadable import UnreadableBudget
-from visionattn.errors import ConfigError, DataError
+from visionattn.errors import DataError
 
 _STAGES: dict[str | None, tuple[str, ...]] = {
     "fit": ("train", "val"),
@@ -96,7 +97,7 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         **loading: Unpack[LoadingOptions],
     ) -> None:
         super().__init__()
-        self.source = _build_source(source, root)
+        self.source = build_source(source, root)
         self.num_classes = num_classes
         self.image_size = as_size(image_size)
         self.decoding = decoding_of(loading)
@@ -168,9 +169,18 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         if split not in self._splits:
             records = self.open(split)
             self.check(split, records)
+            self._look(split, records)
             self._splits[split] = records
-            self.tell()
         return self._splits[split]
+
+    def _look(self, split: str, records: R) -> None:
+        """Look at some images: refuse what the decoding would spoil, tell what it changes."""
+        found: list[str] = []
+        if isinstance(records, StoredImages):
+            looked_at = survey(records.image_bytes, self.count(records))
+            looked_at.check(records.decoding, f"the {split} images")
+            found = looked_at.told(records.decoding)
+        self.tell(*(f"{split}: {sentence}" for sentence in found))
 
     def open(self, split: str) -> R:
         """One split's records, not checked, to be read as the data module states it."""
@@ -287,12 +297,3 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         if self.trainer is None:
             return 0
         return self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-
-
-def _build_source(source: Source[R] | Callable[..., Source[R]], root: str | None) -> Source[R]:
-    if root is None and hasattr(source, "open"):
-        return source
-    if root is not None and callable(source):
-        return source(root=root)
-    wanted = "a finished source" if root is None else "a factory (_partial_: true), since root is given"
-    raise ConfigError(f"source must be {wanted}, got {type(source).__name__}")

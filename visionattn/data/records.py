@@ -10,7 +10,7 @@ import numpy as np
 
 from visionattn.data.decode import DecodedImage, decode_rgb
 from visionattn.data.decoding import Decoding
-from visionattn.errors import DataError
+from visionattn.errors import ConfigError, DataError
 
 Decoder = Callable[[bytes], DecodedImage]
 
@@ -53,6 +53,18 @@ class SplitRecords(Protocol):
         """Names in label order; empty where the data set has none."""
 
 
+@runtime_checkable
+class StoredImages(Protocol):
+    """Records whose images are contents of files."""
+
+    def image_bytes(self, index: int) -> bytes:
+        """The content of one image's file.
+
+        Raises:
+            UnreadableImage: it cannot be read.
+        """
+
+
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -61,6 +73,20 @@ class Source(Protocol[R_co]):
 
     def open(self, split: str) -> R_co:
         """Records of ``train``, ``val`` or ``test``."""
+
+
+def build_source(source: Source[R_co] | Callable[..., Source[R_co]], root: str | None) -> Source[R_co]:
+    """A source, made of its factory where a root is given.
+
+    Raises:
+        ConfigError: it is not what ``root`` asks for.
+    """
+    if root is None and hasattr(source, "open"):
+        return source
+    if root is not None and callable(source):
+        return source(root=root)
+    wanted = "a finished source" if root is None else "a factory (_partial_: true), since root is given"
+    raise ConfigError(f"source must be {wanted}, got {type(source).__name__}")
 
 
 class Records(SplitRecords, Protocol):

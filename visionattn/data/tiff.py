@@ -51,12 +51,16 @@ class Page:
     alpha: bool
 
     @property
+    def transparent(self) -> bool:
+        """Whether the file says that the last channel is transparency."""
+        return _numbers(self.tags.get(_EXTRA, 0))[-1] in _ALPHA
+
+    @property
     def ordinary(self) -> bool:
         """Whether Pillow reads it as it is: 8 bits of up to four channels, or one channel of a depth that it knows."""
         if self.bits <= 8:
             cmyk = self.tags.get(_PHOTOMETRIC) == _CMYK
-            alpha = _numbers(self.tags.get(_EXTRA, 0))[-1] in _ALPHA
-            return self.samples in (1, 3) or (self.samples in (2, 4) and (alpha or cmyk))
+            return self.samples in (1, 3) or (self.samples in (2, 4) and (self.transparent or cmyk))
         single = self.samples == 1 and self.tags.get(_PLANAR, 1) == 1
         return single and self.kind == "u" and self.bits in (12, 16)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.pictures import deep_png, encode, narrow_png, tiff
 from visionattn.data.checks import Report
 from visionattn.data.dataset import Sample
 from visionattn.data.segmentation import SegmentationData
@@ -18,10 +19,10 @@ from visionattn.data.segmentation.labels import (
     IGNORE,
     LabelError,
     LabelTable,
-    decode_mask,
     shift_of,
     shift_of_counts,
 )
+from visionattn.data.segmentation.mask_files import decode_mask
 from visionattn.data.segmentation.sources import (
     ADE20K,
     Cityscapes,
@@ -95,11 +96,40 @@ def test_masks_are_read_as_numbers_whatever_their_format():
     assert (decode_mask(png((values > 0) * np.uint8(255), mode="1")) == (values > 0)).all()
 
 
+LABELS = np.array([[0, 1, 2, 3], [3, 2, 1, 0], [1, 1, 3, 2]], np.uint8)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_labels_of_few_bits_are_not_multiplied(bits):
+    assert (decode_mask(narrow_png(LABELS, bits)) == LABELS).all()
+    assert (decode_mask(narrow_png(LABELS > 1, 1)) == (LABELS > 1)).all()
+
+
+def test_labels_of_other_files_are_not_multiplied():
+    for maximum in (3, 255, 4095):
+        head = f"P5 4 3 {maximum} ".encode()
+        data = head + LABELS.astype(">u2" if maximum > 255 else "u1").tobytes()
+        assert (decode_mask(data) == LABELS).all(), maximum
+    assert (decode_mask(b"P1 4 3 " + b" ".join(b"%d" % value for value in (LABELS > 1).ravel())) == (LABELS > 1)).all()
+    color = np.stack([LABELS] * 3, -1)
+    assert (decode_mask(deep_png(color.astype(np.uint16))) == LABELS).all()
+    assert (decode_mask(deep_png(300 * color.astype(np.uint16))) == 300 * LABELS.astype(int)).all()
+    assert (decode_mask(tiff(color.astype(np.uint16))) == LABELS).all()
+    assert (decode_mask(tiff(LABELS[..., None], tags={262: 0})) == LABELS).all()  # white is 0
+    opaque = Image.fromarray(color).convert("RGBA")
+    assert (decode_mask(encode(opaque)) == LABELS).all()
+    assert (decode_mask(encode(Image.fromarray(LABELS), "BMP")) == LABELS).all()
+    assert (decode_mask(encode(Image.fromarray(LABELS), "GIF")) == LABELS).all()
+
+
 def test_colors_and_damage_are_refused():
-    with pytest.raises(LabelError, match="mode RGB"):
+    with pytest.raises(LabelError, match=r"color \(RGB\)"):
         decode_mask(png(np.random.RandomState(0).randint(0, 255, (4, 4, 3), np.uint8)))
-    with pytest.raises(LabelError, match="mode LA"):
-        decode_mask(png(np.zeros((4, 4), np.uint8), mode="LA"))
+    half = Image.fromarray(np.stack([np.zeros((4, 4)), np.full((4, 4), 128)], -1).astype(np.uint8), "LA")
+    with pytest.raises(LabelError, match="gray with transparency"):
+        decode_mask(encode(half))
+    with pytest.raises(LabelError, match="JPEG"):
+        decode_mask(encode(Image.new("L", (4, 4)), "JPEG"))
     whole = png(np.random.RandomState(0).randint(0, 9, (40, 40), np.uint8))
     for broken in (b"", whole[:200], b"no picture"):
         with pytest.raises(UnreadableImage):
@@ -378,6 +408,7 @@ def test_every_sample_comes_once_on_one_two_and_three_processes(shapes, monkeypa
 def test_a_bad_mask_stops_the_run_and_a_damaged_one_is_counted(tree, monkeypatch):
     paths = masks(tree, "validation")
     monkeypatch.setattr("visionattn.data.segmentation.module.spot_check", lambda records: None)
+    monkeypatch.setattr("visionattn.data.segmentation.module.check_class_use", lambda *args: [])
     rewrite(paths[:1], lambda m: m * 0 + 77)
     paths[1].write_bytes(paths[1].read_bytes()[:80])
     save(paths[2], np.ones((5, 5), np.uint8))
@@ -433,7 +464,7 @@ def test_the_doctor_names_every_sort_of_damage(tree, tmp_path):
     assert "99" in found["unknown labels"].examples[0]
     assert "ADE_train_00000003" in found["masks that cannot be read"].examples[0]
     assert "5x5" in found["masks of another size than their image"].examples[0]
-    assert "mode RGB" in found["files that are not masks"].examples[0]
+    assert "color (RGB)" in found["files that are not masks"].examples[0]
     assert found["masks without any labeled pixel"].severity == "warning"
     assert "ADE_train_00000007" in found["images that cannot be read"].examples[0]
 

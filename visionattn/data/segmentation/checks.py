@@ -17,7 +17,6 @@ from visionattn.drawing.segmentation import plot_class_shares, plot_overlays
 from visionattn.errors import DataError
 
 _SHOWN_IMAGES = 12
-_SPOT_CHECKED = 256
 
 
 class _Tally:
@@ -100,34 +99,6 @@ def _read(records: MaskRecords, index: int, split: str, report: Report) -> tuple
     if classes is not None and (classes == IGNORE).all():
         report.warning(split, "masks without any labeled pixel", str(records.mask_path(index)))
     return classes, image
-
-
-def spot_check(records: MaskRecords) -> None:
-    """Look at some masks, evenly spread over the split, before anything is trained.
-
-    Raises:
-        LabelError: a mask holds unknown labels, or the labels are shifted against the published shares.
-    """
-    count = len(records.ids)
-    pixels = np.zeros(IGNORE + 1, np.int64)
-    wanted = min(count, _SPOT_CHECKED)
-    indices = [i * count // wanted for i in range(wanted)]
-    for index in indices:
-        try:
-            classes = records.table(records.stored(index), str(records.mask_path(index)))
-        except UnreadableImage:
-            continue  # counted against the budget when its turn comes
-        pixels += np.bincount(classes.reshape(-1), minlength=IGNORE + 1)
-    names, expected = records.class_names, records.classes.shares
-    counted = pixels[: len(names)]
-    if expected is not None and counted.sum() and (shift := shift_of(counted / counted.sum(), expected, len(indices))):
-        most = int(counted.argmax())
-        true_name = names[(most - shift) % len(names)]
-        raise LabelError(
-            f"the masks below {records.root} look shifted by {shift:+d}: the label {names[most]!r} is as frequent "
-            f"as {true_name!r} should be; check whether 0 was removed or 1 was added (`visionattn data doctor` "
-            "shows the frequencies)"
-        )
 
 
 def _check_frequencies(records: MaskRecords, tally: _Tally, split: str, report: Report) -> None:

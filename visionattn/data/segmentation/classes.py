@@ -22,6 +22,7 @@ class ClassList:
         palette: colors, uint8 ``(K, 3)``.
         shares: share of the labeled pixels of each class in the published data, float ``(K,)``; None: not known.
         images: split -> number of published images in which each class occurs, int ``(K,)``.
+        published: whether the list is that of a published data set.
     """
 
     names: list[str]
@@ -29,6 +30,7 @@ class ClassList:
     palette: np.ndarray
     shares: np.ndarray | None = None
     images: Mapping[str, np.ndarray] = field(default_factory=dict)
+    published: bool = False
 
 
 def packaged(name: str) -> ClassList:
@@ -37,7 +39,8 @@ def packaged(name: str) -> ClassList:
     rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
     numbers, names = [int(row[0]) for row in rows], [row[1] for row in rows]
     colors = [[int(value) for value in row[2].split()] for row in rows if len(row) > 2]
-    return ClassList(names, numbers, np.array(colors, np.uint8) if colors else default_palette(len(names)))
+    palette = np.array(colors, np.uint8) if colors else default_palette(len(names))
+    return ClassList(names, numbers, palette, published=True)
 
 
 def numbered(names: Sequence[str], first: int = 0) -> ClassList:
@@ -61,7 +64,7 @@ def read_object_info(path: Path) -> ClassList:
         raise DataError(f"{path} is not ADE20K's table of classes (Idx, Ratio, Train, Val, Name): {error}") from None
     if numbers != list(range(1, len(numbers) + 1)):
         raise DataError(f"{path} numbers its classes {numbers[:5]}..., expected 1, 2, 3, ...")
-    return ClassList(names, numbers, default_palette(len(names)), shares, images)
+    return ClassList(names, numbers, default_palette(len(names)), shares, images, published=True)
 
 
 def default_palette(count: int) -> np.ndarray:

@@ -1,20 +1,16 @@
-"""Label maps: from the bytes of a mask to classes, or an error that names the file and the value.
+"""Label maps: from stored numbers to classes, or an error that names the file and the value.
 
 Shapes: H W map, K classes.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
-from visionattn.data.decode import DAMAGE, FORMATS
-from visionattn.data.unreadable import UnreadableImage
-from visionattn.errors import ConfigError, DataError, counted
+from visionattn.data.segmentation.mask_files import LabelError
+from visionattn.errors import ConfigError, counted
 
 IGNORE = 255
 """The label of pixels that count nowhere, in every data set, once a mask has been read."""
@@ -23,45 +19,6 @@ _LARGEST = 65535
 _FORBIDDEN = -1
 _SHOWN = 8
 _ENOUGH = 20
-
-
-class LabelError(DataError):
-    """A mask whose values cannot be classes of its data set: another label map, shifted labels or colors."""
-
-
-def decode_mask(data: bytes) -> np.ndarray:
-    """The numbers stored in a mask file, uint8 or larger integers ``(H, W)``.
-
-    A palette is not looked up: the index is the label. 1, 8 and 16 bits are read as they are. Of three equal channels
-    one is read.
-
-    Raises:
-        UnreadableImage: a damaged file.
-        LabelError: an image in color, with transparency, or of floats.
-    """
-    if not data:
-        raise UnreadableImage("empty file (0 bytes)")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                image.load()
-                return _numbers(image)
-    except (Image.UnidentifiedImageError, Image.DecompressionBombError, *DAMAGE) as error:
-        raise UnreadableImage(f"{type(error).__name__}: {error}") from None
-
-
-def _numbers(image: Image.Image) -> np.ndarray:
-    values = np.asarray(image)
-    if image.mode == "1":
-        return values.astype(np.uint8)
-    if image.mode in ("L", "P") or image.mode.startswith("I"):
-        return values
-    if image.mode == "RGB" and (values == values[..., :1]).all():
-        return values[..., 0]
-    raise LabelError(
-        f"it is an image of mode {image.mode}; a mask holds one number per pixel (8 or 16 bits, or a palette)"
-    )
 
 
 class LabelTable:

@@ -16,7 +16,8 @@ from visionattn.data.module import VisionData
 from visionattn.data.normalize import Normalize
 from visionattn.data.options import DataOptions, EvalTransform
 from visionattn.data.records import Source
-from visionattn.data.segmentation.checks import spot_check, validate
+from visionattn.data.segmentation.checks import validate
+from visionattn.data.segmentation.class_use import as_absent, check_class_use, spot_check
 from visionattn.data.segmentation.dataset import MaskCollate, MaskDataset, PairTransform
 from visionattn.data.segmentation.sources.masks import MaskRecords
 from visionattn.data.segmentation.transforms import SegmentationEvalTransform
@@ -30,7 +31,7 @@ class SegmentationData(VisionData[MaskRecords]):
     others hold lists, each image in its own size: ``{"image": [float (3, H, W)], "target": [int64 (H, W)], ...}``.
     ``IGNORE`` marks pixels that count nowhere. ``faults`` holds the messages of label maps that cannot be right.
 
-    Reading a split looks at some of its masks, see :func:`visionattn.data.segmentation.checks.spot_check`.
+    Reading a split looks at some of its masks, see :func:`visionattn.data.segmentation.class_use.spot_check`.
 
     Args:
         source: see :class:`VisionData`.
@@ -40,6 +41,8 @@ class SegmentationData(VisionData[MaskRecords]):
         train_transform: a factory called as ``factory(image_size=, mean=, std=)``, whose result is called with an image
             and its classes.
         eval_transform: the same.
+        absent_classes: what is done about classes that never occur in the training masks: ``auto``, ``allow`` or
+            ``refuse``, see :func:`visionattn.data.segmentation.class_use.check_class_use`.
         options: of :class:`VisionData`; ``eval_batch_size`` is 1 where it is not given.
     """
 
@@ -52,6 +55,7 @@ class SegmentationData(VisionData[MaskRecords]):
         batch_size: int = 16,
         train_transform: Callable[..., PairTransform] | None = None,
         eval_transform: Callable[..., EvalTransform] = SegmentationEvalTransform,
+        absent_classes: str = "auto",
         **options: Unpack[DataOptions],
     ) -> None:
         options.setdefault("eval_batch_size", 1)
@@ -64,6 +68,7 @@ class SegmentationData(VisionData[MaskRecords]):
             eval_transform=eval_transform,
             **options,
         )
+        self.absent_classes = as_absent(absent_classes)
         self._cropped = train_transform is not None
         self._normalize = Normalize(self.mean, self.std)
 
@@ -82,7 +87,9 @@ class SegmentationData(VisionData[MaskRecords]):
         names = records.class_names
         if len(names) != self.num_classes:
             raise DataError(f"the {split} data have {len(names)} classes, but num_classes is {self.num_classes}")
-        spot_check(records)
+        self.tell(*(f"{split}: {sentence}" for sentence in records.told))
+        use = spot_check(records)
+        self.tell(*check_class_use(records, use, split, self.absent_classes))
 
     def dataset(self, records: MaskRecords, transform: PairTransform, training: bool) -> MaskDataset:
         """Images with label maps, by index."""

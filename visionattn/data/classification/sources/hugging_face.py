@@ -74,13 +74,15 @@ class ReaderRecords:
         self.class_names = [str(names.get(label, label)) for label in range(max(names, default=-1) + 1)]
 
     def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
+        return decode(self.image_bytes(index))
+
+    def image_bytes(self, index: int) -> bytes:
         try:
             file, _ = self._reader[index]
             with file:
-                data = file.read()
+                return bytes(file.read())
         except OSError as error:
             raise UnreadableImage(f"cannot be opened: {error}") from None
-        return decode(data)
 
     def content_digest(self) -> bytes:
         return b""

@@ -136,12 +136,13 @@ class FileRecords:
     decoding: Decoding = field(default=AS_STORED, kw_only=True)
 
     def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
-        path = self.root / self.ids[index]
+        return decode(self.image_bytes(index))
+
+    def image_bytes(self, index: int) -> bytes:
         try:
-            data = path.read_bytes()
+            return (self.root / self.ids[index]).read_bytes()
         except OSError as error:
             raise UnreadableImage(f"cannot be opened: {error.strerror}") from None
-        return decode(data)
 
     def content_digest(self) -> bytes:
         return b""

@@ -52,14 +52,16 @@ class TarRecords:
         self.class_names = [reader.class_idx_to_name[label] for label in range(len(reader.class_idx_to_name))]
 
     def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
+        return decode(self.image_bytes(index))
+
+    def image_bytes(self, index: int) -> bytes:
         number, start, size = (int(value) for value in self._spans[index])
         try:
             with open(self._files[number], "rb") as file:
                 file.seek(start)
-                data = file.read(size)
+                return file.read(size)
         except OSError as error:
             raise UnreadableImage(f"its tar file cannot be opened: {error.strerror}") from None
-        return decode(data)
 
     def content_digest(self) -> bytes:
         return b""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from visionattn.data.segmentation.classes import ClassList, packaged, read_object_info
-from visionattn.data.segmentation.sources.masks import Layout, MaskSource
+from visionattn.data.segmentation.sources.masks import MaskSource
+from visionattn.data.segmentation.sources.pairs import Layout
 
 
 class ADE20K(MaskSource):

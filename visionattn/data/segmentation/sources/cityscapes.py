@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from visionattn.data.segmentation.classes import ClassList, packaged
 from visionattn.data.segmentation.labels import IGNORE
-from visionattn.data.segmentation.sources.masks import Layout, MaskSource
+from visionattn.data.segmentation.sources.masks import MaskSource
+from visionattn.data.segmentation.sources.pairs import Layout
 
 
 class Cityscapes(MaskSource):

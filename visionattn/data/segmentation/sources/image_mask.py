@@ -3,54 +3,156 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
-from visionattn.data.segmentation.classes import ClassList, numbered
+from visionattn.data.facts import AUTO
+from visionattn.data.folders import SPLIT_NAMES
+from visionattn.data.segmentation.classes import ClassList, default_palette
 from visionattn.data.segmentation.labels import IGNORE
-from visionattn.data.segmentation.sources.masks import Layout, MaskSource
+from visionattn.data.segmentation.sources.masks import MaskSource
+from visionattn.data.segmentation.sources.pairs import Layout
+from visionattn.data.segmentation.stored_numbers import Numbers, count_numbers, deduce, read_class_names
 from visionattn.errors import ConfigError
+
+_IMAGES, _MASKS = "{split}/images", "{split}/masks"
+_OTHERS = (
+    ("{split}/images", "{split}/labels"),
+    ("{split}/images", "{split}/annotations"),
+    ("images/{split}", "masks/{split}"),
+    ("images/{split}", "labels/{split}"),
+    ("images/{split}", "annotations/{split}"),
+    ("img_dir/{split}", "ann_dir/{split}"),
+)
+_WHOLE = (("images", "masks"), ("images", "labels"), ("images", "annotations"))
 
 
 class ImageMask(MaskSource):
     """Your own data: a folder of images and one of masks for each split.
 
+    Where the folders of ``images`` and ``masks`` do not exist and none were given, the usual others are tried:
+    ``{split}/labels``, ``images/{split}`` with ``masks/{split}``, ``img_dir`` with ``ann_dir``, ``valid`` or
+    ``validation`` for val; and ``images`` with ``masks`` for all, of which a fixed fifth is val. It is told which.
+
     Args:
         root: the folder.
-        class_names: in label order; their number is the number of classes.
-        images: folder of images below root; ``{split}`` stands for train or val.
+        class_names: in label order; their number is the number of classes. ``auto``: of a file (``classes.txt``,
+            ``labelmap.txt``, ``_classes.csv``, ``classes.json``), or counted in the training masks.
+        images: folder of images below root; ``{split}`` stands for train, val or test.
         masks: folder of masks below root.
-        mask_suffix: end of a mask's name after the part it shares with its image, e.g. ``_mask.png``.
-        first: stored number of the first class, 0 or 1 mostly.
-        ignore: stored numbers that count nowhere.
+        mask_suffix: end of a mask's name after the part it shares with its image, e.g. ``_mask.png``; ``auto``: found.
+        first: stored number of the first class, 0 or 1 mostly; ``auto``: found with the names, else 0.
+        numbers: stored number of every class, where they are not counted one by one; ``auto``: found.
+        ignore: stored numbers that count nowhere; ``auto``: 255, unless the masks hold 0 and 255 alone.
+        val_fraction: share of the images that is val where there is one folder for all.
 
     Raises:
         ConfigError: no class, or a number that is a class and ignored.
     """
 
+    own_test = True
+
     def __init__(
         self,
         root: str,
-        class_names: Sequence[str],
-        images: str = "{split}/images",
-        masks: str = "{split}/masks",
-        mask_suffix: str = ".png",
-        first: int = 0,
-        ignore: Sequence[int] = (IGNORE,),
+        class_names: Sequence[str] | str = AUTO,
+        images: str = _IMAGES,
+        masks: str = _MASKS,
+        mask_suffix: str = AUTO,
+        first: int | str = AUTO,
+        numbers: Sequence[int] | str | None = None,
+        ignore: Sequence[int] | str = AUTO,
+        val_fraction: float = 0.2,
     ) -> None:
-        super().__init__(root)
-        if not class_names:
-            raise ConfigError("class_names is empty: name the classes of the masks, in the order of their labels")
-        self._classes, self._ignored = numbered(class_names, first), tuple(ignore)
-        clash = sorted(set(self._classes.numbers) & set(self._ignored))
-        if clash:
-            raise ConfigError(f"the numbers {clash} are classes (first={first}) and ignored at once")
-        self._folders, self._suffix = (images, masks), mask_suffix
+        super().__init__(root, val_fraction)
+        self._folders, self._suffix, self._ignore = (images, masks), mask_suffix, ignore
+        self._given: Numbers | None = None
+        if class_names != AUTO:
+            self._given = _stated(class_names, first, numbers, ignore)
+        elif numbers is not None and not isinstance(numbers, str):
+            self._given = _stated([f"class {number}" for number in numbers], first, numbers, ignore)
+        self._first = None if isinstance(first, str) else first
+
+    @cached_property
+    def found(self) -> Numbers:
+        """The classes; read from a file and from training masks where they are not stated.
+
+        Raises:
+            DataError: there are no masks, or their numbers are no classes.
+        """
+        if self._given is not None:
+            return self._given
+        layout = self.layout("train")
+        paths = [self.root / mask for _, mask in self.pairs_of(layout)[0]]
+        counts, read = count_numbers(paths)
+        named = read_class_names(self.root)
+        ignore = None if self._ignore == AUTO else [int(number) for number in self._ignore]
+        where = f"the {read} masks looked at in {self.root / layout.masks}"
+        numbers = deduce(counts, named[1] if named else None, ignore, self._first, where)
+        by_name = named is not None and set(numbers.names) <= set(named[1].values())
+        source = f"named in {named[0]}" if named and by_name else f"found in {where}"
+        note = f"{len(numbers.names)} classes {source}: stored numbers {_ranges(numbers.numbers)}"
+        return Numbers(numbers.numbers, numbers.names, numbers.ignore, [*numbers.notes, note])
 
     def layouts(self, split: str) -> Sequence[Layout]:
-        images, masks = (folder.format(split=split) for folder in self._folders)
-        return [Layout(images, masks, mask_suffix=self._suffix)]
+        """The given folders, then the usual others where none were given."""
+        patterns = [self._folders, *(_OTHERS if self._folders == (_IMAGES, _MASKS) else ())]
+        found = [
+            Layout(images.format(split=name), masks.format(split=name), mask_suffix=self._suffix)
+            for images, masks in patterns
+            for name in SPLIT_NAMES[split]
+        ]
+        if self._folders == (_IMAGES, _MASKS) and split != "test":
+            found += [Layout(images, masks, mask_suffix=self._suffix, part=split) for images, masks in _WHOLE]
+        return found
 
     def classes(self) -> ClassList:
-        return self._classes
+        """The stated or found classes."""
+        found = self.found
+        return ClassList(found.names, found.numbers, default_palette(len(found.names)))
 
     def ignored(self) -> Sequence[int]:
-        return self._ignored
+        """The stated or found numbers that count nowhere."""
+        return self.found.ignore
+
+    def filled(self) -> dict[str, object]:
+        """Options of the source that ``auto`` stands for."""
+        found = self.found
+        return {
+            "class_names": found.names,
+            "numbers": found.numbers,
+            "first": found.numbers[0],
+            "ignore": found.ignore,
+            "mask_suffix": AUTO,
+        }
+
+    def notes(self) -> list[str]:
+        """How the classes were found."""
+        return list(self.found.notes)
+
+
+def _stated(
+    class_names: Sequence[str] | str,
+    first: int | str,
+    numbers: Sequence[int] | str | None,
+    ignore: Sequence[int] | str,
+) -> Numbers:
+    names = [] if isinstance(class_names, str) else [str(name) for name in class_names]
+    if not names:
+        raise ConfigError("class_names is empty: name the classes of the masks, in the order of their labels")
+    start = 0 if first == AUTO else int(first)
+    if numbers is None or isinstance(numbers, str):
+        stored = list(range(start, start + len(names)))
+    else:
+        stored = [int(number) for number in numbers]
+    if len(stored) != len(names):
+        raise ConfigError(f"data.source.numbers has {len(stored)} numbers for {len(names)} class_names")
+    ignored = [IGNORE] * (IGNORE not in stored) if isinstance(ignore, str) else [int(number) for number in ignore]
+    clash = sorted(set(stored) & set(ignored))
+    if clash:
+        raise ConfigError(f"the numbers {clash} are classes (first={start}) and ignored at once")
+    return Numbers(stored, names, ignored, [])
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    whole = list(numbers) == list(range(numbers[0], numbers[-1] + 1))
+    return f"{numbers[0]} to {numbers[-1]}" if whole and len(numbers) > 2 else ", ".join(map(str, numbers))

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from visionattn.data.decode import EXTENSIONS, DecodedImage, decode_rgb
+from visionattn.data.decode import DecodedImage, decode_rgb
 from visionattn.data.decoding import AS_STORED, Decoding
+from visionattn.data.facts import DataFacts
+from visionattn.data.fixed_split import fixed_split
+from visionattn.data.folders import some, without_ending
 from visionattn.data.orientation import size_of
 from visionattn.data.records import Decoder, PackedStrings
 from visionattn.data.segmentation.classes import ClassList
-from visionattn.data.segmentation.labels import IGNORE, LabelError, LabelTable, decode_mask
+from visionattn.data.segmentation.labels import IGNORE, LabelError, LabelTable
+from visionattn.data.segmentation.mask_files import decode_mask
+from visionattn.data.segmentation.sources.pairs import Layout, find_pairs
+from visionattn.data.survey import survey_files
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
-
-_SHOWN = 8
 
 
 class MaskRecords:
@@ -32,15 +36,23 @@ class MaskRecords:
         pairs: paths of image and mask, relative to the root.
         classes: of the data set.
         table: from stored numbers to classes.
+        told: sentences for the user about what was read.
     """
 
     decoding: Decoding = AS_STORED
 
-    def __init__(self, root: Path, pairs: Sequence[tuple[str, str]], classes: ClassList, table: LabelTable) -> None:
-        self.root, self.classes, self.table = root, classes, table
+    def __init__(
+        self,
+        root: Path,
+        pairs: Sequence[tuple[str, str]],
+        classes: ClassList,
+        table: LabelTable,
+        told: Sequence[str] = (),
+    ) -> None:
+        self.root, self.classes, self.table, self.told = root, classes, table, told
         self._images = PackedStrings(image for image, _ in pairs)
         self._masks = PackedStrings(mask for _, mask in pairs)
-        self.ids = PackedStrings(str(Path(image).with_suffix("")) for image, _ in pairs)
+        self.ids = PackedStrings(without_ending(image) for image, _ in pairs)
 
     @property
     def class_names(self) -> list[str]:
@@ -54,7 +66,7 @@ class MaskRecords:
             UnreadableImage: image or mask cannot be read, or their sizes differ.
             LabelError: the mask cannot be right; the message names it.
         """
-        data = self.image_path(index).read_bytes()
+        data = self.image_bytes(index)
         classes = self.table(self.stored(index), str(self.mask_path(index)))
         stated = (classes.shape[0], classes.shape[1])
         image = self.decoding(data, stated, decode)
@@ -73,10 +85,23 @@ class MaskRecords:
         """
         try:
             return decode_mask(self.mask_path(index).read_bytes())
+        except OSError as error:
+            raise UnreadableImage(f"its mask cannot be opened: {error.strerror or error}") from None
         except UnreadableImage as error:
             raise UnreadableImage(f"its mask cannot be read: {error}") from None
         except LabelError as error:
             raise LabelError(f"{self.mask_path(index)}: {error}") from None
+
+    def image_bytes(self, index: int) -> bytes:
+        """The content of the image's file.
+
+        Raises:
+            UnreadableImage: it cannot be read.
+        """
+        try:
+            return self.image_path(index).read_bytes()
+        except OSError as error:
+            raise UnreadableImage(f"cannot be opened: {error.strerror or error}") from None
 
     def image_path(self, index: int) -> Path:
         """The image's file."""
@@ -94,25 +119,6 @@ class MaskRecords:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Folders of a split below the root.
-
-    Attributes:
-        images: folder of the images.
-        masks: folder of the masks.
-        image_suffix: end of an image's name after the part it shares with its mask.
-        mask_suffix: the same of masks.
-        listed: a file of names, one a line; without it the folder of images is the list.
-    """
-
-    images: str
-    masks: str
-    image_suffix: str = ""
-    mask_suffix: str = ".png"
-    listed: str = ""
-
-
 class MaskSource(ABC):
     """A data set of images and masks below a root.
 
@@ -120,20 +126,24 @@ class MaskSource(ABC):
 
     Args:
         root: the folder, or the one above (see ``folders``).
+        val_fraction: share of the images that is val where a layout has one folder for all.
 
     Raises:
         DataError: (on reading) a folder is missing, or an image has no mask; the message names it.
 
     Attributes:
         folders: names below the given root that the download creates; the first that exists is the root.
+        own_test: whether a test split of its own is read where it exists.
     """
 
     splits: Sequence[str] = ("train", "val", "test")
     folders: Sequence[str] = ("",)
+    own_test = False
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, val_fraction: float = 0.2) -> None:
         given = Path(root).expanduser()
         self.root = next((given / name for name in self.folders if (given / name).is_dir()), given)
+        self.val_fraction = val_fraction
 
     @abstractmethod
     def classes(self) -> ClassList:
@@ -141,64 +151,87 @@ class MaskSource(ABC):
 
     @abstractmethod
     def layouts(self, split: str) -> Sequence[Layout]:
-        """Possible folders of train or val; the first that exists is read."""
+        """Possible folders of a split (train or val; test where ``own_test``); the first that exists is read."""
 
     def ignored(self) -> Sequence[int]:
         """Stored numbers that count nowhere."""
         return (IGNORE,)
+
+    def filled(self) -> dict[str, Any]:
+        """Options of the source that ``auto`` stands for, see :meth:`inspect`."""
+        return {}
+
+    def notes(self) -> list[str]:
+        """Sentences about the data, for the user."""
+        return []
 
     def table(self) -> LabelTable:
         """From stored numbers to classes."""
         return LabelTable(self.classes().numbers, self.ignored())
 
     def open(self, split: str) -> MaskRecords:
-        """Read one split; test equals val."""
+        """Read one split; test equals val where there is no test."""
         if split not in self.splits:
             raise DataError(f"{type(self).__name__} has no split {split!r}, only {', '.join(self.splits)}")
-        choices = self.layouts("val" if split == "test" else split)
-        present = [layout for layout in choices if (self.root / layout.images).is_dir()]
+        layout = self.layout(split)
+        pairs, told = self.pairs_of(layout)
+        return MaskRecords(self.root, pairs, self.classes(), self.table(), told)
+
+    def layout(self, split: str) -> Layout:
+        """The first layout of a split that exists.
+
+        Raises:
+            DataError: none does; the message names the folders.
+        """
+        if split == "test" and not (self.own_test and self._present("test")):
+            split = "val"
+        present = self._present(split)
+        if not self.root.is_dir():
+            raise DataError(f"data.root={self.root} is not a folder")
         if not present:
-            tried = " or ".join(str(self.root / layout.images) for layout in choices)
+            tried = " or ".join(some([str(self.root / layout.images) for layout in self.layouts(split)], 4))
             raise DataError(f"there is no folder of {split} images: {tried}")
-        layout = next((layout for layout in present if (self.root / layout.masks).is_dir()), None)
-        if layout is None:
-            tried = " or ".join(str(self.root / layout.masks) for layout in present)
+        found = next((layout for layout in present if (self.root / layout.masks).is_dir()), None)
+        if found is None:
+            tried = some([str(self.root / layout.masks) for layout in present], 4)
             raise DataError(f"the {split} images have no masks: there is no folder {tried}")
-        return MaskRecords(self.root, self._pairs(layout), self.classes(), self.table())
+        return found
 
-    def _pairs(self, layout: Layout) -> list[tuple[str, str]]:
-        images, masks = (
-            _stems(self.root / layout.images, layout.image_suffix),
-            _stems(self.root / layout.masks, layout.mask_suffix),
+    def _present(self, split: str) -> list[Layout]:
+        return [layout for layout in self.layouts(split) if (self.root / layout.images).is_dir()]
+
+    def pairs_of(self, layout: Layout) -> tuple[list[tuple[str, str]], list[str]]:
+        """Paths of image and mask below the root, and what is to be told about them."""
+        pairs = find_pairs(self.root, layout)
+        names, told = pairs.names, pairs.told
+        if layout.part:
+            held = fixed_split(names, self.val_fraction)
+            names = [name for name, val in zip(names, held, strict=True) if val == (layout.part == "val")]
+            told.append(
+                f"{self.root / layout.images} holds all images: a fixed {self.val_fraction:.0%} of them is val "
+                f"({int(held.sum())} of {len(held)}), by their names alone"
+            )
+        images, masks = pairs.images, pairs.masks
+        return [(f"{layout.images}/{images[name]}", f"{layout.masks}/{masks[name]}") for name in names], told
+
+    @classmethod
+    def inspect(cls, root: Path, options: Mapping[str, Any]) -> DataFacts:
+        """Facts about the data; see :class:`visionattn.data.facts.Inspectable`."""
+        given = {name: value for name, value in options.items() if not name.startswith("_") and name != "root"}
+        source = cls(str(root), **given)
+        pairs, told = dict[str, list[tuple[str, str]]](), dict.fromkeys(source.notes())
+        for split in ("train", "val"):
+            pairs[split], sentences = source.pairs_of(source.layout(split))
+            told |= dict.fromkeys(sentences)
+        files = [source.root / image for image, _ in pairs["train"]]
+        survey = survey_files(files)
+        return DataFacts(
+            num_classes=len(source.classes().names),
+            class_names=tuple(source.classes().names),
+            image_size=survey.typical_size,
+            images={split: len(found) for split, found in pairs.items()},
+            options=source.filled(),
+            notes=(*told, *survey.notes),
+            in_chans=survey.channels,
+            value_range=survey.value_range,
         )
-        names = sorted(images) if not layout.listed else _listed(self.root / layout.listed)
-        for kind, paths in (("image", images), ("mask", masks)):
-            missing = [name for name in names if name not in paths]
-            if missing:
-                folder = self.root / (layout.images if kind == "image" else layout.masks)
-                raise DataError(
-                    f"{len(missing)} of {len(names)} samples have no {kind} in {folder}: {', '.join(missing[:_SHOWN])}"
-                    + (", ..." if len(missing) > _SHOWN else "")
-                )
-        if not names:
-            raise DataError(f"{self.root / layout.images} holds no images")
-        return [(f"{layout.images}/{images[name]}", f"{layout.masks}/{masks[name]}") for name in names]
-
-
-def _stems(folder: Path, suffix: str) -> dict[str, str]:
-    """Name without its suffix -> path, both relative to the folder and with forward slashes."""
-    paths: dict[str, str] = {}
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in EXTENSIONS and path.name.endswith(suffix):
-            relative = path.relative_to(folder).as_posix()
-            stem = relative[: -len(suffix)] if suffix else relative[: -len(path.suffix)]
-            if stem in paths:
-                raise DataError(f"{folder} holds {paths[stem]} and {relative}: which of them is {stem}?")
-            paths[stem] = relative
-    return paths
-
-
-def _listed(path: Path) -> list[str]:
-    if not path.is_file():
-        raise DataError(f"there is no list of samples {path}")
-    return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
