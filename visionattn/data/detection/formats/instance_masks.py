@@ -12,7 +12,7 @@ from visionattn.data.detection.formats.content import Content, image_files, list
 from visionattn.data.detection.formats.sizes import header_of, shown_size
 from visionattn.data.detection.formats.source import BoxSource
 from visionattn.data.detection.masks import encode
-from visionattn.data.segmentation.labels import LabelError, decode_mask
+from visionattn.data.segmentation.mask_files import LabelError, decode_mask
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import ConfigError, DataError
 
