@@ -54,9 +54,9 @@ class Report:
         """
         self._add(split, kind, where, ERROR, count)
 
-    def warning(self, split: str, kind: str, where: str) -> None:
-        """Add something unusual that can be intended."""
-        self._add(split, kind, (where,), WARNING, 1)
+    def warning(self, split: str, kind: str, *where: str, count: int = 1) -> None:
+        """Add something unusual that can be intended; see :meth:`error`."""
+        self._add(split, kind, where, WARNING, count)
 
     def _add(self, split: str, kind: str, where: Sequence[str], severity: str, count: int) -> None:
         finding = self.findings.setdefault((split, kind), Finding(kind, severity))

@@ -91,9 +91,11 @@ def test_what_is_bad_is_left_out_and_counted(tmp_path):
     other_size = note(segmentation={"size": [9, 9], "counts": [81]})
     root = tree(tmp_path / "t", [note(), *BAD.values(), other_size, note(iscrowd=1)])
     notes = Coco(str(root)).open("train").annotations
-    assert len(notes.labels) == 1
+    assert len(notes.labels) == 3  # a mask that cannot be drawn leaves its box in place
+    assert notes.has_mask.tolist() == [True, False, False]
     assert notes.crowds == 1
-    assert notes.dropped.counts == dict.fromkeys(BAD, 1) | {"invalid masks": 2}
+    assert notes.dropped.counts == {reason: 1 for reason in BAD if reason != "invalid masks"}
+    assert notes.unmasked.counts == {"invalid masks": 2}
     assert "annotation 2: bbox [2, 2, 0, 7]" in notes.dropped.examples["boxes without width or height"]
     assert Coco(str(root), empty_images=False).open("train").ids[:] == ["0.jpg"]
 

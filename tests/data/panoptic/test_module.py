@@ -11,6 +11,7 @@ from PIL import Image
 
 from visionattn.data.checks import Report
 from visionattn.data.detection import DetectionEvalTransform
+from visionattn.data.detection.json_file import read_json
 from visionattn.data.panoptic.annotations import read_annotations
 from visionattn.data.panoptic.maps import decode_map, describe, encode_map, segment_ids, to_colors, to_numbers
 from visionattn.data.panoptic.module import PanopticData
@@ -179,6 +180,10 @@ def spoil(root, change, split="val"):
     return file
 
 
+def read(file):
+    return read_annotations(read_json(file), file)
+
+
 def test_missing_folders_are_named(own, tmp_path):
     with pytest.raises(DataError, match=r"the annotations .*panoptic_train2017.json; .* holds nothing"):
         CocoPanoptic(str(tmp_path / "nowhere")).open("train")
@@ -206,7 +211,7 @@ def test_annotations_that_cannot_be_right_are_left_out_and_counted(own):
         content["images"].append({"id": 99, "file_name": "y.jpg", "height": 4, "width": 4})
         del notes[4]["segments_info"]
 
-    found = read_annotations(spoil(own, change))
+    found = read(spoil(own, change))
     assert found.dropped.counts == {
         "unknown categories": 1,
         "segments with an id outside 1..16777215": 1,
@@ -218,7 +223,7 @@ def test_annotations_that_cannot_be_right_are_left_out_and_counted(own):
     }
     assert len(found.image_ids) == 1
     with pytest.raises(DataError, match="lists no image"):
-        read_annotations(spoil(own, lambda content: content["annotations"].clear()))
+        read(spoil(own, lambda content: content["annotations"].clear()))
 
 
 def test_pictures_and_maps_that_do_not_agree_are_unreadable_and_named(own):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from visionattn.data.checks import Report
-from visionattn.data.detection.annotations import categories, problems
-from visionattn.data.detection.sources import CocoRecords
+from visionattn.data.detection.annotations import NO_MASK
+from visionattn.data.detection.sources import CocoRecords, ImageList, SizedImages
 from visionattn.data.records import Source
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.detection import plot_objects, plot_sizes
 from visionattn.errors import DataError
+
+S = TypeVar("S", bound=SizedImages[Any])
 
 
 def validate(source: Source[CocoRecords], num_classes: int, split: str, report: Report) -> None:
@@ -27,14 +29,14 @@ def validate(source: Source[CocoRecords], num_classes: int, split: str, report: 
         split: to read.
         report: to write into.
     """
-    opened = open_split(source, num_classes, split, report)
-    if opened is None:
+    records = open_split(source, num_classes, split, report)
+    if records is None:
         return
-    records, content, (ids, names) = opened
-    _check_ids(content, split, report)
-    for annotation, what, details in problems(content, records.masks):
-        if what:
-            report.error(split, what, f"annotation {annotation.get('id')}: {details}")
+    report_tallies(records.annotations, split, report)
+    unmasked = records.annotations.unmasked
+    for reason, count in unmasked.counts.items():
+        add = report.warning if reason == NO_MASK else report.error
+        add(split, reason, *unmasked.examples[reason], count=count)
     for what, count in records.unread.counts.items():
         report.error(split, what, *records.unread.examples[what], count=count)
     for sentence in records.told:
@@ -44,46 +46,42 @@ def validate(source: Source[CocoRecords], num_classes: int, split: str, report: 
             records.image(index)
         except UnreadableImage as error:
             report.error(split, "images that cannot be read", f"{records.image_path(index)}: {error}")
-    _summarize(records, content, ids, names, split, report)
+    _summarize(records, split, report)
 
 
-def open_split(
-    source: Any, num_classes: int, split: str, report: Report
-) -> tuple[Any, dict[str, Any], tuple[list[int], list[str]]] | None:
-    """Open a split: its records, the contents of their annotation file, and its categories.
+def open_split(source: Source[S], num_classes: int, split: str, report: Report) -> S | None:
+    """Open a split and compare its categories with the configuration and with train.
 
-    A split that cannot be opened gives None and an error in the report. Another number of categories is reported too.
+    A split that cannot be opened gives None and an error in the report.
     """
     try:
         records = source.open(split)
-        content = records.content()
     except DataError as error:
         report.error(split, "the split cannot be opened", str(error))
         return None
-    ids, names = categories(content, records.file)
+    ids, names = records.category_ids, records.class_names
     if len(ids) != num_classes:
         report.error(split, "wrong number of classes", f"the file has {len(ids)}, data.num_classes is {num_classes}")
-    return records, content, (ids, names)
-
-
-def _check_ids(content: dict, split: str, report: Report) -> None:
-    for kind in ("images", "annotations"):
-        seen: set = set()
-        for entry in content[kind]:
-            number = entry.get("id")
-            if number in seen:
-                report.error(split, f"{kind} with an id that occurs twice", f"id {number}")
-            seen.add(number)
     before = report.tables.get("categories of train")
-    now = [(category["id"], category["name"]) for category in content["categories"]]
-    if before is not None and sorted(now) != sorted((row["id"], row["name"]) for row in before):
-        report.error(split, "other categories than train", f"{len(now)} against {len(before)}, or other names")
+    if before is not None:
+        known, now = [(row["id"], row["name"]) for row in before], list(zip(ids, names, strict=True))
+        differing = [one for one in dict.fromkeys([*known, *now]) if (one in known) != (one in now)]
+        if differing:
+            shown = ", ".join(f"{name} (id {number})" for number, name in differing[:8])
+            report.error(split, "other categories than train", shown)
+    return records
 
 
-def _summarize(
-    records: CocoRecords, content: dict, ids: list[int], names: list[str], split: str, report: Report
-) -> None:
-    notes = records.annotations
+def report_tallies(notes: ImageList, split: str, report: Report) -> None:
+    """Report what was left out as errors, and what was mended as warnings."""
+    for reason, count in notes.dropped.counts.items():
+        report.error(split, reason, *notes.dropped.examples[reason], count=count)
+    for reason, count in notes.repaired.counts.items():
+        report.warning(split, f"mended: {reason}", *notes.repaired.examples[reason], count=count)
+
+
+def _summarize(records: CocoRecords, split: str, report: Report) -> None:
+    notes, ids, names = records.annotations, records.category_ids, records.class_names
     counts = np.bincount(notes.labels, minlength=len(ids))
     per_image = np.diff(notes.first)
     report.facts |= {

@@ -51,6 +51,7 @@ class ObjectDataset(CocoDataset[CocoRecords]):
     Args:
         records, transform, seed, training: see :class:`visionattn.data.dataset.SampleDataset`.
         paste_probability: of copying objects of another image into this one, in training.
+        masks: draw masks, in training.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class ObjectDataset(CocoDataset[CocoRecords]):
         seed: int = 0,
         training: bool = False,
         paste_probability: float = 0.0,
+        masks: bool = True,
     ) -> None:
         super().__init__(records, transform, seed, training)
+        self.masks = masks
         self.paste_probability = paste_probability if training else 0.0
 
     def read(self, index: int) -> tuple[Tensor, Target]:
@@ -69,7 +72,7 @@ class ObjectDataset(CocoDataset[CocoRecords]):
         image = self.records.image(index)
         if not self.training:
             return self.transform(image), {}
-        return self.transform(image, self.records.objects(index))
+        return self.transform(image, self.records.objects(index, self.masks))
 
     def load(self, choice: int, key: SampleKey) -> Sample:
         """One image with its objects, and perhaps with some of another image."""

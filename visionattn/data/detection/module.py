@@ -11,9 +11,12 @@ from rich.console import Console
 from visionattn.data.checks import Report
 from visionattn.data.classes import ClassInfo
 from visionattn.data.dataset import Batch, Collate
+from visionattn.data.detection.annotations import NO_MASK
 from visionattn.data.detection.checks import validate
 from visionattn.data.detection.dataset import GroupedBatches, NormalizeAndPad, ObjectDataset, collate
 from visionattn.data.detection.sources import Coco, CocoRecords, SizedImages
+from visionattn.data.detection.splits import LEFT_OUT_BUDGET, check_masks, check_share, same_categories
+from visionattn.data.detection.tally import Tally
 from visionattn.data.detection.transforms import DetectionEvalTransform
 from visionattn.data.image_size import ImageSize
 from visionattn.data.module import VisionData
@@ -33,6 +36,7 @@ class CocoOptions(DataOptions, total=False):
     eval_transform: Callable[..., EvalTransform]
     group: bool
     divisor: int
+    left_out_budget: float
 
 
 class CocoData(VisionData[S]):
@@ -47,10 +51,11 @@ class CocoData(VisionData[S]):
         eval_transform: the same.
         group: images of a batch are all wide or all tall.
         divisor: batches are padded to multiples of it.
+        left_out_budget: share of a split's annotations that may be left out because they are wrong.
         options: of :class:`VisionData`.
 
     Raises:
-        ConfigError: no ``train_transform``.
+        ConfigError: no ``train_transform``, or a budget that is no share.
     """
 
     def __init__(
@@ -64,10 +69,13 @@ class CocoData(VisionData[S]):
         eval_transform: Callable[..., EvalTransform] = DetectionEvalTransform,
         group: bool = True,
         divisor: int = 32,
+        left_out_budget: float = LEFT_OUT_BUDGET,
         **options: Unpack[DataOptions],
     ) -> None:
         if train_transform is None:
             raise ConfigError("detection needs a train_transform, e.g. DetectionTrainTransform")
+        if not 0 <= left_out_budget <= 1:
+            raise ConfigError(f"left_out_budget is a share between 0 and 1, got {left_out_budget}")
         super().__init__(
             source,
             num_classes,
@@ -77,12 +85,12 @@ class CocoData(VisionData[S]):
             eval_transform=eval_transform,
             **options,
         )
-        self.group = group
+        self.group, self.left_out_budget = group, left_out_budget
         self._normalize = NormalizeAndPad(self.mean, self.std, divisor)
 
     @property
-    def category_ids(self) -> list[int]:
-        """The data set's own number of every label. Known after :meth:`setup`."""
+    def category_ids(self) -> list[Any]:
+        """The data set's own id of every label. Known after :meth:`setup`."""
         return list(self.known_records().category_ids)
 
     @property
@@ -91,20 +99,29 @@ class CocoData(VisionData[S]):
         return ClassInfo(names=self.class_names, ids=self.category_ids)
 
     def check(self, split: str, records: S) -> None:
-        """Compare the categories with ``num_classes`` and with other splits, and print what was left out."""
+        """Compare the categories with ``num_classes`` and other splits; print what was mended and what was left out.
+
+        Raises:
+            DataError: the categories differ, or more was left out than the budget allows.
+        """
         if len(records.class_names) != self.num_classes:
             raise DataError(
                 f"the {split} annotations have {len(records.class_names)} categories, but num_classes is "
-                f"{self.num_classes}"
+                f"{self.num_classes}: set data.num_classes={len(records.class_names)}"
             )
         for other, known in self._splits.items():
-            if (known.class_names, known.category_ids) != (records.class_names, records.category_ids):
-                raise DataError(f"the categories of {other} and {split} differ")
+            same_categories(split, records, other, known)
         if self._rank == 0:
-            dropped = records.annotations.dropped
-            told = [*records.told, *([f"excluded annotations: {dropped}"] if dropped.counts else [])]
-            for sentence in told:
-                Console(stderr=True).print(f"{split}: {sentence}", highlight=False, soft_wrap=True)
+            for sentence in records.told:
+                Console(stderr=True).print(f"{split}: {sentence}", highlight=False, soft_wrap=True, markup=False)
+        notes = records.annotations
+        self._tell(f"{split}: excluded annotations", notes.dropped)
+        self._tell(f"{split}: mended", notes.repaired)
+        check_share(notes.dropped, notes.listed, self.left_out_budget, f"{split} annotations")
+
+    def _tell(self, what: str, tally: Tally) -> None:
+        if tally.counts and self._rank == 0:
+            Console(stderr=True).print(f"{what}: {tally}", highlight=False, soft_wrap=True, markup=False)
 
     def collate(self, training: bool) -> Collate:
         """Lists of images and targets."""
@@ -152,10 +169,30 @@ class DetectionData(CocoData[CocoRecords]):
     ) -> None:
         super().__init__(source, num_classes, image_size, **options)
         self.copy_paste = copy_paste
+        self._masks_needed: bool | None = None
+
+    def check(self, split: str, records: CocoRecords) -> None:
+        """See :meth:`CocoData.check`; masks that cannot be drawn are told too."""
+        super().check(split, records)
+        invalid = Tally({reason: n for reason, n in records.annotations.unmasked.counts.items() if reason != NO_MASK})
+        self._tell(f"{split}: excluded masks, whose boxes stay", invalid)
+
+    def require_masks(self, needed: bool) -> None:
+        """See :meth:`VisionData.require_masks`: without need, masks are not drawn.
+
+        Raises:
+            DataError: they are needed, and more training objects than ``left_out_budget`` have none.
+        """
+        self._masks_needed = needed or self.copy_paste > 0
+        for split, records in self._splits.items():
+            if self._masks_needed and len(records.annotations.labels):
+                self._tell(f"{split}: objects without a mask", records.annotations.unmasked)
+                check_masks(split, records, self.left_out_budget)
 
     def dataset(self, records: CocoRecords, transform: Callable[..., Any], training: bool) -> ObjectDataset:
         """Images with objects, by index."""
-        return ObjectDataset(records, transform, self.seed, training, self.copy_paste)
+        masks = records.masks if self._masks_needed is None else self._masks_needed
+        return ObjectDataset(records, transform, self.seed, training, self.copy_paste, masks)
 
     def validate(self, split: str, report: Report) -> None:
         """Look at every image and annotation of a split; see :func:`visionattn.data.detection.checks.validate`."""

@@ -16,8 +16,12 @@ from torchvision import tv_tensors
 
 from visionattn.data.decode import as_tensor
 from visionattn.data.decoding import Decoding
-from visionattn.data.detection.annotations import Annotations, Dropped, read_annotations, read_json
-from visionattn.data.detection.masks import Segmentation, draw, problem
+from visionattn.data.detection.annotations import Annotations, evaluation_annotations, read_annotations
+from visionattn.data.detection.coco_file import read_coco
+from visionattn.data.detection.json_file import read_json
+from visionattn.data.detection.masks import Segmentation, draw
+from visionattn.data.detection.tally import Tally
+from visionattn.data.facts import AUTO
 from visionattn.data.orientation import size_of
 from visionattn.data.records import PackedStrings
 from visionattn.data.unreadable import UnreadableImage
@@ -32,19 +36,25 @@ class ImageList(Protocol):
 
     Attributes:
         names: file names.
-        image_ids: int64 ``(I,)``.
+        image_ids: number of each image, int64 ``(I,)``.
+        file_ids: the file's id of each image.
         sizes: int64 ``(I, 2)``, (height, width).
-        category_ids: the file's number of label 0, 1, ...
+        category_ids: the file's id of label 0, 1, ...
         class_names: names of label 0, 1, ...
         dropped: what was left out.
+        repaired: what was mended.
+        listed: number of annotations in the file.
     """
 
     names: PackedStrings
     image_ids: np.ndarray
+    file_ids: list[Any]
     sizes: np.ndarray
-    category_ids: list[int]
+    category_ids: list[Any]
     class_names: list[str]
-    dropped: Dropped
+    dropped: Tally
+    repaired: Tally
+    listed: int
 
 
 A = TypeVar("A", bound=ImageList)
@@ -121,7 +131,7 @@ class CocoRecords(SizedImages[Annotations]):
     Args:
         folder: of the images.
         file: of the annotations; with ``content``, where that comes from.
-        masks: read masks.
+        masks: read masks; ``auto``: where any object has one.
         empty_images: keep images without any object.
         content: annotations of another format, in COCO's form; None: those of ``file``.
 
@@ -130,51 +140,73 @@ class CocoRecords(SizedImages[Annotations]):
     """
 
     def __init__(
-        self, folder: Path, file: Path, masks: bool, empty_images: bool, content: dict[str, Any] | None = None
+        self,
+        folder: Path,
+        file: Path,
+        masks: bool | str = AUTO,
+        empty_images: bool = True,
+        content: dict[str, Any] | None = None,
     ) -> None:
         # text, not objects: reading an object writes its reference count, and every worker would copy all of them
         self._text = None if content is None else json.dumps(content).encode()
-        self.file, self.masks = file, masks
-        super().__init__(folder, read_annotations(self.content(), file, masks, empty_images))
+        self.file = file
+        super().__init__(folder, read_annotations(self.content(), file, masks is not False, empty_images, folder))
         self.labels = self.annotations.labels
-        self.unread = Dropped()
+        self.masks = bool(self.annotations.has_mask.any())
+        self.unread = Tally()
 
     def content(self) -> dict[str, Any]:
         """All annotations of the split in COCO's form, read anew."""
         return read_json(self.file) if self._text is None else json.loads(self._text)
 
-    def objects(self, index: int) -> dict[str, Any]:
+    def rows(self, index: int) -> slice:
+        """Where the objects of one image stand in the arrays of ``annotations``."""
+        first = self.annotations.first
+        return slice(int(first[index]), int(first[index + 1]))
+
+    def boxes(self, index: int) -> dict[str, Any]:
+        """``boxes`` and ``labels`` of the objects of one image, see :meth:`objects`."""
+        notes, rows = self.annotations, self.rows(index)
+        size = self.size(index)
+        boxes = tv_tensors.BoundingBoxes(torch.from_numpy(notes.boxes[rows].copy()), format="XYXY", canvas_size=size)  # type: ignore[call-overload]
+        return {"boxes": boxes, "labels": torch.from_numpy(notes.labels[rows].copy())}
+
+    def objects(self, index: int, masks: bool | None = None) -> dict[str, Any]:
         """The objects of one image.
 
+        Args:
+            index: of the image.
+            masks: draw masks; None: if any object of the split has one.
+
         Returns:
-            ``boxes`` (tv_tensor, x1 y1 x2 y2), ``labels`` int64 ``(N,)``, and where masks are read ``masks``
-            (tv_tensor, uint8 ``(N, H, W)``).
+            ``boxes`` (tv_tensor, x1 y1 x2 y2), ``labels`` int64 ``(N,)``, with masks ``masks`` (tv_tensor, uint8
+            ``(N, H, W)``) and, if some objects of the image have none, ``has_mask`` bool ``(N,)``.
 
         Raises:
             UnreadableImage: a mask cannot be rasterized.
         """
-        notes, size = self.annotations, self.size(index)
-        rows = slice(int(notes.first[index]), int(notes.first[index + 1]))
-        boxes = tv_tensors.BoundingBoxes(torch.from_numpy(notes.boxes[rows].copy()), format="XYXY", canvas_size=size)  # type: ignore[call-overload]
-        target: dict[str, Any] = {"boxes": boxes, "labels": torch.from_numpy(notes.labels[rows].copy())}
-        if self.masks:
-            target["masks"] = tv_tensors.Mask(torch.from_numpy(draw(self.segmentations(index), *size)))
+        target = self.boxes(index)
+        if self.masks if masks is None else masks:
+            target["masks"] = tv_tensors.Mask(torch.from_numpy(draw(self.segmentations(index), *self.size(index))))
+            known = self.annotations.has_mask[self.rows(index)]
+            if not known.all():
+                target["has_mask"] = torch.from_numpy(known.copy())
         return target
 
-    def segmentations(self, index: int) -> list[Segmentation]:
-        """Segmentations of the objects of one image, as in the file."""
-        notes = self.annotations
-        return [
-            json.loads(notes.segmentations[row]) for row in range(int(notes.first[index]), int(notes.first[index + 1]))
-        ]
+    def segmentations(self, index: int) -> list[Segmentation | None]:
+        """Segmentations of the objects of one image; None for an object without one."""
+        texts, rows = self.annotations.segmentations, self.rows(index)
+        return [json.loads(text) if text else None for text in (texts[row] for row in range(rows.start, rows.stop))]
 
     def ground_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
         """The file's contents about some images, as COCO's evaluation takes them.
 
-        Crowds and boxes of every kind are included. Only what would break the evaluation is left out: values that are
-        not finite, and masks that cannot be drawn.
+        Crowds and boxes of every kind are included; see
+        :func:`visionattn.data.detection.annotations.evaluation_annotations`.
         """
-        return evaluation_annotations(self.content(), self.category_ids, image_ids, masks)
+        file, wanted = read_coco(self.content(), self.file, self.folder), set(image_ids)
+        images = {i: image.number for i, image in enumerate(file.images) if image.number in wanted}
+        return evaluation_annotations(file, images, dict(enumerate(self.category_ids)), masks)
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes, boxes and labels, hexadecimal."""
@@ -185,15 +217,17 @@ class CocoRecords(SizedImages[Annotations]):
 class Coco:
     """Images with objects in COCO's layout (Lin et al. 2014, arXiv 1405.0312).
 
-    Category ids may be sparse: label k is the k-th id in rising order. Boxes without width or height, or outside their
-    image, and invalid masks are left out of training and counted by reason (``records.annotations.dropped``). An image
-    that is missing, damaged, or of another size than its annotations state is unreadable.
+    Category ids may be sparse: label k is the k-th id in rising order. What other tools write differently is
+    mended (``records.annotations.repaired``: numbers as text, missing areas, ids of any kind). Boxes without width or
+    height or outside their image are left out of training and counted by reason (``records.annotations.dropped``). An
+    invalid mask leaves its box in place (``records.annotations.unmasked``). An image that is missing, damaged, or of
+    another size than its annotations state is unreadable.
 
     Args:
         root: the folder.
         images: split -> folder below root.
         annotations: split -> file below root.
-        masks: read masks too; objects without a usable mask are left out then.
+        masks: read masks too; ``auto``: where any object has one.
         empty_images: train on images without objects too; evaluation always has them.
 
     Raises:
@@ -207,7 +241,7 @@ class Coco:
         root: str,
         images: Mapping[str, str] = IMAGES,
         annotations: Mapping[str, str] = ANNOTATIONS,
-        masks: bool = True,
+        masks: bool | str = AUTO,
         empty_images: bool = True,
     ) -> None:
         self.root = Path(root).expanduser()
@@ -219,8 +253,8 @@ class Coco:
         return [split for split, name in self.annotations.items() if (self.root / name).is_file()]
 
     def open(self, split: str) -> CocoRecords:
-        """Read one split; test equals val."""
-        split = "val" if split == "test" else split
+        """Read one split; test is val where no test split is named."""
+        split = named_split(split, self.annotations)
         folder, file = self.root / self.images[split], self.root / self.annotations[split]
         if not folder.is_dir() or not file.is_file():
             names = sorted(path.name for path in self.root.iterdir())[:12] if self.root.is_dir() else []
@@ -231,28 +265,14 @@ class Coco:
         return CocoRecords(folder, file, self.masks, self.empty_images or split != "train")
 
 
-def _finite(box: Any) -> bool:
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(value, (int, float)) and value - value == 0 for value in box)
-    )
+def named_split(split: str, annotations: Mapping[str, str]) -> str:
+    """The split to read: ``val`` for a ``test`` that is not named.
 
-
-def evaluation_annotations(
-    content: dict[str, Any], category_ids: Sequence[int], image_ids: Sequence[int], masks: bool
-) -> dict[str, Any]:
-    """Annotations about some images and categories alone; see :meth:`CocoRecords.ground_truth`."""
-    wanted = set(image_ids)
-    images = [image for image in content["images"] if image["id"] in wanted]
-    sizes = {image["id"]: (image["height"], image["width"]) for image in images}
-    known = set(category_ids)
-    kept = []
-    for annotation in content["annotations"]:
-        size = sizes.get(annotation.get("image_id"))
-        if size is None or annotation.get("category_id") not in known or not _finite(annotation.get("bbox")):
-            continue
-        if masks and problem(annotation.get("segmentation"), *size):
-            continue
-        kept.append(annotation)
-    return {"info": {}, "images": images, "annotations": kept, "categories": content["categories"]}
+    Raises:
+        DataError: there is no such split.
+    """
+    if split == "test" and split not in annotations:
+        split = "val"
+    if split not in annotations:
+        raise DataError(f"there is no split {split!r}: data.source.annotations names {', '.join(annotations)}")
+    return split

@@ -150,12 +150,13 @@ def _between(low: int, high: int) -> int:
 
 
 def keep_visible(target: Target, least: float = 1.0) -> Target:
-    """Clip the boxes, and remove objects narrower or lower than ``least`` pixels, or without a pixel of mask."""
+    """Clip the boxes, and remove objects narrower or lower than ``least`` pixels, or without a pixel of their mask."""
     boxes = F.clamp_bounding_boxes(target["boxes"]).as_subclass(Tensor)
     keep = ((boxes[:, 2:] - boxes[:, :2]) >= least).all(1)
     if "masks" in target:
-        keep &= target["masks"].as_subclass(Tensor).bool().flatten(1).any(1)
-    visible = {"boxes": boxes[keep], "labels": target["labels"][keep]}
-    if "masks" in target:
-        visible["masks"] = target["masks"].as_subclass(Tensor)[keep]
-    return visible
+        seen = target["masks"].as_subclass(Tensor).flatten(1).any(1).bool()
+        keep &= seen | ~target["has_mask"] if "has_mask" in target else seen
+    others = [name for name in ("labels", "masks", "has_mask") if name in target]
+    if keep.all():
+        return {"boxes": boxes} | {name: target[name].as_subclass(Tensor) for name in others}
+    return {"boxes": boxes[keep]} | {name: target[name].as_subclass(Tensor)[keep] for name in others}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from visionattn.data.detection.annotations import Dropped, categories, read_json
+from visionattn.data.detection.coco_file import NO_CATEGORY, CocoFile, CocoImage, read_coco
+from visionattn.data.detection.tally import Tally
+from visionattn.data.detection.values import as_flag, as_number, as_text, as_whole
 from visionattn.data.panoptic.maps import LARGEST
+from visionattn.data.panoptic.write import map_name
 from visionattn.data.records import PackedStrings
 from visionattn.errors import DataError
 
@@ -22,125 +24,169 @@ class PanopticAnnotations:
     Attributes:
         names: file names of images.
         maps: file names of panoptic maps.
-        image_ids: int64 ``(I,)``.
+        image_ids: number of each image, int64 ``(I,)``; the file's id where all ids are whole numbers.
+        file_ids: the file's id of each image.
         sizes: int64 ``(I, 2)``, (height, width).
-        category_ids: sparse number of label 0, 1, ... in the file, in rising order.
+        category_ids: the file's id of label 0, 1, ..., in rising order.
         class_names: of the same labels.
         things: whether objects of each label are counted (things) or not (stuff).
         first: int64 ``(I + 1,)``.
         numbers: id of each segment in its map, int64 ``(M,)``.
         labels: int64 ``(M,)``.
         crowds: bool ``(M,)``.
+        areas: that the file states, float64 ``(M,)``; NaN where it states none.
         dropped: images that are left out, by reason.
+        repaired: what was mended.
+        listed: annotations in the file.
     """
 
     names: PackedStrings
     maps: PackedStrings
     image_ids: np.ndarray
+    file_ids: list[Any]
     sizes: np.ndarray
-    category_ids: list[int]
+    category_ids: list[Any]
     class_names: list[str]
     things: list[bool]
     first: np.ndarray
     numbers: np.ndarray
     labels: np.ndarray
     crowds: np.ndarray
-    dropped: Dropped
+    areas: np.ndarray
+    dropped: Tally
+    repaired: Tally
+    listed: int
 
 
-def things_of(content: dict[str, Any], path: Path) -> list[bool]:
+@dataclass(slots=True)
+class PanopticEntry:
+    """The annotation of an image: the name of its map, and the segments' ids, labels and crowds."""
+
+    map_name: str
+    numbers: list[int]
+    labels: list[int]
+    crowds: list[bool]
+    areas: list[float | None]
+
+
+def things_of(file: CocoFile) -> list[bool]:
     """``isthing`` of the categories, in rising order of their ids.
 
     Raises:
         DataError: a category lacks it; the file is of another kind, mostly one of instances.
     """
-    ordered = sorted(content["categories"], key=lambda category: int(category["id"]))
-    silent = [str(category["name"]) for category in ordered if category.get("isthing") not in (0, 1)]
+    silent = [category.name for category in file.categories if category.thing is None]
     if silent:
         raise DataError(
-            f"{path} is not a panoptic annotation file: categories without isthing: {', '.join(silent[:5])}"
+            f"{file.path} is not a panoptic annotation file: categories without isthing: {', '.join(silent[:5])}"
         )
-    return [bool(category["isthing"]) for category in ordered]
+    return [bool(category.thing) for category in file.categories]
 
 
-def problems(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """Yield (annotation, what is wrong or "", details) for every annotation, and for images that have none."""
-    images = {image["id"] for image in content["images"]}
-    known = {category["id"] for category in content["categories"]}
-    seen: set[Any] = set()
-    for annotation in content["annotations"]:
-        number = annotation.get("image_id")
-        if number not in images:
-            yield annotation, "annotations whose image_id is unknown", f"image_id {number}"
-        elif number in seen:
-            yield annotation, "second annotations of an image", f"image_id {number}"
-        else:
-            what, details = _problem(annotation, known)
-            yield annotation, what, f"image_id {number}: {details}"
-        seen.add(number)
-    for number in images - seen:
-        yield {"image_id": number}, "images without annotation", f"image_id {number}"
+def read_entries(file: CocoFile) -> dict[int, PanopticEntry]:
+    """Index of an image to its annotation. What is wrong is counted in the file, and images that have none."""
+    entries: dict[int, PanopticEntry] = {}
+    seen: set[int] = set()
+    for annotation in file.annotations:
+        index = file.image_of(annotation)
+        if index is None:
+            continue
+        where = f"image_id {annotation.get('image_id')}"
+        if index in seen:
+            file.dropped.add("second annotations of an image", where)
+            continue
+        seen.add(index)
+        entry = _entry(file, annotation, file.images[index], where)
+        if entry is not None:
+            entries[index] = entry
+    for index, image in enumerate(file.images):
+        if index not in seen:
+            file.dropped.add("images without annotation", f"image_id {image.id}")
+    return entries
 
 
-def _problem(annotation: dict[str, Any], known: set[Any]) -> tuple[str, str]:
-    segments, name = annotation.get("segments_info"), annotation.get("file_name")
-    if not isinstance(name, str) or not isinstance(segments, list):
-        return "annotations without file_name or segments_info", f"file_name {name}"
-    numbers = [segment.get("id") for segment in segments]
-    wrong = [number for number in numbers if not isinstance(number, int) or not 0 < number <= LARGEST]
+def _entry(file: CocoFile, annotation: dict[str, Any], image: CocoImage, where: str) -> PanopticEntry | None:
+    listed, name = annotation.get("segments_info"), as_text(annotation.get("file_name"))
+    if not isinstance(listed, list):
+        file.dropped.add("annotations without file_name or segments_info", f"{where}: file_name {name}")
+        return None
+    if name is None:
+        name = map_name(image.name)
+        file.repaired.add("annotations without file_name, whose map is named as the image", f"{where}: {name}")
+    segments = [segment for segment in listed if isinstance(segment, dict)]
+    if len(segments) < len(listed):
+        file.repaired.add("entries of segments_info that are no objects, which are left out", where)
+    numbers = [_number(file, segment.get("id"), where) for segment in segments]
+    labels = [file.label_of(segment) for segment in segments]
+    wrong = [segment.get("id") for segment, n in zip(segments, numbers, strict=True) if not 0 < n <= LARGEST]
+    strange = [segment.get("category_id") for segment, label in zip(segments, labels, strict=True) if label is None]
     if wrong:
-        return f"segments with an id outside 1..{LARGEST}", f"id {wrong[0]}"
-    if len(set(numbers)) < len(numbers):
-        return "segments with an id that occurs twice", f"ids {sorted(numbers)[:8]}"
-    strange = [segment.get("category_id") for segment in segments if segment.get("category_id") not in known]
-    return ("unknown categories", f"category_id {strange[0]}") if strange else ("", "")
+        file.dropped.add(f"segments with an id outside 1..{LARGEST}", f"{where}: id {wrong[0]}")
+    elif len(set(numbers)) < len(numbers):
+        file.dropped.add("segments with an id that occurs twice", f"{where}: ids {sorted(numbers)[:8]}")
+    elif strange:
+        file.dropped.add(NO_CATEGORY, f"{where}: category_id {strange[0]}")
+    else:
+        crowds = [_crowd(file, segment, where) for segment in segments]
+        known = [label for label in labels if label is not None]
+        return PanopticEntry(name, numbers, known, crowds, [as_number(segment.get("area")) for segment in segments])
+    return None
 
 
-def read_annotations(path: Path, empty_images: bool = True) -> PanopticAnnotations:
-    """Read and check one split.
+def _number(file: CocoFile, value: Any, where: str) -> int:
+    """The id of a segment; 0 for what is none."""
+    if type(value) is int:
+        return value
+    number = as_whole(value)
+    if number is not None:
+        file.repaired.add("ids of segments that are no integers", f"{where}: id {value!r}")
+    return number or 0
+
+
+def _crowd(file: CocoFile, segment: dict[str, Any], where: str) -> bool:
+    value = segment.get("iscrowd", 0)
+    flag = as_flag(value)
+    if flag is None or value not in (0, 1):
+        file.repaired.add("iscrowd values that are neither 0 nor 1", f"{where}: iscrowd {value!r}")
+    return bool(flag)
+
+
+def read_annotations(
+    content: dict[str, Any], path: Path, empty_images: bool = True, folder: Path | None = None
+) -> PanopticAnnotations:
+    """Check one split and store it in arrays.
 
     Args:
-        path: the JSON file.
+        content: of the JSON file.
+        path: the file, for messages.
         empty_images: keep images whose segments are all crowds, or that have none.
+        folder: of the images, for sizes that the file does not state.
 
     Raises:
-        DataError: missing, no JSON, no panoptic annotations, or no image is left.
+        DataError: no panoptic annotations, or no image is left.
     """
-    content = read_json(path)
-    ids, class_names = categories(content, path)
-    things, label_of = things_of(content, path), {n: label for label, n in enumerate(ids)}
-    of_image, dropped = _by_image(content)
-    images = [image for image in content["images"] if image["id"] in of_image]
-    if not empty_images:
-        images = [i for i in images if any(not s.get("iscrowd") for s in of_image[i["id"]]["segments_info"])]
-    if not images:
-        raise DataError(f"{path} lists no image{'' if empty_images else ' with segments'} ({dropped or 'none at all'})")
-    notes = [of_image[image["id"]] for image in images]
-    segments = [segment for note in notes for segment in note["segments_info"]]
-    counts = [len(note["segments_info"]) for note in notes]
+    file = read_coco(content, path, folder)
+    things, entries = things_of(file), read_entries(file)
+    chosen = [i for i in range(len(file.images)) if i in entries and (empty_images or not all(entries[i].crowds))]
+    if not chosen:
+        what = "image" if empty_images else "image with segments"
+        raise DataError(f"{path} lists no {what} ({file.dropped.explained() or 'none at all'})")
+    images, notes = [file.images[i] for i in chosen], [entries[i] for i in chosen]
     return PanopticAnnotations(
-        PackedStrings(image["file_name"] for image in images),
-        PackedStrings(note["file_name"] for note in notes),
-        np.array([image["id"] for image in images], np.int64),
-        np.array([(image["height"], image["width"]) for image in images], np.int64),
-        ids,
-        class_names,
+        PackedStrings(image.name for image in images),
+        PackedStrings(note.map_name for note in notes),
+        np.array([image.number for image in images], np.int64),
+        [image.id for image in images],
+        np.array([(image.height, image.width) for image in images], np.int64),
+        file.category_ids,
+        file.class_names,
         things,
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        np.array([segment["id"] for segment in segments], np.int64),
-        np.array([label_of[segment["category_id"]] for segment in segments], np.int64),
-        np.array([bool(segment.get("iscrowd")) for segment in segments], bool),
-        dropped,
+        np.concatenate([[0], np.cumsum([len(note.labels) for note in notes])]).astype(np.int64),
+        np.array([number for note in notes for number in note.numbers], np.int64),
+        np.array([label for note in notes for label in note.labels], np.int64),
+        np.array([crowd for note in notes for crowd in note.crowds], bool),
+        np.array([np.nan if area is None else area for note in notes for area in note.areas], np.float64),
+        file.dropped,
+        file.repaired,
+        file.listed,
     )
-
-
-def _by_image(content: dict[str, Any]) -> tuple[dict[Any, dict[str, Any]], Dropped]:
-    """Image id to its annotation, without the wrong ones; and those, counted."""
-    of_image: dict[Any, dict[str, Any]] = {}
-    dropped = Dropped()
-    for annotation, what, details in problems(content):
-        if what:
-            dropped.add(what, details)
-        else:
-            of_image[annotation["image_id"]] = annotation
-    return of_image, dropped

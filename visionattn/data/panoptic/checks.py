@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from visionattn.data.checks import Report
-from visionattn.data.detection.checks import open_split
-from visionattn.data.panoptic.annotations import problems
+from visionattn.data.detection.checks import open_split, report_tallies
 from visionattn.data.panoptic.sources import PanopticRecords
 from visionattn.data.records import Source
 from visionattn.data.unreadable import UnreadableImage
@@ -25,21 +24,18 @@ def validate(source: Source[PanopticRecords], num_classes: int, split: str, repo
         split: to read.
         report: to write into.
     """
-    opened = open_split(source, num_classes, split, report)
-    if opened is None:
+    records = open_split(source, num_classes, split, report)
+    if records is None:
         return
-    records, content, (ids, _) = opened
-    for _, what, details in problems(content):
-        if what:
-            report.error(split, what, details)
-    stated = {note.get("image_id"): note.get("segments_info") for note in reversed(content["annotations"])}
-    pixels, images = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64)
+    report_tallies(records.annotations, split, report)
+    num_classes = len(records.class_names)
+    pixels, images = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     void = read = 0
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
         counts, labels = _read(records, index, split, report)
         if counts is None:
             continue
-        _compare_areas(stated[int(records.annotations.image_ids[index])], counts[1:], records, index, split, report)
+        _compare_areas(counts[1:], records, index, split, report)
         np.add.at(pixels, labels, counts[1:])
         images[np.unique(labels)] += 1
         void, read = void + int(counts[0]), read + 1
@@ -61,14 +57,13 @@ def _read(records: PanopticRecords, index: int, split: str, report: Report) -> t
     return np.bincount(segments["ids"].numpy().reshape(-1), minlength=len(labels) + 1), labels
 
 
-def _compare_areas(
-    stated: list[dict], counts: np.ndarray, records: PanopticRecords, index: int, split: str, report: Report
-) -> None:
-    for segment, count in zip(stated, counts.tolist(), strict=True):
-        if segment.get("area", count) != count:
-            facts = f"segment {segment['id']} has {count} pixels, its area states {segment['area']}"
-            where = f"{records.map_path(index)}: {facts}"
-            report.warning(split, "areas that differ from the map", where)
+def _compare_areas(counts: np.ndarray, records: PanopticRecords, index: int, split: str, report: Report) -> None:
+    notes = records.annotations
+    rows = slice(int(notes.first[index]), int(notes.first[index + 1]))
+    for number, stated, count in zip(notes.numbers[rows], notes.areas[rows], counts, strict=True):
+        if not np.isnan(stated) and stated != count:
+            facts = f"segment {number} has {count} pixels, its area states {stated:g}"
+            report.warning(split, "areas that differ from the map", f"{records.map_path(index)}: {facts}")
 
 
 def _summarize(

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionattn.data.detection.annotations import read_json
+from visionattn.data.detection.annotations import evaluation_annotations
+from visionattn.data.detection.coco_file import read_coco
+from visionattn.data.detection.json_file import read_json
 from visionattn.data.detection.sources import ANNOTATIONS as INSTANCES
-from visionattn.data.detection.sources import IMAGES, SizedImages, evaluation_annotations
+from visionattn.data.detection.sources import IMAGES, SizedImages, named_split
 from visionattn.data.panoptic.annotations import PanopticAnnotations, read_annotations
 from visionattn.data.panoptic.maps import decode_map, segment_ids
 from visionattn.data.unreadable import UnreadableImage
@@ -27,8 +29,8 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
     """One split of images with segments; see :class:`CocoPanoptic`. The segments lie in ``annotations``."""
 
     def __init__(self, folder: Path, maps: Path, file: Path, instances: Path, empty_images: bool) -> None:
-        super().__init__(folder, read_annotations(file, empty_images))
         self.maps, self.file, self.instances = maps, file, instances
+        super().__init__(folder, read_annotations(self.content(), file, empty_images, folder))
         self.things, self.labels = self.annotations.things, self.annotations.labels
 
     def content(self) -> dict[str, Any]:
@@ -71,17 +73,22 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
         Raises:
             DataError: there is no such file, or it lacks some of the images or of the things.
         """
-        things = [number for number, thing in zip(self.category_ids, self.things, strict=True) if thing]
-        annotations = evaluation_annotations(read_json(self.instances), things, image_ids, masks)
-        lacking = set(image_ids) - {image["id"] for image in annotations["images"]}
+        file, wanted = read_coco(read_json(self.instances), self.instances, self.folder), set(image_ids)
+        notes = self.annotations
+        stated = {n: own for n, own in zip(notes.image_ids.tolist(), notes.file_ids, strict=True) if n in wanted}
+        images = {n: file.find_image(own) for n, own in stated.items()}
+        lacking = sorted(number for number in wanted if images.get(number) is None)
         if lacking:
-            raise DataError(f"{self.instances} lacks {len(lacking)} of {len(image_ids)} images, e.g. {min(lacking)}")
-        unknown = set(things) - {category["id"] for category in annotations["categories"]}
+            example = stated.get(lacking[0], lacking[0])
+            raise DataError(f"{self.instances} lacks {len(lacking)} of {len(wanted)} images, e.g. {example}")
+        things = [number for number, thing in zip(self.category_ids, self.things, strict=True) if thing]
+        labels = {number: file.find_category(number) for number in things}
+        unknown = [number for number, label in labels.items() if label is None]
         if unknown:
-            raise DataError(
-                f"{self.instances} has no categories {sorted(unknown)[:8]}, which are things of {self.file}"
-            )
-        return annotations
+            raise DataError(f"{self.instances} has no categories {unknown[:8]}, which are things of {self.file}")
+        of_image = {index: number for number, index in images.items() if index is not None}
+        of_label = {label: number for number, label in labels.items() if label is not None}
+        return evaluation_annotations(file, of_image, of_label, masks)
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes and segments, hexadecimal."""
@@ -124,8 +131,8 @@ class CocoPanoptic:
         self.instances, self.empty_images = dict(instances), empty_images
 
     def open(self, split: str) -> PanopticRecords:
-        """Read one split; test equals val."""
-        split = "val" if split == "test" else split
+        """Read one split; test is val where no test split is named."""
+        split = named_split(split, self.annotations)
         folder, file = self.root / self.images[split], self.root / self.annotations[split]
         maps = self.root / self.maps[split]
         if not maps.is_dir() and (file.parent / maps.name).is_dir():

@@ -14,13 +14,13 @@ class PanopticFile:
     """One image's map.
 
     Attributes:
-        image_id: number of the image.
+        image_id: of the image.
         name: of the PNG file.
         content: of the PNG file.
         segments: ``segments_info`` of the map.
     """
 
-    image_id: int
+    image_id: Any
     name: str
     content: bytes
     segments: list[dict[str, Any]]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 Targets = Sequence[Mapping[str, Tensor]]
 """Of every image: ``boxes`` float (N, 4) as x1 y1 x2 y2 in pixels of the padded image, ``labels`` int64 (N,) in
-0..K-1, and where masks are learned ``masks`` uint8 (N, H, W). N may be 0."""
+0..K-1, and where masks are learned ``masks`` uint8 (N, H, W) and, if some objects have none, ``has_mask`` bool (N,). N
+may be 0."""
 
 Detections = list[dict[str, Tensor]]
 """Of every image: ``boxes`` float (N, 4), ``scores`` float (N,), ``labels`` int64 (N,) in 0..K-1, the highest score

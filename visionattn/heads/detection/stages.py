@@ -38,7 +38,8 @@ def stage_losses(
         "loss_box_reg": box_loss(stage, offsets, chosen, [s["matched"] for s in samples], labels),
     }
     if stage.has_mask():
-        indices = [subsample(torch.where(s["labels"] > 0)[0], stage.mask_sampled) for s in samples]
+        masked = [with_mask(s, target) for s, target in zip(samples, targets, strict=True)]
+        indices = [subsample(positive, stage.mask_sampled) for positive in masked]
         objects = [b[p] for b, p in zip(chosen, indices, strict=True)]
         predicted = mask_logits(stage, maps, objects, sizes)
         which = [s["index"][p] for s, p in zip(samples, indices, strict=True)]
@@ -67,6 +68,12 @@ def sample(stage: RegionHeads, boxes: list[Tensor], targets: Targets) -> list[di
         true = pick >= len(boxes[i])
         samples.append({"boxes": chosen, "labels": labels[i][pick], "index": index, "matched": matched, "true": true})
     return samples
+
+
+def with_mask(sampled: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
+    """Indices of the sampled regions that are objects whose mask is known; see :data:`Targets`."""
+    positive = torch.where(sampled["labels"] > 0)[0]
+    return positive[target["has_mask"][sampled["index"][positive]]] if "has_mask" in target else positive
 
 
 def subsample(indices: Tensor, most: int | None) -> Tensor:

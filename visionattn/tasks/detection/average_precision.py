@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from visionattn.data.detection.masks import box_runs
+from visionattn.data.detection.values import rising
+
 NAMES = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
@@ -48,10 +51,9 @@ def coco_figures(targets: dict[str, Any], results: Sequence[Result], kind: str) 
         float64 (12,) and (K,) between 0 and 1; -1 where there is no object.
     """
     kept = ("image_id", "category_id", "score", "bbox" if kind == "bbox" else "segmentation")
-    expected = COCO(
-        {name: [dict(entry) for entry in targets[name]] for name in ("images", "annotations", "categories")}
-    )
-    detected = expected.loadRes([{name: result[name] for name in kept} for result in results])
+    targets, results = numbered(targets, [{name: result[name] for name in kept} for result in results], kind)
+    expected = COCO(targets)
+    detected = expected.loadRes(results)
     evaluation = COCOeval_faster(expected, detected, kind, print_function=discard)
     evaluation.params.imgIds = sorted(image["id"] for image in targets["images"])
     usual = evaluation.params.recThrs
@@ -64,6 +66,32 @@ def coco_figures(targets: dict[str, Any], results: Sequence[Result], kind: str) 
     precision = _as_pycocotools(precision, len(usual), which.reshape(second.shape))
     classes = np.array([mean_of_known(of_class) for of_class in precision[:, :, :, 0, -1].transpose(2, 0, 1)])
     return _twelve(precision, recall), classes
+
+
+def numbered(targets: dict[str, Any], results: Sequence[Result], kind: str) -> tuple[dict[str, Any], list[Result]]:
+    """Copies in which images, categories and annotations are numbered from 1, in rising order of their ids.
+
+    The evaluation takes an annotation of id 0 for one that was not found, and knows no ids that are text. An object
+    without a mask is a crowd that fills its box where masks are scored: it is neither found nor missed.
+    """
+    images = {one: i for i, one in enumerate(sorted((image["id"] for image in targets["images"]), key=rising), 1)}
+    kinds = {one: i for i, one in enumerate(sorted((c["id"] for c in targets["categories"]), key=rising), 1)}
+    sizes = {image["id"]: (image["height"], image["width"]) for image in targets["images"]}
+    annotations = []
+    for i, annotation in enumerate(targets["annotations"], 1):
+        places = {"image_id": images[annotation["image_id"]], "category_id": kinds[annotation["category_id"]]}
+        entry = annotation | {"id": i} | places
+        if kind == "segm" and not annotation.get("segmentation"):
+            size = sizes[annotation["image_id"]]
+            entry |= {"iscrowd": 1, "segmentation": box_runs(annotation["bbox"], *size)}
+        annotations.append(entry)
+    found = [r | {"image_id": images[r["image_id"]], "category_id": kinds[r["category_id"]]} for r in results]
+    renumbered = {
+        "images": [image | {"id": images[image["id"]]} for image in targets["images"]],
+        "annotations": annotations,
+        "categories": [category | {"id": kinds[category["id"]]} for category in targets["categories"]],
+    }
+    return renumbered, found
 
 
 def _second_hits(targets: dict[str, Any], params: Any) -> np.ndarray:

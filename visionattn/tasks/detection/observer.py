@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ class DetectionObserver(Observer):
             return {}
         scores, info = self._scores, data.class_info
         submission, table = folder / "detections.json", folder / "classes.json"
-        submission.write_text(json.dumps(scores.results) + "\n", encoding="utf-8")
+        write_submission(submission, scores.results, data.records("val"))
         rows = [
             {"id": number, "name": name}
             | {
@@ -95,6 +95,14 @@ class DetectionObserver(Observer):
         ]
         table.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         return {"submission": submission, "classes": table}
+
+
+def write_submission(file: Path, results: Sequence[Result], records: Any) -> None:
+    """Write detections in COCO's submission format, with the ids that the annotation file has."""
+    notes = records.annotations
+    stated = dict(zip(notes.image_ids.tolist(), notes.file_ids, strict=True))
+    own = [result | {"image_id": stated[result["image_id"]]} for result in results]
+    file.write_text(json.dumps(own) + "\n", encoding="utf-8")
 
 
 def draw_results(image: Image.Image, results: list[Result], info: ClassInfo, least_edge: int = 0) -> Image.Image:

@@ -61,6 +61,10 @@ class DetectionTask(VisionTask):
         self.num_classes = num_classes
         self.freeze_batch_norm = freeze_batch_norm
 
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.data.require_masks(bool(getattr(self.head, "has_masks", True)))
+
     def default_evaluators(self) -> dict[str, Evaluator]:
         return {"coco": CocoEvaluator()}
 

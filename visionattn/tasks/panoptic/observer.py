@@ -6,8 +6,8 @@ Shapes: H W image, K classes, n segments.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from visionattn.drawing.panoptic import draw_segments, plot_class_quality
 from visionattn.heads.panoptic.postprocess import Segments
 from visionattn.tasks.detection.average_precision import Result
 from visionattn.tasks.detection.metric import CocoEvaluator
-from visionattn.tasks.detection.observer import draw_results
+from visionattn.tasks.detection.observer import draw_results, write_submission
 from visionattn.tasks.observer import SHOWN, SampleObserver
 from visionattn.tasks.panoptic.metric import PanopticQualityEvaluator, figures, per_class
 from visionattn.tasks.predict import Predicted
@@ -106,7 +106,10 @@ class PanopticObserver(SampleObserver):
         info, table = data.class_info, folder / "classes.csv"
         rows = zip(info.ids or [], info.names, info.things or [], strict=True)
         kinds = [{"id": number, "name": name, "isthing": int(thing)} for number, name, thing in rows]
-        write_panoptic(folder / "panoptic", folder / "panoptic.json", self.kept.values(), kinds)
+        notes: Any = data.records("val").annotations
+        stated = dict(zip(notes.image_ids.tolist(), notes.file_ids, strict=True))
+        files = (replace(file, image_id=stated[file.image_id]) for file in self.kept.values())
+        write_panoptic(folder / "panoptic", folder / "panoptic.json", files, kinds)
         counts = self._counts
         with table.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -116,7 +119,7 @@ class PanopticObserver(SampleObserver):
         written = {"panoptic results": folder / "panoptic.json", "classes": table}
         if self._instances is not None:
             written["submission"] = folder / "detections.json"
-            written["submission"].write_text(json.dumps(self._instances.latest.results) + "\n", encoding="utf-8")
+            write_submission(written["submission"], self._instances.latest.results, data.records("val"))
         return written
 
 

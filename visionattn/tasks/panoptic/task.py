@@ -94,6 +94,10 @@ class PanopticTask(VisionTask):
         self.num_classes, self.panoptic, self.instance = num_classes, panoptic, instance
         self.score, self.overlap, self.detections = score, overlap, detections
 
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.data.require_masks(True)
+
     def default_evaluators(self) -> dict[str, Evaluator]:
         return {"panoptic_quality": PanopticQualityEvaluator()}
 
@@ -115,8 +119,9 @@ class PanopticTask(VisionTask):
     def step(self, batch: Batch) -> StepOutput:
         if not self.training:
             return StepOutput(None, self.predict_segments(batch))
-        num_masks = mean_of_processes(sum(len(target["labels"]) for target in batch["target"]))
-        losses = self.head.loss(self(batch["image"]), batch["target"], num_masks)
+        targets = [with_masks(target) for target in batch["target"]]
+        num_masks = mean_of_processes(sum(len(target["labels"]) for target in targets))
+        losses = self.head.loss(self(batch["image"]), targets, num_masks)
         parts = {name.removeprefix("loss_"): loss for name, loss in losses.items()}
         return StepOutput(torch.stack(list(losses.values())).sum(), parts=parts)
 
@@ -158,3 +163,11 @@ class PanopticTask(VisionTask):
                 least = options.get("score", 0.5)
                 drawn.append(draw_instances(image, [line for line in results if line["score"] >= least], info))
         return drawn
+
+
+def with_masks(target: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """The objects of an image whose masks are known."""
+    if "has_mask" not in target:
+        return target
+    known = target["has_mask"]
+    return {name: values[known] for name, values in target.items()}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.data.decode import EXTENSIONS
-from visionattn.data.detection.annotations import Dropped
 from visionattn.data.detection.masks import Segmentation
+from visionattn.data.detection.tally import Tally
 from visionattn.errors import DataError
 
 Size = tuple[int, int]
@@ -34,7 +34,7 @@ class Content:
         self.names = list(names)
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
-        self.dropped = Dropped()
+        self.dropped = Tally()
         self.told: list[str] = []
 
     def add_image(self, file_name: str, size: Size, **more: Any) -> int:

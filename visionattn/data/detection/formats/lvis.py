@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from visionattn.data.detection.annotations import read_json
 from visionattn.data.detection.formats.content import listing
+from visionattn.data.detection.json_file import read_json
 from visionattn.data.detection.sources import CocoRecords
 from visionattn.data.facts import DataFacts, sampled_size
 from visionattn.errors import DataError

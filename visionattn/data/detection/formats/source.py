@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from visionattn.data.detection.annotations import Dropped
 from visionattn.data.detection.formats.content import Content
 from visionattn.data.detection.sources import CocoRecords
+from visionattn.data.detection.tally import Tally
 from visionattn.data.facts import AUTO, DataFacts
 from visionattn.errors import ConfigError, DataError
 
@@ -31,7 +31,7 @@ class FormatRecords(CocoRecords):
         merge(content.dropped, self.annotations.dropped)
 
 
-def merge(source: Dropped, target: Dropped) -> None:
+def merge(source: Tally, target: Tally) -> None:
     """Add what a reader left out to what the checks of COCO's form left out."""
     for reason, count in source.counts.items():
         target.counts[reason] = target.counts.get(reason, 0) + count

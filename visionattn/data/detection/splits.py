@@ -1,0 +1,59 @@
+"""What the splits of a data set must have: few faults, the same categories, and masks where a model learns them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from visionattn.data.detection.sources import CocoRecords, SizedImages
+from visionattn.data.detection.tally import Tally
+from visionattn.errors import DataError
+
+LEFT_OUT_BUDGET = 0.3
+"""Share of the annotations of a split that may be left out, unless the configuration says otherwise."""
+
+
+def check_share(left_out: Tally, listed: int, share: float, what: str) -> None:
+    """Compare what was left out with its budget.
+
+    Raises:
+        DataError: it is more than ``share`` of what is listed; the message has every reason with an example.
+    """
+    if left_out.total > share * listed + 1e-9:
+        raise DataError(
+            f"{left_out.total:,} of the {listed:,} {what} are left out, more than data.left_out_budget={share:g} "
+            f"allows: {left_out.explained()}; see visionattn data doctor, or raise data.left_out_budget"
+        )
+
+
+def check_masks(split: str, records: CocoRecords, share: float) -> None:
+    """Compare the objects without a mask of a split, for a model that learns masks, with their budget.
+
+    Evaluation goes on without masks: the figures of masks are -1 then.
+
+    Raises:
+        DataError: no training object has a mask, or more than ``share`` have none.
+    """
+    notes = records.annotations
+    if split != "train":
+        return
+    if not notes.has_mask.any():
+        raise DataError(
+            f"{records.file}: none of the {len(notes.labels):,} objects has a mask, which the model learns from "
+            f"({notes.unmasked.explained()}); add masks, or take a head for boxes alone, e.g. head=faster_rcnn"
+        )
+    check_share(notes.unmasked, notes.listed, share, f"{split} masks")
+
+
+def same_categories(split: str, records: SizedImages[Any], other: str, known: SizedImages[Any]) -> None:
+    """Compare the categories of two splits.
+
+    Raises:
+        DataError: they differ; the message names up to eight of them.
+    """
+    before, now = (list(zip(one.category_ids, one.class_names, strict=True)) for one in (known, records))
+    if before == now:
+        return
+    only = [f"{name} (id {number}) only in {other}" for number, name in before if (number, name) not in now]
+    only += [f"{name} (id {number}) only in {split}" for number, name in now if (number, name) not in before]
+    more = ", ..." if len(only) > 8 else ""
+    raise DataError(f"the categories of {other} and {split} differ: {', '.join(only[:8])}{more}")
