@@ -37,8 +37,6 @@ def validate(source: Source[CocoRecords], num_classes: int, split: str, report: 
     for reason, count in unmasked.counts.items():
         add = report.warning if reason == NO_MASK else report.error
         add(split, reason, *unmasked.examples[reason], count=count)
-    for what, count in records.unread.counts.items():
-        report.error(split, what, *records.unread.examples[what], count=count)
     for sentence in records.told:
         report.warning(split, "what the reader took for granted", sentence)
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):

@@ -134,9 +134,6 @@ class CocoRecords(SizedImages[Annotations]):
         masks: read masks; ``auto``: where any object has one.
         empty_images: keep images without any object.
         content: annotations of another format, in COCO's form; None: those of ``file``.
-
-    Attributes:
-        unread: what the reader of another format left out.
     """
 
     def __init__(
@@ -153,7 +150,6 @@ class CocoRecords(SizedImages[Annotations]):
         super().__init__(folder, read_annotations(self.content(), file, masks is not False, empty_images, folder))
         self.labels = self.annotations.labels
         self.masks = bool(self.annotations.has_mask.any())
-        self.unread = Tally()
 
     def content(self) -> dict[str, Any]:
         """All annotations of the split in COCO's form, read anew."""

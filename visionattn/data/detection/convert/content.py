@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.data.detection.formats.sizes import header_of
-from visionattn.data.detection.masks import problem
 from visionattn.data.detection.sources import CocoRecords
 from visionattn.errors import DataError
 
@@ -88,11 +87,9 @@ def read_conversion(splits: dict[str, CocoRecords]) -> Conversion:
 
 def _pictures(records: CocoRecords, losses: Counter[str]) -> list[Picture]:
     numbers = records.annotations.image_ids.tolist()
-    sizes = dict(zip(numbers, records.annotations.sizes.tolist(), strict=True))
     of_image: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
-    for annotation in records.ground_truth(numbers, False)["annotations"]:
-        usable = records.masks and not problem(annotation.get("segmentation"), *sizes[annotation["image_id"]])
-        of_image[annotation["image_id"]].append(annotation if usable else annotation | {"segmentation": None})
+    for annotation in records.ground_truth(numbers, records.masks)["annotations"]:
+        of_image[annotation["image_id"]].append({"segmentation": None} | annotation)
     pictures = []
     for index, number in enumerate(numbers):
         name = records.ids[index]

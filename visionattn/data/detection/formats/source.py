@@ -27,8 +27,9 @@ class FormatRecords(CocoRecords):
 
     def __init__(self, folder: Path, where: Path, content: Content, masks: bool, empty_images: bool) -> None:
         super().__init__(folder, where, masks, empty_images, content.as_coco())
-        self.told, self.unread = content.told, content.dropped
+        self.told = content.told
         merge(content.dropped, self.annotations.dropped)
+        self.annotations.listed += content.dropped.total
 
 
 def merge(source: Tally, target: Tally) -> None:
