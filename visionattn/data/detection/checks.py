@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from visionattn.data.checks import Report
-from visionattn.data.detection.annotations import NO_MASK
+from visionattn.data.detection.objects import NO_MASK
 from visionattn.data.detection.sources import CocoRecords, ImageList, SizedImages
 from visionattn.data.records import Source
 from visionattn.data.unreadable import UnreadableImage
