@@ -153,13 +153,6 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         """Samples of a split."""
         return len(self.dataset(records, self.eval_transform, False))
 
-    def require_masks(self, needed: bool) -> None:
-        """Take note of whether the model learns masks of objects; a task calls it once the splits are read.
-
-        Raises:
-            DataError: they are needed, and the data have none.
-        """
-
     # -- what the data are ------------------------------------------------------------------------------------------
 
     def setup(self, stage: str | None = None) -> None:

@@ -178,7 +178,7 @@ class DetectionData(CocoData[CocoRecords]):
         self._tell(f"{split}: excluded masks, whose boxes stay", invalid)
 
     def require_masks(self, needed: bool) -> None:
-        """See :meth:`VisionData.require_masks`: without need, masks are not drawn.
+        """See :meth:`visionattn.data.detection.splits.MasksOnDemand.require_masks`: without need, masks are not drawn.
 
         Raises:
             DataError: they are needed, and more training objects than ``left_out_budget`` have none.

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from visionattn.data.detection.sources import CocoRecords, SizedImages
 from visionattn.data.detection.tally import Tally
 from visionattn.errors import DataError
+
+
+@runtime_checkable
+class MasksOnDemand(Protocol):
+    """Data that draw masks of objects only for a model that learns them."""
+
+    def require_masks(self, needed: bool) -> None:
+        """Take note of whether the model learns masks; a task calls it once the splits are read.
+
+        Raises:
+            DataError: they are needed, and the training data have none.
+        """
+
 
 LEFT_OUT_BUDGET = 0.3
 """Share of the annotations of a split that may be left out, unless the configuration says otherwise."""

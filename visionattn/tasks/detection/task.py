@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from visionattn.data.detection.splits import MasksOnDemand
 from visionattn.errors import NonFiniteLossError
 from visionattn.heads.detection.detector import Detections, Detector
 from visionattn.tasks.detection.metric import CocoEvaluator
@@ -63,7 +64,9 @@ class DetectionTask(VisionTask):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        self.data.require_masks(bool(getattr(self.head, "has_masks", True)))
+        data = self.data
+        if isinstance(data, MasksOnDemand):
+            data.require_masks(bool(getattr(self.head, "has_masks", True)))
 
     def default_evaluators(self) -> dict[str, Evaluator]:
         return {"coco": CocoEvaluator()}

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from visionattn.data.detection.splits import MasksOnDemand
 from visionattn.errors import ConfigError, NonFiniteLossError
 from visionattn.heads.panoptic import Mask2Former
 from visionattn.heads.panoptic.postprocess import Frame, PanopticPrediction, instances, panoptic_map
@@ -96,7 +97,9 @@ class PanopticTask(VisionTask):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        self.data.require_masks(True)
+        data = self.data
+        if isinstance(data, MasksOnDemand):
+            data.require_masks(True)
 
     def default_evaluators(self) -> dict[str, Evaluator]:
         return {"panoptic_quality": PanopticQualityEvaluator()}
