@@ -20,8 +20,8 @@ from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
 from visionattn.benchmarks.timing import interleaved, medians
 from visionattn.data import ClassificationData
 from visionattn.data.classification.sources import ImageFolder
-from visionattn.data.classification.sources.image_folder import class_folders
 from visionattn.data.classification.transforms import IMAGENET_MEAN, IMAGENET_STD, TrainTransform, fix_posterize
+from visionattn.data.folders import visible_folders
 from visionattn.errors import ConfigError
 
 PLAIN = {"color_jitter": None, "auto_augment": None, "re_prob": 0.0, "interpolation": "bicubic"}
@@ -102,7 +102,7 @@ def _loaders(workload: _Workload, options: dict[str, Any]) -> dict[str, Callable
 
 
 def _our_loader(workload: _Workload, options: dict[str, Any]) -> Callable[[], int]:
-    count, device = len(class_folders(workload.folder / "train")), workload.device
+    count, device = len(visible_folders(workload.folder / "train")), workload.device
     ours = ClassificationData(
         ImageFolder(str(workload.folder)),
         count,

@@ -64,17 +64,19 @@ class LeftOut:
         return [f"left out of {where}: {'; '.join(parts)}"] if parts else []
 
 
-def images_below(folder: Path, left_out: LeftOut | None = None) -> list[str]:
-    """Paths of all images below a folder, relative to it and with forward slashes, in natural order.
+def images_below(folder: Path, left_out: LeftOut | None = None, root: Path | None = None) -> list[str]:
+    """Paths of all images below a folder, relative to it or to a root, with forward slashes, in natural order.
 
     Links to folders are followed, but not back to a folder above. Hidden entries and files of other kinds are left out.
 
     Args:
         folder: to look into, at any depth.
         left_out: where the others are counted.
+        root: the folder or one above.
     """
     found: list[str] = []
-    _walk(folder, "", (os.path.realpath(folder),), found, LeftOut() if left_out is None else left_out)
+    prefix = "" if root is None else f"{folder.relative_to(root).as_posix()}/"
+    _walk(folder, prefix, (os.path.realpath(folder),), found, LeftOut() if left_out is None else left_out)
     return sorted(found, key=natural_key)
 
 
@@ -101,12 +103,14 @@ def _holds(folder: str, other: str) -> bool:
 
 def visible_folders(path: Path, left_out: LeftOut | None = None) -> list[str]:
     """Names of the folders in a folder that can be part of a data set, in natural order."""
-    names = []
+    names, other = [], LeftOut() if left_out is None else left_out
     for entry in os.scandir(path):
-        if entry.is_dir() and is_visible(entry.name):
+        if not is_visible(entry.name):
+            other.hidden[entry.name] += 1
+        elif entry.is_symlink() and _holds(os.path.realpath(entry.path), os.path.realpath(path)):
+            other.loops.append(entry.name)
+        elif entry.is_dir():
             names.append(entry.name)
-        elif left_out is not None and not is_visible(entry.name):
-            left_out.hidden[entry.name] += 1
     return sorted(names, key=natural_key)
 
 

@@ -73,6 +73,9 @@ class ClassificationData(VisionData[AnyRecords]):
             raise DataError(f"the {split} data have {len(names)} classes, but num_classes is {self.num_classes}")
         if not isinstance(records, StreamRecords):
             check_labels(records.labels, self.num_classes, f"the {split} data")
+        if len(names) == 1:
+            raise DataError(f"the {split} data have one class alone ({names[0]}): a classifier tells two or more apart")
+        self.tell(*(f"{split}: {sentence}" for sentence in getattr(records, "told", ())))
         same_classes(split, names, ((other, known.class_names) for other, known in self._splits.items()))
 
     def decoding_for(self, records: AnyRecords) -> Decoding:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from timm.utils.misc import natural_key
 
-from visionattn.data.classification.sources.image_folder import FileRecords, some
+from visionattn.data.classification.sources.image_folder import FileRecords
 from visionattn.data.csv_table import Table, read_table
 from visionattn.data.facts import AUTO, DataFacts, sampled_size
 from visionattn.data.fixed_split import fixed_split
+from visionattn.data.folders import some
 from visionattn.data.records import PackedStrings
 from visionattn.errors import DataError
 

@@ -65,6 +65,7 @@ class ReaderRecords:
     """A timm reader with random access. Ids are the split's name and the index in it."""
 
     decoding: Decoding = AS_STORED
+    told: Sequence[str] = ()
 
     def __init__(self, reader: Any, prefix: str) -> None:
         self._reader = reader

@@ -14,13 +14,8 @@ import numpy as np
 from timm.utils.misc import natural_key
 
 from visionattn.data.classification.imagenet import ALEXNET_ERRORS, imagenet_table, subset_labels, wordnet_ids
-from visionattn.data.classification.sources.image_folder import (
-    FileRecords,
-    ImageFolder,
-    class_folders,
-    images_below,
-    some,
-)
+from visionattn.data.classification.sources.image_folder import FileRecords, ImageFolder
+from visionattn.data.folders import images_below, some, visible_folders
 from visionattn.data.records import PackedStrings
 from visionattn.errors import ConfigError, DataError
 
@@ -234,7 +229,7 @@ def read_class_folders(folder: Path, root: Path, allowed: Iterable[int], classes
     """
     if not folder.is_dir():
         raise DataError(f"no such folder: {folder}")
-    names = class_folders(folder)
+    names = visible_folders(folder)
     number = {name: label for label, name in enumerate(wordnet_ids())} | {str(label): label for label in range(1000)}
     possible = set(allowed)
     strange = [name for name in names if number.get(name) not in possible]
@@ -244,7 +239,7 @@ def read_class_folders(folder: Path, root: Path, allowed: Iterable[int], classes
     files: list[str] = []
     labels: list[int] = []
     for name in sorted(names, key=natural_key):
-        images = images_below(folder / name, root)
+        images = images_below(folder / name, root=root)
         files += images
         labels += [number[name]] * len(images)
     if not files:

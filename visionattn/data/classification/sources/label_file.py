@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from visionattn.data.folders import read_list
 from visionattn.errors import DataError
 
 USUAL_NAMES = (
@@ -33,7 +34,7 @@ def read_flat_labels(
         DataError: there is no file, a line does not parse, or an image has no label.
     """
     path = _find(root, folder, label_file)
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = read_list(path)
     if not lines:
         raise DataError(f"the label file {path} is empty")
     if all(line.isdigit() for line in lines):
@@ -93,7 +94,7 @@ def _from_integers(
     synset_path = root / synsets
     if not synset_path.is_file():
         raise DataError(f"no such synset list: {synset_path}")
-    classes = [line.split()[0] for line in synset_path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    classes = [line.split()[0] for line in read_list(synset_path)]
     if len(lines) != len(names):
         raise DataError(f"{path} has {len(lines)} labels for {len(names)} images")
     numbers = [int(line) for line in lines]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ class TarRecords:
     """
 
     decoding: Decoding = AS_STORED
+    told: Sequence[str] = ()
 
     def __init__(self, path: Path, prefix: str) -> None:
         try:
