@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from visionattn.lazy import face
 
 if TYPE_CHECKING:
+    from visionattn.data.detection.formats.hugging_face import HuggingFaceDetection
     from visionattn.data.detection.formats.instance_masks import InstanceMasks
     from visionattn.data.detection.formats.lvis import Lvis
     from visionattn.data.detection.formats.open_images import OpenImages
@@ -22,6 +23,7 @@ __all__ = [
     "DetectionData",
     "DetectionEvalTransform",
     "DetectionTrainTransform",
+    "HuggingFaceDetection",
     "InstanceMasks",
     "Lvis",
     "OpenImages",
@@ -37,6 +39,7 @@ __getattr__ = face(
         "DetectionData": "module",
         "DetectionEvalTransform": "transforms",
         "DetectionTrainTransform": "transforms",
+        "HuggingFaceDetection": "formats.hugging_face",
         "InstanceMasks": "formats.instance_masks",
         "Lvis": "formats.lvis",
         "OpenImages": "formats.open_images",

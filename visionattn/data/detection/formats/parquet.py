@@ -1,0 +1,122 @@
+"""Tables in parquet files as the Hugging Face Hub stores data sets, read by pyarrow without the package ``datasets``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from visionattn.data.unreadable import UnreadableImage
+from visionattn.errors import DataError
+
+NEEDED = "parquet files need the package pyarrow: pip install 'visionattn[huggingface]'"
+
+
+class ImageTable(Protocol):
+    """What is read of a split's files.
+
+    Attributes:
+        names: of the columns.
+        features: the data set's own description of the columns; empty where the files have none.
+    """
+
+    names: Sequence[str]
+    features: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Some columns of every row, as plain values."""
+
+    def cell(self, column: str, index: int) -> Any:
+        """One value."""
+
+
+class ParquetTable:
+    """Several parquet files of the same columns as one table.
+
+    Values of a column of images are read by groups of rows, as the files store them (about 100 images in those of the
+    Hub); the latest group is kept, so that reading in order reads everything once.
+
+    Args:
+        files: in order.
+
+    Raises:
+        DataError: pyarrow is not installed, or a file is no parquet file.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        try:
+            import pyarrow.parquet
+        except ImportError:
+            raise DataError(NEEDED) from None
+        self.files = list(files)
+        self._starts, self._places = [0], list[tuple[int, int]]()
+        for number, path in enumerate(self.files):
+            opened = _opened(path)
+            if not number:
+                self.names = list(opened.schema_arrow.names)
+                self.features = _features(opened.schema_arrow.metadata or {})
+            for group in range(opened.num_row_groups):
+                self._places.append((number, group))
+                self._starts.append(self._starts[-1] + opened.metadata.row_group(group).num_rows)
+        self._kept: tuple[tuple[int, str], Any] | None = None
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": None}
+
+    def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Some columns of every row, as plain values."""
+        for path in self.files:
+            opened = _opened(path)
+            for group in range(opened.num_row_groups):
+                yield from opened.read_row_group(group, columns=list(columns)).to_pylist()
+
+    def cell(self, column: str, index: int) -> Any:
+        """One value."""
+        place = int(np.searchsorted(self._starts, index, side="right")) - 1
+        if self._kept is None or self._kept[0] != (place, column):
+            number, group = self._places[place]
+            try:
+                values = _opened(self.files[number]).read_row_group(group, columns=[column]).column(0)
+            except (OSError, DataError) as error:
+                raise UnreadableImage(f"{self.files[number]}: {error}") from None
+            self._kept = (place, column), values
+        return self._kept[1][index - self._starts[place]].as_py()
+
+
+def _opened(path: Path) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{path} cannot be read as a parquet file: {text[:160]}") from None
+
+
+def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def class_names(feature: Any) -> list[str]:
+    """Names of the classes in the description of a column; empty where it has none."""
+    if isinstance(feature, Mapping):
+        if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list):
+            return [str(name) for name in feature["names"]]
+        return next((found for found in map(class_names, feature.values()) if found), [])
+    if isinstance(feature, list):
+        return next((found for found in map(class_names, feature) if found), [])
+    return []
