@@ -1,7 +1,8 @@
-"""Tables in parquet files as the Hugging Face Hub stores data sets, read by pyarrow without the package ``datasets``."""
+"""Tables in parquet files, as the Hugging Face Hub stores data sets, read by pyarrow."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,10 +51,8 @@ class ParquetTable:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        try:
-            import pyarrow.parquet
-        except ImportError:
-            raise DataError(NEEDED) from None
+        if importlib.util.find_spec("pyarrow") is None:
+            raise DataError(NEEDED)
         self.files = list(files)
         self._starts, self._places = [0], list[tuple[int, int]]()
         for number, path in enumerate(self.files):
