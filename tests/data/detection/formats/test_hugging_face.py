@@ -101,7 +101,7 @@ def test_other_columns_and_files_are_named(tmp_path):
 
 
 def test_wrong_boxes_are_counted_and_missing_bytes_are_unreadable(tmp_path):
-    table = StandIn(rows(([[1, 2, 3], [1, 2, 3, 4]], [1, 1])))
+    table = StandIn(rows(([[1, 2, 3], *[[1, 2, 3, 4]] * 9], [1] * 10)))
     table._rows[1]["image"]["bytes"] = None
     data = module(source(tmp_path, {"train": table, "val": table}), 2)
     data.setup("fit")

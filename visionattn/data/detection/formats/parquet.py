@@ -50,6 +50,9 @@ class ParquetTable:
         DataError: pyarrow is not installed, or a file is no parquet file.
     """
 
+    names: Sequence[str] = ()
+    features: Mapping[str, Any] = {}
+
     def __init__(self, files: Sequence[Path]) -> None:
         if importlib.util.find_spec("pyarrow") is None:
             raise DataError(NEEDED)
