@@ -324,7 +324,7 @@ def test_categories_that_differ_are_named(tmp_path):
     file.write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"cup \(id 90\) only in train, mug \(id 90\) only in val"):
         module(root).setup("fit")
-    with pytest.raises(DataError, match=r"there is no split 'foo': .* names train, val"):
+    with pytest.raises(DataError, match=r"there is no split 'foo'; .* has train, val"):
         Coco(str(root)).open("foo")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from visionattn.lazy import face
 
 if TYPE_CHECKING:
+    from visionattn.data.detection.coco import Coco
     from visionattn.data.detection.formats.hugging_face import HuggingFaceDetection
     from visionattn.data.detection.formats.instance_masks import InstanceMasks
     from visionattn.data.detection.formats.lvis import Lvis
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from visionattn.data.detection.formats.voc import PascalVOCDetection
     from visionattn.data.detection.formats.yolo import Yolo
     from visionattn.data.detection.module import DetectionData
-    from visionattn.data.detection.sources import Coco, CocoRecords
+    from visionattn.data.detection.sources import CocoRecords
     from visionattn.data.detection.transforms import DetectionEvalTransform, DetectionTrainTransform
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
 __getattr__ = face(
     __name__,
     {
-        "Coco": "sources",
+        "Coco": "coco",
         "CocoRecords": "sources",
         "DetectionData": "module",
         "DetectionEvalTransform": "transforms",

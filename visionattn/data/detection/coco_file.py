@@ -141,7 +141,7 @@ def read_coco(content: dict[str, Any], path: Path, folder: Path | None = None) -
         DataError: there are no categories, or two share an id.
     """
     dropped, repaired = Tally(), Tally()
-    categories = _categories(content["categories"], path, repaired)
+    categories = read_categories(content, path, repaired)
     checked = _Images(folder, dropped, repaired)
     images = checked.read(content["images"])
     annotations = list(_objects(content["annotations"], "annotations", dropped))
@@ -229,14 +229,15 @@ class _Images:
         return list(kept.values())
 
 
-def _categories(entries: list[Any], path: Path, repaired: Tally) -> list[CocoCategory]:
+def read_categories(content: dict[str, Any], path: Path, repaired: Tally | None = None) -> list[CocoCategory]:
     """The categories in rising order of their ids.
 
     Raises:
         DataError: none, or an id with two names.
     """
     found: dict[Any, CocoCategory] = {}
-    for entry in entries:
+    repaired = Tally() if repaired is None else repaired
+    for entry in content["categories"]:
         number = usable_id(entry.get("id")) if isinstance(entry, dict) else None
         if number is None:
             repaired.add("categories without an id, which are left out", str(entry)[:60])

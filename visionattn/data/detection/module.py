@@ -12,9 +12,10 @@ from visionattn.data.checks import Report
 from visionattn.data.classes import ClassInfo
 from visionattn.data.dataset import Batch, Collate
 from visionattn.data.detection.checks import validate
+from visionattn.data.detection.coco import Coco
 from visionattn.data.detection.dataset import GroupedBatches, NormalizeAndPad, ObjectDataset, collate
 from visionattn.data.detection.objects import NO_MASK
-from visionattn.data.detection.sources import Coco, CocoRecords, SizedImages
+from visionattn.data.detection.sources import CocoRecords, SizedImages
 from visionattn.data.detection.splits import LEFT_OUT_BUDGET, check_masks, check_share, same_categories
 from visionattn.data.detection.tally import Tally
 from visionattn.data.detection.transforms import DetectionEvalTransform

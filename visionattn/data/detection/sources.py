@@ -1,11 +1,11 @@
-"""COCO's layout: root/train2017, root/val2017, root/annotations/instances_*.json."""
+"""Records of data in COCO's format: images by index, and their objects."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -25,10 +25,6 @@ from visionattn.data.facts import AUTO
 from visionattn.data.orientation import size_of
 from visionattn.data.records import PackedStrings
 from visionattn.data.unreadable import UnreadableImage
-from visionattn.errors import DataError
-
-IMAGES = {"train": "train2017", "val": "val2017"}
-ANNOTATIONS = {"train": "annotations/instances_train2017.json", "val": "annotations/instances_val2017.json"}
 
 
 class ImageList(Protocol):
@@ -58,6 +54,8 @@ class ImageList(Protocol):
 
 
 A = TypeVar("A", bound=ImageList)
+Part = Callable[[dict[str, Any]], dict[str, Any]]
+"""From the contents of an annotation file to those about some of its images."""
 
 
 class SizedImages(ABC, Generic[A]):
@@ -134,6 +132,7 @@ class CocoRecords(SizedImages[Annotations]):
         masks: read masks; ``auto``: where any object has one.
         empty_images: keep images without any object.
         content: annotations of another format, in COCO's form; None: those of ``file``.
+        part: the images of the file that belong to the split; None: all.
     """
 
     def __init__(
@@ -143,7 +142,9 @@ class CocoRecords(SizedImages[Annotations]):
         masks: bool | str = AUTO,
         empty_images: bool = True,
         content: dict[str, Any] | None = None,
+        part: Part | None = None,
     ) -> None:
+        self._part = part
         # text, not objects: reading an object writes its reference count, and every worker would copy all of them
         self._text = None if content is None else json.dumps(content).encode()
         self.file = file
@@ -153,7 +154,8 @@ class CocoRecords(SizedImages[Annotations]):
 
     def content(self) -> dict[str, Any]:
         """All annotations of the split in COCO's form, read anew."""
-        return read_json(self.file) if self._text is None else json.loads(self._text)
+        content = read_json(self.file) if self._text is None else json.loads(self._text)
+        return content if self._part is None else self._part(content)
 
     def rows(self, index: int) -> slice:
         """Where the objects of one image stand in the arrays of ``annotations``."""
@@ -208,67 +210,3 @@ class CocoRecords(SizedImages[Annotations]):
         """sha256 over names, sizes, boxes and labels, hexadecimal."""
         notes = self.annotations
         return self._digest(notes.first, notes.boxes, notes.labels)
-
-
-class Coco:
-    """Images with objects in COCO's layout (Lin et al. 2014, arXiv 1405.0312).
-
-    Category ids may be sparse: label k is the k-th id in rising order. What other tools write differently is
-    mended (``records.annotations.repaired``: numbers as text, missing areas, ids of any kind). Boxes without width or
-    height or outside their image are left out of training and counted by reason (``records.annotations.dropped``). An
-    invalid mask leaves its box in place (``records.annotations.unmasked``). An image that is missing, damaged, or of
-    another size than its annotations state is unreadable.
-
-    Args:
-        root: the folder.
-        images: split -> folder below root.
-        annotations: split -> file below root.
-        masks: read masks too; ``auto``: where any object has one.
-        empty_images: train on images without objects too; evaluation always has them.
-
-    Raises:
-        DataError: (on reading) a folder or the annotation file is missing, or the file is another one.
-    """
-
-    splits: Sequence[str] = ("train", "val", "test")
-
-    def __init__(
-        self,
-        root: str,
-        images: Mapping[str, str] = IMAGES,
-        annotations: Mapping[str, str] = ANNOTATIONS,
-        masks: bool | str = AUTO,
-        empty_images: bool = True,
-    ) -> None:
-        self.root = Path(root).expanduser()
-        self.images, self.annotations = dict(images), dict(annotations)
-        self.masks, self.empty_images = masks, empty_images
-
-    def own_splits(self) -> list[str]:
-        """Splits that have an annotation file."""
-        return [split for split, name in self.annotations.items() if (self.root / name).is_file()]
-
-    def open(self, split: str) -> CocoRecords:
-        """Read one split; test is val where no test split is named."""
-        split = named_split(split, self.annotations)
-        folder, file = self.root / self.images[split], self.root / self.annotations[split]
-        if not folder.is_dir() or not file.is_file():
-            names = sorted(path.name for path in self.root.iterdir())[:12] if self.root.is_dir() else []
-            raise DataError(
-                f"expected the images {folder} and the annotations {file}; {self.root} holds "
-                f"{', '.join(names) or 'nothing'}"
-            )
-        return CocoRecords(folder, file, self.masks, self.empty_images or split != "train")
-
-
-def named_split(split: str, annotations: Mapping[str, str]) -> str:
-    """The split to read: ``val`` for a ``test`` that is not named.
-
-    Raises:
-        DataError: there is no such split.
-    """
-    if split == "test" and split not in annotations:
-        split = "val"
-    if split not in annotations:
-        raise DataError(f"there is no split {split!r}: data.source.annotations names {', '.join(annotations)}")
-    return split

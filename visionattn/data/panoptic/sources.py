@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,23 @@ import torch
 from torch import Tensor
 
 from visionattn.data.detection.annotations import evaluation_annotations
+from visionattn.data.detection.coco import ANNOTATIONS as INSTANCES
+from visionattn.data.detection.coco import (
+    IMAGES,
+    Names,
+    found_layout,
+    inspect_coco,
+    named_split,
+    own_splits,
+    part_of,
+    require,
+)
 from visionattn.data.detection.coco_file import read_coco
 from visionattn.data.detection.json_file import read_json
-from visionattn.data.detection.sources import ANNOTATIONS as INSTANCES
-from visionattn.data.detection.sources import IMAGES, SizedImages, named_split
+from visionattn.data.detection.layouts import PANOPTIC, SPLIT_WORDS, Layout
+from visionattn.data.detection.sources import Part, SizedImages
+from visionattn.data.detection.values import as_text
+from visionattn.data.facts import AUTO, DataFacts
 from visionattn.data.panoptic.annotations import PanopticAnnotations, read_annotations
 from visionattn.data.panoptic.maps import decode_map, segment_ids
 from visionattn.data.unreadable import UnreadableImage
@@ -28,14 +43,17 @@ Segments = dict[str, Tensor]
 class PanopticRecords(SizedImages[PanopticAnnotations]):
     """One split of images with segments; see :class:`CocoPanoptic`. The segments lie in ``annotations``."""
 
-    def __init__(self, folder: Path, maps: Path, file: Path, instances: Path, empty_images: bool) -> None:
-        self.maps, self.file, self.instances = maps, file, instances
+    def __init__(
+        self, folder: Path, maps: Path, file: Path, instances: Path, empty_images: bool, part: Part | None = None
+    ) -> None:
+        self.maps, self.file, self.instances, self._part = maps, file, instances, part
         super().__init__(folder, read_annotations(self.content(), file, empty_images, folder))
         self.things, self.labels = self.annotations.things, self.annotations.labels
 
     def content(self) -> dict[str, Any]:
         """All annotations of the split, read anew."""
-        return read_json(self.file)
+        content = read_json(self.file)
+        return content if self._part is None else self._part(content)
 
     def map_path(self, index: int) -> Path:
         """The panoptic map's file."""
@@ -105,11 +123,13 @@ class CocoPanoptic:
 
     Args:
         root: the folder.
-        images: split -> folder below root.
-        maps: split -> folder below root, or below that of the annotations, where the download unpacks it.
-        annotations: split -> file below root.
-        instances: split -> COCO's file of instances below root, for average precision.
+        images: split -> folder below root; ``auto``: where the images of the annotations are.
+        maps: split -> folder below root, or below that of the annotations, where the download unpacks it; ``auto``:
+            where the maps of the annotations are.
+        annotations: split -> file below root; ``auto``: COCO's own layout, or files by their names.
+        instances: split -> COCO's file of instances below root, for average precision; ``auto``: COCO's own name.
         empty_images: train on images without segments too; evaluation always has them.
+        val_fraction: see :class:`visionattn.data.detection.Coco`.
 
     Raises:
         DataError: (on reading) a folder or the annotation file is missing, or the file is of another kind.
@@ -120,28 +140,77 @@ class CocoPanoptic:
     def __init__(
         self,
         root: str,
-        images: Mapping[str, str] = IMAGES,
-        maps: Mapping[str, str] = MAPS,
-        annotations: Mapping[str, str] = ANNOTATIONS,
-        instances: Mapping[str, str] = INSTANCES,
+        images: Names = IMAGES,
+        maps: Names = MAPS,
+        annotations: Names = ANNOTATIONS,
+        instances: Names = INSTANCES,
         empty_images: bool = True,
+        val_fraction: float | str | None = None,
     ) -> None:
         self.root = Path(root).expanduser()
-        self.images, self.maps, self.annotations = dict(images), dict(maps), dict(annotations)
-        self.instances, self.empty_images = dict(instances), empty_images
+        self.images, self.maps, self.annotations, self.val_fraction = images, maps, annotations, val_fraction
+        self.instances, self.empty_images = instances, empty_images
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where files and folders lie."""
+        given = {"images": self.images, "annotations": self.annotations, "val_fraction": self.val_fraction}
+        return found_layout(self.root, given, PANOPTIC)
+
+    def own_splits(self) -> list[str]:
+        """Splits that have an annotation file."""
+        return own_splits(self.root, self.layout)
 
     def open(self, split: str) -> PanopticRecords:
         """Read one split; test is val where no test split is named."""
-        split = named_split(split, self.annotations)
-        folder, file = self.root / self.images[split], self.root / self.annotations[split]
-        maps = self.root / self.maps[split]
-        if not maps.is_dir() and (file.parent / maps.name).is_dir():
-            maps = file.parent / maps.name
-        if not folder.is_dir() or not maps.is_dir() or not file.is_file():
-            names = sorted(path.name for path in self.root.iterdir())[:12] if self.root.is_dir() else []
-            raise DataError(
-                f"expected the images {folder}, the panoptic maps {maps} and the annotations {file}; {self.root} "
-                f"holds {', '.join(names) or 'nothing'}"
-            )
-        instances = self.root / self.instances[split]
-        return PanopticRecords(folder, maps, file, instances, self.empty_images or split != "train")
+        layout = self.layout
+        split = named_split(split, layout)
+        folder, file = self.root / layout.images[split], self.root / layout.annotations[split]
+        maps = self._maps(split, file)
+        require(self.root, {"the images": folder, "the panoptic maps": maps}, {"the annotations": file})
+        instances = self.root / _named(INSTANCES if self.instances == AUTO else self.instances, split)
+        empty = self.empty_images or split != "train"
+        return PanopticRecords(folder, maps, file, instances, empty, part_of(layout, split))
+
+    def _maps(self, split: str, file: Path) -> Path:
+        if self.maps == AUTO:
+            return map_folder(self.root, split, file)
+        maps = self.root / _named(self.maps, split)
+        return maps if maps.is_dir() or not (file.parent / maps.name).is_dir() else file.parent / maps.name
+
+    @classmethod
+    def inspect(cls, root: Path, options: Mapping[str, Any]) -> DataFacts:
+        """Facts about a data set; see :class:`visionattn.data.facts.Inspectable`."""
+        facts, _ = inspect_coco(root, options, PANOPTIC)
+        return facts
+
+
+def _named(names: Names, split: str) -> str:
+    """The name that a key of the source has for a split; one name alone is that of all."""
+    if isinstance(names, str):
+        return names
+    if split not in names:
+        raise DataError(f"data.source.maps and data.source.instances have no {split}, they have {', '.join(names)}")
+    return names[split]
+
+
+def map_folder(root: Path, split: str, file: Path) -> Path:
+    """The folder of the maps that an annotation file names.
+
+    Raises:
+        DataError: there is none.
+    """
+    entries = [entry for entry in read_json(file)["annotations"] if isinstance(entry, dict)]
+    names = [name for entry in entries[:20] if (name := as_text(entry.get("file_name"))) is not None]
+    words = [f"{split}2017", *SPLIT_WORDS.get(split, (split,))]
+    usual = [file.stem, *(f"panoptic_{word}" for word in words), *(f"{word}_panoptic" for word in words)]
+    usual += ["panoptic", "maps", *(f"panoptic/{word}" for word in words), *(f"maps/{word}" for word in words)]
+    places = [base / name for base in (file.parent, root, root / "annotations") for name in usual]
+    for place in chain(places, (file.parent,), sorted(path for path in root.glob("*") if path.is_dir())):
+        if any((place / name).is_file() for name in names):
+            return place
+    if not names:
+        return file.parent
+    raise DataError(
+        f"none of the panoptic maps that {file} names is in {root}, e.g. {names[0]}: set data.source.maps.{split}"
+    )

@@ -1,0 +1,229 @@
+"""Where annotation files in COCO's format and their images lie: COCO's layout, Roboflow's, and others by their names.
+
+A file belongs to the split that its name, or that of its folder, speaks of. Of several files the one of the right kind
+is taken; where that does not decide, the files are named and the user is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visionattn.data.detection.json_file import COCO_LISTS, read_json
+from visionattn.data.detection.values import as_text
+from visionattn.data.facts import AUTO
+from visionattn.errors import DataError
+
+VAL_FRACTION = 0.2
+"""Share of the images of a single annotation file that are held out for validation."""
+SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "minival", "dev"),
+    "test": ("test", "testing"),
+}
+_ROBOFLOW = "_annotations.coco.json"
+_OTHER_KINDS = ("captions", "keypoints", "image_info", "results", "predictions", "detections", "stuff", "package")
+_SAMPLED, _SHOWN = 20, 6
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of annotation file.
+
+    Attributes:
+        word: that its name has where a folder holds several kinds.
+        others: words that names of other kinds have.
+        key: that its annotations have.
+    """
+
+    word: str
+    others: tuple[str, ...]
+    key: str
+
+
+INSTANCES = Kind("instances", (*_OTHER_KINDS, "panoptic"), "bbox")
+PANOPTIC = Kind("panoptic", (*_OTHER_KINDS, "instances"), "segments_info")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Files and folders of a data set, relative to its root.
+
+    Attributes:
+        annotations: split -> file.
+        images: split -> folder.
+        note: what was recognized, for the user.
+        val_fraction: share of the only file's images that is held out; None: the splits have files of their own.
+    """
+
+    annotations: dict[str, str]
+    images: dict[str, str]
+    note: str
+    val_fraction: float | None = None
+
+
+def find_layout(root: Path, options: Mapping[str, Any], kind: Kind = INSTANCES) -> Layout:
+    """The layout of a data set.
+
+    Args:
+        root: its folder.
+        options: ``images`` and ``annotations`` (split -> path below root) and ``val_fraction``; ``auto`` or absent: to
+            be found.
+        kind: of the annotation files.
+
+    Raises:
+        DataError: there is no such folder, no file, several that could be meant, or no folder has the images.
+    """
+    if not root.is_dir():
+        raise DataError(f"data.root={root} is not a folder")
+    fraction = options.get("val_fraction", AUTO)
+    if options.get("annotations", AUTO) == AUTO:
+        files, note = _annotation_files(root, kind)
+        if "val" not in files:
+            files["val"] = files["train"]
+            fraction = VAL_FRACTION if fraction in (AUTO, None) else fraction
+            note = f"one annotation file, {files['train'].relative_to(root)}; {fraction:.0%} of its images are held out"
+    else:
+        given, _, fraction = as_given(options)
+        files, note = {split: root / name for split, name in given.items()}, "annotations as given"
+    share = fraction if isinstance(fraction, (int, float)) and files.get("train") == files.get("val") else None
+    if options.get("images", AUTO) == AUTO:
+        images = {split: _image_folder(root, split, file) for split, file in files.items() if file.is_file()}
+    else:
+        names = as_given({**options, "annotations": _relative(root, files)})[1]
+        images = {split: root / name for split, name in names.items()}
+    return Layout(_relative(root, files), _relative(root, images), f"layout: {note}", share)
+
+
+def as_given(options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str], Any]:
+    """``annotations``, ``images`` and ``val_fraction`` as the user names them; one name alone is that of all splits."""
+    annotations, images = options.get("annotations", {}), options.get("images", {})
+    fraction = options.get("val_fraction", AUTO)
+    if isinstance(annotations, str):
+        fraction = VAL_FRACTION if fraction == AUTO else fraction
+        annotations = {"train": annotations, "val": annotations}
+    if isinstance(images, str):
+        images = {} if images == AUTO else dict.fromkeys(annotations, images)
+    return dict(annotations), dict(images), fraction
+
+
+def _relative(root: Path, paths: Mapping[str, Path]) -> dict[str, str]:
+    return {split: os.path.relpath(path, root) for split, path in paths.items()}
+
+
+def _annotation_files(root: Path, kind: Kind) -> tuple[dict[str, Path], str]:
+    """Split -> file, and what was recognized; at least ``train``."""
+    usual = {split: root / "annotations" / f"{kind.word}_{split}2017.json" for split in ("train", "val")}
+    if all(file.is_file() for file in usual.values()):
+        return usual, "COCO's own"
+    found = sorted(path for pattern in ("*.json", "*/*.json", "*/*/*.json") for path in root.glob(pattern))
+    found = [path for path in found if not any(p.startswith((".", "@")) for p in path.relative_to(root).parts)]
+    exported = [path for path in found if path.name == _ROBOFLOW]
+    note = "Roboflow's COCO export" if exported else "COCO files found by their names"
+    files = exported or [path for path in found if not any(word in path.stem.lower() for word in kind.others)]
+    by_split: dict[str | None, list[Path]] = {}
+    for path in files:
+        by_split.setdefault(split_of(path.relative_to(root)), []).append(path)
+    chosen = {split: _only(root, split, by_split[split], kind) for split in SPLIT_WORDS if split in by_split}
+    whole = _only(root, None, by_split[None], kind) if None in by_split and "train" not in by_split else None
+    kept = {split: path for split, path in chosen.items() if path is not None}
+    if whole is not None:
+        kept["train"] = whole
+    if "train" not in kept:
+        listed = ", ".join(str(path.relative_to(root)) for path in found[:_SHOWN]) or "no .json file"
+        raise DataError(
+            f"{root} has no annotation file in COCO's format for training (found: {listed}): set "
+            "data.source.annotations.train and .val, and data.source.images"
+        )
+    return kept, note
+
+
+def split_of(path: Path) -> str | None:
+    """The split that a file's name speaks of, else its folders' names; None: none is named, or more than one."""
+    for part in (path.stem, *reversed(path.parts[:-1])):
+        words = set(re.findall(r"[a-z]+", part.lower()))
+        named = [split for split, spellings in SPLIT_WORDS.items() if words & set(spellings)]
+        if len(named) == 1:
+            return named[0]
+    return None
+
+
+def _only(root: Path, split: str | None, files: Sequence[Path], kind: Kind) -> Path | None:
+    """The file of the right kind among those of a split; None: none is.
+
+    Raises:
+        DataError: there are several.
+    """
+    usable = [path for path in files if _is_kind(path, kind)]
+    named = [path for path in usable if kind.word in path.stem.lower()]
+    usable = named if len(named) == 1 else usable
+    if len(usable) > 1:
+        listed = ", ".join(str(path.relative_to(root)) for path in usable[:_SHOWN])
+        what = f"the {split} annotations" if split else "the annotations"
+        raise DataError(
+            f"{len(usable)} files of {root} could be {what}: {listed}; set data.source.annotations.{split or 'train'}"
+        )
+    return usable[0] if usable else None
+
+
+def _is_kind(path: Path, kind: Kind) -> bool:
+    """Whether a file is an annotation file of a kind. One that cannot be read counts: reading it later says why."""
+    if kind.word in path.stem.lower():
+        return True
+    try:
+        content = read_json(path, ())
+    except DataError:
+        return path.name == _ROBOFLOW or split_of(path) is not None
+    if any(not isinstance(content.get(key), list) for key in COCO_LISTS):
+        return False
+    first = next((entry for entry in content["annotations"] if isinstance(entry, dict)), None)
+    other = "segments_info" if kind.key == "bbox" else None
+    return first is None or (kind.key in first if other is None else other not in first)
+
+
+def _image_folder(root: Path, split: str, file: Path) -> Path:
+    """The folder that has the images of a file.
+
+    Raises:
+        DataError: none has.
+    """
+    names = list(_sample(read_json(file)["images"]))
+    places = list(dict.fromkeys(path for path in _places(root, split, file) if path.is_dir()))
+    if not places or not names:
+        return places[0] if places else root
+    counts = {place: sum((place / name).is_file() for name in names) for place in places}
+    best = max(counts, key=lambda place: counts[place])  # the first of equals
+    if not counts[best]:
+        looked = ", ".join(str(place.relative_to(root)) for place in places[:_SHOWN])
+        raise DataError(
+            f"none of the images that {file} lists is in {root} (looked for {names[0]} in {looked}): set "
+            f"data.source.images.{split}"
+        )
+    return best
+
+
+def _sample(images: Sequence[Any]) -> Iterator[str]:
+    step = max(1, len(images) // _SAMPLED)
+    for entry in images[::step]:
+        name = as_text(entry.get("file_name")) if isinstance(entry, dict) else None
+        if name is not None:
+            yield name
+
+
+def _places(root: Path, split: str, file: Path) -> Iterable[Path]:
+    """Folders that may hold the images of a split, the likeliest first."""
+    words = [f"{split}2017", *SPLIT_WORDS.get(split, (split,))]
+    if file.parent != root:
+        yield from (file.parent / "images", file.parent)
+    for base in (root, root / "images", root / "data"):
+        yield from (base / word / "images" for word in words)
+        yield from (base / word for word in words)
+    for shared in ("images", "JPEGImages", "data", "imgs", "img"):
+        yield root / shared
+    yield root
+    yield file.parent.parent
+    yield from sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
