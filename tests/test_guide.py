@@ -36,6 +36,11 @@ def place(tmp_path_factory):
             path = folder / text.splitlines()[0].removeprefix("# ")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+    for split in ("train", "val"):  # as many classes as ImageNet; a dry run reads no image
+        for label in range(1000):
+            path = folder / "imagenet" / split / f"n{label:08}" / "image.jpg"
+            path.parent.mkdir(parents=True)
+            path.touch()
     return folder
 
 
@@ -52,6 +57,7 @@ def test_a_command_of_the_guide(command, place, monkeypatch, capsys):
         given += ["--cfg", "job"]
     elif given[0] == "train" and not {"--dry-run", "--cfg"} & set(given):
         given += SHORT
+    given = [word.replace("/data/imagenet", str(place / "imagenet")) for word in given]
     if "--dry-run" in given and given[0] == "train":
         given += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=1"]
     if "format=onnx" in given:  # tests/export/test_graphs.py writes one

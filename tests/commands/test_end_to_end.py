@@ -99,11 +99,18 @@ def test_an_unknown_export_format_is_named(trained, capsys):
     assert "unknown format caffe" in capsys.readouterr().err
 
 
-def test_dry_run_stops_before_the_data_are_read(tmp_path, capsys):
-    arguments = ["data=image_folder", "data.root=/nowhere", "backbone=swin_pico", "trainer.accelerator=cpu"]
-    assert main(["train", "--dry-run", *arguments]) == 0
-    assert "no data were read" in " ".join(capsys.readouterr().out.split())
+def test_dry_run_reads_labels_and_no_image(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            (tmp_path / "set" / split / name / "0.jpg").write_bytes(b"nobody looks")
+    arguments = ["data=image_folder", "data.root=set", "backbone=swin_pico", "trainer.accelerator=cpu"]
+    assert main(["train", "--dry-run", *arguments, "data.num_classes=2"]) == 0
+    assert "labels were read, images were not" in " ".join(capsys.readouterr().out.split())
     assert not list(tmp_path.rglob("*.ckpt"))
+    assert main(["train", "--dry-run", *arguments, "data.num_classes=3"]) == 1  # as training would
+    assert "num_classes" in capsys.readouterr().err
 
 
 def test_dry_run_builds_the_optimizer_too(capsys):

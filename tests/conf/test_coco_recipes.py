@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from tests.conf.building import facts_without_data
 from tests.conf.test_conf import CONF, options
 from visionattn import config
-from visionattn.cli import main
 from visionattn.cli.recipes import command
 
 RECIPES = [name for name in options("experiment") if name.startswith("coco/") and "/base_" not in name]
@@ -55,7 +55,6 @@ def test_the_header_says_what_the_recipe_does(name):
     "name",
     [pytest.param(n, marks=[] if n.endswith("cascade_mask_rcnn_swin_tiny_3x") else pytest.mark.heavy) for n in RECIPES],
 )
-def test_it_builds_without_data(name, capsys, monkeypatch, tmp_path):
+def test_it_builds_without_data(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", f"experiment={name}", "data.root=/nowhere", "trainer.accelerator=cpu", "--dry-run"]) == 0
-    assert "no data were read" in " ".join(capsys.readouterr().out.split())
+    assert facts_without_data(f"experiment={name}", "data.root=/nowhere")["learning rate"]

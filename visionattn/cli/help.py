@@ -25,7 +25,7 @@ Every setting is key=value, and every part of a run can be exchanged:
 
 Options:
   -m, --multirun      run every combination of the choices (a=1,2)
-  --dry-run           build everything, then stop before any data are read
+  --dry-run           build everything, read labels, then stop before images are read
   --cfg job           print the configuration instead of running (--resolve: with all references resolved)
   --config-dir DIR    add your own YAML files to the groups
   allow=[my_package]  allow configurations to name classes of your package

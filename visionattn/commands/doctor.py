@@ -13,6 +13,7 @@ from rich.markup import escape
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.data.checks import ERROR, Checked, Report
 from visionattn.errors import ConfigError, DataError, counted
+from visionattn.runs.infer import infer
 from visionattn.runs.table import print_results
 
 
@@ -30,6 +31,7 @@ def run(
         ConfigError: this kind of data has no checks.
         DataError: something is wrong; raised at the end, when everything has been looked at and reported.
     """
+    infer(cfg, policy)
     data = policy.instantiate(cfg.data)
     if not isinstance(data, Checked):
         raise ConfigError(

@@ -18,6 +18,7 @@ from visionattn.errors import ConfigError, DataError
 from visionattn.heads import KeepClasses
 from visionattn.runs import provenance
 from visionattn.runs.build import Run, build_evaluation
+from visionattn.runs.infer import infer
 from visionattn.runs.open import open_run
 from visionattn.runs.pretrained import pretrained_task
 from visionattn.runs.protocol import apply_protocol, given_keys, protocol_of_run
@@ -96,7 +97,7 @@ def _pretrained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
         checkpoint = {"path": str(file), "sha256": provenance.hash_file(file)}
     else:
         checkpoint = {"source": str(cfg.weights)}
-    return EvaluationTarget(task, _data_config(cfg, cfg, protocol), facts, checkpoint)
+    return EvaluationTarget(task, _data_config(cfg, cfg, protocol, policy), facts, checkpoint)
 
 
 def _trained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
@@ -104,19 +105,20 @@ def _trained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
     opened = open_run(cfg.ckpt, policy, cfg.task)
     own = cfg.get("data") is None
     protocol = {} if own else protocol_of_run(opened.config.data)
-    data = _data_config(cfg, opened.config if own else cfg, protocol)
+    data = _data_config(cfg, opened.config if own else cfg, protocol, policy)
     path = str(opened.path)
     return EvaluationTarget(opened.task, data, {"checkpoint": path}, {"path": path, "sha256": opened.sha256})
 
 
-def _data_config(cfg: DictConfig, root: DictConfig, protocol: dict[str, Any]) -> DictConfig:
-    """The data of ``root`` with the model's protocol and the loader settings of the command line."""
+def _data_config(cfg: DictConfig, root: DictConfig, protocol: dict[str, Any], policy: BuildPolicy) -> DictConfig:
+    """The data of ``root`` with the model's protocol and the loader settings of the command line; the rest inferred."""
     apply_protocol(root.data, protocol)
     with open_dict(root):
         if cfg.batch_size is not None:
             root.data.batch_size = root.data.eval_batch_size = cfg.batch_size
         if cfg.num_workers is not None:
             root.data.num_workers = cfg.num_workers
+    infer(root, policy)
     return root.data
 
 

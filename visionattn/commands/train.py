@@ -12,10 +12,13 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
+from visionattn.config.columns import check_fit
 from visionattn.runs import report, resume
 from visionattn.runs.build import build
-from visionattn.runs.pretrained import start_from
-from visionattn.runs.table import Figure, preview, values_of
+from visionattn.runs.infer import infer
+from visionattn.runs.pretrained import check_weights, start_from
+from visionattn.runs.settings import Composition, block, far_rate, settings
+from visionattn.runs.table import Figure, preview, tell_settings, values_of
 
 
 def run(
@@ -25,7 +28,7 @@ def run(
 
     Args:
         cfg: composed ``train.yaml``.
-        dry_run: build everything, print the facts, stop before the data are read.
+        dry_run: build everything, read labels, print the facts, and stop before images are read.
         run_dir: where everything goes.
         command: the command as typed, for the run card.
         policy: what configurations may build.
@@ -37,6 +40,9 @@ def run(
         VisionAttnError: a mistake of configuration or data, a non-finite loss, an unusable checkpoint.
     """
     seed_everything(cfg.seed, verbose=False)
+    made = Composition.of_this_job()
+    check_fit(cfg, made.choices)
+    found = settings(cfg, infer(cfg, policy), made)
     resumed = resume.open_resumed(cfg, run_dir, policy)
     if earlier := resume.finished(cfg, run_dir):
         return earlier
@@ -44,7 +50,13 @@ def run(
         run = build(cfg, run_dir, policy, resumed.run)
     facts, first = run.facts(cfg), run.trainer.is_global_zero
     notices = resume.check_resumable(resumed.run, cfg, run.batch)
+    shown = block(found, cfg.recipe_name)
+    if first:
+        tell_settings(shown, far_rate(cfg, run.batch, made))
     if dry_run:
+        run.data.setup("fit")  # labels, not images
+        if cfg.weights is not None and resumed.run is None:
+            check_weights(run.task, cfg)
         return preview(facts, first)
     if first:
         report.begin(cfg, run_dir, facts, resumed, notices)
@@ -55,5 +67,5 @@ def run(
     run.trainer.fit(run.task, datamodule=run.data, ckpt_path=path, weights_only=True)
     results = report.results_of(run, facts, time.perf_counter() - start)
     if first:
-        report.write_report(cfg, run, run_dir, command, results)
+        report.write_report(cfg, run, run_dir, command, results, shown)
     return values_of(results)

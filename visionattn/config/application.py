@@ -43,15 +43,19 @@ def open_hydra(config_dirs: Sequence[str | Path], job_name: str) -> Any:
     from hydra._internal.hydra import Hydra
     from hydra._internal.utils import create_config_search_path
     from hydra.core.config_search_path import SearchPathQuery
+    from hydra.core.global_hydra import GlobalHydra
 
     from visionattn.config.alias_source import ADDRESS
+    from visionattn.config.loader import RecipeLoader
 
     schema = SearchPathQuery(provider="schema")
     search_path = create_config_search_path(catalog.SOURCE)
     for folder in checked_dirs(config_dirs):
         search_path.prepend(provider="command-line", path=f"file://{folder}", anchor=schema)
     search_path.prepend(provider="visionattn", path=ADDRESS, anchor=schema)
-    return Hydra.create_main_hydra2(task_name=job_name, config_search_path=search_path)
+    hydra = Hydra(task_name=job_name, config_loader=RecipeLoader(config_search_path=search_path))
+    GlobalHydra.instance().initialize(hydra)
+    return hydra
 
 
 def checked_dirs(config_dirs: Sequence[str | Path]) -> list[Path]:

@@ -102,6 +102,15 @@ def missing_keys(node: Any, key: str = "") -> Iterator[str]:
         yield key
 
 
+def open_keys(node: Any, key: str = "") -> Iterator[str]:
+    """Dotted keys of a plain container whose value is ``auto``: to be inferred, or chosen by what is built."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from open_keys(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, str) and node == "auto":
+        yield key
+
+
 def check_complete(cfg: Any, command: str = "train") -> None:
     """Make sure that no mandatory value is left out.
 

@@ -19,6 +19,7 @@ from visionattn.errors import CheckpointError, ConfigError
 from visionattn.tasks import ClassificationTask
 from visionattn.training.task import VisionTask
 from visionattn.weights import Report, classifier_width, load_model, load_weights, open_source
+from visionattn.weights.sources import ENDINGS, weights_file
 
 PARTS = ("backbone", "model")
 PROTOCOL = ("image_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
@@ -71,6 +72,22 @@ def start_from(task: VisionTask, weights: str, part: str, tell: bool) -> str:
     for line in report.lines():
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     return summary
+
+
+def check_weights(task: VisionTask, cfg: DictConfig) -> None:
+    """Refuse what :func:`start_from` would refuse, without fetching anything.
+
+    A file on this machine is read and compared with the task, which may have no memory of its own (device ``meta``).
+
+    Raises:
+        CheckpointError: no such file, weights that do not fit, or none published by timm for this backbone.
+        ConfigError: see :func:`load_pretrained`.
+    """
+    text = str(cfg.weights)
+    if weights_file(text) is not None or text.endswith(ENDINGS):
+        load_pretrained(task, text, cfg.weights_part)
+    else:
+        _check_pretrained(cfg)
 
 
 class OwnClassifier(nn.Module):

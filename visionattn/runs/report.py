@@ -78,8 +78,19 @@ def results_of(run: Run, facts: Mapping[str, Any], seconds: float) -> dict[str, 
     return results
 
 
-def write_report(cfg: DictConfig, run: Run, run_dir: Path, command: str, results: Mapping[str, Any]) -> None:
-    """Write the run's card with its plots, mark the run as finished, and print the final table."""
+def write_report(
+    cfg: DictConfig, run: Run, run_dir: Path, command: str, results: Mapping[str, Any], settings: Iterable[str] = ()
+) -> None:
+    """Write the run's card with its plots, mark the run as finished, and print the final table.
+
+    Args:
+        cfg: of the run.
+        run: what was trained.
+        run_dir: where everything goes.
+        command: as it was typed.
+        results: see :func:`results_of`.
+        settings: lines that say where the values come from, for the card.
+    """
     shown = {
         f"{name} (last epoch)" if name in run.trainer.callback_metrics else name: results[name] for name in results
     }
@@ -99,6 +110,7 @@ def write_report(cfg: DictConfig, run: Run, run_dir: Path, command: str, results
         results=shown,
         data=data,
         images=images,
+        settings=settings,
     )
     contents = {"end": end_of(cfg), "command": command, "results": values_of(results)}
     (run_dir / RESULTS).write_text(json.dumps(contents, indent=1, default=str) + "\n", encoding="utf-8")
@@ -115,6 +127,7 @@ def write_card(
     results: Mapping[str, Any],
     data: Mapping[str, Any],
     images: Mapping[str, Path],
+    settings: Iterable[str] = (),
 ) -> None:
     """Write the card.
 
@@ -127,6 +140,7 @@ def write_card(
         results: name -> figure, as in the final table.
         data: name -> figure, sizes and hashes of the splits among them.
         images: caption -> file, linked relative to the card.
+        settings: lines that say where the values come from.
     """
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     about = {"finished": now, "commit": provenance.commit(), "hardware": provenance.hardware(), "seed": seed}
@@ -136,6 +150,7 @@ def write_card(
         lines += [f"## {heading}", "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {value} |" for name, value in rows.items()]
         lines.append("")
+    lines += ["## Settings", "", "```", *settings, "```", ""] if settings else []
     for caption, file in images.items():
         lines += [f"![{caption}]({file.relative_to(output.parent).as_posix()})", ""]
     output.write_text("\n".join(lines), encoding="utf-8")

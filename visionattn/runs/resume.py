@@ -24,7 +24,7 @@ from visionattn.weights import read_checkpoint
 
 RESULTS = "results.json"
 FREE = (
-    *("run_dir", "ckpt", "resume", "overwrite", "name", "optimized_metric"),
+    *("run_dir", "ckpt", "resume", "overwrite", "name", "recipe_name", "optimized_metric"),
     *("logger*", "callbacks.best*", "callbacks.last*", "callbacks.lr*"),
     *(f"trainer.{key}" for key in ("max_epochs", "devices", "num_nodes", "accelerator", "strategy*", "profiler*")),
     *(f"trainer.{key}" for key in ("log_every_n_steps", "detect_anomaly", "benchmark", "limit_val_batches")),

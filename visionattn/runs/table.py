@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,15 @@ def print_results(title: str, results: Mapping[str, Any], outputs: Mapping[str, 
 def preview(facts: Mapping[str, Any], first: bool) -> dict[str, Any]:
     """Print on the first process what a training would be; a dry run has no results."""
     if first:
-        print_results("dry run: everything can be built; no data were read", facts)
+        print_results("dry run: everything can be built; labels were read, images were not", facts)
     return {}
+
+
+def tell_settings(lines: Iterable[str], warning: str) -> None:
+    """Print where the values of a training come from, and a warning on the error stream."""
+    print("\n".join(lines), flush=True)
+    if warning:
+        print(f"visionattn: warning: {warning}", file=sys.stderr, flush=True)
 
 
 def relative(path: str | Path) -> Path:

@@ -65,6 +65,11 @@ def _warmup_steps(warmup_epochs: float, steps_per_epoch: float, total_steps: int
     return min(round(warmup_epochs * steps_per_epoch), total_steps // 2)
 
 
+def _warmup(steps: int, epochs: float | None, steps_per_epoch: float, total_steps: int) -> int:
+    """The length of a warm-up that is given in steps or, instead, in epochs."""
+    return min(steps, total_steps // 2) if epochs is None else _warmup_steps(epochs, steps_per_epoch, total_steps)
+
+
 def poly(
     optimizer: Optimizer,
     *,
@@ -73,6 +78,7 @@ def poly(
     power: float = 1.0,
     min_lr: float = 0.0,
     warmup_steps: int = 1500,
+    warmup_epochs: float | None = None,
     warmup_lr: float = 1e-10,
 ) -> Scheduler:
     """Polynomial decay: the rate times ``(1 - step / total_steps) ** power``.
@@ -83,10 +89,11 @@ def poly(
     Args:
         optimizer: its groups' ``lr`` is the peak; a group's ``lr_scale`` multiplies whatever the schedule says.
         total_steps: optimizer steps of the whole run, warm-up included.
-        steps_per_epoch: not used.
+        steps_per_epoch: optimizer steps per epoch.
         power: 1: a straight line.
         min_lr: rate behind the last step.
         warmup_steps: length of the linear warm-up, at most half of the run.
+        warmup_epochs: its length in epochs, instead of ``warmup_steps``.
         warmup_lr: rate of the first step.
     """
     return PolyLRScheduler(
@@ -94,7 +101,7 @@ def poly(
         t_initial=total_steps,
         power=power,
         lr_min=min_lr,
-        warmup_t=min(warmup_steps, total_steps // 2),
+        warmup_t=_warmup(warmup_steps, warmup_epochs, steps_per_epoch, total_steps),
         warmup_lr_init=warmup_lr,
         t_in_epochs=False,
     )
@@ -108,6 +115,7 @@ def steps(
     milestones: Sequence[float] = (8, 11),
     factor: float = 0.1,
     warmup_steps: int = 500,
+    warmup_epochs: float | None = None,
     warmup_lr: float = 1e-7,
 ) -> Scheduler:
     """Steps: the rate is multiplied by a factor at some epochs.
@@ -118,16 +126,17 @@ def steps(
         optimizer: its groups' ``lr`` is the peak; a group's ``lr_scale`` multiplies whatever the schedule says.
         total_steps: optimizer steps of the whole run, warm-up included.
         steps_per_epoch: optimizer steps per epoch.
-        milestones: epochs at whose beginning the rate falls.
+        milestones: epochs at whose beginning the rate falls; below 1: after this share of the run.
         factor: what the rate is multiplied by.
         warmup_steps: length of the linear warm-up, at most half of the run.
+        warmup_epochs: its length in epochs, instead of ``warmup_steps``.
         warmup_lr: rate of the first step.
     """
     return MultiStepLRScheduler(
         optimizer,
-        decay_t=[round(epoch * steps_per_epoch) for epoch in milestones],
+        decay_t=[round(epoch * (steps_per_epoch if epoch >= 1 else total_steps)) for epoch in milestones],
         decay_rate=factor,
-        warmup_t=min(warmup_steps, total_steps // 2),
+        warmup_t=_warmup(warmup_steps, warmup_epochs, steps_per_epoch, total_steps),
         warmup_lr_init=warmup_lr,
         t_in_epochs=False,
     )

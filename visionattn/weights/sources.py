@@ -26,7 +26,8 @@ CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 """The same for a run of ours."""
 _HUB, _FOLDER, _TIMM = ("hf-hub", "hf_hub"), "local-dir", "timm"
 _LARGEST_CONFIG = 10 * 2**20
-_ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
+ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
+"""How files with weights end."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def open_source(
     path = Path(text).expanduser()
     if path.is_dir() and not is_distributed(path):
         return _from_folder(path)
-    if not path.exists() and timm.is_model(text.partition(".")[0]) and path.suffix not in _ENDINGS:
+    if not path.exists() and timm.is_model(text.partition(".")[0]) and path.suffix not in ENDINGS:
         return _from_timm({"weights": {"timm": text}}, num_classes, in_chans)
-    if not path.exists() and path.suffix not in _ENDINGS:
+    if not path.exists() and path.suffix not in ENDINGS:
         raise CheckpointError(f"weights={text} is not a file, a folder or a timm model; for the Hub: hf-hub:owner/name")
     return Source(read_state_dict(path), f"the file {path}", {})
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from visionattn.cli.arguments import Request
 from visionattn.config import BuildPolicy, check_complete
+from visionattn.config.columns import check_fit
 from visionattn.config.composing import compose_in
 from visionattn.config.messages import one_line
 from visionattn.errors import ConfigError
@@ -36,8 +37,11 @@ def check(cfg: DictConfig, command: str | None, policy: BuildPolicy, complete: b
     from visionattn.config.hydra_nodes import resolvable
 
     policy.check_hydra(cfg)
+    choices = dict(cfg.hydra.runtime.choices)
     with resolvable(cfg) as whole, open_dict(whole):
         del whole["hydra"]  # a job does not see it either; it reads ${hydra:...}
+        if complete and command == "train":
+            check_fit(whole, choices)
         if complete:
             check_complete(whole, str(command))
             policy.check(whole)

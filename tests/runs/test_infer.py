@@ -1,0 +1,123 @@
+"""What a configuration leaves open is filled in from data, backbone and machine, and what is said stays."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from visionattn.config import compose
+from visionattn.data.detection import Coco
+from visionattn.data.facts import DataFacts
+from visionattn.errors import ConfigError
+from visionattn.runs import sizes
+from visionattn.runs.infer import infer
+
+
+@pytest.fixture
+def facts(monkeypatch):
+    """A COCO source that says what the test wants."""
+
+    def say(**values):
+        told = DataFacts(**values)
+        monkeypatch.setattr(Coco, "inspect", classmethod(lambda cls, root, options: told), raising=False)
+
+    return say
+
+
+def filled(*words):
+    cfg = compose("train", ["data=coco", "data.root=x", "trainer.accelerator=cpu", *words])
+    return cfg, {one.key: one.value for one in infer(cfg)}
+
+
+def test_small_images_are_seen_at_their_own_size(facts):
+    facts(num_classes=3, image_size=(150, 200), images={"train": 64})
+    cfg, done = filled("data.num_classes=auto")
+    assert cfg.data.num_classes == 3
+    assert list(cfg.data.image_size) == [160, 267]
+    assert (cfg.data.eval_transform.short_edge, cfg.data.eval_transform.long_edge) == (160, 267)
+    assert list(cfg.data.train_transform.short_edges) == [128, 144, 160, 176, 192]
+    assert cfg.data.train_transform.crop is False
+    assert cfg.data.batch_size == 8  # at least eight steps an epoch
+    assert done["data.num_classes"] == 3
+    assert not infer(cfg)  # nothing is left open
+
+
+def test_images_as_large_as_cocos_are_seen_as_coco_is(facts):
+    facts(image_size=(480, 640))
+    cfg, _ = filled()
+    assert list(cfg.data.image_size) == [800, 1333]
+    assert list(cfg.data.train_transform.short_edges) == list(range(480, 801, 32))
+
+
+def test_what_is_said_stays(facts):
+    facts(num_classes=3, image_size=(150, 200), images={"train": 64})
+    said = ["data.num_classes=7", "data.eval_transform.short_edge=96", "data.batch_size=5", "trainer.precision=32-true"]
+    cfg, done = filled(*said)
+    assert (cfg.data.num_classes, cfg.data.eval_transform.short_edge, cfg.data.batch_size) == (7, 96, 5)
+    assert not {word.partition("=")[0] for word in said} & set(done)
+
+
+def test_options_of_the_source_are_filled_in(facts):
+    facts(options={"annotations": {"train": "a.json", "val": "b.json"}, "masks": False}, notes=("layout: flat",))
+    cfg, _ = filled("data.source.annotations=auto", "data.source.masks=auto")
+    assert OmegaConf.to_container(cfg.data.source.annotations) == {"train": "a.json", "val": "b.json"}
+    assert cfg.head.masks is False
+
+
+def test_a_source_that_cannot_tell_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(Coco, "inspect", classmethod(lambda cls, root, options: DataFacts()), raising=False)
+    with pytest.raises(
+        ConfigError, match=r"data\.num_classes is auto, and Coco cannot tell it: give data\.num_classes="
+    ):
+        filled("data.num_classes=auto")
+
+
+def test_inference_of_segmentation_follows_training():
+    cfg = compose("train", ["data=cityscapes", "data.root=x"])
+    infer(cfg)
+    assert (cfg.task.inference.short_edge, cfg.task.inference.stride) == (1024, 341)
+    cfg = compose("train", ["data=ade20k", "data.root=x", "data.image_size=96"])
+    infer(cfg)
+    assert (cfg.data.train_transform.short_edge, cfg.task.inference.short_edge, cfg.task.inference.stride) == (
+        512,
+        512,
+        64,
+    )
+
+
+def test_a_backbone_trains_at_the_size_of_its_card():
+    cfg = compose("train", ["data=image_folder", "data.root=x", "data.num_classes=2", "backbone=swin_base_384"])
+    infer(cfg)
+    assert (cfg.data.image_size, cfg.backbone.drop_path_rate) == (384, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("card", "images", "size"), [(224, (375, 500), 224), (32, (150, 150), 160), (32, (28, 28), 32), (None, None, 224)]
+)
+def test_the_size_of_classification(card, images, size):
+    assert sizes.classification_size(card, images)[0] == size
+
+
+def test_a_batch_fits_and_leaves_steps():
+    def batch(*given):
+        return sizes.batch_size(*given)[0]
+
+    assert batch("classification", 1, None, 1e9, "x") == 128
+    assert batch("classification", 1, None, 100.0, "x") == 64
+    assert batch("classification", 1, 40, 1e9, "x") == 4
+    assert batch("detection", 8, None, 1e9, "x") == 2
+    assert batch("detection", 1, 3, 0.2, "x") == 1
+
+
+def test_the_rows_of_swin_tiny_need_about_a_tenth_of_a_gigabyte_in_bf16():
+    rows = {"dims": [96, 192, 384, 768], "depths": [2, 2, 6, 2]}
+    assert 0.05e9 < sizes.bytes_per_image(rows, (224, 224), dense=False, half=True) < 0.2e9
+
+
+def test_root_is_a_path_when_asked(monkeypatch):
+    asked = []
+    kind = classmethod(lambda cls, root, options: asked.append((root, options)) or DataFacts(num_classes=1))
+    monkeypatch.setattr(Coco, "inspect", kind, raising=False)
+    filled("data.num_classes=auto")
+    assert asked[0][0] == Path("x")
+    assert not any(name.startswith("_") for name in asked[0][1])

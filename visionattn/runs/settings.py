@@ -1,0 +1,241 @@
+"""What a training is made of and where each value comes from: the recipe, the data, an experiment, the command line.
+
+It is printed by a dry run and at the start of a run, and stands in the run's card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from visionattn.config import catalog
+from visionattn.config.messages import flat_keys, plain
+from visionattn.config.recipes import OWN
+from visionattn.runs.infer import Inferred
+from visionattn.training.lr_scaling import LearningRateScaling
+
+GROUPS = ("task", "data", "backbone", "head", "optim", "schedule", "callbacks", "trainer", "inference", "debug")
+ALWAYS = (
+    *("data.num_classes", "data.image_size", "data.batch_size", "data.num_workers", "optim.lr", "optim.weight_decay"),
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.precision", "backbone.drop_path_rate", "weights"),
+)
+"""Keys that are shown whoever says them."""
+WIDTH, KEY, VALUE = 80, 34, 12
+ORDER = ("yours", "inferred", "experiment", "recipe", "default")
+FAR = 4.0
+"""Factor between a rate and the recipe's from which it is a warning."""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """How a configuration was composed.
+
+    Attributes:
+        choices: group -> name of its file.
+        typed: overrides as they were typed.
+        folders: the user's folders of YAML.
+    """
+
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    typed: Sequence[str] = ()
+    folders: Sequence[Path] = ()
+
+    @classmethod
+    def of_this_job(cls) -> Composition:
+        """That of the running job; nothing outside one."""
+        from hydra.core.hydra_config import HydraConfig
+
+        if not HydraConfig.initialized():
+            return cls()
+        hydra = HydraConfig.get()
+        folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+        typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+        return cls(dict(hydra.runtime.choices), typed, folders)
+
+    @cached_property
+    def keys(self) -> set[str]:
+        """Keys and groups that were typed."""
+        return {str(word).partition("=")[0].lstrip("+~") for word in self.typed}
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """What the file of the recipe says, with its list of defaults."""
+        name = self.choices.get("recipe")
+        return self.file("recipe", str(name)) if name else {}
+
+    def file(self, group: str, name: str) -> dict[str, Any]:
+        """What a file says, over what the files of its own group that it inherits say; empty: there is none."""
+        for root in (catalog.source_root(), *self.folders):
+            path = root.joinpath(group, f"{name}.yaml")
+            if path.is_file():
+                contents = catalog.read(path)
+                parents = [entry for entry in contents.get("defaults", ()) if isinstance(entry, str)]
+                merged: Any = OmegaConf.create({})
+                for parent in (entry for entry in parents if entry != "_self_" and "/" not in entry):
+                    merged = OmegaConf.merge(merged, OmegaConf.create(self.file(group, parent)))
+                return dict(plain_unresolved(OmegaConf.merge(merged, OmegaConf.create(contents))))
+        return {}
+
+
+def plain_unresolved(node: Any) -> Any:
+    """A node in dicts and lists, its references as they stand."""
+    return OmegaConf.to_container(node, resolve=False)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and where it comes from."""
+
+    key: str
+    value: Any
+    origin: str
+    note: str = ""
+
+
+def settings(cfg: DictConfig, inferred: Iterable[Inferred], made: Composition) -> list[Setting]:
+    """The choices and values that decide about a training, in a fixed order."""
+    known = {one.key: one for one in inferred}
+    groups = [
+        Setting(name, made.choices[name], *_origin_of_group(name, made))
+        for name in GROUPS
+        if made.choices.get(name) is not None
+    ]
+    recipe = {name: part for name, part in made.recipe.items() if name != "defaults"}
+    keys = [*ALWAYS, *_leaves(recipe), *known, *(key for key in made.keys if key not in made.choices)]
+    values = []
+    for key in dict.fromkeys(keys):
+        value = OmegaConf.select(cfg, key, default=None)
+        if value is not None and key not in ("run_dir", "name", "resume", "ckpt") and not key.startswith("hydra"):
+            note = known[key].how if key in known else ""
+            values.append(Setting(key, value, _origin(key, plain(value), known, made), note))
+    return [*groups, *values]
+
+
+def _origin_of_group(name: str, made: Composition) -> tuple[str, str]:
+    """Where a choice comes from, and a note."""
+    choice, experiment = made.choices[name], made.choices.get("experiment")
+    if name in made.keys:
+        return "yours", ""
+    if any(entry == {f"override /{name}": choice} for entry in made.recipe.get("defaults", ())):
+        return f"recipe {made.choices['recipe']}", ""
+    if choice == _default_choice(name):
+        return "default", ""
+    if experiment and name not in ("task", "head"):
+        return f"experiment {experiment}", ""
+    if experiment and made.choices.get("recipe") == OWN:
+        return f"experiment {experiment}", ""
+    source = made.choices.get("data") if name == "task" and "head" not in made.keys else made.choices.get("head")
+    kind = "data" if source == made.choices.get("data") else "head"
+    return "inferred", f"from {kind}={source}" if name == "task" else f"usual for task={made.choices.get('task')}"
+
+
+def _default_choice(group: str) -> Any:
+    root = catalog.source_file("train.yaml")
+    entries = catalog.read(root)["defaults"] if root is not None else []
+    return next((entry[group] for entry in entries if isinstance(entry, dict) and group in entry), None)
+
+
+def _origin(key: str, value: Any, known: Mapping[str, Inferred], made: Composition) -> str:
+    if key in made.keys:
+        return "yours"
+    if key in known:
+        return "inferred"
+    group, _, rest = key.partition(".")
+    if _at(made.recipe, key) == value:
+        return f"recipe {made.choices['recipe']}"
+    if group in made.keys:
+        return "yours"
+    experiment = made.choices.get("experiment")
+    if experiment and _at(made.file(group, str(made.choices.get(group))), rest) != value:
+        return f"experiment {experiment}"
+    return "default"
+
+
+def _leaves(values: Any) -> Iterator[str]:
+    every = list(flat_keys(values))
+    return (key for key in every if not any(other.startswith(f"{key}.") for other in every))
+
+
+_NOTHING = object()
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return _NOTHING
+        values = values[part]
+    return values
+
+
+def block(found: Sequence[Setting], recipe: str | None) -> list[str]:
+    """The settings as lines of at most 80 characters, under where they come from."""
+    title = f"recipe {recipe}" if recipe and recipe != OWN else "no recipe: the experiment states its values"
+    lines = [title if recipe else "no recipe for this task"]
+    origins = dict.fromkeys(one.origin for one in found)
+    for origin in sorted(origins, key=lambda name: ORDER.index(name.partition(" ")[0])):
+        lines.append(f"  {origin}")
+        for one in (one for one in found if one.origin == origin):
+            lines += _lines(one)
+    return lines
+
+
+def _lines(one: Setting) -> list[str]:
+    value = _short(one.value)
+    text = f"{value:<{VALUE}}  {one.note}".rstrip() if one.note else value
+    parts = wrap(text, WIDTH - KEY - 4, break_on_hyphens=False, drop_whitespace=True) or [""]
+    if one.note and len(parts) == 1:
+        parts = [text]
+    key = f"    {one.key:<{KEY}}"
+    if len(one.key) >= KEY:
+        return [f"    {one.key}", *(" " * (KEY + 4) + part for part in parts)]
+    return [key + parts[0], *(" " * (KEY + 4) + part for part in parts[1:])]
+
+
+def _short(value: Any) -> str:
+    """A value in few characters; of a long list the ends."""
+    if OmegaConf.is_config(value):
+        value = plain(value)
+    if isinstance(value, list) and len(value) > 4:
+        return f"[{value[0]}, {value[1]}, ..., {value[-1]}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def far_rate(cfg: DictConfig, batch: int, made: Composition) -> str:
+    """A sentence about a rate that is far from the recipe's for this batch; empty where it is not.
+
+    Args:
+        cfg: of the training.
+        batch: images per optimizer step.
+        made: how the configuration was composed.
+    """
+    name = made.choices.get("recipe")
+    if name == OWN:
+        name = _task_recipe(cfg, made) if "optim.lr" in made.keys else None
+    recipe = made.file("recipe", str(name)) if name else {}
+    rate, ours = _at(recipe, "optim.lr"), OmegaConf.select(cfg, "optim.lr", default=None)
+    chosen = {"override /optim": made.choices.get("optim")}
+    if not isinstance(rate, float) or not isinstance(ours, (int, float)) or chosen not in recipe["defaults"]:
+        return ""
+    base, rule = (_at(recipe, f"task.lr_base_{part}") for part in ("size", "scale"))
+    expected = LearningRateScaling(base if base is not _NOTHING else None, rule if rule is not _NOTHING else "linear")
+    wanted = expected(rate, batch)
+    scaled = LearningRateScaling(cfg.task.get("lr_base_size"), cfg.task.get("lr_base_scale") or "linear")
+    ratio = scaled(float(ours), batch) / wanted
+    if not ratio or 1 / FAR <= ratio <= FAR:
+        return ""
+    factor = f"{ratio:.3g} times" if ratio > 1 else f"1/{1 / ratio:.3g} of"
+    return (
+        f"the learning rate {scaled(float(ours), batch):g} is {factor} that of recipe {name} for {batch} images per "
+        f"step, {wanted:g}"
+    )
+
+
+def _task_recipe(cfg: DictConfig, made: Composition) -> str:
+    task = str(made.choices.get("task"))
+    return task if cfg.get("weights") is None else f"{task}_finetune"
