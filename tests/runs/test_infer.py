@@ -6,8 +6,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from visionattn.config import compose
+from visionattn.data.classification import ImageFolder
 from visionattn.data.detection import Coco
 from visionattn.data.facts import DataFacts
+from visionattn.data.segmentation import ADE20K, Cityscapes
 from visionattn.errors import ConfigError
 from visionattn.runs import sizes
 from visionattn.runs.infer import infer
@@ -26,7 +28,7 @@ def facts(monkeypatch):
 
 def filled(*words):
     cfg = compose("train", ["data=coco", "data.root=x", "trainer.accelerator=cpu", *words])
-    return cfg, {one.key: one.value for one in infer(cfg)}
+    return cfg, {one.key: one.value for one in infer(cfg).values}
 
 
 def test_small_images_are_seen_at_their_own_size(facts):
@@ -39,7 +41,7 @@ def test_small_images_are_seen_at_their_own_size(facts):
     assert cfg.data.train_transform.crop is False
     assert cfg.data.batch_size == 8  # at least eight steps an epoch
     assert done["data.num_classes"] == 3
-    assert not infer(cfg)  # nothing is left open
+    assert not infer(cfg).values  # nothing is left open
 
 
 def test_images_as_large_as_cocos_are_seen_as_coco_is(facts):
@@ -72,7 +74,9 @@ def test_a_source_that_cannot_tell_is_one_sentence(monkeypatch):
         filled("data.num_classes=auto")
 
 
-def test_inference_of_segmentation_follows_training():
+def test_inference_of_segmentation_follows_training(monkeypatch):
+    for kind in (ADE20K, Cityscapes):
+        monkeypatch.setattr(kind, "inspect", classmethod(lambda cls, root, options: DataFacts(image_size=(512, 700))))
     cfg = compose("train", ["data=cityscapes", "data.root=x"])
     infer(cfg)
     assert (cfg.task.inference.short_edge, cfg.task.inference.stride) == (1024, 341)
@@ -85,7 +89,8 @@ def test_inference_of_segmentation_follows_training():
     )
 
 
-def test_a_backbone_trains_at_the_size_of_its_card():
+def test_a_backbone_trains_at_the_size_of_its_card(monkeypatch):
+    monkeypatch.setattr(ImageFolder, "inspect", classmethod(lambda cls, root, options: DataFacts(image_size=(60, 60))))
     cfg = compose("train", ["data=image_folder", "data.root=x", "data.num_classes=2", "backbone=swin_base_384"])
     infer(cfg)
     assert (cfg.data.image_size, cfg.backbone.drop_path_rate) == (384, 0.5)
@@ -121,3 +126,12 @@ def test_root_is_a_path_when_asked(monkeypatch):
     filled("data.num_classes=auto")
     assert asked[0][0] == Path("x")
     assert not any(name.startswith("_") for name in asked[0][1])
+
+
+def test_the_backbone_follows_the_channels_of_the_data(facts):
+    facts(in_chans=5, value_range=(0.0, 4095.0))
+    cfg, _ = filled("data.in_chans=auto", "data.value_range=auto")
+    assert cfg.data.in_chans == cfg.backbone.in_chans == 5
+    assert list(cfg.data.value_range) == [0.0, 4095.0]
+    with pytest.raises(ConfigError, match=r"data.in_chans=5 and backbone.in_chans=4 differ"):
+        filled("data.in_chans=5", "backbone.in_chans=4")

@@ -6,7 +6,7 @@ typed, so that a run can be resumed, evaluated and exported without asking again
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,20 @@ class Inferred:
     how: str
 
 
-def infer(cfg: DictConfig, policy: BuildPolicy = DEFAULT_POLICY) -> list[Inferred]:
+@dataclass(frozen=True)
+class Inference:
+    """What :func:`infer` found.
+
+    Attributes:
+        values: what was filled in, in a fixed order.
+        notes: sentences of the data, for the user; empty where nothing was asked of them.
+    """
+
+    values: list[Inferred] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+
+def infer(cfg: DictConfig, policy: BuildPolicy = DEFAULT_POLICY) -> Inference:
     """Fill in every ``auto`` of data, head, backbone and trainer, in place.
 
     Labels and a few image headers are read if the data are asked for something.
@@ -48,17 +61,15 @@ def infer(cfg: DictConfig, policy: BuildPolicy = DEFAULT_POLICY) -> list[Inferre
         cfg: composed ``train.yaml``, or another configuration with ``data``.
         policy: what configurations may build.
 
-    Returns:
-        What was filled in, in a fixed order.
-
     Raises:
-        ConfigError: a value is ``auto`` that nothing can tell; names the key.
+        ConfigError: a value is ``auto`` that nothing can tell; names the key. Or data and backbone have different
+            numbers of channels.
         DataError: the data cannot be found.
     """
-    return _Inference(cfg, policy).run() if cfg.get("data") is not None else []
+    return _Filling(cfg, policy).run() if cfg.get("data") is not None else Inference()
 
 
-class _Inference:
+class _Filling:
     """One configuration while its open values are filled in."""
 
     def __init__(self, cfg: DictConfig, policy: BuildPolicy) -> None:
@@ -68,19 +79,20 @@ class _Inference:
             "data", cfg.data.get("_target_")
         )
 
-    def run(self) -> list[Inferred]:
+    def run(self) -> Inference:
         """Fill in everything, and refuse what stays open."""
         self._source()
         if self.open("data.num_classes") and self.facts.num_classes is not None:
             self.fill("data.num_classes", self.facts.num_classes, "counted in the data")
         if self.open("head.masks"):
             masks = OmegaConf.select(self.cfg, "data.source.masks", default=True) is True
-            self.fill("head.masks", masks, "the data have masks" if masks else "the data have boxes alone")
+            self.fill("head.masks", masks, "the data have masks" if masks else "no masks are known of")
+        self._channels()
         {"classification": self._square, "segmentation": self._crops}.get(str(self.task), self._edges)()
         self._machine()
         for key in self.still_open():
             raise ConfigError(f"{key} is auto, and {self._who()} cannot tell it: give {key}=VALUE")
-        return self.done
+        return Inference(self.done, self.facts.notes if "facts" in vars(self) else ())
 
     @cached_property
     def facts(self) -> DataFacts:
@@ -130,6 +142,20 @@ class _Inference:
             for name in dict.fromkeys(key.partition(".")[0] for key in keys):
                 if name in self.facts.options:
                     self.fill(f"data.source.{name}", self.facts.options[name], told)
+
+    def _channels(self) -> None:
+        """Channels of the images and the range of their values."""
+        if self.open("data.in_chans"):
+            self.fill("data.in_chans", self.facts.in_chans or 3, "the images' channels")
+        if self.open("data.value_range"):
+            bounds = self.facts.value_range
+            self.fill("data.value_range", list(bounds) if bounds else None, "values of the images")
+        ours, theirs = (OmegaConf.select(self.cfg, f"{group}.in_chans") for group in ("data", "backbone"))
+        if isinstance(ours, int) and isinstance(theirs, int) and ours != theirs:
+            raise ConfigError(
+                f"data.in_chans={ours} and backbone.in_chans={theirs} differ: give data.in_chans alone, the backbone "
+                "follows"
+            )
 
     def _square(self) -> None:
         """Classification: one size for training, validation and export."""

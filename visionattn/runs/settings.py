@@ -5,7 +5,7 @@ It is printed by a dry run and at the start of a run, and stands in the run's ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn.config import catalog
 from visionattn.config.messages import flat_keys, plain
 from visionattn.config.recipes import OWN
-from visionattn.runs.infer import Inferred
+from visionattn.runs.infer import Inference, Inferred
 from visionattn.training.lr_scaling import LearningRateScaling
 
 GROUPS = ("task", "data", "backbone", "head", "optim", "schedule", "callbacks", "trainer", "inference", "debug")
@@ -98,9 +98,9 @@ class Setting:
     note: str = ""
 
 
-def settings(cfg: DictConfig, inferred: Iterable[Inferred], made: Composition) -> list[Setting]:
+def settings(cfg: DictConfig, inferred: Inference, made: Composition) -> list[Setting]:
     """The choices and values that decide about a training, in a fixed order."""
-    known = {one.key: one for one in inferred}
+    known = {one.key: one for one in inferred.values}
     groups = [
         Setting(name, made.choices[name], *_origin_of_group(name, made))
         for name in GROUPS
@@ -114,7 +114,8 @@ def settings(cfg: DictConfig, inferred: Iterable[Inferred], made: Composition) -
         if value is not None and key not in ("run_dir", "name", "resume", "ckpt") and not key.startswith("hydra"):
             note = known[key].how if key in known else ""
             values.append(Setting(key, value, _origin(key, plain(value), known, made), note))
-    return [*groups, *values]
+    notes = [Setting("data says", note, "inferred") for note in inferred.notes]
+    return [*groups, *values, *notes]
 
 
 def _origin_of_group(name: str, made: Composition) -> tuple[str, str]:
