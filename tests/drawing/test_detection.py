@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from visionattn.drawing.detection import class_color, draw_objects
+from visionattn.drawing.detection import draw_objects
+from visionattn.drawing.palette import class_color
 
 
 def drawn(**options):
@@ -27,13 +28,13 @@ def test_box_and_mask_are_enlarged_together():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (41, 79, 33, 95)
 
 
-def test_a_box_at_the_upper_edge_keeps_its_name_inside():
+def test_a_box_at_the_upper_edge_has_its_name_below():
     image = Image.new("RGB", (64, 48), (100, 100, 100))
-    pixels = np.asarray(draw_objects(image, np.array([[10.0, 0, 50, 40]]), [0], ["cat"]))
+    pixels = np.asarray(draw_objects(image, np.array([[10.0, 0, 50, 30]]), [0], ["cat"]))
     filled = (pixels == class_color(0)).all(-1)
-    assert filled[7, 10:26].all()  # the background of the name stands below the edge
-    assert not filled[8, 12:26].any()
-    assert (pixels[1:7, 11:26, 0] < 130).sum() > 15  # with its letters
+    assert filled[33, 12:20].any()
+    assert not filled[3, 12:40].any()
+    assert (pixels[31:44, 11:26].min(-1) > 180).sum() > 15  # with its letters, white on blue
 
 
 def test_an_inverted_box_is_drawn_as_a_line():

@@ -23,6 +23,7 @@ from visionattn.runs.open import open_run
 from visionattn.runs.pretrained import pretrained_task
 from visionattn.runs.protocol import apply_protocol, given_keys, protocol_of_run
 from visionattn.runs.table import print_results
+from visionattn.tasks.observer import PLOTS, drawn
 from visionattn.training.task import VisionTask
 from visionattn.weights.sources import weights_file
 
@@ -72,7 +73,9 @@ def run(
     if evaluation.trainer.is_global_zero:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        _print(result, facts, run_dir, evaluation.observer.files(run_dir, evaluation.data))
+        files = evaluation.observer.files(run_dir, evaluation.data)
+        pictures = drawn(evaluation.observer, run_dir / PLOTS, evaluation.data)
+        _print(result, facts, run_dir, files | {f"drawn {name}": file for name, file in pictures.items()})
     return result
 
 

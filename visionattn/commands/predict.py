@@ -56,7 +56,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     unreadable: list[UnreadableRecord] = []
     batches = _batches(paths, base, unreadable)
-    records = [_write(folder, name, one) for name, one in _predictions(opened, cfg, batches)]
+    records = [_write(folder, name, size, one) for name, size, one in _predictions(opened, cfg, batches)]
     contents = {"checkpoint": str(opened.path), "images": records, "unreadable": [list(pair) for pair in unreadable]}
     (folder / "predictions.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
     for name, reason in unreadable:
@@ -70,15 +70,16 @@ def run(
 
 def _predictions(
     opened: OpenedRun, cfg: DictConfig, batches: Iterable[tuple[list[str], list[Image.Image]]]
-) -> Iterator[tuple[str, Predicted]]:
-    """Name and prediction of every image."""
+) -> Iterator[tuple[str, tuple[int, int], Predicted]]:
+    """Name, size and prediction of every image."""
     task, data = opened.task, opened.data()
     assert isinstance(task, PredictsImages)
     task.to(torch.device(cfg.device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
     options: dict[str, Any] = plain(cfg.options)
     for names, images in batches:
         with torch.inference_mode():
-            yield from zip(names, task.predict_images(images, data, options), strict=True)
+            predicted = task.predict_images(images, data, options)
+        yield from zip(names, [image.size for image in images], predicted, strict=True)
 
 
 def _images(source: Path) -> tuple[list[Path], Path]:
@@ -114,7 +115,7 @@ def _batches(
         yield names, images
 
 
-def _write(folder: Path, name: str, predicted: Predicted) -> dict[str, Any]:
+def _write(folder: Path, name: str, size: tuple[int, int], predicted: Predicted) -> dict[str, Any]:
     """Save the drawing and the maps of one image; its entry of the JSON file.
 
     The old suffix stays in the name, so that ``a.jpg`` and ``a.png`` do not meet.
@@ -126,4 +127,4 @@ def _write(folder: Path, name: str, predicted: Predicted) -> dict[str, Any]:
     for kind, image in predicted.maps.items():
         files[kind] = f"{name}.{kind}.png"
         image.save(folder / files[kind])
-    return {"image": name, "size": list(predicted.image.size), **predicted.record, "files": files}
+    return {"image": name, "size": list(size), **predicted.record, "files": files}

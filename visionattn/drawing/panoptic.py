@@ -1,4 +1,4 @@
-"""Plots of panoptic maps: segments in color with borders and names, panoptic quality per class.
+"""Panoptic maps drawn on images: segments in color, things with borders and names.
 
 Shapes: H W image, n segments, K classes.
 """
@@ -6,13 +6,13 @@ Shapes: H W image, n segments, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from visionattn.drawing.detection import class_color, enlarged, enlargement, label_font
+from visionattn.drawing.canvas import Labels, enlarged, enlarged_map, enlargement
+from visionattn.drawing.palette import class_color
+from visionattn.drawing.text import drawable
 
 _SHADES = (1.0, 0.72, 0.88, 0.6)
 _NAMED_SHARE = 0.004  # of the image: smaller segments get no name
@@ -36,6 +36,7 @@ def draw_segments(
     labels: Sequence[int],
     names: Sequence[str],
     *,
+    things: Sequence[bool] | None = None,
     scores: Sequence[float] | None = None,
     least_edge: int = 0,
 ) -> Image.Image:
@@ -46,27 +47,28 @@ def draw_segments(
         ids: int ``(H, W)``, 1..n; 0 for no segment: these pixels stay gray.
         labels: classes of the n segments.
         names: names of the K classes.
+        things: of every class whether it is a thing; stuff is painted more lightly, and without its score. None: all
+            are.
         scores: scores of the segments, 0 to 1.
         least_edge: an image whose longer edge is shorter is enlarged a whole number of times first.
     """
-    times = enlargement(image, least_edge)
-    image, ids = enlarged(image, times), np.kron(ids, np.ones((times, times), ids.dtype))
+    times = enlargement(image.size, least_edge)
+    image, ids = enlarged(image, times), enlarged_map(ids, times)
+    countable = [things is None or bool(things[label]) for label in labels]
+    weights = np.array([0.0, *(0.6 if thing else 0.4 for thing in countable)], np.float32)[ids][..., None]
     pixels = np.asarray(image, np.float32)
     gray = np.repeat(pixels.mean(-1, keepdims=True), 3, -1)
-    mixed = 0.45 * pixels + 0.55 * segment_colors(labels)[ids]
+    mixed = (1 - weights) * pixels + weights * segment_colors(labels)[ids]
     mixed = np.where((ids > 0)[..., None], mixed, 0.5 * gray)
     mixed[_borders(ids)] = 255
     drawn = Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
-    pen, font = ImageDraw.Draw(drawn), label_font(image)
+    writer, shown = Labels(drawn.size), drawable(names)
     for i, label in enumerate(labels):
         inside = np.nonzero(ids == i + 1)
-        if len(inside[0]) < _NAMED_SHARE * ids.size:
-            continue
-        text = names[label] + ("" if scores is None else f" {100 * scores[i]:.0f}")
-        at = _central_pixel(*inside)
-        left, top, right, bottom = pen.textbbox(at, text, font=font, anchor="mm")
-        pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=(255, 255, 255))
-        pen.text(at, text, fill=(0, 0, 0), font=font, anchor="mm")
+        if len(inside[0]) >= _NAMED_SHARE * ids.size:
+            score = "" if scores is None or not countable[i] else f" {100 * scores[i]:.0f}"
+            writer.at(_central_pixel(*inside), shown[label] + score, (255, 255, 255))
+    writer.draw(ImageDraw.Draw(drawn))
     return drawn
 
 
@@ -82,29 +84,3 @@ def _borders(ids: np.ndarray) -> np.ndarray:
     borders[:, :-1] |= ids[:, :-1] != ids[:, 1:]
     borders[:-1] |= ids[:-1] != ids[1:]
     return borders
-
-
-def plot_class_quality(names: Sequence[str], things: Sequence[bool], qualities: np.ndarray, output: Path) -> None:
-    """Plot the PQ of each class in percent as sorted bars, with SQ and RQ as marks.
-
-    Things and stuff have two colors. Classes without a value are left out.
-
-    Args:
-        names: names of the K classes.
-        things: whether each class is a thing.
-        qualities: PQ, SQ and RQ ``(3, K)``, NaN for classes without a value.
-        output: the file.
-    """
-    order = [int(k) for k in np.argsort(-qualities[0], kind="stable") if not np.isnan(qualities[0][k])]
-    figure = Figure(figsize=(max(7.0, 0.19 * len(order) + 2), 4.4), layout="constrained")
-    axes, position = figure.subplots(), np.arange(len(order))
-    for kind, color in (("things", "#2b6cb0"), ("stuff", "#38a169")):
-        chosen = [i for i in position if bool(things[order[i]]) == (kind == "things")]
-        axes.bar(chosen, qualities[0][[order[i] for i in chosen]], color=color, width=0.75, label=f"PQ, {kind}")
-    for row, name, mark in ((1, "SQ", "_"), (2, "RQ", ".")):
-        axes.plot(position, qualities[row][order], mark, color="black", markersize=7, label=name)
-    axes.set_xticks(position, [names[k] for k in order], rotation=90, fontsize=7 if len(order) < 60 else 5)
-    axes.set(ylabel="%", ylim=(0, 100), xlim=(-0.8, max(len(order), 1) - 0.2))
-    axes.grid(axis="y", alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(output, dpi=120)

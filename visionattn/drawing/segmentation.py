@@ -1,4 +1,4 @@
-"""Plots of class maps: overlays, sheets of them, IoU and frequency of each class.
+"""Class maps drawn on images: overlays, images with a palette, and plots of the classes of a data set.
 
 Shapes: H W image, K classes.
 """
@@ -11,49 +11,75 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from visionattn.drawing.canvas import enlarged, enlarged_map, enlargement, sheet_of, with_legend
+from visionattn.drawing.palette import is_background
+from visionattn.drawing.text import drawable, for_plot
 
 _BLUE, _ORANGE = "#2b6cb0", "#dd6b20"
-_BORDER = 6
+_EDGE = 300
 
 
-def overlay(image: np.ndarray, classes: np.ndarray, palette: np.ndarray, alpha: float = 0.6) -> np.ndarray:
-    """The image with its classes in color; pixels without a class stay gray.
+def backgrounds(names: Sequence[str]) -> tuple[int, ...]:
+    """Classes that are not painted: the first one, if its name says that it is the background."""
+    return (0,) if len(names) > 1 and is_background(names[0]) else ()
+
+
+def overlay(
+    image: np.ndarray, classes: np.ndarray, palette: np.ndarray, alpha: float = 0.6, clear: Sequence[int] = ()
+) -> np.ndarray:
+    """The image with its classes in color; pixels without a class become gray and darker.
 
     Args:
         image: uint8 ``(H, W, 3)``.
         classes: ``(H, W)``, 0..K-1; larger values are no class.
         palette: uint8 ``(K, 3)``.
         alpha: weight of the colors.
+        clear: classes whose pixels stay as they are, see :func:`backgrounds`.
     """
     known = classes < len(palette)
     colors = palette[np.where(known, classes, 0)].astype(np.float32)
-    mixed = (1 - alpha) * image + alpha * colors
+    weight = np.where(np.isin(classes, list(clear)), 0.0, alpha)[..., None]
+    mixed = (1 - weight) * image + weight * colors
     gray = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1)
     return np.where(known[..., None], mixed, 0.5 * gray).round().clip(0, 255).astype(np.uint8)
 
 
-def with_legend(image: Image.Image, entries: Sequence[tuple[str, Sequence[int]]]) -> Image.Image:
-    """The image with a legend to its right: a patch of color and a name for each entry."""
-    if not entries:
-        return image
-    font: Any = ImageFont.load_default(size=12)
-    width = max(int(font.getlength(name)) for name, _ in entries) + 3 * _BORDER + 12
-    height = max(image.height, 18 * len(entries) + 2 * _BORDER)
-    sheet = Image.new("RGB", (image.width + width, height), "white")
-    sheet.paste(image, (0, 0))
-    draw = ImageDraw.Draw(sheet)
-    for row, (name, (red, green, blue)) in enumerate(entries):
-        left, top = image.width + _BORDER, _BORDER + 18 * row
-        draw.rectangle((left, top + 1, left + 12, top + 13), fill=(int(red), int(green), int(blue)))
-        draw.text((left + 12 + _BORDER, top), name, fill="black", font=font)
-    return sheet
+def draw_classes(
+    image: Image.Image, classes: np.ndarray, palette: np.ndarray, names: Sequence[str], least_edge: int = 0
+) -> Image.Image:
+    """A class map over its RGB image, with a legend of the classes that occur, the largest first.
+
+    Args:
+        image: of any size.
+        classes: ``(H, W)``, 0..K-1; larger values are no class.
+        palette: uint8 ``(K, 3)``.
+        names: names of the classes; a background stays transparent.
+        least_edge: an image whose longer edge is shorter is enlarged a whole number of times first.
+    """
+    times = enlargement(image.size, least_edge)
+    pixels = np.asarray(enlarged(image, times))
+    drawn = Image.fromarray(overlay(pixels, enlarged_map(classes, times), palette, clear=backgrounds(names)))
+    return with_legend(drawn, legend_of([classes], palette, names))
+
+
+def legend_of(maps: Sequence[np.ndarray], palette: np.ndarray, names: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Name and color of the classes that occur in maps and are painted, the most frequent first."""
+    counts = np.zeros(256, np.int64)
+    for classes in maps:
+        counts += np.bincount(classes.reshape(-1).astype(np.int64), minlength=256)[:256]
+    counts = counts[: len(names)]
+    counts[list(backgrounds(names))] = 0
+    order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
+    shown = drawable(names)
+    return [(shown[k], palette[k].tolist()) for k in order]
 
 
 def palette_image(classes: np.ndarray, palette: np.ndarray) -> Image.Image:
     """An 8-bit image with a palette: the stored values are the classes, and viewers show the colors."""
     table = np.zeros((256, 3), np.uint8)
-    table[: len(palette)] = palette
+    table[: len(palette)] = palette[:256]
     image = Image.fromarray(classes.astype(np.uint8))
     image.putpalette(table.reshape(-1).tolist())
     return image
@@ -62,7 +88,7 @@ def palette_image(classes: np.ndarray, palette: np.ndarray) -> Image.Image:
 def plot_overlays(
     samples: Sequence[tuple[Any, np.ndarray, str]], palette: np.ndarray, names: Sequence[str], output: Path
 ) -> None:
-    """Plot a sheet of images, each beside its overlay, with a legend of the classes that occur.
+    """Draw a sheet of images, each beside its overlay, with a legend of the classes that occur.
 
     Args:
         samples: (image, classes ``(H, W)``, caption).
@@ -70,27 +96,14 @@ def plot_overlays(
         names: names of the classes.
         output: the file.
     """
-    columns = 3
-    rows = -(-len(samples) // columns)
-    figure = Figure(figsize=(5 * columns, 2.7 * rows + 0.9), layout="constrained")
-    grid = np.atleast_2d(figure.subplots(rows, 2 * columns, squeeze=False)).reshape(-1, 2)
-    for axes in grid.ravel():
-        axes.axis("off")
-    seen = np.zeros(len(names), bool)
-    for (left, right), (image, classes, caption) in zip(grid, samples, strict=False):
-        pixels = np.asarray(image)
-        left.imshow(pixels)
-        right.imshow(overlay(pixels, classes, palette))
-        left.set_title(caption.rpartition("/")[2][:34], fontsize=7)
-        seen |= np.bincount(classes.reshape(-1), minlength=256)[: len(names)] > 0
-    _legend(figure, names, palette, seen)
-    figure.savefig(output, dpi=110)
+    rows = [(image, [("", classes)], caption) for image, classes, caption in samples]
+    _save_sheet(rows, palette, names, columns=6, output=output)
 
 
 def plot_comparison(
     samples: Sequence[tuple[Any, np.ndarray, np.ndarray, str]], palette: np.ndarray, names: Sequence[str], output: Path
 ) -> None:
-    """Plot a sheet of triples: image, target, prediction.
+    """Draw a sheet of triples: image, target, prediction.
 
     Args:
         samples: (image, target classes ``(H, W)``, predicted classes ``(H, W)``, caption).
@@ -98,54 +111,27 @@ def plot_comparison(
         names: names of the classes.
         output: the file.
     """
-    rows = max(-(-len(samples) // 2), 1)
-    figure = Figure(figsize=(13, 2.3 * rows + 0.9), layout="constrained")
-    grid = figure.subplots(rows, 6, squeeze=False).reshape(-1, 3)
-    for axes in grid.ravel():
-        axes.axis("off")
-    seen = np.zeros(len(names), bool)
-    for (first, second, third), (image, target, prediction, caption) in zip(grid, samples, strict=False):
+    rows = [
+        (image, [("target", target), ("prediction", prediction)], caption)
+        for image, target, prediction, caption in samples
+    ]
+    _save_sheet(rows, palette, names, columns=6, output=output)
+
+
+def _save_sheet(
+    rows: Sequence[tuple[Any, list[tuple[str, np.ndarray]], str]],
+    palette: np.ndarray,
+    names: Sequence[str],
+    columns: int,
+    output: Path,
+) -> None:
+    tiles, clear = [], backgrounds(names)
+    for image, maps, caption in rows:
         pixels = np.asarray(image)
-        first.imshow(pixels)
-        second.imshow(overlay(pixels, target, palette))
-        third.imshow(overlay(pixels, prediction, palette))
-        for axes, title in zip((first, second, third), (caption, "target", "prediction"), strict=True):
-            axes.set_title(title[:40], fontsize=7)
-        for classes in (target, prediction):
-            seen |= np.bincount(classes.reshape(-1), minlength=256)[: len(names)] > 0
-    _legend(figure, names, palette, seen)
-    figure.savefig(output, dpi=110)
-
-
-def plot_class_iou(names: Sequence[str], iou: np.ndarray, mean: float, output: Path) -> None:
-    """Plot the IoU of each class in percent as sorted bars; classes without a value are left out.
-
-    Args:
-        names: names of the classes.
-        iou: ``(K,)``, NaN for classes without a value.
-        mean: mean over the classes with a value.
-        output: the file.
-    """
-    order = [int(k) for k in np.argsort(-iou, kind="stable") if not np.isnan(iou[k])]
-    figure = Figure(figsize=(max(7.0, 0.19 * len(order) + 2), 4.4), layout="constrained")
-    axes = figure.subplots()
-    position = np.arange(len(order))
-    axes.bar(position, iou[order], color=_BLUE, width=0.75)
-    axes.axhline(mean, color=_ORANGE, linewidth=1.2)
-    axes.annotate(f"mIoU {mean:.2f}", (len(order) - 0.5, mean), ha="right", va="bottom", color=_ORANGE)
-    axes.set_xticks(position, [names[k] for k in order], rotation=90, fontsize=7 if len(order) < 60 else 5)
-    axes.set(ylabel="IoU (%)", ylim=(0, 100), xlim=(-0.8, len(order) - 0.2))
-    axes.grid(axis="y", alpha=0.25)
-    figure.savefig(output, dpi=120)
-
-
-def _legend(figure: Figure, names: Sequence[str], palette: np.ndarray, seen: np.ndarray) -> None:
-    from matplotlib.patches import Patch
-
-    shown = np.flatnonzero(seen)[:40]
-    patches = [Patch(color=palette[k] / 255, label=names[k]) for k in shown]
-    if patches:
-        figure.legend(handles=patches, loc="outside lower center", ncols=10, fontsize=7, frameon=False)
+        tiles.append((Image.fromarray(pixels), caption.rpartition("/")[2]))
+        tiles += [(Image.fromarray(overlay(pixels, one, palette, clear=clear)), title) for title, one in maps]
+    entries = legend_of([one for _, maps, _ in rows for _, one in maps], palette, names)
+    with_legend(sheet_of(tiles, columns=columns, edge=_EDGE), entries, pixels=20).save(output)
 
 
 def plot_class_shares(
@@ -170,7 +156,7 @@ def plot_class_shares(
             position, np.maximum(expected, 1e-7), "_", color="black", markersize=8, label="published share of pixels"
         )
     axes.set_yscale("log")
-    axes.set_xticks(position, names, rotation=90, fontsize=7 if len(names) < 60 else 5)
+    axes.set_xticks(position, for_plot(names), rotation=90, fontsize=7 if len(names) < 60 else 5)
     axes.set_xlim(-0.8, len(names) - 0.2)
     axes.grid(axis="y", alpha=0.25)
     axes.legend(frameon=False, fontsize=8)

@@ -19,6 +19,8 @@ from visionattn.runs.description import what_is_trained
 from visionattn.runs.resume import RESULTS, Resumption, end_of
 from visionattn.runs.table import Figure, print_results, relative, values_of
 from visionattn.runs.talking import duration
+from visionattn.tasks.observer import PLOTS, drawn
+from visionattn.tasks.pictures import warn_undrawn
 from visionattn.training.checkpoints import LastCheckpoint, set_aside
 
 
@@ -173,10 +175,12 @@ def _outputs(run: Run, run_dir: Path) -> dict[str, Path]:
 
 
 def _draw(run: Run, run_dir: Path) -> dict[str, Path]:
-    folder = run_dir / "plots"
-    folder.mkdir(exist_ok=True)
-    images = {}
+    folder, images = run_dir / PLOTS, {}
     if (run_dir / "metrics.csv").is_file():
-        images["learning curves"] = folder / "curves.png"
-        plot_curves(run_dir / "metrics.csv", images["learning curves"], metric=run.task.monitor)
-    return images | run.observer.draw(folder, run.data)
+        try:
+            folder.mkdir(exist_ok=True)
+            plot_curves(run_dir / "metrics.csv", folder / "curves.png", metric=run.task.monitor)
+            images["learning curves"] = folder / "curves.png"
+        except OSError as error:
+            warn_undrawn(folder, error)
+    return images | drawn(run.observer, folder, run.data)

@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lightning import Callback, LightningModule, Trainer
 
+from visionattn.drawing.canvas import sheet_of
+from visionattn.tasks.pictures import EDGE, Tile, warn_undrawn
 from visionattn.training.distributed import gather
-from visionattn.training.task import StepOutput
+from visionattn.training.task import StepOutput, data_of
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData
 
 SHOWN = 12
 """Images on a sheet."""
+PLOTS, FIRST_BATCH = "plots", "first_batch.png"
+"""The folder for drawings inside a run's folder, and the sheet of the first training batch in it."""
 
 
 class Observer(Callback):
-    """A watcher of validation. ``train`` asks it for drawings, ``evaluate`` for figures and files, on all processes.
+    """A watcher of a run. ``train`` asks it for drawings, ``evaluate`` for drawings, figures and files.
 
-    A task gives its own by a method ``observer()``; others get this one, which keeps the ids of the samples.
+    It draws the first training batch as soon as the first step is done. A task gives its own by a method
+    ``observer()``; others get this one, which keeps the ids of the samples of a validation.
 
     Attributes:
         ids: ids of the samples of the latest validation, of all processes.
@@ -28,12 +33,17 @@ class Observer(Callback):
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self._begun = False
 
     def keep(self, trainer: Trainer, output: StepOutput, batch: Any) -> None:
         """Keep something of a batch."""
 
     def unite(self, trainer: Trainer) -> None:
         """Unite what the processes kept; called on all of them."""
+
+    def tiles(self, batch: Any, data: VisionData, count: int) -> list[Tile]:
+        """Return the first images of a training batch with their targets drawn on them; none: no sheet is made."""
+        return []
 
     def figures(self, data: VisionData) -> dict[str, float]:
         """Return figures besides the logged metrics, for ``result.json``."""
@@ -46,6 +56,26 @@ class Observer(Callback):
     def files(self, folder: Path, data: VisionData) -> dict[str, Path]:
         """Write what belongs beside ``result.json`` and return name -> file. Called on the first process only."""
         return {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self._begun and trainer.is_global_zero and batch["id"]:
+            folder = Path(trainer.default_root_dir) / PLOTS
+            if not (folder / FIRST_BATCH).exists():  # a resumed run has drawn it
+                self._draw_batch(batch, data_of(trainer), folder)
+        self._begun = True
+
+    def _draw_batch(self, batch: Any, data: VisionData, folder: Path) -> None:
+        tiles = self.tiles(batch, data, SHOWN)
+        if not tiles:
+            return
+        sheet = sheet_of(tiles, columns=4, edge=EDGE, title="the first training batch, as the model sees it")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            sheet.save(folder / FIRST_BATCH)
+        except OSError as error:
+            warn_undrawn(folder, error)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.ids = []
@@ -119,3 +149,18 @@ class Observed(Protocol):
 def observer_of(task: Any) -> Observer:
     """The task's own observer, or one that keeps the ids alone."""
     return task.observer() if isinstance(task, Observed) else Observer()
+
+
+def drawn(observer: Observer, folder: Path, data: VisionData) -> dict[str, Path]:
+    """Make the drawings of an observer; where they cannot be written there are none, and one line says so.
+
+    Returns:
+        Caption -> file, of the first training batch too if it lies there.
+    """
+    first = {"first training batch": folder / FIRST_BATCH} if (folder / FIRST_BATCH).is_file() else {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return first | observer.draw(folder, data)
+    except OSError as error:
+        warn_undrawn(folder, error)
+        return first

@@ -1,14 +1,27 @@
-"""Predictions on a user's own images: the protocol behind ``visionattn predict``."""
+"""Predictions on a user's own images: the protocol behind ``visionattn predict``.
+
+Shapes: C channels, H W image.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms.v2.functional import pil_to_tensor
+
+from visionattn.data.decode import DecodedImage, as_tensor
+from visionattn.data.orientation import size_of
+
+DRAWN_EDGE = 640
+"""Pixels of the longer edge that a drawing has at least; smaller images are enlarged."""
 
 
 @dataclass
@@ -16,23 +29,37 @@ class Predicted:
     """The prediction for one image.
 
     Attributes:
-        image: the image with the prediction drawn on it, RGB, in the image's own size.
+        image: the image with the prediction drawn on it, RGB; a small image is enlarged.
         record: the prediction as plain numbers, strings, lists and mappings; one entry of ``predictions.json``.
-        maps: name -> map in the image's own size, for instance a class map; written as PNG beside the drawing.
+        rows: the prediction as rows of ``predictions.csv``, without the image's name.
+        counts: class -> how often it was predicted in the image.
+        maps: name -> map in the image's own size, for instance a class map; written as PNG.
+        caption: where it is not empty, the image goes with it on a sheet, and gets no file of its own.
     """
 
     image: Image.Image
     record: dict[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
     maps: dict[str, Image.Image] = field(default_factory=dict)
+    caption: str = ""
 
 
-def batch_of(images: Sequence[Image.Image], data: Any, device: torch.device) -> dict[str, Any]:
+def as_rgb(image: DecodedImage) -> Image.Image:
+    """A decoded image to draw on; of more than three channels the first three, of two the first."""
+    if isinstance(image, Image.Image):
+        return image
+    shown = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+    return Image.fromarray(np.ascontiguousarray(shown.permute(1, 2, 0).numpy()))
+
+
+def batch_of(images: Sequence[DecodedImage], data: Any, device: torch.device) -> dict[str, Any]:
     """A batch as a data module of COCO's layouts collates it, of images that belong to no data set."""
     return data.to_model_input(
         {
-            "image": [data.eval_transform(pil_to_tensor(image)).to(device) for image in images],
+            "image": [data.eval_transform(as_tensor(image)).to(device) for image in images],
             "target": [{} for _ in images],
-            "original": [(image.height, image.width) for image in images],
+            "original": [size_of(image) for image in images],
             "id": [f"image {i + 1}" for i in range(len(images))],
         }
     )
@@ -42,13 +69,40 @@ def batch_of(images: Sequence[Image.Image], data: Any, device: torch.device) -> 
 class PredictsImages(Protocol):
     """A task that predicts on images outside any data set."""
 
-    def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
-        """Predict on RGB images of any sizes, in their order.
+    def predict_images(self, images: Sequence[DecodedImage], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
+        """Predict on images of any sizes, in their order.
 
         Args:
-            images: the images.
+            images: the images, decoded as ``data`` decodes its own.
             data: the data module of the run, built but not set up: its transforms, not its samples. Names of classes
                 must come from the task (``task.class_info``, kept in the checkpoint).
             options: what the command line gave, for instance ``score``.
         """
         ...
+
+    def prediction_files(self, folder: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
+        """Write the predictions for all images in the forms that other programs read.
+
+        Args:
+            folder: exists.
+            images: the entries of ``predictions.json``.
+
+        Returns:
+            Description -> file; empty where there is no such form.
+        """
+        ...
+
+
+def write_rows(file: Path, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Write the rows of all images as CSV: the column ``image``, then those of the rows."""
+    listed = list(rows)
+    columns = list(dict.fromkeys(key for _, row in listed for key in row))
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+        writer = csv.DictWriter(stream, ["image", *columns], restval="")
+        writer.writeheader()
+        writer.writerows({"image": name, **row} for name, row in listed)
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write a JSON file."""
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -11,7 +11,8 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 from tests.tasks.coco_sets import generated, perfect
-from visionattn.tasks.detection.metric import NAMES, CocoMetric, coco_figures
+from visionattn.tasks.detection.average_precision import coco_figures
+from visionattn.tasks.detection.metric import NAMES, CocoMetric
 
 
 def pycocotools_figures(truth, results, kind):

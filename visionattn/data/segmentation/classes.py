@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from visionattn.drawing.palette import palette_of
 from visionattn.errors import DataError
 
 
@@ -39,13 +40,13 @@ def packaged(name: str) -> ClassList:
     rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
     numbers, names = [int(row[0]) for row in rows], [row[1] for row in rows]
     colors = [[int(value) for value in row[2].split()] for row in rows if len(row) > 2]
-    palette = np.array(colors, np.uint8) if colors else default_palette(len(names))
+    palette = np.array(colors, np.uint8) if colors else palette_of(names)
     return ClassList(names, numbers, palette, published=True)
 
 
 def numbered(names: Sequence[str], first: int = 0) -> ClassList:
     """Classes of these names, stored as first, first + 1, ..."""
-    return ClassList(list(names), list(range(first, first + len(names))), default_palette(len(names)))
+    return ClassList(list(names), list(range(first, first + len(names))), palette_of(names))
 
 
 def read_object_info(path: Path) -> ClassList:
@@ -64,19 +65,4 @@ def read_object_info(path: Path) -> ClassList:
         raise DataError(f"{path} is not ADE20K's table of classes (Idx, Ratio, Train, Val, Name): {error}") from None
     if numbers != list(range(1, len(numbers) + 1)):
         raise DataError(f"{path} numbers its classes {numbers[:5]}..., expected 1, 2, 3, ...")
-    return ClassList(names, numbers, default_palette(len(names)), shares, images, published=True)
-
-
-def default_palette(count: int) -> np.ndarray:
-    """Pascal VOC's colors, uint8 ``(count, 3)``.
-
-    Their bits are those of the class number, counted from 1. The most different ones come first.
-    """
-    colors = np.zeros((count, 3), np.uint8)
-    for index in range(count):
-        number = index + 1
-        for bit in range(8):
-            for channel in range(3):
-                colors[index, channel] |= ((number >> channel) & 1) << (7 - bit)
-            number >>= 3
-    return colors
+    return ClassList(names, numbers, palette_of(names), shares, images, published=True)

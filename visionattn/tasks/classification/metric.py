@@ -72,7 +72,7 @@ class Predictions:
         target = batch["target"]
         for i in (predicted != target).nonzero().flatten().tolist():
             prediction_name, target_name = class_names[int(predicted[i])], class_names[int(target[i])]
-            caption = f"predicted {prediction_name} ({100 * float(confidence[i]):.0f} %), target {target_name}"
+            caption = f"predicted {prediction_name} ({100 * float(confidence[i]):.0f} %)\ntarget {target_name}"
             self.mistakes.append((float(confidence[i]), caption, batch["image"][i].detach().cpu()))
         self.mistakes = _worst(self.mistakes)
         self.ids += batch["id"]

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from lightning import LightningModule, Trainer
 
-from visionattn.drawing.plots import plot_confusion, plot_mistakes
-from visionattn.tasks.classification.metric import Predictions, calibration
-from visionattn.tasks.observer import Observer
+from visionattn.drawing.bars import plot_class_bars
+from visionattn.drawing.plots import plot_calibration, plot_confusion, plot_mistakes
+from visionattn.errors import counted
+from visionattn.tasks.classification.metric import CALIBRATION_BINS, Predictions, calibration
+from visionattn.tasks.observer import SHOWN, Observer
+from visionattn.tasks.pictures import Tile, as_image, caption_of
 from visionattn.training.task import StepOutput, data_of
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ class ClassificationObserver(Observer):
         super().__init__()
         self.latest = Predictions()
         self._names: list[str] = []
+        self._unmixed = torch.empty(0)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_epoch_start(trainer, pl_module)
@@ -49,19 +54,51 @@ class ClassificationObserver(Observer):
             figures |= records.scores(dict(zip(self.latest.ids, self.latest.prediction, strict=True)))
         return figures
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if not self._begun:
+            self._unmixed = batch["image"][:SHOWN].detach().clone()  # mixup works in place
+
+    def tiles(self, batch: Any, data: VisionData, count: int) -> list[Tile]:
+        """Return the first images with their classes; two where the task mixed images."""
+        names, targets, tiles = data.class_names, batch["target"].tolist(), []
+        for index in range(min(count, len(targets))):
+            text = names[targets[index]]
+            if not torch.equal(batch["image"][index], self._unmixed[index]):
+                text += f" + {names[targets[-1 - index]]}"  # timm mixes a batch with itself in reverse
+            image = as_image(batch["image"][index], data.mean, data.std)
+            tiles.append((image, f"{text}\n{caption_of(batch, index)}"))
+        self._unmixed = torch.empty(0)
+        return tiles
+
     def draw(self, folder: Path, data: VisionData) -> dict[str, Path]:
-        latest = self.latest
+        """Draw confusion matrix, mistakes, accuracy of the classes and reliability diagram."""
+        latest, names = self.latest, data.class_names
         if not latest.ids:
             return {}
-        files = {"confusion matrix": folder / "confusion.png", "mistakes": folder / "mistakes.png"}
+        files = {
+            "confusion matrix": folder / "confusion.png",
+            "accuracy of the classes": folder / "classes.png",
+            "calibration": folder / "calibration.png",
+            "mistakes": folder / "mistakes.png",
+        }
         target, prediction = np.array(latest.target), np.array(latest.prediction)
-        plot_confusion(target, prediction, data.class_names, files["confusion matrix"])
-        plot_mistakes(
-            [image for _, _, image in latest.mistakes],
-            [caption for _, caption, _ in latest.mistakes],
-            files["mistakes"],
-            mean=data.eval_transform.mean,
-            std=data.eval_transform.std,
-            total=int((target != prediction).sum()),
+        matrix = np.bincount(target * len(names) + prediction, minlength=len(names) ** 2)
+        matrix = matrix.reshape(len(names), len(names))
+        counts, right = matrix.sum(1), np.diag(matrix)
+        accuracy = 100 * right.sum() / len(target)
+        title = f"{counted(len(target), 'image')}, accuracy {accuracy:.2f} %"
+        plot_confusion(matrix, names, files["confusion matrix"], title=title)
+        of_classes = np.where(counts > 0, 100 * right / np.maximum(counts, 1), np.nan).tolist()
+        plot_class_bars(
+            names, {"accuracy": of_classes}, files["accuracy of the classes"], label="accuracy (%)", mean=accuracy
         )
+        plot_calibration(
+            np.array(latest.confidence),
+            target == prediction,
+            files["calibration"],
+            bins=CALIBRATION_BINS,
+            error=calibration(latest)["ece"],
+        )
+        tiles = [(as_image(image, data.mean, data.std), caption) for _, caption, image in latest.mistakes]
+        plot_mistakes(tiles, files["mistakes"], total=int((target != prediction).sum()))
         return files

@@ -5,15 +5,21 @@ Shapes: B batch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
 from timm.data import Mixup
 from torch import nn
 
+from visionattn.data.decode import DecodedImage
+from visionattn.errors import NonFiniteLossError
 from visionattn.tasks.classification.metric import ClassificationEvaluator
 from visionattn.tasks.classification.observer import ClassificationObserver
+from visionattn.tasks.classification.predict import top_classes
+from visionattn.tasks.predict import Predicted, as_rgb
 from visionattn.training.evaluator import Evaluator
 from visionattn.training.task import Batch, StepOutput, VisionTask
 
@@ -79,6 +85,23 @@ class ClassificationTask(VisionTask):
     def observer(self) -> ClassificationObserver:
         """Return an observer that keeps every prediction: for calibration, confusion matrix and mistakes."""
         return ClassificationObserver()
+
+    def predict_images(self, images: Sequence[DecodedImage], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
+        """Return the ``options["top_k"]`` likeliest classes of images of any size; see :class:`PredictsImages`."""
+        pixels = torch.stack([data.eval_transform(image) for image in images]).to(self.device)
+        logits = self(data.to_model_input({"image": pixels})["image"]).float()
+        if not bool(torch.isfinite(logits).all()):
+            raise NonFiniteLossError("the model's predictions are not finite: its weights are broken")
+        names = self.class_info.names or [str(label) for label in range(logits.shape[1])]
+        count = int(options.get("top_k", 5))
+        return [
+            top_classes(as_rgb(image), one.cpu(), names, count)
+            for image, one in zip(images, logits.softmax(-1), strict=True)
+        ]
+
+    def prediction_files(self, folder: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
+        """Write nothing further: the table of all images is the usual form."""
+        return {}
 
     def step(self, batch: Batch) -> StepOutput:
         images, target = batch["image"], batch["target"]

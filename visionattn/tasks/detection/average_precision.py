@@ -17,6 +17,7 @@ NAMES = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
 )
+IOU_THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))
 Result = dict[str, Any]
 """One detection in COCO's submission format: image_id, category_id, bbox [x, y, width, height], score, segmentation."""
 
@@ -36,9 +37,17 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-@collector_paused()
 def coco_figures(targets: dict[str, Any], results: Sequence[Result], kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Pycocotools' twelve figures, and the average precision of each category in the order of their ids.
+    """Pycocotools' twelve figures, and the average precision of each category; see :func:`coco_curves`."""
+    figures, classes, _ = coco_curves(targets, results, kind)
+    return figures, classes
+
+
+@collector_paused()
+def coco_curves(
+    targets: dict[str, Any], results: Sequence[Result], kind: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pycocotools' twelve figures, the average precision of each category in the order of their ids, and the curve.
 
     Masks are scored by themselves: their areas decide what is small, as in detectron2, not those of their boxes.
 
@@ -48,7 +57,9 @@ def coco_figures(targets: dict[str, Any], results: Sequence[Result], kind: str) 
         kind: ``bbox`` or ``segm``.
 
     Returns:
-        float64 (12,) and (K,) between 0 and 1; -1 where there is no object.
+        float64 (12,) and (K,) between 0 and 1; -1 where there is no object. float64 (10, 101): precision at each of
+        :data:`IOU_THRESHOLDS` and each recall 0, 0.01, ..., 1, the mean over the categories with objects; NaN where
+        there is none.
     """
     kept = ("image_id", "category_id", "score", "bbox" if kind == "bbox" else "segmentation")
     targets, results = numbered(targets, [{name: result[name] for name in kept} for result in results], kind)
@@ -65,7 +76,13 @@ def coco_figures(targets: dict[str, Any], results: Sequence[Result], kind: str) 
     precision, recall = (np.ascontiguousarray(evaluation.eval[name]) for name in ("precision", "recall"))
     precision = _as_pycocotools(precision, len(usual), which.reshape(second.shape))
     classes = np.array([mean_of_known(of_class) for of_class in precision[:, :, :, 0, -1].transpose(2, 0, 1)])
-    return _twelve(precision, recall), classes
+    return _twelve(precision, recall), classes, _curve(precision[:, :, :, 0, -1])
+
+
+def _curve(precision: np.ndarray) -> np.ndarray:
+    """Mean over the categories with objects (thresholds, recalls) of precision (thresholds, recalls, K)."""
+    known = precision[:, :, (precision > -1).all((0, 1))]
+    return np.asarray(known.mean(-1)) if known.shape[-1] else np.full(precision.shape[:2], np.nan)
 
 
 def numbered(targets: dict[str, Any], results: Sequence[Result], kind: str) -> tuple[dict[str, Any], list[Result]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from visionattn.data.detection.masks import encode
 from visionattn.errors import ConfigError
 from visionattn.heads.detection.paste_masks import paste_masks
-from visionattn.tasks.detection.average_precision import NAMES, Result, coco_figures
+from visionattn.tasks.detection.average_precision import NAMES, Result, coco_curves
 from visionattn.tasks.detection.federated import is_federated, lvis_figures
 from visionattn.training.distributed import broadcast_from_first, gather_to_first
 from visionattn.training.evaluator import Evaluator
@@ -57,6 +57,7 @@ class CocoScores:
         results: every detection.
         figures: kind (``box``, ``mask``) -> figure -> value.
         per_class: kind -> average precision of each class.
+        curves: kind -> precision at each threshold of the IoU and each recall, the mean over the classes.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -64,6 +65,7 @@ class CocoScores:
     results: list[Result] = field(default_factory=list)
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     per_class: dict[str, np.ndarray] = field(default_factory=dict)
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -130,18 +132,22 @@ class CocoMetric:
         targets = records.ground_truth(scores.image_ids, masks)
         for kind, name in KINDS.items():
             if kind == "bbox" or masks:
-                scores.figures[name], scores.per_class[name] = figures_of(targets, scores.results, kind)
+                scores.figures[name], scores.per_class[name], curve = figures_of(targets, scores.results, kind)
+                if curve is not None:
+                    scores.curves[name] = curve
 
 
-def figures_of(targets: dict[str, Any], results: Sequence[Result], kind: str) -> tuple[dict[str, float], np.ndarray]:
-    """Figures by name and the average precision of each class: LVIS's where the annotations are LVIS's, else COCO's.
+def figures_of(
+    targets: dict[str, Any], results: Sequence[Result], kind: str
+) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
+    """Figures by name, the average precision of each class, and COCO's curve: LVIS's where the annotations are LVIS's.
 
-    Args: as for :func:`visionattn.tasks.detection.average_precision.coco_figures`.
+    Args: as for :func:`visionattn.tasks.detection.average_precision.coco_curves`.
     """
     if is_federated(targets):
-        return lvis_figures(targets, results, kind)
-    values, classes = coco_figures(targets, results, kind)
-    return dict(zip(NAMES, values.tolist(), strict=True)), classes
+        return *lvis_figures(targets, results, kind), None
+    values, classes, curve = coco_curves(targets, results, kind)
+    return dict(zip(NAMES, values.tolist(), strict=True)), classes, curve
 
 
 class CocoEvaluator(Evaluator):

@@ -14,17 +14,24 @@ from torch import Tensor
 from visionattn.data.classes import ClassInfo
 from visionattn.data.detection.masks import draw
 from visionattn.data.unreadable import UnreadableImage
-from visionattn.drawing.detection import draw_objects, plot_class_ap, plot_comparison
+from visionattn.drawing.bars import plot_class_bars
+from visionattn.drawing.canvas import sheet_of
+from visionattn.drawing.detection import draw_objects
+from visionattn.drawing.plots import plot_confusion, plot_precision_recall
+from visionattn.errors import counted
 from visionattn.heads.detection.paste_masks import paste_masks
-from visionattn.tasks.detection.average_precision import Result
-from visionattn.tasks.detection.metric import CocoEvaluator, CocoScores, detection_results
+from visionattn.tasks.detection.average_precision import IOU_THRESHOLDS, Result
+from visionattn.tasks.detection.confusion import BACKGROUND, confusion_matrix
+from visionattn.tasks.detection.metric import CocoEvaluator, CocoScores, annotated
 from visionattn.tasks.observer import SHOWN, Observer
-from visionattn.tasks.predict import Predicted
+from visionattn.tasks.pictures import EDGE, Tile, as_image, caption_of
+from visionattn.tasks.detection.predict import draw_results
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData
 
-_LEAST, _EDGE = 0.5, 256
+_LEAST = 0.5
+"""Score of the detections that are drawn and counted in the confusion matrix."""
 
 
 class DetectionObserver(Observer):
@@ -42,22 +49,45 @@ class DetectionObserver(Observer):
     def _scores(self) -> CocoScores:
         return self._evaluator.latest if self._evaluator is not None else CocoScores()
 
+    def tiles(self, batch: Any, data: VisionData, count: int) -> list[Tile]:
+        """Return the first images with their objects."""
+        names, tiles = data.class_info.names, []
+        for index, target in enumerate(batch["target"][:count]):
+            height, width = batch["size"][index]
+            image = as_image(batch["image"][index][:, :height, :width], data.mean, data.std)
+            masks = list(target["masks"].cpu().numpy()[:, :height, :width]) if "masks" in target else None
+            boxes = target["boxes"].float().cpu().numpy() if "boxes" in target else boxes_of(masks)
+            labels = target["labels"].tolist()
+            drawn = draw_objects(image, boxes, labels, names, masks=masks, least_edge=EDGE)
+            tiles.append((drawn, caption_of(batch, index)))
+        return tiles
+
     def draw(self, folder: Path, data: VisionData) -> dict[str, Path]:
-        """Draw a sheet of predictions beside targets, and a bar chart of the classes."""
+        """Draw predictions beside targets, average precision of the classes, precision and recall, and confusion."""
         scores, info = self._scores, data.class_info
         if not scores.ids:
             return {}
         files = {"predictions and targets": folder / "predictions.png", "classes": folder / "classes.png"}
-        plot_comparison(self._rows(data.records("val"), info), files["predictions and targets"])
-        shares = {kind: 100 * np.maximum(values, 0) for kind, values in scores.per_class.items()}
-        plot_class_ap(info.names, {kind: list(values) for kind, values in shares.items()}, files["classes"])
+        sheet_of(self._tiles(data.records("val"), info), columns=6, edge=EDGE).save(files["predictions and targets"])
+        shares = {
+            kind: np.where(values < 0, np.nan, 100 * values).tolist() for kind, values in scores.per_class.items()
+        }
+        plot_class_bars(info.names, shares, files["classes"], label="average precision (%)")
+        if scores.curves:
+            files["precision and recall"] = folder / "precision_recall.png"
+            plot_precision_recall(scores.curves, IOU_THRESHOLDS, files["precision and recall"])
+        files["confusion matrix"] = folder / "confusion.png"
+        targets = annotated(data).ground_truth(scores.image_ids, False)
+        matrix = confusion_matrix(targets, scores.results, info.ids or [], _LEAST)
+        title = f"{counted(len(scores.image_ids), 'image')}, boxes with IoU 0.5 and a score of {_LEAST:g} or more"
+        plot_confusion(matrix, [*info.names, BACKGROUND], files["confusion matrix"], title=title)
         return files
 
-    def _rows(self, records: Any, info: ClassInfo) -> list[tuple[str, Image.Image, Image.Image]]:
-        """Every k-th image of the set, so that the sheet is the same kind of sample each time."""
+    def _tiles(self, records: Any, info: ClassInfo) -> list[Tile]:
+        """Targets and predictions of every k-th image, so that the sheet is the same kind of sample each time."""
         scores = self._scores
         index_of = {int(number): index for index, number in enumerate(records.annotations.image_ids)}
-        rows = []
+        tiles: list[Tile] = []
         for number in scores.image_ids[:: max(len(scores.image_ids) // SHOWN, 1)][:SHOWN]:
             index = index_of[number]
             try:
@@ -71,11 +101,12 @@ class DetectionObserver(Observer):
                 objects["labels"].tolist(),
                 info.names,
                 masks=list(objects["masks"].numpy()) if "masks" in objects else None,
-                least_edge=_EDGE,
+                least_edge=EDGE,
             )
             results = [r for r in scores.results if r["image_id"] == number and r["score"] >= _LEAST]
-            rows.append((records.ids[index], target, draw_results(image, results, info, least_edge=_EDGE)))
-        return rows
+            tiles.append((target, f"target\n{str(records.ids[index]).rpartition('/')[2]}"))
+            tiles.append((draw_results(image, results, info, least_edge=EDGE), "prediction"))
+        return tiles
 
     def files(self, folder: Path, data: VisionData) -> dict[str, Path]:
         """Write COCO's submission file and the table of classes."""
@@ -105,25 +136,11 @@ def write_submission(file: Path, results: Sequence[Result], records: Any) -> Non
     file.write_text(json.dumps(own) + "\n", encoding="utf-8")
 
 
-def draw_results(image: Image.Image, results: list[Result], info: ClassInfo, least_edge: int = 0) -> Image.Image:
-    """Draw detections in COCO's format on an image."""
-    label_of = {number: label for label, number in enumerate(info.ids or [])}
-    boxes = np.array([r["bbox"] for r in results], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    masks = list(draw([r["segmentation"] for r in results if "segmentation" in r], image.height, image.width))
-    labels, scores = [label_of[r["category_id"]] for r in results], [r["score"] for r in results]
-    return draw_objects(image, boxes, labels, info.names, scores=scores, masks=masks, least_edge=least_edge)
-
-
-def draw_detections(image: Image.Image, detections: Mapping[str, Tensor], info: ClassInfo) -> Predicted:
-    """The prediction for one image: its objects drawn on it, and listed."""
-    size = (image.height, image.width)
-    results = detection_results([detections], [0], [size], info.ids or [])
-    masks = list(paste_masks(detections["masks"], detections["boxes"], size).numpy()) if "masks" in detections else None
-    boxes, labels = detections["boxes"].float().cpu().numpy(), detections["labels"].tolist()
-    drawn = draw_objects(image, boxes, labels, info.names, scores=detections["scores"].tolist(), masks=masks)
-    objects = [
-        {"class": info.names[label]} | {name: value for name, value in result.items() if name != "image_id"}
-        for label, result in zip(labels, results, strict=True)
-    ]
-    return Predicted(drawn, {"objects": objects})
+def boxes_of(masks: Sequence[np.ndarray] | None) -> np.ndarray:
+    """The boxes around masks ``(H, W)`` as x1 y1 x2 y2, float ``(N, 4)``; zeros around an empty one."""
+    boxes = np.zeros((len(masks or ()), 4))
+    for box, mask in zip(boxes, masks or (), strict=True):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows):
+            box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes

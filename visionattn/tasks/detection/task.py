@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from visionattn.data.decode import DecodedImage
 from visionattn.data.detection.splits import MasksOnDemand
 from visionattn.errors import NonFiniteLossError
 from visionattn.heads.detection.detector import Detections, Detector
 from visionattn.tasks.detection.metric import CocoEvaluator
-from visionattn.tasks.detection.observer import DetectionObserver, draw_detections
-from visionattn.tasks.predict import Predicted, batch_of
+from visionattn.tasks.detection.observer import DetectionObserver
+from visionattn.tasks.detection.predict import coco_files, predicted_detections
+from visionattn.tasks.predict import Predicted, as_rgb, batch_of
 from visionattn.training.evaluator import Evaluator, first_of
 from visionattn.training.task import Batch, StepOutput, VisionTask
 
@@ -127,11 +129,15 @@ class DetectionTask(VisionTask):
             one["boxes"] = one["boxes"] * one["boxes"].new_tensor([across, down, across, down])
         return detections
 
-    def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
+    def predict_images(self, images: Sequence[DecodedImage], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
         """Return boxes, masks and scores on images of any size; ``options["score"]`` is the least score shown."""
         least = float(options.get("score", 0.5))
         predictions = []
         for image, one in zip(images, self.detect(batch_of(images, data, self.device)), strict=True):
             shown = {name: values[one["scores"] >= least] for name, values in one.items()}
-            predictions.append(draw_detections(image, shown, self.class_info))
+            predictions.append(predicted_detections(as_rgb(image), shown, self.class_info))
         return predictions
+
+    def prediction_files(self, folder: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
+        """Write COCO's results, and the same as an annotation file."""
+        return coco_files(folder, images, self.class_info)

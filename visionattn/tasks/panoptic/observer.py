@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from lightning import Trainer
 from PIL import Image
 from torch import Tensor
@@ -19,21 +20,22 @@ from visionattn.data.classes import ClassInfo
 from visionattn.data.panoptic.maps import decode_map, describe, encode_map, segment_ids, to_colors
 from visionattn.data.panoptic.write import PanopticFile, map_name, write_panoptic
 from visionattn.data.unreadable import UnreadableImage
-from visionattn.drawing.detection import plot_comparison
-from visionattn.drawing.panoptic import draw_segments, plot_class_quality
+from visionattn.drawing.bars import plot_class_bars
+from visionattn.drawing.canvas import sheet_of, with_legend
+from visionattn.drawing.palette import class_color
+from visionattn.drawing.panoptic import draw_segments
 from visionattn.heads.panoptic.postprocess import Segments
 from visionattn.tasks.detection.average_precision import Result
 from visionattn.tasks.detection.metric import CocoEvaluator
-from visionattn.tasks.detection.observer import draw_results, write_submission
+from visionattn.tasks.detection.observer import write_submission
 from visionattn.tasks.observer import SHOWN, SampleObserver
 from visionattn.tasks.panoptic.metric import PanopticQualityEvaluator, figures, per_class
-from visionattn.tasks.predict import Predicted
+from visionattn.tasks.pictures import EDGE, Tile, as_image, caption_of
+from visionattn.tasks.panoptic.predict import as_file
 from visionattn.training.task import StepOutput, data_of
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData
-
-_EDGE = 256
 
 
 class PanopticObserver(SampleObserver):
@@ -71,17 +73,41 @@ class PanopticObserver(SampleObserver):
         """Draw a sheet of predictions beside targets, and a bar chart of the classes."""
         if not self.kept:
             return {}
-        files, info = (
-            {"predictions and targets": folder / "predictions.png", "classes": folder / "classes.png"},
-            data.class_info,
+        files = {"predictions and targets": folder / "predictions.png", "classes": folder / "classes.png"}
+        info = data.class_info
+        sheet_of(self._tiles(data.records("val"), info), columns=6, edge=EDGE).save(files["predictions and targets"])
+        quality = per_class(self._counts).numpy()
+        things = np.array(info.things or [True] * len(info.names))
+        plot_class_bars(
+            info.names,
+            {
+                "PQ of things": np.where(things, quality[0], np.nan).tolist(),
+                "PQ of stuff": np.where(things, np.nan, quality[0]).tolist(),
+            },
+            files["classes"],
+            label="panoptic quality (%)",
+            marks={"SQ": quality[1].tolist(), "RQ": quality[2].tolist()},
         )
-        plot_comparison(self._rows(data.records("val"), info), files["predictions and targets"])
-        plot_class_quality(info.names, info.things or [], per_class(self._counts).numpy(), files["classes"])
         return files
 
-    def _rows(self, records: Any, info: ClassInfo) -> list[tuple[str, Image.Image, Image.Image]]:
+    def tiles(self, batch: Any, data: VisionData, count: int) -> list[Tile]:
+        """Return the first images with their segments."""
+        info, tiles = data.class_info, []
+        for index, target in enumerate(batch["target"][:count]):
+            height, width = batch["size"][index]
+            image = as_image(batch["image"][index][:, :height, :width], data.mean, data.std)
+            ids = np.zeros((height, width), np.int64)
+            for number, mask in enumerate(target["masks"].cpu().numpy()[:, :height, :width]):
+                ids[mask > 0] = number + 1
+            labels = target["labels"].tolist()
+            drawn = draw_segments(image, ids, labels, info.names, things=info.things, least_edge=EDGE)
+            tiles.append((drawn, caption_of(batch, index)))
+        return tiles
+
+    def _tiles(self, records: Any, info: ClassInfo) -> list[Tile]:
         label_of = {number: label for label, number in enumerate(info.ids or [])}
-        index_of, rows = {name: index for index, name in enumerate(records.ids)}, []
+        index_of = {name: index for index, name in enumerate(records.ids)}
+        tiles: list[Tile] = []
         for name in list(self.kept)[:SHOWN]:
             index, predicted = index_of[name], self.kept[name]
             try:
@@ -89,13 +115,13 @@ class PanopticObserver(SampleObserver):
                 segments = records.segments(index)
             except UnreadableImage:
                 continue
-            target = draw_segments(
-                image, segments["ids"].numpy(), segments["labels"].tolist(), info.names, least_edge=_EDGE
-            )
+            shown: dict[str, Any] = {"names": info.names, "things": info.things, "least_edge": EDGE}
+            target = draw_segments(image, segments["ids"].numpy(), segments["labels"].tolist(), **shown)
             ids = segment_ids(decode_map(predicted.content), [segment["id"] for segment in predicted.segments])
             labels = [label_of[segment["category_id"]] for segment in predicted.segments]
-            rows.append((name, target, draw_segments(image, ids, labels, info.names, least_edge=_EDGE)))
-        return rows
+            tiles.append((target, f"target\n{name.rpartition('/')[2]}"))
+            tiles.append((draw_segments(image, ids, labels, **shown), "prediction"))
+        return tiles
 
     def files(self, folder: Path, data: VisionData) -> dict[str, Path]:
         """Write the results in COCO's format and the table of classes.
@@ -121,38 +147,3 @@ class PanopticObserver(SampleObserver):
             written["submission"] = folder / "detections.json"
             write_submission(written["submission"], self._instances.latest.results, data.records("val"))
         return written
-
-
-def as_file(segments: Segments, name: str, image_id: int, category_ids: Sequence[int]) -> PanopticFile:
-    """A predicted map as a file of COCO's format; segments are numbered from 1."""
-    ids = segments.ids.cpu().numpy()
-    categories = [category_ids[label] for label in segments.labels.tolist()]
-    listed = describe(ids, range(1, len(categories) + 1), categories)
-    for segment, score in zip(listed, segments.scores.tolist(), strict=True):
-        segment["score"] = score
-    return PanopticFile(image_id, map_name(name), encode_map(ids), listed)
-
-
-def draw_panoptic(image: Image.Image, segments: Segments, info: ClassInfo) -> Predicted:
-    """The prediction for one image: its segments drawn over it, listed, and the map in COCO's format as a PNG."""
-    category_ids, things = info.ids or [], info.things or []
-    file = as_file(segments, "image", 0, category_ids)
-    label_of = {number: label for label, number in enumerate(category_ids)}
-    ids = decode_map(file.content)
-    labels, scores = [label_of[s["category_id"]] for s in file.segments], [s["score"] for s in file.segments]
-    drawn = draw_segments(image, ids, labels, info.names, scores=scores)
-    listed = [
-        {"class": info.names[label], "thing": bool(things[label])} | segment
-        for label, segment in zip(labels, file.segments, strict=True)
-    ]
-    return Predicted(drawn, {"segments": listed}, {"panoptic": Image.fromarray(to_colors(ids))})
-
-
-def draw_instances(image: Image.Image, results: list[Result], info: ClassInfo) -> Predicted:
-    """The prediction for one image of a model for instances: boxes and masks drawn over it, and listed."""
-    name_of = dict(zip(info.ids or [], info.names, strict=True))
-    listed = [
-        {"class": name_of[result["category_id"]]} | {key: value for key, value in result.items() if key != "image_id"}
-        for result in results
-    ]
-    return Predicted(draw_results(image, results, info), {"objects": listed})

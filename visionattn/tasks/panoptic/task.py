@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import nn
 
+from visionattn.data.decode import DecodedImage
 from visionattn.data.detection.splits import MasksOnDemand
 from visionattn.errors import ConfigError, NonFiniteLossError
 from visionattn.heads.panoptic import Mask2Former
 from visionattn.heads.panoptic.postprocess import Frame, PanopticPrediction, instances, panoptic_map
 from visionattn.tasks.detection.metric import CocoEvaluator
 from visionattn.tasks.detection.observer import DetectionObserver
+from visionattn.tasks.detection.predict import coco_files, predicted_objects
 from visionattn.tasks.observer import Observer
 from visionattn.tasks.panoptic.metric import CocoInstancesEvaluator, PanopticQualityEvaluator, instance_results
-from visionattn.tasks.panoptic.observer import PanopticObserver, draw_instances, draw_panoptic
-from visionattn.tasks.predict import Predicted, batch_of
+from visionattn.tasks.panoptic.observer import PanopticObserver
+from visionattn.tasks.panoptic.predict import panoptic_file, predicted_segments
+from visionattn.tasks.predict import Predicted, as_rgb, batch_of
 from visionattn.training.distributed import mean_of_processes
 from visionattn.training.evaluator import Evaluator, Given, first_of
 from visionattn.training.task import Batch, StepOutput, VisionTask
@@ -152,7 +155,7 @@ class PanopticTask(VisionTask):
             predictions.append(PanopticPrediction(segments, objects))
         return predictions
 
-    def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
+    def predict_images(self, images: Sequence[DecodedImage], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
         """Return panoptic maps of images of any size, drawn over them.
 
         A model for instances alone gives their masks and boxes; ``options["score"]`` is the least score of these.
@@ -160,12 +163,18 @@ class PanopticTask(VisionTask):
         drawn, info = [], self.class_info
         for image, one in zip(images, self.predict_segments(batch_of(images, data, self.device)), strict=True):
             if one.segments is not None:
-                drawn.append(draw_panoptic(image, one.segments, info))
+                drawn.append(predicted_segments(as_rgb(image), one.segments, info))
             elif one.objects is not None:
                 results = instance_results(one.objects, 0, info.ids or [])
                 least = options.get("score", 0.5)
-                drawn.append(draw_instances(image, [line for line in results if line["score"] >= least], info))
+                kept = [line for line in results if line["score"] >= least]
+                drawn.append(predicted_objects(as_rgb(image), kept, info))
         return drawn
+
+    def prediction_files(self, folder: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
+        """Write the results in COCO's format, panoptic or of instances."""
+        write = panoptic_file if self.panoptic else coco_files
+        return write(folder, images, self.class_info)
 
 
 def with_masks(target: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:

@@ -15,9 +15,12 @@ from lightning import Trainer
 from PIL import Image
 from torch import Tensor
 
-from visionattn.drawing.segmentation import overlay, palette_image, plot_class_iou, plot_comparison, with_legend
+from visionattn.drawing.bars import plot_class_bars
+from visionattn.drawing.plots import plot_confusion
+from visionattn.drawing.segmentation import draw_classes, plot_comparison
+from visionattn.errors import counted
 from visionattn.tasks.observer import SampleObserver
-from visionattn.tasks.predict import Predicted
+from visionattn.tasks.pictures import EDGE, Tile, as_image, caption_of
 from visionattn.tasks.segmentation.metric import BoundaryIoUEvaluator, SemanticEvaluator, figures, per_class
 from visionattn.training.task import StepOutput
 
@@ -59,27 +62,42 @@ class SegmentationObserver(SampleObserver):
             answer["boundary_mIoU"] = float(per_class(self._boundary).nanmean())
         return answer
 
+    def tiles(self, batch: Any, data: VisionData, count: int) -> list[Tile]:
+        """Return the first images with their classes over them."""
+        names, palette = data.class_info.names, np.array(data.class_info.palette, np.uint8)
+        tiles = []
+        for index, image in enumerate(batch["image"][:count]):
+            classes = batch["target"][index].to(torch.uint8).cpu().numpy()
+            drawn = draw_classes(as_image(image, data.mean, data.std), classes, palette, names, least_edge=EDGE)
+            tiles.append((drawn, caption_of(batch, index)))
+        return tiles
+
     def draw(self, folder: Path, data: VisionData) -> dict[str, Path]:
-        """Draw a sheet of predictions beside targets, an overlay per image, and a bar chart of the classes."""
+        """Draw a sheet of predictions beside targets, an overlay per image, the classes, and the confusion matrix."""
         if not self.kept:
             return {}
         names, palette = data.class_info.names, np.array(data.class_info.palette, np.uint8)
-        mean, std = (
-            torch.tensor(values).view(3, 1, 1) for values in (data.eval_transform.mean, data.eval_transform.std)
-        )
         (folder / "overlays").mkdir(parents=True, exist_ok=True)
         samples = []
-        for name, (image, predicted, target) in self.kept.items():
-            pixels = (image.float() * std + mean).clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
-            short = name.rpartition("/")[2]
-            samples.append((pixels, target.numpy(), predicted.numpy(), short))
-            Image.fromarray(overlay(pixels, predicted.numpy(), palette)).save(folder / "overlays" / f"{short}.png")
+        for name, (pixels, predicted, target) in self.kept.items():
+            image, classes = as_image(pixels, data.mean, data.std), predicted.numpy()
+            samples.append((np.asarray(image), target.numpy(), classes, name))
+            draw_classes(image, classes, palette, names).save(folder / "overlays" / f"{_file_name(name)}.png")
         files = {"predictions": folder / "predictions.png"}
         plot_comparison(samples, palette, names, files["predictions"])
         if self._matrix is not None:
-            files["IoU of the classes"] = folder / "classes.png"
+            files |= {"IoU of the classes": folder / "classes.png", "confusion matrix": folder / "confusion.png"}
             values = figures(self._matrix)
-            plot_class_iou(names, values["IoU"].numpy(), float(values["mIoU"]), files["IoU of the classes"])
+            plot_class_bars(
+                names,
+                {"IoU": values["IoU"].tolist()},
+                files["IoU of the classes"],
+                label="IoU (%)",
+                mean=float(values["mIoU"]),
+            )
+            matrix, accuracy = self._matrix.cpu().numpy(), float(values["aAcc"])
+            title = f"{counted(int(matrix.sum()), 'pixel')}, accuracy {accuracy:.2f} %"
+            plot_confusion(matrix, names, files["confusion matrix"], title=title)
         return files
 
     def files(self, folder: Path, data: VisionData) -> dict[str, Path]:
@@ -99,12 +117,6 @@ class SegmentationObserver(SampleObserver):
         return {"classes": table, "confusion matrix": folder / "confusion.npy"}
 
 
-def draw_prediction(image: Image.Image, classes: np.ndarray, names: list[str], palette: np.ndarray) -> Predicted:
-    """The prediction for one image: its classes drawn over it with a legend, their shares, and the class map."""
-    counts = np.bincount(classes.reshape(-1), minlength=len(names))
-    order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
-    drawn = Image.fromarray(overlay(np.asarray(image), classes, palette))
-    shares = [{"class": names[k], "label": k, "share": counts[k] / classes.size} for k in order]
-    legend = with_legend(drawn, [(names[k], palette[k].tolist()) for k in order[:20]])
-    record = {"size": list(image.size), "classes": shares}
-    return Predicted(legend, record, {"classes": palette_image(classes, palette)})
+def _file_name(sample_id: str) -> str:
+    """The id of a sample as the name of one file; ids with folders stay different."""
+    return sample_id.replace("/", "_").replace("\\", "_")

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.data.segmentation.classes import default_palette
 from visionattn.data.segmentation.labels import IGNORE
+from visionattn.data.decode import DecodedImage, as_tensor
+from visionattn.drawing.palette import palette_of
 from visionattn.errors import ConfigError
 from visionattn.heads.segmentation.inference import Inference, class_map
 from visionattn.heads.segmentation.pixel_loss import PixelLoss
-from visionattn.tasks.predict import Predicted
+from visionattn.tasks.predict import Predicted, as_rgb
 from visionattn.tasks.segmentation.metric import BoundaryIoUEvaluator, SemanticEvaluator
-from visionattn.tasks.segmentation.observer import SegmentationObserver, draw_prediction
+from visionattn.tasks.segmentation.observer import SegmentationObserver
+from visionattn.tasks.segmentation.predict import MAPS, predicted_classes
 from visionattn.training.evaluator import Evaluator, Given, first_of
 from visionattn.training.task import Batch, StepOutput, VisionTask
 
@@ -122,17 +124,21 @@ class SegmentationTask(VisionTask):
     def palette(self) -> np.ndarray:
         """Color of every class, uint8 ``(K, 3)``."""
         known = self.class_info.palette
-        return np.array(known, np.uint8) if known else default_palette(self.num_classes)
+        return np.array(known, np.uint8) if known else palette_of(self.class_names)
 
-    def predict_images(self, images: Sequence[Image.Image], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
+    def predict_images(self, images: Sequence[DecodedImage], data: Any, options: Mapping[str, Any]) -> list[Predicted]:
         """Return class maps of images of any size, drawn over them; see :class:`PredictsImages`."""
-        pixels = [torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).to(self.device) for image in images]
+        pixels = [as_tensor(image).to(self.device) for image in images]
         normal = data.to_model_input({"image": pixels, "target": []})["image"]
         maps = [class_map(one, image.shape[-2:]) for one, image in zip(self.scores(normal), normal, strict=True)]
         return [
-            draw_prediction(image, classes.cpu().numpy(), self.class_names, self.palette)
+            predicted_classes(as_rgb(image), classes.cpu().numpy(), self.class_names, self.palette)
             for image, classes in zip(images, maps, strict=True)
         ]
+
+    def prediction_files(self, folder: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
+        """Return the folder of the class maps, PNG images with a palette whose values are the labels."""
+        return {"class maps": folder / MAPS}
 
 
 def _score_loss(scores: Tensor, target: Tensor) -> Tensor:

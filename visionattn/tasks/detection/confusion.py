@@ -1,0 +1,79 @@
+"""The confusion matrix of a detector: which class it says where, and what it misses.
+
+Shapes: N detections, M objects, K classes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from visionattn.tasks.detection.average_precision import Result
+
+BACKGROUND = "(nothing)"
+"""Name of the last row, detections without an object, and of the last column, objects without a detection."""
+
+
+def confusion_matrix(
+    targets: Mapping[str, Any], results: Sequence[Result], category_ids: Sequence[int], score: float, iou: float = 0.5
+) -> np.ndarray:
+    """Count detections against objects, by their boxes.
+
+    The detections of an image, the surest first, each take the object without one that they share most with, of
+    whatever class. Detections in a region of a crowd count nowhere.
+
+    Args:
+        targets: contents of an annotation file in COCO's format.
+        results: detections in COCO's format.
+        category_ids: label -> category id.
+        score: the least score of a detection that counts.
+        iou: the least IoU of a detection with its object.
+
+    Returns:
+        int64 ``(K + 1, K + 1)``, objects by detections; the last row and column are no object and no detection.
+    """
+    label_of, none = {number: label for label, number in enumerate(category_ids)}, len(category_ids)
+    matrix = np.zeros((none + 1, none + 1), np.int64)
+    objects, found = defaultdict(list), defaultdict(list)
+    for annotation in targets["annotations"]:
+        objects[annotation["image_id"]].append(annotation)
+    for result in results:
+        if result["score"] >= score:
+            found[result["image_id"]].append(result)
+    for image_id in objects.keys() | found.keys():
+        detections = sorted(found[image_id], key=lambda result: -result["score"])
+        crowds = [a for a in objects[image_id] if a.get("iscrowd")]
+        plain = [a for a in objects[image_id] if not a.get("iscrowd")]
+        true = [label_of[a["category_id"]] for a in plain]
+        said = [label_of[result["category_id"]] for result in detections]
+        shared, inside = _shares(_boxes(detections), _boxes(plain))[0], _shares(_boxes(detections), _boxes(crowds))[1]
+        free = np.ones(len(plain), bool)
+        for row, label in enumerate(said):
+            usable = np.where(free, shared[row], -1.0)
+            best = int(np.argmax(usable)) if len(usable) else -1
+            if best >= 0 and usable[best] >= iou:
+                free[best] = False
+                matrix[true[best], label] += 1
+            elif not (inside[row] >= iou).any():
+                matrix[none, label] += 1
+        for missed in np.flatnonzero(free):
+            matrix[true[missed], none] += 1
+    return matrix
+
+
+def _boxes(entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Boxes x, y, width, height of annotations or results, float64 ``(N, 4)``."""
+    return np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4)
+
+
+def _shares(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """IoU ``(N, M)`` of boxes with others, and the share of each box that lies inside the other."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (others[:, :2] + others[:, 2:])[None])
+    both = np.clip(high - low, 0, None).prod(-1)
+    areas, other_areas = boxes[:, 2:].prod(-1), others[:, 2:].prod(-1)
+    union = areas[:, None] + other_areas[None] - both
+    return both / np.maximum(union, 1e-12), both / np.maximum(areas[:, None], 1e-12)
