@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from faster_coco_eval import COCO
 from PIL import Image
 
 from tests.commands.short_runs import newest
@@ -73,8 +74,8 @@ def trained(shapes, tmp_path_factory):
 
 
 def test_training_leaves_pictures_and_figures(trained):
-    for name in ("predictions.png", "classes.png", "curves.png"):
-        assert size_of(trained / "plots" / name)[0] > 100
+    for name in ("predictions", "classes", "curves", "first_batch", "precision_recall", "confusion"):
+        assert size_of(trained / "plots" / f"{name}.png")[0] > 100
     header = (trained / "metrics.csv").read_text().splitlines()[0]
     for name in ("val/box_ap", "val/mask_ap", "val/mask_ar_large"):
         assert name in header
@@ -92,6 +93,7 @@ def test_evaluate_writes_the_submission_and_the_classes(trained, tmp_path, monke
     assert result["protocol"]["short_edge"] == 64
     classes = json.loads((folder / "classes.json").read_text())
     assert [c["id"] for c in classes] == [1, 2, 3, 5, 8, 13, 21, 34, 55, 90]
+    assert size_of(folder / "plots" / "confusion.png")[0] > 100
     for line in json.loads((folder / "detections.json").read_text()):
         assert {"image_id", "category_id", "bbox", "score", "segmentation"} == line.keys()
 
@@ -123,18 +125,24 @@ def test_predict_draws_every_picture_and_names_the_broken_one(trained, shapes, t
     assert main(["predict", *arguments, "allow=[toy_package]", "options.score=0.0", "device=cpu"]) == 0
     said = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert [image["image"] for image in said["images"]] == ["a.jpg", "b.jpg"]
-    assert said["unreadable"][0][0] == "broken.png"
+    assert [one["image"] for one in said["unreadable"]] == ["broken.png"]
     assert "broken.png cannot be read" in capsys.readouterr().err
     for image in said["images"]:
-        assert size_of(tmp_path / "out" / image["files"]["drawing"]) == tuple(image["size"])
+        assert size_of(tmp_path / "out" / image["files"]["drawing"]) == tuple(10 * edge for edge in image["size"])
         for found in image["objects"]:
             assert found.keys() == {"class", "category_id", "bbox", "score", "segmentation"}
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert len(results) == sum(len(image["objects"]) for image in said["images"])
+    assert {result["image_id"] for result in results} == {1, 2}
+    written = COCO(tmp_path / "out" / "coco.json")
+    assert [written.imgs[number]["file_name"] for number in (1, 2)] == ["a.jpg", "b.jpg"]
+    assert [written.anns[number]["score"] for number in sorted(written.anns)] == [one["score"] for one in results]
 
 
 def test_predict_says_what_it_cannot_do(trained, tmp_path, capsys):
     checkpoint = f"ckpt={trained}/checkpoints/last.ckpt"
     assert main(["predict", checkpoint, f"source={tmp_path}/none", "allow=[toy_package]"]) == 1
-    assert "is neither an image nor a folder" in capsys.readouterr().err
+    assert "was not found; a source is an image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("head", ["cascade_mask_rcnn", pytest.param("retinanet", marks=pytest.mark.heavy)])

@@ -27,7 +27,7 @@ def _elsewhere(tmp_path, monkeypatch):
 def test_train_leaves_a_folder_that_explains_itself(trained):
     for name in ("config.yaml", "metrics.csv", "README.md", "checkpoints/last.ckpt", "checkpoints/best.ckpt"):
         assert (trained / name).stat().st_size > 0, name
-    for picture in ("curves", "confusion", "mistakes"):
+    for picture in ("curves", "confusion", "mistakes", "classes", "calibration", "first_batch"):
         with Image.open(trained / "plots" / f"{picture}.png") as image:
             assert min(image.size) > 200
     assert list(trained.rglob("events.out.tfevents.*"))

@@ -63,7 +63,7 @@ def test_training_leaves_figures_and_pictures(run):
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows if row.get("val/PQ")] == [2]
     assert any(row.get("val/mask_ap") for row in rows)
-    for name in ("predictions", "classes", "curves"):
+    for name in ("predictions", "classes", "curves", "first_batch"):
         with Image.open(run / "plots" / f"{name}.png") as image:
             assert min(image.size) > 200
     contents = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
@@ -123,6 +123,12 @@ def test_predict_draws_segments(run, tmp_path, monkeypatch):
         assert {segment["id"]: segment["area"] for segment in answer["segments"]} == {
             int(number): int((numbers == number).sum()) for number in np.unique(numbers[numbers > 0])
         }
+    official = json.loads((tmp_path / "out" / "panoptic.json").read_text())
+    assert [one["file_name"] for one in official["images"]] == ["a.png", "b.jpg"]
+    assert len(official["categories"]) == 15
+    for entry, answer in zip(official["annotations"], answers, strict=True):
+        assert tmp_path / "out" / "panoptic" / entry["file_name"] == tmp_path / "out" / answer["files"]["panoptic"]
+        assert [one["id"] for one in entry["segments_info"]] == [one["id"] for one in answer["segments"]]
 
 
 def test_instances_alone_train_on_the_layout_of_detection(shapes, tmp_path, monkeypatch, capsys):

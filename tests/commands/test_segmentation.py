@@ -49,7 +49,7 @@ def test_training_leaves_figures_and_pictures(run):
     with (run / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row.get("val/mIoU")]
     assert [int(row["step"]) for row in rows] == [1, 3]
-    for name in ("predictions", "classes", "curves"):
+    for name in ("predictions", "classes", "curves", "first_batch", "confusion"):
         with Image.open(run / "plots" / f"{name}.png") as image:
             assert min(image.size) > 200
     assert len(list((run / "plots" / "overlays").glob("*.png"))) == 7
@@ -71,6 +71,7 @@ def test_evaluation_repeats_training_and_holds_the_matrix(run, tmp_path, monkeyp
     assert found["metrics"]["mIoU"] == pytest.approx(float(last["val/mIoU"]), abs=1e-4)
     assert found["num_samples"] == 7
     assert found["protocol"]["mode"] == "whole"
+    assert (tmp_path / "a" / "plots" / "predictions.png").is_file()
     matrix = np.load(tmp_path / "a" / "confusion.npy")
     right, union = np.diag(matrix), matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
     assert found["metrics"]["mIoU"] == pytest.approx(np.mean(100 * right[union > 0] / union[union > 0]), rel=1e-14)

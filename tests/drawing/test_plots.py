@@ -74,7 +74,7 @@ def test_bars_of_classes_leave_out_those_without_a_value(count, tmp_path):
     values[:1] = np.nan
     names = [f"$class {k}" for k in range(count)]
     plot_class_bars(
-        names, {"box": values.tolist(), "mask": values.tolist()}, tmp_path / "b.png", label="AP (%)", mean=5
+        names, {"box": values.tolist(), "mask": values.tolist()}, tmp_path / "b.png", label="AP (%)", line=("mean", 5)
     )
     with Image.open(tmp_path / "b.png") as image:
         assert image.height == pytest.approx(120 * max(2.6, 0.21 * min(max(count - 1, 0), 80) + 1.3), abs=2)

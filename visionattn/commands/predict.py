@@ -1,9 +1,11 @@
-"""``visionattn predict``: what a trained model predicts on a user's own images, drawn and as JSON."""
+"""``visionattn predict``: what a trained model says about a user's own images, drawn, as CSV and as JSON."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,119 +14,208 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
-from rich.progress import track
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.messages import plain
-from visionattn.data.decode import EXTENSIONS, decode_rgb
-from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
-from visionattn.errors import ConfigError, DataError
-from visionattn.runs.open import OpenedRun, open_run
+from visionattn.data.orientation import size_of
+from visionattn.data.user_images import UserImage, find_images
+from visionattn.drawing.canvas import sheet_of
+from visionattn.errors import ConfigError, DataError, counted
+from visionattn.runs.classifier import published_classifier
+from visionattn.runs.open import open_run
+from visionattn.runs.reading import ReadImages, told
 from visionattn.runs.table import print_results
-from visionattn.tasks.predict import Predicted, PredictsImages
+from visionattn.tasks.predict import Predicted, PredictsImages, write_json, write_rows
+from visionattn.training.task import VisionTask
 
-_BATCH = 4
+_LARGEST_BATCH = 32
+_ON_SHEET, _SHEETS, _COLUMNS, _EDGE = 48, 10, 8, 200
+_SHOWN = 10
 
 
 def run(
     cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
-    """Draw a model's predictions on images; write ``<name>.png`` for each, and ``predictions.json`` for all.
+    """Predict on images: drawings or sheets, ``predictions.csv``, ``predictions.json`` and the task's usual forms.
 
     Args: as for :func:`visionattn.commands.train.run`.
 
     Returns:
-        ``images`` and ``unreadable``, counted, and ``folder``; empty for a dry run.
+        ``images`` and ``unreadable``, counted, ``classes`` (class -> how often), and ``folder``; empty for a dry run.
 
     Raises:
         CheckpointError: an unusable checkpoint.
-        ConfigError: the checkpoint's task does not predict on images outside a data set.
+        ConfigError: the task does not predict on images outside a data set, or the folder holds something already.
         DataError: no image at the source, or none that can be read.
     """
     seed_everything(0, verbose=False)
-    opened = open_run(cfg.ckpt, policy, hashed=False)
-    if not isinstance(opened.task, PredictsImages):
-        name = type(opened.task).__name__
-        raise ConfigError(
-            f"predict works for detection, segmentation and panoptic models; this checkpoint has a {name}"
-        )
-    paths, base = _images(Path(cfg.source).expanduser())
+    folder = _folder(cfg, run_dir)
+    task, data, model = _model(cfg, policy)
+    if not isinstance(task, PredictsImages):
+        raise ConfigError(f"predict needs a task with predict_images; this checkpoint has a {type(task).__name__}")
+    images = find_images(
+        plain(cfg.source), recursive=cfg.recursive, without=folder, timeout=cfg.timeout, megabytes=cfg.megabytes
+    )
     if dry_run:
-        print_results("dry run: the model can be built; no image was read", {"images": len(paths)})
+        print_results("dry run: the model can be built; no image was read", {"images": len(images)})
         return {}
-    folder = Path(cfg.dir) if cfg.dir else run_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    unreadable: list[UnreadableRecord] = []
-    batches = _batches(paths, base, unreadable)
-    records = [_write(folder, name, size, one) for name, size, one in _predictions(opened, cfg, batches)]
-    contents = {"checkpoint": str(opened.path), "images": records, "unreadable": [list(pair) for pair in unreadable]}
-    (folder / "predictions.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
-    for name, reason in unreadable:
-        Console(stderr=True).print(f"{name} cannot be read: {reason}", highlight=False, markup=False, soft_wrap=True)
-    if not records:
-        raise DataError(f"none of the {len(paths)} images at {cfg.source} can be read")
-    facts = {"images": len(records), "unreadable": len(unreadable)}
-    print_results("predictions", facts, {"folder": folder, "all predictions": folder / "predictions.json"})
-    return {**facts, "folder": str(folder)}
+    output = Output(folder)
+    reader = ReadImages(images, data, cfg.batch_size or min(data.eval_batch_size, _LARGEST_BATCH))
+    begun = time.perf_counter()
+    for image, size, predicted in told(_predictions(task, data, cfg, reader, output), len(images)):
+        output.add(image, size, predicted)
+    seconds = time.perf_counter() - begun
+    if not output.records:
+        raise DataError(_nothing_read(reader.unreadable, len(images)))
+    files = output.finish(model, reader.unreadable) | task.prediction_files(folder, output.records)
+    return _report(output, reader.unreadable, len(output.records) / seconds, files)
+
+
+def _model(cfg: DictConfig, policy: BuildPolicy) -> tuple[VisionTask, Any, str]:
+    """The task with its weights, its data module, not set up, and where the weights came from."""
+    if cfg.ckpt is None:
+        if cfg.get("backbone") is None or cfg.weights is None:
+            raise ConfigError(
+                "predict needs ckpt=<a run or its checkpoint>, or a published classifier: backbone=swin_tiny "
+                "weights=timm (or weights=<file>)"
+            )
+        return *published_classifier(cfg, policy), f"{cfg.backbone_name}, {cfg.weights}"
+    if cfg.weights is not None or cfg.get("backbone") is not None:
+        raise ConfigError("give either ckpt=<a run or its checkpoint> or backbone=... weights=..., not both")
+    opened = open_run(cfg.ckpt, policy, hashed=False)
+    return opened.task, opened.data(), str(opened.path)
+
+
+def _folder(cfg: DictConfig, run_dir: Path) -> Path:
+    """The folder for the output.
+
+    Raises:
+        ConfigError: it is a file, or holds something and is not to be overwritten.
+    """
+    folder = Path(cfg.dir).expanduser() if cfg.dir else run_dir
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"dir={folder} is a file; name a folder")
+    if cfg.dir and folder.is_dir() and any(folder.iterdir()) and not cfg.overwrite:
+        raise ConfigError(f"dir={folder} holds something already: name another folder, or add overwrite=true")
+    return folder
 
 
 def _predictions(
-    opened: OpenedRun, cfg: DictConfig, batches: Iterable[tuple[list[str], list[Image.Image]]]
-) -> Iterator[tuple[str, tuple[int, int], Predicted]]:
-    """Name, size and prediction of every image."""
-    task, data = opened.task, opened.data()
-    assert isinstance(task, PredictsImages)
+    task: Any, data: Any, cfg: DictConfig, reader: ReadImages, output: Output
+) -> Iterator[tuple[int, tuple[UserImage, tuple[int, int], Predicted]]]:
+    """For every image how many are done with it, itself, its (width, height) and the prediction."""
     task.to(torch.device(cfg.device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
     options: dict[str, Any] = plain(cfg.options)
-    for names, images in batches:
+    for batch in reader:
         with torch.inference_mode():
-            predicted = task.predict_images(images, data, options)
-        yield from zip(names, [image.size for image in images], predicted, strict=True)
+            predicted = task.predict_images([decoded for _, decoded in batch], data, options)
+        for (image, decoded), one in zip(batch, predicted, strict=True):
+            height, width = size_of(decoded)
+            yield len(output.records) + len(reader.unreadable) + 1, (image, (width, height), one)
 
 
-def _images(source: Path) -> tuple[list[Path], Path]:
-    """The image files at a source, and the folder that their names are relative to."""
-    if source.is_file():
-        return [source], source.parent
-    if not source.is_dir():
-        raise DataError(f"source={source} is neither an image nor a folder")
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    if not paths:
-        raise DataError(f"there is no image below {source} ({', '.join(sorted(EXTENSIONS))})")
-    return paths, source
+@dataclass
+class Output:
+    """What is written for the images one by one, and kept for the files at the end.
 
-
-def _batches(
-    paths: list[Path], base: Path, unreadable: list[UnreadableRecord]
-) -> Iterator[tuple[list[str], list[Image.Image]]]:
-    names: list[str] = []
-    images: list[Image.Image] = []
-    for path in track(paths, "predicting", transient=True):
-        name = path.relative_to(base).as_posix()
-        try:
-            image = decode_rgb(path.read_bytes())
-        except (OSError, UnreadableImage) as error:
-            unreadable.append((name, str(error)))
-            continue
-        names.append(name)
-        images.append(image)
-        if len(images) == _BATCH:
-            yield names, images
-            names, images = [], []
-    if images:
-        yield names, images
-
-
-def _write(folder: Path, name: str, size: tuple[int, int], predicted: Predicted) -> dict[str, Any]:
-    """Save the drawing and the maps of one image; its entry of the JSON file.
-
-    The old suffix stays in the name, so that ``a.jpg`` and ``a.png`` do not meet.
+    Attributes:
+        folder: made with the first image.
+        records: entries of ``predictions.json``.
+        rows: rows of ``predictions.csv``.
+        counts: class -> how often it was predicted.
+        sheets: files of the sheets of thumbnails.
     """
-    output = folder / f"{name}.png"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    predicted.image.save(output)
-    files = {"drawing": f"{name}.png"}
-    for kind, image in predicted.maps.items():
-        files[kind] = f"{name}.{kind}.png"
-        image.save(folder / files[kind])
-    return {"image": name, "size": list(size), **predicted.record, "files": files}
+
+    folder: Path
+    records: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    sheets: list[Path] = field(default_factory=list)
+    _tiles: list[tuple[Image.Image, str]] = field(default_factory=list)
+
+    def add(self, image: UserImage, size: tuple[int, int], predicted: Predicted) -> None:
+        """Write the drawing and the maps of one image."""
+        files = {}
+        if predicted.caption:
+            self._place(image, predicted)
+        else:
+            files["drawing"] = self._save("drawings", image, predicted.image)
+        files |= {kind: self._save(kind, image, drawn) for kind, drawn in predicted.maps.items()}
+        record = {"image": image.name, "source": image.origin, "size": list(size), **predicted.record, "files": files}
+        self.records.append(record)
+        self.rows += [(image.name, row) for row in predicted.rows]
+        self.counts += predicted.counts
+
+    def finish(self, model: str, unreadable: list[tuple[UserImage, str]]) -> dict[str, Path]:
+        """Write the files of all images; description -> file."""
+        self._save_sheet()
+        files = {"drawings": self.folder / "drawings"} if (self.folder / "drawings").is_dir() else {}
+        if self.sheets:
+            files["sheets of thumbnails" if len(self.sheets) > 1 else "sheet of thumbnails"] = self.sheets[0]
+        files |= {"table": self.folder / "predictions.csv", "all predictions": self.folder / "predictions.json"}
+        left_out = [{"image": image.name, "source": image.origin, "reason": reason} for image, reason in unreadable]
+        contents = {"checkpoint": model, "images": self.records, "unreadable": left_out}
+        write_json(files["all predictions"], contents)
+        write_rows(files["table"], self.rows)
+        return files
+
+    def _save(self, kind: str, image: UserImage, drawn: Image.Image) -> str:
+        """Save a PNG; the old suffix stays in its name, so that ``a.jpg`` and ``a.png`` do not meet."""
+        name = f"{kind}/{image.name}.png"
+        file = self.folder / name
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            drawn.save(file)
+        except OSError as error:
+            raise DataError(f"{file} cannot be written: {error.strerror or error}") from None
+        return name
+
+    def _place(self, image: UserImage, predicted: Predicted) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if len(self.sheets) < _SHEETS:
+            self._tiles.append((predicted.image, f"{predicted.caption}\n{image.name.rpartition('/')[2]}"))
+            if len(self._tiles) == _ON_SHEET:
+                self._save_sheet()
+
+    def _save_sheet(self) -> None:
+        if self._tiles:
+            file = self.folder / ("sheet.png" if not self.sheets else f"sheet_{len(self.sheets) + 1}.png")
+            sheet_of(self._tiles, columns=_COLUMNS, edge=_EDGE).save(file)
+            self.sheets.append(file)
+            self._tiles = []
+
+
+def _nothing_read(unreadable: list[tuple[UserImage, str]], total: int) -> str:
+    if total == 1:
+        return f"{unreadable[0][0].origin} cannot be read: {unreadable[0][1]}"
+    first = "; ".join(f"{image.origin}: {reason}" for image, reason in unreadable[:3])
+    return f"none of the {total:,} images can be read: {first}{'; ...' if total > 3 else ''}"
+
+
+def _report(
+    output: Output, unreadable: list[tuple[UserImage, str]], rate: float, files: dict[str, Path]
+) -> dict[str, Any]:
+    """Print what came out, on stderr what could not be read, and return the figures."""
+    console = Console(stderr=True)
+    lines = [f"{image.origin} cannot be read: {reason}" for image, reason in unreadable[:_SHOWN]]
+    if len(unreadable) > _SHOWN:
+        lines.append(f"... and {len(unreadable) - _SHOWN:,} more, listed in {files['all predictions']}")
+    for line in lines:
+        console.print(_printable(line), highlight=False, markup=False, soft_wrap=True)
+    facts: dict[str, Any] = {"images": f"{len(output.records):,}"}
+    if unreadable:
+        facts["unreadable"] = f"{len(unreadable):,}, not predicted"
+    total = sum(output.counts.values())
+    shown = output.counts.most_common(_SHOWN)
+    facts |= {f"  {_printable(name)}": f"{count:,} ({100 * count / total:.1f} %)" for name, count in shown}
+    if len(output.counts) > _SHOWN:
+        facts[f"  {counted(len(output.counts) - _SHOWN, 'more class', 'more classes')}"] = f"{total:,} in all"
+    facts["images/s"] = f"{rate:,.1f}"
+    print_results("predictions", facts, {"folder": output.folder, **files})
+    figures = {"images": len(output.records), "unreadable": len(unreadable), "classes": dict(output.counts)}
+    return {**figures, "folder": str(output.folder)}
+
+
+def _printable(text: str) -> str:
+    """A text that any terminal takes: file names may hold bytes that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -5,8 +5,16 @@ from __future__ import annotations
 import http.client
 import time
 from urllib.error import HTTPError, URLError
-from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHandler, HTTPSHandler, OpenerDirector
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
 
 from visionattn.data.unreadable import UnreadableImage
 

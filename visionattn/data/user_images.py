@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 from visionattn.data.decode import EXTENSIONS
 from visionattn.data.download import SCHEMES, download
@@ -189,10 +188,11 @@ def _below(path: str, base: str) -> str:
 
 def _address_name(url: str) -> str:
     """The address as a path: host and port, then the path without what leads out of it, then the query."""
-    parts = urlsplit(url)
-    steps = [step for step in PurePosixPath(parts.path).parts if step not in ("/", "..", ".")]
-    last = _plain(f"{steps[-1] if steps else 'image'}{f'_{parts.query}' if parts.query else ''}")[-150:]
-    return "/".join([_plain(parts.netloc), *map(_plain, steps[:-1]), last])
+    address, _, query = url.partition("//")[2].partition("?")
+    host, *steps = address.split("/")
+    steps = [step for step in steps if step not in ("", "..", ".")] or ["image"]
+    last = _plain(f"{steps[-1]}{f'_{query}' if query else ''}")[-150:]
+    return "/".join([_plain(host), *map(_plain, steps[:-1]), last])
 
 
 def _plain(text: str) -> str:

@@ -33,7 +33,7 @@ def plot_class_bars(
     output: Path,
     *,
     label: str,
-    mean: float | None = None,
+    line: tuple[str, float] | None = None,
     marks: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
     """Plot figures of classes as horizontal bars, the best class on top.
@@ -46,31 +46,35 @@ def plot_class_bars(
         bars: kind -> a value of each class in percent, NaN where it has none: a bar per kind that has one.
         output: the file.
         label: of the axis of values.
-        mean: a line at this value.
+        line: name and value of a line across the bars, such as their mean.
         marks: kind -> further values of each class, as marks.
     """
     values = {kind: np.array(of_classes, float) for kind, of_classes in bars.items()}
-    first = np.array([_first_known([of_classes[k] for of_classes in values.values()]) for k in range(len(names))])
-    order = [int(k) for k in np.argsort(-first, kind="stable") if not np.isnan(first[k])]
-    title = f"{len(order)} classes"
-    if len(order) > _MOST:
-        title = f"the {_KEPT} best and the {_KEPT} worst of {title}"
-        order = [*order[:_KEPT], *order[-_KEPT:]]
+    order, title = _chosen(list(values.values()), len(names))
     figure = Figure(figsize=(8, max(2.6, 0.21 * len(order) + 1.3)), layout="constrained")
-    axes = figure.subplots()
+    axes, shown = figure.subplots(), drawable(names)
     _draw_bars(axes, {kind: of_classes[order] for kind, of_classes in values.items()})
     for mark, (kind, of_classes) in zip("|.", (marks or {}).items(), strict=False):
         axes.plot(np.array(of_classes, float)[order], range(len(order)), mark, color="black", markersize=6, label=kind)
-    if mean is not None:
-        axes.axvline(mean, color=_GRAY, linewidth=1.2, linestyle="--", label=f"mean {mean:.2f}")
-    shown = drawable(names)
+    if line is not None:
+        axes.axvline(line[1], color=_GRAY, linewidth=1.2, linestyle="--", label=f"{line[0]} {line[1]:.2f}")
     name_ticks(axes.yaxis, [shown[k] for k in order], fontsize=8)
     axes.set(xlabel=label, xlim=(0, 100), ylim=(len(order) - 0.4, -0.6))
     axes.set_title(title, fontsize=10)
     axes.grid(axis="x", alpha=0.25)
-    if len(bars) > 1 or marks or mean is not None:
+    if len(bars) > 1 or marks or line is not None:
         figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     figure.savefig(output, dpi=120)
+
+
+def _chosen(bars: Sequence[np.ndarray], count: int) -> tuple[list[int], str]:
+    """The classes with a value, the best first, and a title that says which they are."""
+    first = np.array([_first_known([of_classes[k] for of_classes in bars]) for k in range(count)])
+    order = [int(k) for k in np.argsort(-first, kind="stable") if not np.isnan(first[k])]
+    title = f"{len(order)} classes"
+    if len(order) <= _MOST:
+        return order, title
+    return [*order[:_KEPT], *order[-_KEPT:]], f"the {_KEPT} best and the {_KEPT} worst of {title}"
 
 
 def _draw_bars(axes: Axes, bars: Mapping[str, np.ndarray]) -> None:

@@ -164,7 +164,7 @@ def with_legend(
 
 
 def sheet_of(tiles: Sequence[tuple[Image.Image, str]], *, columns: int, edge: int, title: str = "") -> Image.Image:
-    """A sheet of images with a caption of up to two lines below each; images keep their aspect ratio.
+    """A sheet of images with a caption of up to three lines below each; images keep their aspect ratio.
 
     Args:
         tiles: image and caption.
@@ -172,7 +172,7 @@ def sheet_of(tiles: Sequence[tuple[Image.Image, str]], *, columns: int, edge: in
         edge: pixels of the square that an image is scaled into.
         title: above the sheet.
     """
-    pixels, gap = max(11, edge // 22), max(6, edge // 24)
+    pixels, gap = max(11, edge // 19), max(6, edge // 24)
     line, columns = round(1.35 * pixels), max(1, min(columns, len(tiles)))
     shown = [(_fitted(image, edge), _lines(caption, edge, pixels)) for image, caption in tiles]
     rows = [shown[start : start + columns] for start in range(0, len(shown), columns)]
@@ -204,9 +204,9 @@ def _fitted(image: Image.Image, edge: int) -> Image.Image:
 
 
 def _lines(caption: str, width: int, pixels: int) -> list[str]:
-    """A caption in at most two lines of a width; its own line break is kept."""
+    """The first three lines of a caption, none wider than ``width``."""
     lines = []
-    for words in caption.split("\n")[:2]:
+    for words in caption.split("\n")[:3]:
         text = readable(words)
         most = len(text)
         while most > 1 and font(pixels, text).getlength(shortened(text, most)) > width:

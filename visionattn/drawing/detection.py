@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from visionattn.drawing.canvas import Labels, enlarged, enlarged_map, enlargement
+from visionattn.drawing.canvas import Box, Labels, enlarged, enlarged_map, enlargement
 from visionattn.drawing.palette import Color, class_color
 from visionattn.drawing.text import drawable, for_plot
 
@@ -52,18 +52,27 @@ def draw_objects(
     for mask, label in zip(masks if masks is not None else (), labels, strict=False):
         _paint(pixels, mask, class_color(label), times)
     drawn = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
-    pen, shown = ImageDraw.Draw(drawn), drawable(names)
-    width = max(1, round(max(image.size) / 400))
     corners = [_upright(box) for box in (times * boxes).tolist()]
+    width = max(1, round(max(image.size) / 400))
     for box, label in zip(corners, labels, strict=True):
-        _draw_box(pen, box, class_color(label), width)
-    order = sorted(range(len(corners)), key=lambda i: -scores[i]) if scores is not None else range(len(corners))
-    writer = Labels(drawn.size)
-    for i in order:
-        text = shown[labels[i]] + ("" if scores is None else f" {100 * scores[i]:.0f}")
-        writer.beside(corners[i], text, class_color(labels[i]))
-    writer.draw(pen)
+        _draw_box(ImageDraw.Draw(drawn), box, class_color(label), width)
+    _write_names(drawn, corners, labels, drawable(names), scores)
     return drawn
+
+
+def _write_names(
+    image: Image.Image,
+    boxes: Sequence[Box],
+    labels: Sequence[int],
+    names: Sequence[str],
+    scores: Sequence[float] | None,
+) -> None:
+    order = sorted(range(len(boxes)), key=lambda i: -scores[i]) if scores is not None else range(len(boxes))
+    writer = Labels(image.size)
+    for i in order:
+        text = names[labels[i]] + ("" if scores is None else f" {100 * scores[i]:.0f}")
+        writer.beside(boxes[i], text, class_color(labels[i]))
+    writer.draw(ImageDraw.Draw(image))
 
 
 def _paint(pixels: np.ndarray, mask: np.ndarray, color: Color, times: int) -> None:
@@ -77,14 +86,14 @@ def _paint(pixels: np.ndarray, mask: np.ndarray, color: Color, times: int) -> No
     shown[inside] = (1 - _MASK_WEIGHT) * shown[inside] + _MASK_WEIGHT * np.array(color, np.float32)
 
 
-def _draw_box(pen: ImageDraw.ImageDraw, box: tuple[float, float, float, float], color: Color, width: int) -> None:
+def _draw_box(pen: ImageDraw.ImageDraw, box: Box, color: Color, width: int) -> None:
     """A box in its color with a thin dark edge, which shows on light and on dark pictures."""
     left, top, right, bottom = box
     pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=(0, 0, 0), width=1)
     pen.rectangle(box, outline=color, width=width)
 
 
-def _upright(box: Sequence[float]) -> tuple[float, float, float, float]:
+def _upright(box: Sequence[float]) -> Box:
     left, top, right, bottom = box
     return left, top, max(left, right), max(top, bottom)
 

@@ -52,10 +52,10 @@ def plot_curves(metrics_csv: Path, output: Path, *, metric: str = "val/top1") ->
             f"{value:.2f}", (step, value), (0, 6), textcoords="offset points", ha="right", va="bottom", color=_BLUE
         )
         right.margins(y=0.12)
-    rate = right.twinx()
-    rates = next((points for name, points in series.items() if name.startswith("lr-")), [])
-    _line(rate, rates, "learning rate", _ORANGE, marker="x")
-    rate.set_ylabel("learning rate", color=_ORANGE)
+    if rates := next((points for name, points in series.items() if name.startswith("lr-")), []):
+        rate = right.twinx()
+        _line(rate, rates, "learning rate", _ORANGE, marker="x")
+        rate.set_ylabel("learning rate", color=_ORANGE)
     for axes in (left, right):
         axes.grid(alpha=0.25)
     figure.savefig(output, dpi=120)

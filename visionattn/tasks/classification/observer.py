@@ -90,7 +90,11 @@ class ClassificationObserver(Observer):
         plot_confusion(matrix, names, files["confusion matrix"], title=title)
         of_classes = np.where(counts > 0, 100 * right / np.maximum(counts, 1), np.nan).tolist()
         plot_class_bars(
-            names, {"accuracy": of_classes}, files["accuracy of the classes"], label="accuracy (%)", mean=accuracy
+            names,
+            {"accuracy": of_classes},
+            files["accuracy of the classes"],
+            label="accuracy (%)",
+            line=("all images", accuracy),
         )
         plot_calibration(
             np.array(latest.confidence),

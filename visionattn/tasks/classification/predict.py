@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -31,7 +32,7 @@ def top_classes(image: Image.Image, probabilities: Tensor, names: Sequence[str],
         {"class": names[label], "label": label, "score": score}
         for label, score in zip(labels.tolist(), scores.tolist(), strict=True)
     ]
-    row = {}
+    row: dict[str, Any] = {}
     for place, one in enumerate(top, 1):
         end = "" if place == 1 else f"_{place}"
         row |= {f"class{end}": one["class"], f"label{end}": one["label"], f"score{end}": f"{one['score']:.6f}"}

@@ -44,6 +44,8 @@ class ClassificationTask(VisionTask):
         ``val/top1`` and, from six classes on, ``val/top5``, in percent; exact for any number of processes.
     """
 
+    num_classes: int
+
     def __init__(
         self,
         backbone: nn.Module,

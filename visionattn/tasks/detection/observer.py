@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from visionattn.data.classes import ClassInfo
-from visionattn.data.detection.masks import draw
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.bars import plot_class_bars
 from visionattn.drawing.canvas import sheet_of
 from visionattn.drawing.detection import draw_objects
 from visionattn.drawing.plots import plot_confusion, plot_precision_recall
 from visionattn.errors import counted
-from visionattn.heads.detection.paste_masks import paste_masks
-from visionattn.tasks.detection.average_precision import IOU_THRESHOLDS, Result
+from visionattn.tasks.detection.average_precision import IOU_THRESHOLDS
 from visionattn.tasks.detection.confusion import BACKGROUND, confusion_matrix
 from visionattn.tasks.detection.metric import CocoEvaluator, CocoScores, annotated
+from visionattn.tasks.detection.predict import draw_results
 from visionattn.tasks.observer import SHOWN, Observer
 from visionattn.tasks.pictures import EDGE, Tile, as_image, caption_of
-from visionattn.tasks.detection.predict import draw_results
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData

@@ -6,7 +6,6 @@ Shapes: H W image, K classes, n segments.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,21 +16,18 @@ from PIL import Image
 from torch import Tensor
 
 from visionattn.data.classes import ClassInfo
-from visionattn.data.panoptic.maps import decode_map, describe, encode_map, segment_ids, to_colors
-from visionattn.data.panoptic.write import PanopticFile, map_name, write_panoptic
+from visionattn.data.panoptic.maps import decode_map, segment_ids
+from visionattn.data.panoptic.write import PanopticFile, write_panoptic
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.bars import plot_class_bars
-from visionattn.drawing.canvas import sheet_of, with_legend
-from visionattn.drawing.palette import class_color
+from visionattn.drawing.canvas import sheet_of
 from visionattn.drawing.panoptic import draw_segments
-from visionattn.heads.panoptic.postprocess import Segments
-from visionattn.tasks.detection.average_precision import Result
 from visionattn.tasks.detection.metric import CocoEvaluator
 from visionattn.tasks.detection.observer import write_submission
 from visionattn.tasks.observer import SHOWN, SampleObserver
 from visionattn.tasks.panoptic.metric import PanopticQualityEvaluator, figures, per_class
-from visionattn.tasks.pictures import EDGE, Tile, as_image, caption_of
 from visionattn.tasks.panoptic.predict import as_file
+from visionattn.tasks.pictures import EDGE, Tile, as_image, caption_of
 from visionattn.training.task import StepOutput, data_of
 
 if TYPE_CHECKING:

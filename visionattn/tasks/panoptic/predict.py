@@ -49,7 +49,7 @@ def predicted_segments(image: Image.Image, segments: Segments, info: ClassInfo) 
     columns = ("class", "thing", "category_id", "id", "score", "area")
     rows = [{key: segment[key] for key in columns} for segment in listed]
     maps = {MAPS: Image.fromarray(to_colors(ids))}
-    return Predicted(drawn, {"segments": listed}, rows, Counter(segment["class"] for segment in listed), maps)
+    return Predicted(drawn, {"segments": listed}, rows, Counter(info.names[label] for label in labels), maps)
 
 
 def panoptic_file(folder: Path, images: Sequence[Mapping[str, Any]], info: ClassInfo) -> dict[str, Path]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from lightning import Trainer
-from PIL import Image
 from torch import Tensor
 
 from visionattn.drawing.bars import plot_class_bars
@@ -93,7 +92,7 @@ class SegmentationObserver(SampleObserver):
                 {"IoU": values["IoU"].tolist()},
                 files["IoU of the classes"],
                 label="IoU (%)",
-                mean=float(values["mIoU"]),
+                line=("mIoU", float(values["mIoU"])),
             )
             matrix, accuracy = self._matrix.cpu().numpy(), float(values["aAcc"])
             title = f"{counted(int(matrix.sum()), 'pixel')}, accuracy {accuracy:.2f} %"

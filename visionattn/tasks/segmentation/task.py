@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.data.segmentation.labels import IGNORE
 from visionattn.data.decode import DecodedImage, as_tensor
+from visionattn.data.segmentation.labels import IGNORE
 from visionattn.drawing.palette import palette_of
 from visionattn.errors import ConfigError
 from visionattn.heads.segmentation.inference import Inference, class_map

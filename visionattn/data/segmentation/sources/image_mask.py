@@ -7,11 +7,12 @@ from functools import cached_property
 
 from visionattn.data.facts import AUTO
 from visionattn.data.folders import SPLIT_NAMES
-from visionattn.data.segmentation.classes import ClassList, default_palette
+from visionattn.data.segmentation.classes import ClassList
 from visionattn.data.segmentation.labels import IGNORE
 from visionattn.data.segmentation.sources.masks import MaskSource
 from visionattn.data.segmentation.sources.pairs import Layout
 from visionattn.data.segmentation.stored_numbers import Numbers, count_numbers, deduce, read_class_names
+from visionattn.drawing.palette import palette_of
 from visionattn.errors import ConfigError
 
 _IMAGES, _MASKS = "{split}/images", "{split}/masks"
@@ -108,7 +109,7 @@ class ImageMask(MaskSource):
     def classes(self) -> ClassList:
         """The stated or found classes."""
         found = self.found
-        return ClassList(found.names, found.numbers, default_palette(len(found.names)))
+        return ClassList(found.names, found.numbers, palette_of(found.names))
 
     def ignored(self) -> Sequence[int]:
         """The stated or found numbers that count nowhere."""
