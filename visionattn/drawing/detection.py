@@ -53,7 +53,7 @@ def draw_objects(
         _paint(pixels, mask, class_color(label), times)
     drawn = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
     corners = [_upright(box) for box in (times * boxes).tolist()]
-    width = max(1, round(max(image.size) / 400))
+    width = max(2 if max(image.size) > 200 else 1, round(max(image.size) / 400))
     for box, label in zip(corners, labels, strict=True):
         _draw_box(ImageDraw.Draw(drawn), box, class_color(label), width)
     _write_names(drawn, corners, labels, drawable(names), scores)

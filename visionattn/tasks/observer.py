@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lightning import Callback, LightningModule, Trainer
 
-from visionattn.drawing.canvas import sheet_of
+from visionattn.drawing.canvas import sheet_of, with_legend
 from visionattn.tasks.pictures import EDGE, Tile, warn_undrawn
 from visionattn.training.distributed import gather
 from visionattn.training.task import StepOutput, data_of
@@ -45,6 +45,10 @@ class Observer(Callback):
         """Return the first images of a training batch with their targets drawn on them; none: no sheet is made."""
         return []
 
+    def legend(self, batch: Any, data: VisionData, count: int) -> list[tuple[str, list[int]]]:
+        """Return names and colors of the classes on these images, where the images do not name them."""
+        return []
+
     def figures(self, data: VisionData) -> dict[str, float]:
         """Return figures besides the logged metrics, for ``result.json``."""
         return {}
@@ -71,6 +75,7 @@ class Observer(Callback):
         if not tiles:
             return
         sheet = sheet_of(tiles, columns=4, edge=EDGE, title="the first training batch, as the model sees it")
+        sheet = with_legend(sheet, self.legend(batch, data, SHOWN), pixels=18)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             sheet.save(folder / FIRST_BATCH)

@@ -17,7 +17,7 @@ from visionattn.drawing.canvas import sheet_of
 from visionattn.drawing.detection import draw_objects
 from visionattn.drawing.plots import plot_confusion, plot_precision_recall
 from visionattn.errors import counted
-from visionattn.tasks.detection.average_precision import IOU_THRESHOLDS
+from visionattn.tasks.detection.average_precision import IOU_THRESHOLDS, Result
 from visionattn.tasks.detection.confusion import BACKGROUND, confusion_matrix
 from visionattn.tasks.detection.metric import CocoEvaluator, CocoScores, annotated
 from visionattn.tasks.detection.predict import draw_results

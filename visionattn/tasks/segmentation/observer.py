@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from lightning import Trainer
+from PIL import Image
 from torch import Tensor
 
 from visionattn.drawing.bars import plot_class_bars
 from visionattn.drawing.plots import plot_confusion
-from visionattn.drawing.segmentation import draw_classes, plot_comparison
+from visionattn.drawing.segmentation import backgrounds, draw_classes, legend_of, overlay, plot_comparison
 from visionattn.errors import counted
 from visionattn.tasks.observer import SampleObserver
-from visionattn.tasks.pictures import EDGE, Tile, as_image, caption_of
+from visionattn.tasks.pictures import Tile, as_image, caption_of
 from visionattn.tasks.segmentation.metric import BoundaryIoUEvaluator, SemanticEvaluator, figures, per_class
 from visionattn.training.task import StepOutput
 
@@ -63,13 +64,16 @@ class SegmentationObserver(SampleObserver):
 
     def tiles(self, batch: Any, data: VisionData, count: int) -> list[Tile]:
         """Return the first images with their classes over them."""
-        names, palette = data.class_info.names, np.array(data.class_info.palette, np.uint8)
+        clear, palette = backgrounds(data.class_info.names), np.array(data.class_info.palette, np.uint8)
         tiles = []
-        for index, image in enumerate(batch["image"][:count]):
-            classes = batch["target"][index].to(torch.uint8).cpu().numpy()
-            drawn = draw_classes(as_image(image, data.mean, data.std), classes, palette, names, least_edge=EDGE)
-            tiles.append((drawn, caption_of(batch, index)))
+        for index, classes in enumerate(_maps(batch, count)):
+            pixels = np.asarray(as_image(batch["image"][index], data.mean, data.std))
+            tiles.append((Image.fromarray(overlay(pixels, classes, palette, clear=clear)), caption_of(batch, index)))
         return tiles
+
+    def legend(self, batch: Any, data: VisionData, count: int) -> list[tuple[str, list[int]]]:
+        """Return the classes that occur."""
+        return legend_of(_maps(batch, count), np.array(data.class_info.palette, np.uint8), data.class_info.names)
 
     def draw(self, folder: Path, data: VisionData) -> dict[str, Path]:
         """Draw a sheet of predictions beside targets, an overlay per image, the classes, and the confusion matrix."""
@@ -114,6 +118,11 @@ class SegmentationObserver(SampleObserver):
             writer.writerows(zip(data.class_info.names, *columns.values(), matrix.sum(1).tolist(), strict=True))
         np.save(folder / "confusion.npy", matrix.numpy())
         return {"classes": table, "confusion matrix": folder / "confusion.npy"}
+
+
+def _maps(batch: Any, count: int) -> list[np.ndarray]:
+    """The first target maps of a training batch."""
+    return [classes.to(torch.uint8).cpu().numpy() for classes in batch["target"][:count]]
 
 
 def _file_name(sample_id: str) -> str:
