@@ -6,7 +6,7 @@ Shapes: N detections, M objects, K classes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,23 +45,32 @@ def confusion_matrix(
             found[result["image_id"]].append(result)
     for image_id in objects.keys() | found.keys():
         detections = sorted(found[image_id], key=lambda result: -result["score"])
-        crowds = [a for a in objects[image_id] if a.get("iscrowd")]
-        plain = [a for a in objects[image_id] if not a.get("iscrowd")]
-        true = [label_of[a["category_id"]] for a in plain]
-        said = [label_of[result["category_id"]] for result in detections]
-        shared, inside = _shares(_boxes(detections), _boxes(plain))[0], _shares(_boxes(detections), _boxes(crowds))[1]
-        free = np.ones(len(plain), bool)
-        for row, label in enumerate(said):
-            usable = np.where(free, shared[row], -1.0)
-            best = int(np.argmax(usable)) if len(usable) else -1
-            if best >= 0 and usable[best] >= iou:
-                free[best] = False
-                matrix[true[best], label] += 1
-            elif not (inside[row] >= iou).any():
-                matrix[none, label] += 1
-        for missed in np.flatnonzero(free):
-            matrix[true[missed], none] += 1
+        for target, said in _pairs(detections, objects[image_id], iou):
+            row = none if target is None else label_of[target["category_id"]]
+            column = none if said is None else label_of[said["category_id"]]
+            matrix[row, column] += 1
     return matrix
+
+
+def _pairs(
+    detections: Sequence[Result], annotations: Sequence[dict[str, Any]], iou: float
+) -> Iterator[tuple[dict[str, Any] | None, Result | None]]:
+    """Objects and detections of one image that belong together; None where one has no other."""
+    crowds = [annotation for annotation in annotations if annotation.get("iscrowd")]
+    objects = [annotation for annotation in annotations if not annotation.get("iscrowd")]
+    boxes = _boxes(detections)
+    shared, inside = _shares(boxes, _boxes(objects))[0], _shares(boxes, _boxes(crowds))[1]
+    free = np.ones(len(objects), bool)
+    for row, detection in enumerate(detections):
+        usable = np.where(free, shared[row], -1.0)
+        best = int(np.argmax(usable)) if len(usable) else -1
+        if best >= 0 and usable[best] >= iou:
+            free[best] = False
+            yield objects[best], detection
+        elif not (inside[row] >= iou).any():
+            yield None, detection
+    for missed in np.flatnonzero(free):
+        yield objects[missed], None
 
 
 def _boxes(entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
