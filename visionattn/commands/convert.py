@@ -63,11 +63,11 @@ def _source(cfg: DictConfig) -> Any:
             raise ConfigError(f"{key}={cfg[key]} is unknown; use {key}={'|'.join(known)}")
     if cfg["from"] == cfg.to:
         raise ConfigError(f"from and to are both {cfg.to}; nothing is to be converted")
-    options: dict[str, Any] = OmegaConf.to_container(cfg.source)  # type: ignore[assignment]
+    options: dict[str, Any] = OmegaConf.to_container(cfg.options)  # type: ignore[assignment]
     try:
         return SOURCES[cfg["from"]](root=str(cfg.root), **options)
     except TypeError as error:
-        raise ConfigError(f"source of from={cfg['from']}: {error}") from None
+        raise ConfigError(f"options of from={cfg['from']}: {error}") from None
 
 
 def _splits(source: Any, given: Any) -> list[str]:

@@ -179,7 +179,7 @@ def test_splits_are_chosen_and_named(tmp_path, capsys):
     assert "from=xyz is unknown; use from=coco|yolo|voc" in fails(capsys, "from=xyz", *words[1:])
     assert "nothing is to be converted" in fails(capsys, "from=coco", *words[1:])
     assert "images=x is unknown; use images=copy|link" in fails(capsys, *words, "images=x")
-    assert "source of from=yolo" in fails(capsys, *words, "+source.nothing=1")
+    assert "options of from=yolo" in fails(capsys, *words, "+options.nothing=1")
 
 
 def test_turned_images_are_told(tmp_path, capsys):
