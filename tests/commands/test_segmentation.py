@@ -150,11 +150,6 @@ def test_the_doctor_reports_and_fails(shapes, run, tmp_path, monkeypatch, capsys
         mask.write_bytes(whole)
 
 
-def test_the_doctor_says_what_it_has_no_checks_for(capsys):
-    assert main(["data", "doctor", "data=digits"]) == 2
-    assert "cannot check a ClassificationData" in capsys.readouterr().err
-
-
 def test_a_bad_mask_met_late_stops_both_processes_by_name(tmp_path):
     """Of more than 256 masks some are first read in training."""
     rank = np.random.RandomState(0)

@@ -118,7 +118,9 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
 
 def _flag(request: Request, word: str, rest: Iterator[str]) -> None:
     name, equals, value = word.partition("=")
-    if name in SWITCHES and not equals:
+    if word == "--json":
+        request.overrides.append("json=true")
+    elif name in SWITCHES and not equals:
         setattr(request, SWITCHES[name], True)
     elif name in VALUES:
         value = value if equals else next(rest, "")

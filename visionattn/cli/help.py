@@ -89,9 +89,11 @@ COMMANDS = {
         "visionattn data convert from=voc to=coco root=/data/VOC2012 dir=/data/voc_coco images=link",
     ),
     "data doctor": (
-        "visionattn data doctor data=NAME data.root=DIR [key=value ...]\n\n"
-        "Checks every sample of a data set and reports the problems.",
-        "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016",
+        "visionattn data doctor data=NAME data.root=DIR [key=value ...] [--json]\n\n"
+        "Checks every sample of a data set, images in both splits included, and reports the problems. It fails where\n"
+        "there is an error; warnings do not count. --json prints one JSON document.",
+        "visionattn data doctor data=image_folder data.root=/path/to/images\n"
+        "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016 --json",
     ),
     "list": (
         "visionattn list KIND [PATTERN]\n\nLists the choices of a configuration group.",

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
+from visionattn.config.messages import plain
 from visionattn.data.checks import ERROR, Checked, Report
 from visionattn.errors import ConfigError, DataError, counted
 from visionattn.runs.infer import infer
@@ -22,6 +23,9 @@ def run(
 ) -> dict[str, Any]:
     """Check the splits of a data set; print the findings, write ``doctor.json`` and images.
 
+    Keys of the data that are ``auto`` are filled in as for a training. With ``json=true`` (``--json``) one JSON
+    document is printed and nothing else.
+
     Args: as for :func:`visionattn.commands.train.run`.
 
     Returns:
@@ -31,28 +35,40 @@ def run(
         ConfigError: this kind of data has no checks.
         DataError: something is wrong; raised at the end, when everything has been looked at and reported.
     """
-    infer(cfg, policy)
-    data = policy.instantiate(cfg.data)
-    if not isinstance(data, Checked):
-        raise ConfigError(
-            f"data doctor cannot check a {type(data).__name__} yet (checks exist for detection, segmentation and "
-            "panoptic data)"
-        )
+    report, inferred = Report(run_dir, cfg.limit), dict[str, Any]()
+    data: Any = None
+    try:
+        inferred = {one.key: one.value for one in infer(cfg, policy)}
+    except DataError as error:
+        report.error("data", "what the data tell cannot be read", str(error))
+    else:
+        data = policy.instantiate(cfg.data)
+        if not isinstance(data, Checked):
+            name = type(data).__name__
+            raise ConfigError(f"data doctor cannot check a {name}: it has no method validate(split, report)")
     if dry_run:
         print_results("dry run: the data module can be built; nothing was read", {"data": type(data).__name__})
         return {}
     run_dir.mkdir(parents=True, exist_ok=True)
-    report = Report(run_dir, cfg.limit)
-    for split in cfg.splits:
+    for split in cfg.splits if data is not None else ():
         data.validate(split, report)
-    (run_dir / "doctor.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
-    _print(report, run_dir)
+    _write(report, run_dir, inferred, cfg.json)
     if report.errors:
         raise DataError(f"data doctor found {counted(report.errors, 'error')}; see {run_dir}/doctor.json")
-    return {"errors": 0, "warnings": sum(finding.count for finding in report.findings.values())}
+    return {"errors": 0, "warnings": report.warnings}
 
 
-def _print(report: Report, run_dir: Path) -> None:
+def _write(report: Report, run_dir: Path, inferred: dict[str, Any], as_json: bool) -> None:
+    facts = {"inferred": plain(inferred), "folder": str(run_dir)}
+    text = json.dumps({**report.as_dict(), **facts}, indent=2, default=str)
+    (run_dir / "doctor.json").write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        print(text)
+    else:
+        _print(report, run_dir, inferred)
+
+
+def _print(report: Report, run_dir: Path, inferred: dict[str, Any]) -> None:
     console = Console()
     for (split, _), finding in report.findings.items():
         color = "red" if finding.severity == ERROR else "yellow"
@@ -64,4 +80,5 @@ def _print(report: Report, run_dir: Path) -> None:
             console.print(f"    ... and {finding.count - len(finding.examples)} more", highlight=False, soft_wrap=True)
     if not report.findings:
         console.print("no problems found")
-    print_results("data doctor", report.facts, {**report.figures, "findings": run_dir / "doctor.json"})
+    found = {f"{key} (inferred)": value for key, value in inferred.items()}
+    print_results("data doctor", {**found, **report.facts}, {**report.figures, "findings": run_dir / "doctor.json"})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from rich.console import Console
 from rich.progress import track
 
 Item = TypeVar("Item")
@@ -34,6 +35,7 @@ class Report:
         findings: (split, kind) -> Finding.
         tables: name -> rows for the JSON file, for instance the pixels of every class.
         figures: caption -> image file.
+        contents: split -> digest of an image's file -> name of the image, of the splits that were read.
     """
 
     def __init__(self, folder: Path, limit: int | None = None) -> None:
@@ -42,6 +44,7 @@ class Report:
         self.findings: dict[tuple[str, str], Finding] = {}
         self.tables: dict[str, list[dict[str, Any]]] = {}
         self.figures: dict[str, Path] = {}
+        self.contents: dict[str, dict[bytes, str]] = {}
 
     def error(self, split: str, kind: str, *where: str, count: int = 1) -> None:
         """Add a defect that training or evaluation would suffer from.
@@ -66,12 +69,20 @@ class Report:
     @property
     def errors(self) -> int:
         """Number of errors."""
-        return sum(finding.count for finding in self.findings.values() if finding.severity == ERROR)
+        return self._count(ERROR)
+
+    @property
+    def warnings(self) -> int:
+        """Number of warnings."""
+        return self._count(WARNING)
+
+    def _count(self, severity: str) -> int:
+        return sum(finding.count for finding in self.findings.values() if finding.severity == severity)
 
     def track(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
         """Yield the items up to the limit, with a progress bar."""
         count = total if self.limit is None else min(total, self.limit)
-        for i, item in enumerate(track(items, what, total=count, transient=True)):
+        for i, item in enumerate(track(items, what, total=count, transient=True, console=Console(stderr=True))):
             if i >= count:
                 return
             yield item
@@ -79,7 +90,9 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """The contents of ``doctor.json``."""
         findings = [{"split": split, **vars(finding)} for (split, _), finding in self.findings.items()]
-        return {"facts": self.facts, "findings": findings, "tables": self.tables}
+        counts = {"errors": self.errors, "warnings": self.warnings}
+        figures = {caption: str(path) for caption, path in self.figures.items()}
+        return {**counts, "findings": findings, "facts": self.facts, "tables": self.tables, "figures": figures}
 
 
 @runtime_checkable

@@ -74,6 +74,14 @@ def as_tensor(image: DecodedImage) -> torch.Tensor:
     return image if isinstance(image, torch.Tensor) else pil_to_tensor(image)
 
 
+def as_image(image: DecodedImage) -> Image.Image:
+    """A Pillow image of mode RGB to look at: of other numbers of channels the first three, or the first in gray."""
+    if isinstance(image, Image.Image):
+        return image
+    channels = image if image.shape[0] >= 3 else image[:1].repeat(3, 1, 1)
+    return Image.fromarray(np.ascontiguousarray(channels[:3].permute(1, 2, 0).numpy()))
+
+
 def decode_fast(data: bytes) -> DecodedImage:
     """Decode one file's content, an ordinary JPEG to a tensor by torchvision.
 

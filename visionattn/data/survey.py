@@ -83,8 +83,8 @@ class Survey:
     deep: list[tuple[float, float, bool]] = field(default_factory=list)
     unreadable: int = 0
 
-    def add(self, data: bytes) -> None:
-        """Look at one file."""
+    def add(self, data: bytes) -> Header | None:
+        """Look at one file; None where it has no header."""
         try:
             header = read_header(data)
             if not header.eight_bits:
@@ -92,9 +92,11 @@ class Survey:
                 if values.dtype != np.uint8:
                     floats = not np.issubdtype(values.dtype, np.integer)
                     self.deep.append((float(np.nanmin(values)), float(np.nanmax(values)), floats))
-            self.headers.append(header)
         except UnreadableImage:
             self.unreadable += 1
+            return None
+        self.headers.append(header)
+        return header
 
     @property
     def typical_size(self) -> Size | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,9 @@ def announce(cfg: DictConfig, request: Request, chosen: Mapping[str, str | None]
     parts += [f"{name}={cfg[name]}" for name in _READ if cfg.get(name) is not None]
     folder = "" if request.dry_run else chosen.get("hydra.sweep.dir" if sweeping else "hydra.run.dir")
     where = f" into {_relative(folder)}" if folder and _relative(folder) != "." else ""
-    print(f"visionattn {request.command}: {', '.join(parts) or 'starting'}{where}; loading PyTorch", flush=True)
+    output = sys.stderr if cfg.get("json") else sys.stdout  # a document is printed alone
+    what = ", ".join(parts) or "starting"
+    print(f"visionattn {request.command}: {what}{where}; loading PyTorch", file=output, flush=True)
 
 
 def _relative(folder: str) -> str:

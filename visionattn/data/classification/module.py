@@ -9,7 +9,9 @@ from typing import Unpack
 
 from torch.utils.data import DataLoader
 
+from visionattn.data.checks import Report
 from visionattn.data.classes import same_classes
+from visionattn.data.classification.checks import validate
 from visionattn.data.classification.dataset import LabelCollate, LabelDataset, Transform, erase
 from visionattn.data.classification.streams import SizedStreamDataset, StreamDataset, StreamLoader, StreamRecords
 from visionattn.data.classification.transforms import EvalTransform
@@ -109,6 +111,10 @@ class ClassificationData(VisionData[AnyRecords]):
         """
         records = self.records(split)
         return records.fingerprint() if isinstance(records, StreamRecords) else fingerprint(records)
+
+    def validate(self, split: str, report: Report) -> None:
+        """Look at every image of a split; see :func:`visionattn.data.classification.checks.validate`."""
+        validate(self, self.num_classes, split, report, self.eval_transform)
 
     def _loader(self, split: str, batch_size: int) -> DataLoader:
         records = self.records(split)

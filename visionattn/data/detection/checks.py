@@ -9,6 +9,7 @@ import numpy as np
 from visionattn.data.checks import Report
 from visionattn.data.detection.objects import NO_MASK
 from visionattn.data.detection.sources import CocoRecords, ImageList, SizedImages
+from visionattn.data.image_checks import ImageTally
 from visionattn.data.records import Source
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.detection import plot_objects, plot_sizes
@@ -39,11 +40,10 @@ def validate(source: Source[CocoRecords], num_classes: int, split: str, report: 
         add(split, reason, *unmasked.examples[reason], count=count)
     for sentence in records.told:
         report.warning(split, "what the reader took for granted", sentence)
+    tally = ImageTally(split, report)
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
-        try:
-            records.image(index)
-        except UnreadableImage as error:
-            report.error(split, "images that cannot be read", f"{records.image_path(index)}: {error}")
+        check_image(records, index, split, report, tally)
+    tally.finish(records.decoding)
     _summarize(records, split, report)
 
 
@@ -68,6 +68,15 @@ def open_split(source: Source[S], num_classes: int, split: str, report: Report) 
             shown = ", ".join(f"{name} (id {number})" for number, name in differing[:8])
             report.error(split, "other categories than train", shown)
     return records
+
+
+def check_image(records: SizedImages[Any], index: int, split: str, report: Report, tally: ImageTally) -> None:
+    """Read one image, count it in the tally, and report it where it cannot be read."""
+    try:
+        tally.add(str(records.image_path(index)), records.image_bytes(index))
+        records.image(index)
+    except UnreadableImage as error:
+        report.error(split, "images that cannot be read", f"{records.image_path(index)}: {error}")
 
 
 def report_tallies(notes: ImageList, split: str, report: Report) -> None:

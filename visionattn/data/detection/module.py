@@ -197,4 +197,4 @@ class DetectionData(CocoData[CocoRecords]):
 
     def validate(self, split: str, report: Report) -> None:
         """Look at every image and annotation of a split; see :func:`visionattn.data.detection.checks.validate`."""
-        validate(self.source, self.num_classes, split, report)
+        validate(self, self.num_classes, split, report)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from visionattn.data.checks import Report
-from visionattn.data.detection.checks import open_split, report_tallies
+from visionattn.data.detection.checks import check_image, open_split, report_tallies
+from visionattn.data.image_checks import ImageTally
 from visionattn.data.panoptic.sources import PanopticRecords
 from visionattn.data.records import Source
 from visionattn.data.unreadable import UnreadableImage
@@ -30,24 +31,24 @@ def validate(source: Source[PanopticRecords], num_classes: int, split: str, repo
     report_tallies(records.annotations, split, report)
     num_classes = len(records.class_names)
     pixels, images = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
-    void = read = 0
+    void, read, tally = 0, 0, ImageTally(split, report)
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
-        counts, labels = _read(records, index, split, report)
+        counts, labels = _read(records, index, split, report, tally)
         if counts is None:
             continue
         _compare_areas(counts[1:], records, index, split, report)
         np.add.at(pixels, labels, counts[1:])
         images[np.unique(labels)] += 1
         void, read = void + int(counts[0]), read + 1
+    tally.finish(records.decoding)
     _summarize(records, pixels, images, void, read, split, report)
 
 
-def _read(records: PanopticRecords, index: int, split: str, report: Report) -> tuple[np.ndarray | None, np.ndarray]:
+def _read(
+    records: PanopticRecords, index: int, split: str, report: Report, tally: ImageTally
+) -> tuple[np.ndarray | None, np.ndarray]:
     """Pixels of no segment and of each segment, and labels; None for an unusable map, which is reported."""
-    try:
-        records.image(index)
-    except UnreadableImage as error:
-        report.error(split, "images that cannot be read", f"{records.image_path(index)}: {error}")
+    check_image(records, index, split, report, tally)
     try:
         segments = records.segments(index)
     except UnreadableImage as error:

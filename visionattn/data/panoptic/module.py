@@ -82,4 +82,4 @@ class PanopticData(CocoData[PanopticRecords]):
 
     def validate(self, split: str, report: Report) -> None:
         """Look at every image and map of a split; see :func:`visionattn.data.panoptic.checks.validate`."""
-        validate(self.source, self.num_classes, split, report)
+        validate(self, self.num_classes, split, report)

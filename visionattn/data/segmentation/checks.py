@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from visionattn.data.checks import Report
-from visionattn.data.decode import decode_rgb
+from visionattn.data.decode import as_image
+from visionattn.data.image_checks import ImageTally
+from visionattn.data.orientation import size_of
 from visionattn.data.records import Source
+from visionattn.data.segmentation.class_use import check_class_use, spot_check
 from visionattn.data.segmentation.labels import IGNORE, LabelError, shift_of, shift_of_counts
 from visionattn.data.segmentation.sources.masks import MaskRecords
 from visionattn.data.unreadable import UnreadableImage
@@ -38,7 +41,7 @@ class _Tally:
         return self.pixels / max(int(self.pixels.sum()), 1)
 
 
-def validate(source: Source[MaskRecords], num_classes: int, split: str, report: Report) -> None:
+def validate(source: Source[MaskRecords], num_classes: int, split: str, report: Report, absent: str = "auto") -> None:
     """Read every image and mask of a split and report defects.
 
     These are files that cannot be read, masks of another size, unknown labels, labels that look shifted
@@ -49,23 +52,28 @@ def validate(source: Source[MaskRecords], num_classes: int, split: str, report: 
         num_classes: of the configuration.
         split: to read.
         report: to write into.
+        absent: what is done about classes that never occur in the training masks.
     """
     try:
         records = source.open(split)
     except DataError as error:
         report.error(split, "the split cannot be opened", str(error))
         return
-    names = records.class_names
+    for sentence in records.told:
+        report.warning(split, "what the reader took for granted", sentence)
+    names, images = records.class_names, ImageTally(split, report)
     if len(names) != num_classes:
         report.error(split, "wrong number of classes", f"the data have {len(names)}, data.num_classes is {num_classes}")
     tally, shown = _Tally(len(names)), list[tuple[Any, np.ndarray, str]]()
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
-        classes, image = _read(records, index, split, report)
+        classes, image = _read(records, index, split, report, images)
         if classes is None:
             continue
         tally.add(classes)
         if image is not None and len(shown) < _SHOWN_IMAGES:
-            shown.append((image, classes, records.ids[index]))
+            shown.append((as_image(image), classes, records.ids[index]))
+    images.finish(records.decoding)
+    _check_use(records, split, report, absent)
     _check_frequencies(records, tally, split, report)
     _summarize(records, tally, split, report)
     if shown:
@@ -74,13 +82,20 @@ def validate(source: Source[MaskRecords], num_classes: int, split: str, report: 
         report.figures[f"{split} samples"] = file
 
 
-def _read(records: MaskRecords, index: int, split: str, report: Report) -> tuple[np.ndarray | None, Any]:
+def _check_use(records: MaskRecords, split: str, report: Report, absent: str) -> None:
+    try:
+        check_class_use(records, spot_check(records), split, absent)
+    except LabelError:
+        pass  # a mask that is named, or a shift that is found in all masks
+    except DataError as error:
+        report.error(split, "classes that cannot be learned", str(error))
+
+
+def _read(
+    records: MaskRecords, index: int, split: str, report: Report, images: ImageTally
+) -> tuple[np.ndarray | None, Any]:
     """Classes of one mask, and its image; None for what cannot be read, which is reported."""
     classes = image = None
-    try:
-        image = decode_rgb(records.image_path(index).read_bytes())
-    except (UnreadableImage, OSError) as error:
-        report.error(split, "images that cannot be read", f"{records.image_path(index)}: {error}")
     try:
         stored = records.stored(index)
         problem = records.table.problem(stored) if stored.min(initial=0) >= 0 else "negative labels"
@@ -92,8 +107,16 @@ def _read(records: MaskRecords, index: int, split: str, report: Report) -> tuple
         report.error(split, "masks that cannot be read", f"{records.mask_path(index)}: {error}")
     except (LabelError, OSError) as error:
         report.error(split, "files that are not masks", str(error))
-    if classes is not None and image is not None and classes.shape != (image.height, image.width):
-        sizes = f"{classes.shape[0]}x{classes.shape[1]}, the image {image.height}x{image.width}"
+    try:
+        data = records.image_bytes(index)
+        images.add(str(records.image_path(index)), data)
+        image = records.decoding(data, None if classes is None else (classes.shape[0], classes.shape[1]))
+    except UnreadableImage as error:
+        report.error(split, "images that cannot be read", f"{records.image_path(index)}: {error}")
+    if classes is not None and image is not None and classes.shape != size_of(image):
+        height, width = size_of(image)
+        cause = records.decoding.why_other_size(data, (height, width), (classes.shape[0], classes.shape[1]))
+        sizes = f"{classes.shape[0]}x{classes.shape[1]}, the image {height}x{width}{cause}"
         report.error(split, "masks of another size than their image", f"{records.mask_path(index)}: {sizes}")
         return None, None
     if classes is not None and (classes == IGNORE).all():

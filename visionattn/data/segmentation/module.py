@@ -113,4 +113,4 @@ class SegmentationData(VisionData[MaskRecords]):
 
     def validate(self, split: str, report: Report) -> None:
         """Look at every image and mask of a split; see :func:`visionattn.data.segmentation.checks.validate`."""
-        validate(self.source, self.num_classes, split, report)
+        validate(self, self.num_classes, split, report, self.absent_classes)

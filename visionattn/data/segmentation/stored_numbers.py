@@ -102,9 +102,18 @@ def deduce(
         return Numbers([0, IGNORE], ["background", "object"], [], [note])
     ignored = [IGNORE] if ignore is None else list(ignore)
     used = [number for number in present if number not in ignored]
+    first = (1 if used[:1] == [1] else 0) if first is None else first
+    _refuse(used, first, counts, where)
+    count = used[-1] - first + 1
+    numbers = [number for number in range(first, first + count) if number not in ignored]
+    names = ["background", "object"] if numbers == [0, 1] else [f"class {number}" for number in numbers]
+    return Numbers(numbers, names, ignored, [])
+
+
+def _refuse(used: Sequence[int], first: int, counts: Mapping[int, int], where: str) -> None:
+    """Refuse numbers that do not count classes."""
     if not used:
         raise DataError(f"{where} hold no class, only ignored numbers: {histogram(counts)}")
-    first = (1 if used[0] == 1 else 0) if first is None else first
     count = used[-1] - first + 1
     if count > IGNORE or (count > 2 * len(used) and count - len(used) > _GAPS):
         example = ",".join(str(number) for number in used[:_GAPS])
@@ -113,9 +122,6 @@ def deduce(
             f"of each class as data.source.numbers=[{example}{',...' if len(used) > _GAPS else ''}], and their names "
             "as data.source.class_names"
         )
-    numbers = [number for number in range(first, first + count) if number not in ignored]
-    names = ["background", "object"] if numbers == [0, 1] else [f"class {number}" for number in numbers]
-    return Numbers(numbers, names, ignored, [])
 
 
 def read_class_names(root: Path) -> tuple[Path, dict[int, str]] | None:
