@@ -38,7 +38,8 @@ def run(
     report, inferred = Report(run_dir, cfg.limit), dict[str, Any]()
     data: Any = None
     try:
-        inferred = {one.key: one.value for one in infer(cfg, policy)}
+        found = infer(cfg, policy)
+        inferred = {one.key: one.value for one in found.values if one.key.startswith("data.")}
     except DataError as error:
         report.error("data", "what the data tell cannot be read", str(error))
     else:
