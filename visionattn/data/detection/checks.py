@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from visionattn.data.checks import Report
+from visionattn.data.detection.annotations import Annotations
+from visionattn.data.detection.box_format import box_fault, leaves_image, overlaps
 from visionattn.data.detection.objects import NO_MASK
 from visionattn.data.detection.sources import CocoRecords, ImageList, SizedImages
 from visionattn.data.image_checks import ImageTally
@@ -44,6 +46,7 @@ def validate(source: Source[CocoRecords], num_classes: int, split: str, report: 
     for index in report.track(range(len(records.ids)), len(records.ids), f"{split}: reading"):
         check_image(records, index, split, report, tally)
     tally.finish(records.decoding)
+    check_boxes(records.annotations, split, report)
     _summarize(records, split, report)
 
 
@@ -77,6 +80,28 @@ def check_image(records: SizedImages[Any], index: int, split: str, report: Repor
         records.image(index)
     except UnreadableImage as error:
         report.error(split, "images that cannot be read", f"{records.image_path(index)}: {error}")
+
+
+def check_boxes(notes: Annotations, split: str, report: Report) -> None:
+    """Compare the boxes with the borders of their images and with the masks of their objects."""
+    fault = box_fault(notes)
+    if fault:
+        report.error(split, "boxes in another format", fault)
+        return
+    images = np.repeat(np.arange(len(notes.names)), np.diff(notes.first))
+    leaving = np.flatnonzero(leaves_image(notes))
+    places = [f"{notes.names[images[row]]}: bbox {notes.stated[row].tolist()}" for row in leaving[:10]]
+    if len(leaving) > 0.2 * len(notes.labels):
+        report.error(split, "boxes that leave their images, as of images of another size", *places, count=len(leaving))
+    elif len(leaving):
+        report.warning(split, "boxes that leave their images", *places, count=len(leaving))
+    corners = np.concatenate([notes.stated[:, :2], notes.stated[:, :2] + notes.stated[:, 2:]], 1)
+    rows, _, overlap = overlaps(notes, corners)
+    apart = rows[overlap < 0.5]
+    places = [f"{notes.names[images[row]]}: bbox {notes.stated[row].tolist()}" for row in apart[:10]]
+    if len(apart):
+        sampled = f", of {len(rows):,} looked at" if len(rows) < notes.has_mask.sum() else ""
+        report.warning(split, f"boxes that differ from their masks{sampled}", *places, count=len(apart))
 
 
 def report_tallies(notes: ImageList, split: str, report: Report) -> None:

@@ -77,6 +77,9 @@ class ObjectDataset(CocoDataset[CocoRecords]):
     def load(self, choice: int, key: SampleKey) -> Sample:
         """One image with its objects, and perhaps with some of another image."""
         sample = super().load(choice, key)
+        if self.training:
+            before = self.records.rows(choice)
+            sample.meta["objects"] = (before.stop - before.start, len(sample.target["labels"]))
         if self.paste_probability and float(torch.rand(())) < self.paste_probability:
             other = stable_seed(self.seed, *key, "paste") % len(self)
             assert sample.image is not None
@@ -88,7 +91,8 @@ def collate(samples: list[Sample]) -> Batch:
     """Samples to a batch, without the slots that have no image.
 
     The batch is ``{"image": list of uint8 (3, H, W), "target": list, "original": list of (H, W), "image_id": list,
-    "id": list, "unreadable": list of (id, reason)}``.
+    "id": list, "unreadable": list of (id, reason)}``, and in training ``"objects"``, the number of objects of each
+    image before and after the transform.
     """
     kept = [sample for sample in samples if sample.image is not None]
     return {
@@ -97,6 +101,7 @@ def collate(samples: list[Sample]) -> Batch:
         "original": [sample.meta["original"] for sample in kept],
         "image_id": [sample.meta["image_id"] for sample in kept],
         "id": [sample.sample_id for sample in kept],
+        "objects": [sample.meta["objects"] for sample in kept if "objects" in sample.meta],
         "unreadable": all_unreadable(samples),
     }
 

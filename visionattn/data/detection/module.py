@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack
 
 import numpy as np
-from rich.console import Console
 
 from visionattn.data.checks import Report
 from visionattn.data.classes import ClassInfo
 from visionattn.data.dataset import Batch, Collate
+from visionattn.data.detection.box_format import box_fault
 from visionattn.data.detection.checks import validate
 from visionattn.data.detection.coco import Coco
 from visionattn.data.detection.dataset import GroupedBatches, NormalizeAndPad, ObjectDataset, collate
 from visionattn.data.detection.objects import NO_MASK
 from visionattn.data.detection.sources import CocoRecords, SizedImages
-from visionattn.data.detection.splits import LEFT_OUT_BUDGET, check_masks, check_share, same_categories
+from visionattn.data.detection.splits import LEFT_OUT_BUDGET, LostObjects, check_masks, check_share, same_categories
 from visionattn.data.detection.tally import Tally
 from visionattn.data.detection.transforms import DetectionEvalTransform
 from visionattn.data.image_size import ImageSize
@@ -87,6 +87,7 @@ class CocoData(VisionData[S]):
             **options,
         )
         self.group, self.left_out_budget = group, left_out_budget
+        self._lost = LostObjects()
         self._normalize = NormalizeAndPad(self.mean, self.std, divisor)
 
     @property
@@ -112,17 +113,15 @@ class CocoData(VisionData[S]):
             )
         for other, known in self._splits.items():
             same_categories(split, records, other, known)
-        if self._rank == 0:
-            for sentence in records.told:
-                Console(stderr=True).print(f"{split}: {sentence}", highlight=False, soft_wrap=True, markup=False)
+        self.tell(*(f"{split}: {sentence}" for sentence in records.told))
         notes = records.annotations
         self._tell(f"{split}: excluded annotations", notes.dropped)
         self._tell(f"{split}: mended", notes.repaired)
         check_share(notes.dropped, notes.listed, self.left_out_budget, f"{split} annotations")
 
     def _tell(self, what: str, tally: Tally) -> None:
-        if tally.counts and self._rank == 0:
-            Console(stderr=True).print(f"{what}: {tally}", highlight=False, soft_wrap=True, markup=False)
+        if tally.counts:
+            self.tell(f"{what}: {tally}")
 
     def collate(self, training: bool) -> Collate:
         """Lists of images and targets."""
@@ -130,6 +129,9 @@ class CocoData(VisionData[S]):
 
     def to_model_input(self, batch: Batch) -> Batch:
         """Normalized images, padded to one size."""
+        sentence = self._lost.add(batch.get("objects", ()))
+        if sentence:
+            self.tell(sentence)
         return self._normalize(batch)
 
     def batches(self, records: S, training: bool, **options: Any) -> GlobalBatches:
@@ -175,6 +177,9 @@ class DetectionData(CocoData[CocoRecords]):
     def check(self, split: str, records: CocoRecords) -> None:
         """See :meth:`CocoData.check`; masks that cannot be drawn are told too."""
         super().check(split, records)
+        fault = box_fault(records.annotations)
+        if fault:
+            raise DataError(f"{records.file}: {fault}; convert them, see visionattn data doctor")
         invalid = Tally({reason: n for reason, n in records.annotations.unmasked.counts.items() if reason != NO_MASK})
         self._tell(f"{split}: excluded masks, whose boxes stay", invalid)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 from visionattn.data.detection.sources import CocoRecords, SizedImages
@@ -21,8 +22,36 @@ class MasksOnDemand(Protocol):
         """
 
 
+MANY_OBJECTS, MOST_LOST = 50, 0.7
+"""Objects from which those that a transform removes are judged, and the share of them that is told."""
 LEFT_OUT_BUDGET = 0.3
 """Share of the annotations of a split that may be left out, unless the configuration says otherwise."""
+
+
+class LostObjects:
+    """A count of the objects that the training transform removes."""
+
+    def __init__(self) -> None:
+        self.before = self.after = 0
+        self._told = False
+
+    def add(self, counts: Iterable[tuple[int, int]]) -> str:
+        """Add (before, after) of some images.
+
+        Returns:
+            A sentence, once, as soon as most of many objects are gone; else nothing.
+        """
+        for before, after in counts:
+            self.before, self.after = self.before + before, self.after + after
+        lost = self.before - self.after
+        if self._told or self.before < MANY_OBJECTS or lost <= MOST_LOST * self.before:
+            return ""
+        self._told = True
+        return (
+            f"train: the transforms removed {lost:,} of the first {self.before:,} objects, which were cut away or "
+            "smaller than a pixel: compare data.train_transform with the sizes of images and boxes (visionattn data "
+            "doctor)"
+        )
 
 
 def check_share(left_out: Tally, listed: int, share: float, what: str) -> None:
