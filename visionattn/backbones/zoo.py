@@ -19,8 +19,11 @@ from timm.models import DefaultCfg, PretrainedCfg, build_model_with_cfg, registe
 from torch import nn
 
 from visionattn import config
+from visionattn.backbones.trained import architecture_differences, backbone_name, classes_of, trained_backbone
 from visionattn.config.catalog import choices, with_parts
-from visionattn.errors import ConfigError
+from visionattn.config.messages import plain
+from visionattn.errors import CheckpointError, ConfigError
+from visionattn.weights import Source, load_weights, open_source
 
 PREFIX = "va_"
 default_cfgs: dict[str, DefaultCfg] = {}  # timm looks for this name in the module of an entry point
@@ -38,45 +41,95 @@ def list_backbones(pattern: str = "*") -> list[str]:
 
 
 def create_backbone(
-    name: str,
-    num_classes: int = 1000,
+    name: str | None,
+    num_classes: int | None = None,
     features_only: bool = False,
     weights: str | Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
+    pretrained: bool = False,
     **kwargs: Any,
 ) -> nn.Module:
     """Builds a backbone, as ``timm.create_model`` does.
 
     Args:
-        name: one of :func:`list_backbones`.
-        num_classes: width of the classifier; 0: none.
+        name: one of :func:`list_backbones`; None: the backbone of the run (or export) that ``weights`` names.
+        num_classes: width of the classifier; 0: none; None: the classes of ``weights`` where those are of a run of
+            ours that classifies, else 1000.
         features_only: give a module that returns the list of feature maps ``(B, C, H, W)``; ``out_indices`` selects.
         weights: a state dict, see :func:`visionattn.load_weights`; or the path of a checkpoint or folder,
             ``"hf-hub:owner/name"``, a name of timm's, or ``"timm"``: what timm publishes for this model, fetched by
             timm (with a fresh classifier for another number of classes).
         overrides: changes as on the command line, relative to the backbone: ``("mixer@mixers.s3=window",
             "block.mlp_ratio=3")``.
+        pretrained: the same as ``weights="timm"``.
         **kwargs: other arguments of the backbone (``in_chans``, ``drop_path_rate``, ...).
 
     Raises:
         ConfigError: an unknown name or override.
-        CheckpointError: weights that do not fit.
+        CheckpointError: weights that do not fit, or of a run whose backbone computes something else.
     """
-    if name not in backbone_files():
-        near = difflib.get_close_matches(name, backbone_files(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(backbone_files())}"
-        raise ConfigError(f"there is no backbone {name!r}; {hint}")
+    if pretrained and weights is None:
+        weights = "timm"
+    if name is not None:
+        _check_name(name)
+    source = None
+    if weights is not None and not isinstance(weights, Mapping):
+        card = backbone_files()[name]["card"] if name is not None else None
+        source = open_source(weights, card, num_classes if num_classes is not None else 1000, kwargs.get("in_chans", 3))
+    if name is None:
+        name, kwargs = _named_by(source, overrides, kwargs)
+    elif source is not None:
+        _check_same(name, source, overrides, kwargs, str(weights))
+    if num_classes is None:
+        num_classes = classes_of(source) if source is not None else 1000
     model = timm.create_model(
         PREFIX + name, num_classes=num_classes, features_only=features_only, overrides=tuple(overrides), **kwargs
     )
     if weights is not None:
-        from visionattn.weights import load_weights, open_source
-
         inner: Any = model.model if features_only else model
-        if not isinstance(weights, Mapping):
-            weights = open_source(weights, inner.card, inner.num_classes, inner.in_chans).state
-        load_weights(inner, weights)
+        load_weights(inner, source.state if source is not None else weights)
     return model
+
+
+def _check_name(name: str) -> None:
+    if name not in backbone_files():
+        near = difflib.get_close_matches(name, backbone_files(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(backbone_files())}"
+        raise ConfigError(f"there is no backbone {name!r}; {hint}")
+
+
+def _named_by(source: Source | None, overrides: Sequence[str], kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of the backbone that weights were trained in."""
+    name = backbone_name(source) if source is not None else None
+    if source is None or name is None:
+        raise ConfigError(
+            "create_backbone(None) builds the backbone of a run or an export of visionattn: give weights=<it>"
+        )
+    if overrides:
+        raise ConfigError("overrides= goes with a named backbone; create_backbone(None) builds that of the weights")
+    _check_name(name)
+    trained = trained_backbone(source)
+    return name, dict(kwargs) if trained is None else {"architecture": trained, **kwargs}
+
+
+def _check_same(name: str, source: Source, overrides: Sequence[str], kwargs: Mapping[str, Any], weights: str) -> None:
+    """Refuse weights of a run whose backbone computes something else.
+
+    Raises:
+        CheckpointError: names the differences, stage by stage.
+    """
+    trained = trained_backbone(source)
+    if trained is None and source.architecture is not None and source.architecture["name"] in backbone_files():
+        trained = plain(compose_backbone(source.architecture["name"]))
+    if trained is None:
+        return
+    differing = architecture_differences(trained, {**plain(compose_backbone(name, overrides)), **kwargs})
+    if differing:
+        raise CheckpointError(
+            f"the weights {weights} belong to another backbone than {name}: {'; '.join(differing)}. "
+            f"create_backbone(None, weights={weights!r}) builds theirs; overrides= changes this one; "
+            "visionattn.load_weights(model, path) loads them all the same"
+        )
 
 
 def compose_backbone(name: str, overrides: Sequence[str] = ()) -> Any:
@@ -107,13 +160,18 @@ def _entrypoint(name: str, num_stages: int) -> Callable[..., nn.Module]:
         architecture: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> nn.Module:
-        return build_model_with_cfg(
+        ours = pretrained and not (kwargs.get("pretrained_cfg") or kwargs.get("pretrained_cfg_overlay"))
+        model: Any = build_model_with_cfg(
             partial(_build, name, tuple(overrides), architecture),
             PREFIX + name,
-            pretrained,
+            pretrained and not ours,
             feature_cfg={"out_indices": tuple(range(num_stages)), "feature_cls": "getter"},
             **kwargs,
         )
+        if ours:  # the card names what timm publishes under its own name of this model
+            inner = model.model if kwargs.get("features_only") else model
+            load_weights(inner, open_source("timm", inner.card, inner.num_classes, inner.in_chans).state)
+        return model
 
     build.__name__ = build.__qualname__ = PREFIX + name
     build.__module__ = __name__

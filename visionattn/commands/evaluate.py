@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import seed_everything
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
+from visionattn.config.messages import plain
+from visionattn.data import VisionData
+from visionattn.data.facts import AUTO
 from visionattn.data.records import RestrictedRecords
 from visionattn.errors import ConfigError, DataError
 from visionattn.heads import KeepClasses
 from visionattn.runs import provenance
-from visionattn.runs.build import Run, build_evaluation
+from visionattn.runs.build import build_evaluation
+from visionattn.runs.class_names import ClassMatch, match_classes
 from visionattn.runs.infer import infer
 from visionattn.runs.open import open_run
 from visionattn.runs.pretrained import pretrained_task
-from visionattn.runs.protocol import apply_protocol, given_keys, protocol_of_run
+from visionattn.runs.protocol import (
+    LOADING,
+    Differences,
+    apply_protocol,
+    check_kind,
+    differences,
+    given_keys,
+    in_words,
+    protocol_of_run,
+    with_typed_keys,
+)
+from visionattn.runs.result import protocol_in_use, result_of
 from visionattn.runs.table import print_results
+from visionattn.tasks.class_order import reorder_classes
 from visionattn.tasks.observer import PLOTS, drawn
 from visionattn.training.task import VisionTask
 from visionattn.weights.sources import weights_file
@@ -37,12 +52,14 @@ class EvaluationTarget:
         data: the configuration of the data that it is scored on.
         facts: where its weights come from, for the table.
         checkpoint: the same for ``result.json``, with a checksum where there is a file.
+        differing: what the evaluation does in another way than the training, or than the weights' own protocol.
     """
 
     task: VisionTask
     data: DictConfig
     facts: dict[str, str]
     checkpoint: dict[str, str]
+    differing: Differences
 
 
 def run(
@@ -61,18 +78,22 @@ def run(
     seed_everything(cfg.seed, verbose=False)
     target = _target(cfg, policy)
     evaluation = build_evaluation(cfg, target.task, target.data, run_dir, policy)
-    _check_classes(target.task, evaluation.data)
-    facts = {**target.facts, **evaluation.model_facts(), "protocol": _in_words(_protocol(evaluation))}
+    _check_number_of_classes(target.task, evaluation.data)
+    facts = target.facts | evaluation.model_facts() | {"split": str(cfg.split)}
+    facts["protocol"] = _in_words(protocol_in_use(evaluation))
+    if target.differing:
+        facts["not as in the training"] = ", ".join(in_words(target.differing))
     if dry_run:
         if evaluation.trainer.is_global_zero:
             print_results("dry run: everything can be built; no data were read", facts)
         return {}
-    _restrict(target.task, evaluation.data)
+    facts["classes"] = _prepare_data(cfg, target.task, evaluation.data)
     evaluation.trainer.validate(target.task, datamodule=evaluation.data, verbose=False)
-    result = _result(cfg, evaluation, target, command)
+    result = result_of(cfg, evaluation, target.checkpoint, target.differing, facts["classes"], command)
     if evaluation.trainer.is_global_zero:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(result, indent=2, allow_nan=False)
+        (run_dir / "result.json").write_text(text + "\n", encoding="utf-8")
         files = evaluation.observer.files(run_dir, evaluation.data)
         pictures = drawn(evaluation.observer, run_dir / PLOTS, evaluation.data)
         _print(result, facts, run_dir, files | {f"drawn {name}": file for name, file in pictures.items()})
@@ -82,40 +103,63 @@ def run(
 def _target(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
     if cfg.ckpt is not None and (cfg.weights is not None or cfg.get("backbone") is not None):
         raise ConfigError("give either ckpt=<checkpoint of a run> or backbone=... weights=..., not both")
+    if cfg.match_classes not in ("name", "index"):
+        raise ConfigError(f"match_classes is name or index, got {cfg.match_classes!r}")
     return _pretrained(cfg, policy) if cfg.ckpt is None else _trained(cfg, policy)
 
 
 def _pretrained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
     """A backbone with published weights, on the data of the command line."""
-    task, protocol = pretrained_task(cfg, policy)
-    if cfg.get("data") is None:
+    model = pretrained_task(cfg, policy)
+    if not _names_data(cfg):
         raise ConfigError("name a data set: data=image_folder data.root=DIR (see `visionattn list data`)")
-    with open_dict(cfg):
-        if "data.num_classes" not in given_keys() and "num_classes" in cfg.data:
-            cfg.data.num_classes = task.num_classes
-    facts = {"backbone": str(cfg.backbone_name), "weights": str(cfg.weights)}
+    facts = {"backbone": str(cfg.backbone_name), "weights": str(cfg.weights)} | model.facts
     if cfg.weights == "timm":
         checkpoint = {"timm": str(cfg.backbone.card.weights.timm)}
     elif file := weights_file(str(cfg.weights)):
         checkpoint = {"path": str(file), "sha256": provenance.hash_file(file)}
     else:
         checkpoint = {"source": str(cfg.weights)}
-    return EvaluationTarget(task, _data_config(cfg, cfg, protocol, policy), facts, checkpoint)
+    data = _on_data_set(cfg, model.protocol, model.task, policy)
+    return EvaluationTarget(model.task, data, facts, checkpoint, differences(model.protocol, protocol_of_run(data)))
 
 
 def _trained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
     """A run's checkpoint, on its own data or those of the command line."""
     opened = open_run(cfg.ckpt, policy, cfg.task)
-    own = cfg.get("data") is None
-    protocol = {} if own else protocol_of_run(opened.config.data)
-    data = _data_config(cfg, opened.config if own else cfg, protocol, policy)
+    own = opened.config.data
+    trained, protocol = plain(own), protocol_of_run(own)
+    if _names_data(cfg):
+        check_kind(own, cfg.data, policy, type(opened.task).__name__)
+        data = _on_data_set(cfg, protocol, opened.task, policy)
+        differing = differences(protocol, protocol_of_run(data))
+    else:
+        with_typed_keys(own, cfg.get("data"), str(opened.path))
+        data = _with_loading(cfg, opened.config, policy)
+        differing = {key: pair for key, pair in differences(trained, plain(data)).items() if key not in LOADING}
+    differing |= {f"task.{key}": pair for key, pair in opened.changed.items()}
     path = str(opened.path)
-    return EvaluationTarget(opened.task, data, {"checkpoint": path}, {"path": path, "sha256": opened.sha256})
+    checkpoint = {"path": path, "sha256": opened.sha256}
+    return EvaluationTarget(opened.task, data, {"checkpoint": path}, checkpoint, differing)
 
 
-def _data_config(cfg: DictConfig, root: DictConfig, protocol: dict[str, Any], policy: BuildPolicy) -> DictConfig:
-    """The data of ``root`` with the model's protocol and the loader settings of the command line; the rest inferred."""
-    apply_protocol(root.data, protocol)
+def _names_data(cfg: DictConfig) -> bool:
+    """Whether the command line chooses a data set, not only keys of the run's own data."""
+    return cfg.get("data") is not None and "_target_" in cfg.data
+
+
+def _on_data_set(cfg: DictConfig, protocol: dict[str, Any], task: VisionTask, policy: BuildPolicy) -> DictConfig:
+    """The data set of the command line, with the model's protocol and, unless the data tell it, number of classes."""
+    with open_dict(cfg):
+        open_or_typed = cfg.data.get("num_classes") in (None, AUTO) or "data.num_classes" in given_keys()
+        if not open_or_typed and task.num_classes is not None:
+            cfg.data.num_classes = task.num_classes
+    apply_protocol(cfg.data, protocol)
+    return _with_loading(cfg, cfg, policy)
+
+
+def _with_loading(cfg: DictConfig, root: DictConfig, policy: BuildPolicy) -> DictConfig:
+    """The data of ``root`` with the loader settings of the command line; what is still open is inferred."""
     with open_dict(root):
         if cfg.batch_size is not None:
             root.data.batch_size = root.data.eval_batch_size = cfg.batch_size
@@ -125,51 +169,42 @@ def _data_config(cfg: DictConfig, root: DictConfig, protocol: dict[str, Any], po
     return root.data
 
 
-def _check_classes(task: Any, data: Any) -> None:
+def _check_number_of_classes(task: VisionTask, data: VisionData[Any]) -> None:
     if task.num_classes is not None and task.num_classes != data.num_classes:
+        if task.class_info.names:
+            data.setup("validate")
+            match_classes(task.class_info.names, data.class_names)  # names the classes that differ
         raise DataError(f"the model has {task.num_classes} classes, the data have {data.num_classes}")
 
 
-def _restrict(task: VisionTask, data: Any) -> None:
+def _prepare_data(cfg: DictConfig, task: VisionTask, data: VisionData[Any]) -> str:
+    """Read the split, bring the model's classes into the order of the data, and say how they belong together."""
+    data.evaluation_split = str(cfg.split)
+    data.setup("validate")
+    match = ClassMatch(f"{data.num_classes}, by index as asked for")
+    if cfg.match_classes == "name":
+        match = match_classes(task.class_info.names, data.class_names)
+    if match.order is not None:
+        reorder_classes(task, match.order)
+    _restrict(task, data)
+    if cfg.split == "test" and _is_validation(data):
+        return f"{match.told}; the test split of these data is their val split"
+    return match.told
+
+
+def _is_validation(data: VisionData[Any]) -> bool:
+    """Whether what a source gives as its test split is its val split."""
+    try:
+        return data.fingerprint("test") == data.fingerprint("val")
+    except DataError:  # there is no val split
+        return False
+
+
+def _restrict(task: VisionTask, data: VisionData[Any]) -> None:
     """Leave out the classes that the test set does not have, as its paper scores it."""
-    records = data.records("val")
+    records = data.records(data.evaluation_split)
     if isinstance(records, RestrictedRecords) and records.class_subset is not None:
         task.head = torch.nn.Sequential(task.head, KeepClasses(records.class_subset, data.num_classes))
-
-
-def _result(cfg: DictConfig, evaluation: Run, target: EvaluationTarget, command: str) -> dict[str, Any]:
-    ids: list[str] = evaluation.observer.ids
-    data: Any = evaluation.data
-    if len(set(ids)) != len(ids):
-        repeated = [name for name, count in Counter(ids).items() if count > 1]
-        raise DataError(f"{len(repeated)} samples were evaluated more than once, e.g. {repeated[0]}")
-    metrics = {name.removeprefix("val/"): float(value) for name, value in evaluation.trainer.callback_metrics.items()}
-    records = data.records("val")
-    metrics |= evaluation.observer.figures(data)
-    return {
-        "metrics": metrics,
-        "num_samples": len(ids),
-        "num_published": getattr(records, "num_published", None),
-        "classes": len(getattr(records, "class_subset", None) or range(data.num_classes)),
-        "ids_sha256": provenance.hash_ids(ids),
-        "unreadable": data.budget("val").as_dict(),
-        "protocol": _protocol(evaluation),
-        "checkpoint": target.checkpoint,
-        "data": OmegaConf.to_container(evaluation.data_config.source, resolve=True),
-        "precision": str(cfg.trainer.precision),
-        "processes": evaluation.trainer.world_size,
-        "images_per_second": evaluation.stopwatch.rate("val"),
-        "command": command,
-        "commit": provenance.commit(),
-        "hardware": provenance.hardware(),
-        "versions": provenance.versions(),
-    }
-
-
-def _protocol(evaluation: Run) -> dict[str, Any]:
-    """How the data make evaluation images, and what the task does with them."""
-    data: Any = evaluation.data
-    return data.describe_evaluation() | evaluation.task.protocol()
 
 
 def _in_words(rule: dict[str, Any]) -> str:
@@ -179,7 +214,7 @@ def _in_words(rule: dict[str, Any]) -> str:
 
 
 def _print(result: dict[str, Any], facts: dict[str, Any], run_dir: Path, files: dict[str, Path]) -> None:
-    shown = {name: f"{value:.2f}" for name, value in result["metrics"].items()} | facts
+    shown = {name: "-" if value is None else f"{value:.2f}" for name, value in result["metrics"].items()} | facts
     published = result["num_published"]
     shown["images"] = f"{result['num_samples']:,}"
     if published is not None and published != result["num_samples"]:

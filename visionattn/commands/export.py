@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.errors import ConfigError, VisionAttnError
+from visionattn.export.folder import check_target, complete_or_nothing
 from visionattn.export.model import ExportedModel
 from visionattn.runs.open import open_run
 from visionattn.runs.table import print_results
@@ -33,20 +34,22 @@ def run(
         ``folder``, and what the format's writer reports; empty for a dry run.
 
     Raises:
-        ConfigError: an unknown format, or a model that it cannot express.
+        ConfigError: an unknown format, a model that it cannot express, or a folder that holds something already.
         CheckpointError: an unusable checkpoint, or a copy that gives other results.
     """
     write = writer(cfg.format)
     if cfg.options.push_to_hub and cfg.format not in FOLDERS:
         raise ConfigError(f"options.push_to_hub goes with format={' or '.join(FOLDERS)}, not {cfg.format}")
-    exported = ExportedModel(open_run(cfg.ckpt, policy, hashed=False), cfg.options)
-    folder = Path(cfg.dir) if cfg.dir else run_dir
-    if not dry_run:
-        folder.mkdir(parents=True, exist_ok=True)
-    facts = write(exported, folder, dry_run)
+    folder = Path(cfg.dir).expanduser() if cfg.dir else run_dir
+    check_target(folder, bool(cfg.overwrite))
     if dry_run:
-        print_results("dry run: the model can be built; nothing was written", facts)
+        exported = ExportedModel(open_run(cfg.ckpt, policy, hashed=False), cfg.options)
+        print_results("dry run: the model can be built; nothing was written", write(exported, folder, dry_run))
         return {}
+    with complete_or_nothing(folder, made=folder == run_dir) as temporary:
+        exported = ExportedModel(open_run(cfg.ckpt, policy, hashed=False), cfg.options)
+        facts = write(exported, temporary, dry_run)
+    facts = {k: v.replace(str(temporary), str(folder)) if isinstance(v, str) else v for k, v in facts.items()}
     shown = {name: value for name, value in facts.items() if not isinstance(value, float)}
     outputs: dict[str, str | Path] = {"folder": folder}
     if "use" in shown:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from visionattn.config.aliases import current_override
 from visionattn.config.application import isolated_hydra
+from visionattn.config.run_keys import as_additions
 from visionattn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def compose_in(hydra: Any, config_name: str, overrides: Sequence[str], sweep: bo
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    current = [current_override(override) for override in overrides]
+    current = as_additions(config_name, [current_override(override) for override in overrides])
     try:
         mode = RunMode.MULTIRUN if sweep else RunMode.RUN
         cfg: DictConfig = hydra.compose_config(config_name, current, run_mode=mode, from_shell=False)

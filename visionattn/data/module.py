@@ -80,6 +80,9 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         eval_transform: of all other images.
     """
 
+    evaluation_split = "val"
+    """The split that validation reads; ``visionattn evaluate split=test`` names another one."""
+
     def __init__(
         self,
         source: Source[R] | Callable[..., Source[R]],
@@ -162,7 +165,7 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
             stage: ``fit``, ``validate``, ``test``, ``predict``, or None for all.
         """
         for split in _STAGES[stage]:
-            self.records(split)
+            self.records(self.evaluation_split if split == "val" else split)
 
     def records(self, split: str) -> R:
         """One split's records, read and checked on first use."""
@@ -252,18 +255,18 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches of ``train``."""
-        return self._loader("train", self.batch_size)
+        return self._loader("train", self.batch_size, training=True)
 
     def val_dataloader(self) -> DataLoader:
-        """Batches of ``val``, in order."""
-        return self._loader("val", self.eval_batch_size)
+        """Batches of ``val``, or of :attr:`evaluation_split`, in order."""
+        return self._loader(self.evaluation_split, self.eval_batch_size)
 
     def test_dataloader(self) -> DataLoader:
         """Batches of ``test``, in order."""
         return self._loader("test", self.eval_batch_size)
 
-    def _loader(self, split: str, batch_size: int) -> DataLoader:
-        records, training = self.records(split), split == "train"
+    def _loader(self, split: str, batch_size: int, training: bool = False) -> DataLoader:
+        records = self.records(split)
         transform = self.train_transform if training else self.eval_transform
         batches = self.batches(
             records,

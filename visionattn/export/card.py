@@ -46,6 +46,7 @@ def write_model_card(folder: Path, exported: ExportedModel, facts: Mapping[str, 
     lines += _table("Figures", {name: f"{value:.4g}" for name, value in figures.items()})
     if figures:
         lines += ["On the validation images of the run, at the epoch of these weights.", ""]
+    lines += _table("Evaluation images", exported.protocol())
     if _curves(folder, exported):
         lines += [f"![learning curves]({CURVES})", ""]
     lines += [

@@ -6,14 +6,14 @@ Shapes: B batch, H W image, K classes, A anchors of all levels, C channels, h w 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import clip_boxes_to_image
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from visionattn.errors import ConfigError
 from visionattn.heads import ClassificationHead
@@ -46,6 +46,15 @@ class Graph(nn.Module):
         """The stages' maps, the last one normed."""
         maps: list[Tensor] = self.backbone.forward_intermediates(images, norm=True, intermediates_only=True)
         return maps
+
+    def prediction(self, outputs: Sequence[Tensor], sizes: Sequence[tuple[int, int]] | None) -> Any:
+        """What the task's own ``forward`` gives, from the outputs for a batch.
+
+        Args:
+            outputs: those of :attr:`outputs`.
+            sizes: (height, width) of each image in a padded batch; None: they fill it.
+        """
+        return outputs[0]
 
 
 class Features(Graph):
@@ -81,6 +90,9 @@ class ClassScores(Graph):
         super().__init__(backbone)
         self.norms, self.decoder = head.norms, head.decoder
 
+    def prediction(self, outputs: Sequence[Tensor], sizes: Sequence[tuple[int, int]] | None) -> tuple[Tensor, None]:
+        return outputs[0], None
+
     def forward(self, images: Tensor) -> Tensor:
         logits = self.decoder(self.norms(self.features(images)))
         return F.interpolate(logits, size=images.shape[-2:], mode="bilinear")
@@ -110,6 +122,17 @@ class Candidates(Graph):
         height, width = images.shape[-2:]
         x, y = boxes[..., 0::2].clamp(min=0, max=width), boxes[..., 1::2].clamp(min=0, max=height)
         return torch.stack((x, y), dim=-1).flatten(-2), scores
+
+    def prediction(self, outputs: Sequence[Tensor], sizes: Sequence[tuple[int, int]] | None) -> list[dict[str, Tensor]]:
+        """Detections per image: the threshold and the suppression that are left to do."""
+        assert sizes is not None, "detection batches are padded"
+        detector, results = self.detector, []
+        for boxes, scores, size in zip(*outputs[:2], sizes, strict=True):
+            place, label = (scores > detector.score_thresh).nonzero(as_tuple=True)
+            kept, values = clip_boxes_to_image(boxes[place], size), scores[place, label]
+            chosen = batched_nms(kept, values, label, detector.nms_thresh)[: detector.detections_per_img]
+            results.append({"boxes": kept[chosen], "scores": values[chosen], "labels": label[chosen]})
+        return results
 
     def _anchors(self, images: Tensor, maps: list[Tensor]) -> Tensor:
         """``(A, 4)``; torchvision's, whose distance on a level is the image's size over the map's, rounded down."""

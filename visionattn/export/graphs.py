@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -24,6 +25,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.export.graph_modules import Graph, expected, graph_of
 from visionattn.export.model import ExportedModel, relative_error
+from visionattn.export.score import score_facts
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 3)
@@ -52,6 +54,7 @@ def write(model: ExportedModel, folder: Path, dry_run: bool, format: str) -> dic
     if dry_run:
         return facts
     path, about = folder / FILES[format], preprocessing(model, graph)
+    tell(f"tracing the model for {format}; a graph of a large model takes minutes")
     compared = [model.image_size] if format in ONE_SIZE else list(sizes(model))
     traced = model.image_size if format in ONE_SIZE else odd_size(model, graph)
     start = time.perf_counter()
@@ -63,11 +66,20 @@ def write(model: ExportedModel, folder: Path, dry_run: bool, format: str) -> dic
     about_path = folder / "preprocessing.json"
     about_path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     facts["written in"] = f"{time.perf_counter() - start:.0f} s, {path.stat().st_size / 2**20:.1f} MiB"
+    tell(f"{path.name} is written ({facts['written in']}); comparing it with the trained model")
     errors = compare(model, graph, run, compared)
     facts["compared on"] = model.images[1]
     for shape, error in errors.items():
         facts[f"relative error at {shape}"] = f"{error:.1e} (allowed {TOLERANCE:.0e})"
+    if model.options.part == "model" and format not in ONE_SIZE:
+        tell("scoring both on the validation set, where that is small or options.score=true")
+        facts |= score_facts(model, lambda images, sizes=None, _=None: graph.prediction(run(images), sizes))
     return facts | {"relative_error": max(errors.values())}
+
+
+def tell(text: str) -> None:
+    """A line of progress on the error stream; the table at the end goes to the output."""
+    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def check_packages(format: str) -> None:
@@ -84,10 +96,9 @@ def check_packages(format: str) -> None:
 
 
 def preprocessing(model: ExportedModel, graph: Graph) -> dict[str, Any]:
-    """What a program that serves the graph has to know."""
+    """What a program that serves the graph has to know: the evaluated protocol, whole, and the classes."""
     data = model.trained.data
-    transform = data.get("eval_transform") or {}
-    about = {
+    about: dict[str, Any] = {
         "input": INPUT,
         "outputs": list(graph.outputs),
         "image_size": list(model.image_size),
@@ -96,7 +107,7 @@ def preprocessing(model: ExportedModel, graph: Graph) -> dict[str, Any]:
         "labels": model.class_names,
         "stride": graph.stride,
     }
-    return about | {name: transform[name] for name in ("crop_pct", "crop_mode", "interpolation") if name in transform}
+    return about | {name: value for name, value in model.protocol().items() if name not in about and name != "size"}
 
 
 def _onnx(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> Runner:

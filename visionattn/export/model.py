@@ -97,6 +97,11 @@ class ExportedModel:
             names = self.data.class_names
         return [str(name) for name in names] if names else None
 
+    def protocol(self) -> dict[str, Any]:
+        """How the run evaluates images: what its data make of them and what its task does; plain values."""
+        divisor = {"divisor": int(self.trained.data.divisor)} if "divisor" in self.trained.data else {}
+        return self.opened.data().describe_evaluation() | divisor | self.task.protocol()
+
     @cached_property
     def run(self) -> Path | None:
         """Folder of the run, where the checkpoint still lies in it."""

@@ -19,6 +19,7 @@ from visionattn.backbones import zoo
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.export.card import license_of, write_model_card
 from visionattn.export.model import TOLERANCE, ExportedModel, check_classification, relative_error
+from visionattn.export.score import score_facts
 from visionattn.weights import load_weights
 from visionattn.weights.timm_counterpart import Twin, all_twins, obstacles, put_into
 
@@ -29,6 +30,9 @@ NAMES = ("auto", "timm", "visionattn")
 def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any]:
     """Write ``config.json``, ``model.safetensors``, ``README.md`` and the learning curves, and load them again.
 
+    With ``options.names=auto`` a model that timm's own class cannot express, or computes otherwise, is written under
+    visionattn's names instead, and the facts say why.
+
     Returns:
         Facts for the final table; ``relative_error`` and ``relative_error_features`` as numbers.
 
@@ -36,13 +40,33 @@ def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any
         ConfigError: a task or a backbone that cannot be written so.
         CheckpointError: what was written does not give the same logits and features.
     """
-    model, names = to_timm(exported)
+    check_classification(exported, "timm")
+    wanted = str(exported.options.names)
+    if wanted not in NAMES:
+        raise ConfigError(f"options.names must be one of {', '.join(NAMES)}, got {wanted!r}")
+    if wanted != "auto":
+        return _write(exported, folder, dry_run, wanted)
+    try:
+        return _write(exported, folder, dry_run, wanted)
+    except (ConfigError, CheckpointError) as error:
+        if find_counterpart(exported.trained)[0] is None and not _family_in_timm(exported.trained):
+            raise  # these were visionattn's names already
+        for path in folder.iterdir() if not dry_run else ():
+            path.unlink()
+        facts = _write(exported, folder, dry_run, "visionattn")
+        return facts | {"names": f"visionattn's, as timm's would not do: {error}"}
+
+
+def _write(exported: ExportedModel, folder: Path, dry_run: bool, wanted: str) -> dict[str, Any]:
+    """Write under timm's or under visionattn's names; arguments, result and errors as for :func:`write`."""
+    model, names = to_timm(exported, wanted)
     facts: dict[str, Any] = {"architecture": architecture_of(model), "names": names}
     if dry_run:
         return facts
     evaluation, published = exported.trained.data.eval_transform, pretrained_cfg_of(model)
+    channels = int(exported.trained.backbone.get("in_chans", 3))
     preprocessing = {
-        "input_size": (published["input_size"][0], *exported.image_size),
+        "input_size": (channels, *exported.image_size),
         "mean": tuple(exported.trained.data.mean),
         "std": tuple(exported.trained.data.std),
         "crop_pct": evaluation.crop_pct,
@@ -50,19 +74,23 @@ def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any
         "interpolation": evaluation.interpolation,
     }
     published.pop("tag", None)
+    if channels != 3:
+        published.pop("first_conv", None)  # timm would make the first layer over, as if it were for three channels
     described: dict[str, Any] = {"pretrained_cfg": {"license": license_of(exported)[0]}}
     if exported.class_names:
         described["label_names"] = exported.class_names
     save_for_hf(model, str(folder), model_config=described, safe_serialization=True, data_config=preprocessing)
     images, origin = exported.images
-    logits, features = compare(exported, folder, images)
+    logits, features, copy = compare(exported, folder, images)
     facts |= {
         "compared on": origin,
         "relative error of the logits": f"{logits:.1e} (allowed {TOLERANCE:.0e})",
         "relative error of the features": f"{features:.1e} (allowed {TOLERANCE:.0e})",
     }
+    facts |= score_facts(exported, copy.forward)
     imported = "timm, visionattn" if facts["architecture"].startswith(zoo.PREFIX) else "timm"
-    write_model_card(folder, exported, facts, imported)
+    told = {name: value for name, value in facts.items() if isinstance(value, str)}
+    write_model_card(folder, exported, told, imported)
     facts["use"] = f'import {imported}; timm.create_model("local-dir:{folder}", pretrained=True)'
     return facts | {"relative_error": logits, "relative_error_features": features}
 
@@ -78,16 +106,12 @@ def pretrained_cfg_of(model: nn.Module) -> dict[str, Any]:
     return published
 
 
-def to_timm(exported: ExportedModel) -> tuple[nn.Module, str]:
+def to_timm(exported: ExportedModel, wanted: str) -> tuple[nn.Module, str]:
     """Backbone and classifier of a task as one timm model, and in words whose names it has.
 
     Raises:
         ConfigError: the task has another head, or no such model can express the backbone.
     """
-    check_classification(exported, "timm")
-    wanted = str(exported.options.names)
-    if wanted not in NAMES:
-        raise ConfigError(f"options.names must be one of {', '.join(NAMES)}, got {wanted!r}")
     counterpart, reasons = (None, []) if wanted == "visionattn" else find_counterpart(exported.trained)
     if counterpart is None and (wanted == "timm" or (wanted == "auto" and _family_in_timm(exported.trained))):
         raise ConfigError(
@@ -165,8 +189,8 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def compare(exported: ExportedModel, folder: Path, images: Tensor) -> tuple[float, float]:
-    """Relative errors of the written model's logits and features, loaded the way a user loads it.
+def compare(exported: ExportedModel, folder: Path, images: Tensor) -> tuple[float, float, nn.Module]:
+    """Relative errors of the written model's logits and features, and the model, loaded the way a user loads it.
 
     Raises:
         CheckpointError: one of them is too large.
@@ -191,4 +215,4 @@ def compare(exported: ExportedModel, folder: Path, images: Tensor) -> tuple[floa
                 "where windows do not divide a map, timm's shifted windows compute something else: "
                 "use options.names=visionattn"
             )
-    return logits, features
+    return logits, features, copy

@@ -9,27 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
-from visionattn.config.renames import with_new_names
+from visionattn.config.messages import plain
+from visionattn.config.stored import parse_config
 from visionattn.data import VisionData
 from visionattn.data.classes import ClassInfo
 from visionattn.errors import CheckpointError, ConfigError
+from visionattn.runs.protocol import Differences, differences
 from visionattn.training.task import VisionTask
 from visionattn.weights import checkpoint_file, read_checkpoint
 from visionattn.weights.distributed import SUMS
 
-_OPENING = (
-    yaml.FlowSequenceStartToken,
-    yaml.FlowMappingStartToken,
-    yaml.BlockSequenceStartToken,
-    yaml.BlockMappingStartToken,
-)
-_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
-_DEEPEST = 64
 _TENSORS = ("state_dict", "optimizer_states", "current_model_state")
 
 
@@ -89,6 +81,12 @@ class OpenedRun:
         task.config_text, task.class_info = text, _class_info(self.contents.get("class_facts", {}), self.path)
         return task
 
+    @property
+    def changed(self) -> Differences:
+        """The keys of the run's ``task`` that :attr:`changes` give another value, with both."""
+        began = parse_config(self.contents.get("config"), self.path)
+        return differences(plain(began.task), plain(self.config.task)) if self.changes else {}
+
     def data(self) -> VisionData[Any]:
         """The data module of the run, not set up.
 
@@ -139,39 +137,3 @@ def _class_info(values: Any, path: Path) -> ClassInfo:
     if not isinstance(values, Mapping):
         raise CheckpointError(f"the class facts inside {path} are a {type(values).__name__}, not a mapping")
     return ClassInfo.from_dict(values)
-
-
-def parse_config(text: Any, path: str | Path) -> DictConfig:
-    """Parse the config text of a checkpoint.
-
-    Raises:
-        CheckpointError: it is no YAML, describes no task, or has what no run writes: aliases, which a few lines can
-            unfold into billions of values with.
-    """
-    if not isinstance(text, str):
-        raise CheckpointError(f"the config inside {path} is a {type(text).__name__}, not text")
-    try:
-        _check_yaml(text, path)
-        cfg = OmegaConf.create(text)
-        cfg = OmegaConf.create(with_new_names(OmegaConf.to_container(cfg)))  # unresolved
-    except (yaml.YAMLError, OmegaConfBaseException, RecursionError, ValueError) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise CheckpointError(f"the config inside {path} cannot be read: {first}") from error
-    if not isinstance(cfg, DictConfig) or "task" not in cfg or cfg.task is None:
-        raise CheckpointError(f"the config inside {path} describes no task")
-    return cfg
-
-
-def _check_yaml(text: str, path: str | Path) -> None:
-    """Refuse what no run writes.
-
-    Raises:
-        CheckpointError: aliases, or nesting deeper than that of any run.
-    """
-    depth = 0
-    for token in yaml.scan(text):
-        if isinstance(token, yaml.AliasToken):
-            raise CheckpointError(f"the config inside {path} is refused: it has YAML aliases, which no run writes")
-        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-        if depth > _DEEPEST:
-            raise CheckpointError(f"the config inside {path} is refused: it is nested more than {_DEEPEST} deep")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,12 +14,16 @@ from timm.data import resolve_data_config
 from torch import Tensor, nn
 
 from visionattn.backbones import zoo
+from visionattn.backbones.trained import architecture_differences, trained_backbone
 from visionattn.config import BuildPolicy
 from visionattn.config.messages import plain
+from visionattn.config.stored import parse_config
+from visionattn.data.classes import ClassInfo
 from visionattn.errors import CheckpointError, ConfigError
+from visionattn.runs.protocol import differences, in_words, protocol_of_run
 from visionattn.tasks import ClassificationTask
 from visionattn.training.task import VisionTask
-from visionattn.weights import Report, classifier_width, load_model, load_weights, open_source
+from visionattn.weights import Report, Source, classifier_width, load_model, load_weights, open_source
 from visionattn.weights.sources import ENDINGS, weights_file
 
 PARTS = ("backbone", "model")
@@ -54,6 +59,10 @@ def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> R
     else:
         report = load_weights(task.backbone, source.state)
         report.fresh += [f"head.{name} {tuple(tensor.shape)}" for name, tensor in task.head.state_dict().items()]
+    trained = trained_backbone(source)
+    if trained is not None and task.config_text:
+        model = parse_config(task.config_text, "this command").get("backbone") or {}
+        report.different = architecture_differences(trained, plain(model))
     return report
 
 
@@ -71,6 +80,11 @@ def start_from(task: VisionTask, weights: str, part: str, tell: bool) -> str:
     console.print(f"weights from {summary}", highlight=False, markup=False, soft_wrap=True)
     for line in report.lines():
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    if report.different:
+        note = "  THE WEIGHTS WERE TRAINED IN ANOTHER BACKBONE, which computes something else with them:"
+        for line in (note, *(f"  DIFFERENT: {one}" for one in report.different)):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        summary += f"; trained in another backbone: {'; '.join(report.different)}"
     return summary
 
 
@@ -105,19 +119,32 @@ class OwnClassifier(nn.Module):
         return self.classifier(features[-1])
 
 
-def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> tuple[ClassificationTask, dict[str, Any]]:
+@dataclass
+class PretrainedModel:
+    """A model with weights that no run of this command trained, ready to be scored.
+
+    Attributes:
+        task: around the backbone and its own classifier.
+        protocol: how its images are made, as keys of ``data``.
+        facts: what is told about weights and protocol.
+    """
+
+    task: ClassificationTask
+    protocol: dict[str, Any]
+    facts: dict[str, str]
+
+
+def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> PretrainedModel:
     """Build a task around ``cfg.backbone`` with the weights ``cfg.weights``, and the protocol that belongs to them.
 
     The number of classes is that of the weights. ``weights=timm`` takes what timm publishes for the backbone and timm's
-    own protocol; so does a folder or a repository in the Hub's form. A path takes a file in our naming, timm's or the
-    official one, and the protocol of the backbone's card. See :func:`visionattn.weights.open_source`.
-
-    Returns:
-        The task, and a mapping with the keys :data:`PROTOCOL`.
+    own protocol; so does a folder or a repository in the Hub's form. Weights of a run of ours bring the run's protocol.
+    Any other file takes the protocol of the backbone's card. See :func:`visionattn.weights.open_source`.
 
     Raises:
         ConfigError: no backbone, or no weights.
-        CheckpointError: weights that do not fit, cannot be read, or cannot be fetched.
+        CheckpointError: weights that do not fit, cannot be read, or cannot be fetched; or of a run whose backbone
+            computes something else.
     """
     if cfg.get("backbone") is None or cfg.weights is None:
         raise ConfigError(
@@ -125,10 +152,12 @@ def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> tuple[Classificatio
         )
     _check_pretrained(cfg)
     source = open_source(cfg.weights, plain(cfg.backbone.get("card")) or {})
-    facts = dict(source.facts) or _card_facts(cfg)
-    model = policy.instantiate(cfg.backbone, num_classes=facts.get("num_classes") or 1000)
+    _check_same(cfg, source)
+    card = _card_facts(cfg)
+    published = dict(source.facts) or card
+    model = policy.instantiate(cfg.backbone, num_classes=published.get("num_classes") or 1000)
     model.reset_classifier(classifier_width(model, source.state))
-    load_weights(model, source.state)
+    report = load_weights(model, source.state)
     task = ClassificationTask(
         model,
         lambda feature_info, num_classes: OwnClassifier(model.head),
@@ -136,7 +165,37 @@ def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> tuple[Classificatio
         num_classes=model.num_classes,
         monitor="val/top1",
     )
-    return task, protocol_of(facts)
+    task.class_info = ClassInfo(names=list(source.class_names))
+    by_card = as_data_keys(protocol_of(card))
+    protocol, owner = as_data_keys(protocol_of(published)), "the card's" if not source.facts else "that of the weights"
+    if source.config is not None:
+        protocol, owner = protocol_of_run(parse_config(source.config, source.origin).data), "the run's own"
+    told = in_words(differences(by_card, protocol)) if card else []
+    facts = {"tensors": ", ".join([report.summary(), *report.lines()])}
+    facts["images prepared"] = f"{owner} way" + (f" (unlike the card: {', '.join(told)})" if told else "")
+    return PretrainedModel(task, protocol, facts)
+
+
+def _check_same(cfg: DictConfig, source: Source) -> None:
+    """Refuse weights of a run whose backbone computes something else than the one that is to be scored.
+
+    Raises:
+        CheckpointError: names the differences, stage by stage.
+    """
+    trained = trained_backbone(source)
+    differing = [] if trained is None else architecture_differences(trained, plain(cfg.backbone))
+    if differing:
+        raise CheckpointError(
+            f"weights={cfg.weights} belongs to another backbone than {cfg.backbone_name}: {'; '.join(differing)}; "
+            f"a run is scored as it was trained by `visionattn evaluate ckpt={cfg.weights}`"
+        )
+
+
+def as_data_keys(protocol: dict[str, Any]) -> dict[str, Any]:
+    """A protocol with the keys :data:`PROTOCOL` as keys of ``data``."""
+    inner = ("crop_pct", "crop_mode", "interpolation")
+    outer = {name: value for name, value in protocol.items() if name not in inner}
+    return outer | {"eval_transform": {name: protocol[name] for name in inner}}
 
 
 def protocol_of(facts: dict[str, Any]) -> dict[str, Any]:

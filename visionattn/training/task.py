@@ -219,7 +219,8 @@ class VisionTask(LightningModule):
         self.validation.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
-        self.validation.note(self._newly_unreadable(batch, "val"), batch.get("faults", []))
+        split = self.data.evaluation_split
+        self.validation.note(self._newly_unreadable(batch, split), batch.get("faults", []))
         if not batch["id"]:
             return None
         output = self.step(batch)
@@ -228,7 +229,7 @@ class VisionTask(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Agree on the data's faults with all processes, and log the loss and the figures."""
-        self._count_unreadable(self.validation.agree(), "val")
+        self._count_unreadable(self.validation.agree(), self.data.evaluation_split)
         loss = self.validation.loss()
         if loss is not None:
             if self.trainer.state.fn == "fit":

@@ -30,6 +30,7 @@ class Report:
         resized: those among them whose tables had another size: the old shape and the new one.
         left_out: entries of the checkpoint that the model has no part for.
         fresh: names of the model that keep the values they started with.
+        different: what the model that the weights were trained in computes otherwise, where that is known.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Report:
     resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """One line of counts."""

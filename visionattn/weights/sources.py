@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from timm.models import get_pretrained_cfg
 from visionattn.errors import CheckpointError
 from visionattn.weights.distributed import is_distributed
 from visionattn.weights.from_timm import timm_weights
-from visionattn.weights.read import StateDict, read_state_dict
+from visionattn.weights.read import StateDict, read_checkpoint, read_state_dict
 
 FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pth")
 """Names under which a folder or a repository on the Hub has its weights, the first that is there."""
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 """The same for a run of ours."""
-_HUB, _FOLDER, _TIMM = ("hf-hub", "hf_hub"), "local-dir", "timm"
+_HUB, _FOLDER, _TIMM, _OURS = ("hf-hub", "hf_hub"), "local-dir", "timm", "va_"
 _LARGEST_CONFIG = 10 * 2**20
 ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 """How files with weights end."""
@@ -38,11 +38,18 @@ class Source:
         state: as :func:`visionattn.weights.read_state_dict` gives it.
         origin: a description for messages, such as ``the file x.pth``.
         facts: timm's facts about the images they expect (``pretrained_cfg``); empty where there are none.
+        config: the configuration of the run of ours that they come from, as text; None: of none.
+        architecture: what an export of ours in timm's form says of its backbone: ``name``, and ``changes`` as a
+            configuration where it is not the published one; None: it is no such export.
+        class_names: names of the classes, in label order; empty where nothing names them.
     """
 
     state: StateDict
     origin: str
     facts: Mapping[str, Any]
+    config: str | None = None
+    architecture: Mapping[str, Any] | None = None
+    class_names: Sequence[str] = ()
 
 
 def open_source(
@@ -76,7 +83,7 @@ def open_source(
         return _from_timm({"weights": {"timm": text}}, num_classes, in_chans)
     if not path.exists() and path.suffix not in ENDINGS:
         raise CheckpointError(f"weights={text} is not a file, a folder or a timm model; for the Hub: hf-hub:owner/name")
-    return Source(read_state_dict(path), f"the file {path}", {})
+    return _from_file(path)
 
 
 def checkpoint_file(text: str | Path) -> Path:
@@ -97,7 +104,24 @@ def _from_folder(folder: Path) -> Source:
     file = _first_of(folder, names)
     if file is None:
         raise CheckpointError(f"there are no weights in the folder {folder}: none of {', '.join(names)}")
-    return Source(read_state_dict(file), f"the file {file}", _facts(folder / "config.json"))
+    source, described = _from_file(file), folder / "config.json"
+    return replace(source, **_described(described)) if described.is_file() else source
+
+
+def _from_file(file: Path) -> Source:
+    """A file, with what a run of ours wrote into it, or an export of ours beside it."""
+    contents = read_checkpoint(file)
+    config, classes, beside = contents.get("config"), contents.get("class_facts"), file.parent / "config.yaml"
+    if file.suffix == ".safetensors" and beside.is_file():
+        config = _text(beside)
+    names = classes.get("names") if isinstance(classes, Mapping) else None
+    return Source(
+        read_state_dict(contents),
+        f"the file {file}",
+        {},
+        config=config if isinstance(config, str) else None,
+        class_names=_words(names),
+    )
 
 
 def _first_of(folder: Path, names: Sequence[str]) -> Path | None:
@@ -134,25 +158,47 @@ def _from_hub(repository: str) -> Source:
     weights = next((path for file, path in fetched.items() if file in FILES), None)
     if weights is None:
         raise CheckpointError(f"there are no weights in {name} on the Hub: none of {', '.join(FILES)}")
-    facts = _facts(fetched["config.json"]) if "config.json" in fetched else {}
-    return Source(read_state_dict(weights), f"{name} on the Hub", facts)
+    source = replace(_from_file(weights), origin=f"{name} on the Hub")
+    return replace(source, **_described(fetched["config.json"])) if "config.json" in fetched else source
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """The facts about images in a ``config.json``, as far as they are those of timm's own.
+def _text(path: Path) -> str:
+    """The text of a small file.
+
+    Raises:
+        CheckpointError: it is larger than any such file.
+    """
+    if path.stat().st_size > _LARGEST_CONFIG:
+        raise CheckpointError(f"{path} is larger than any description of a model: {path.stat().st_size} bytes")
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What a ``config.json`` says: the facts about images, as far as they are those of timm's own, and classes.
 
     Raises:
         CheckpointError: it is no JSON, or larger than any such file.
     """
-    if not path.is_file():
-        return {}
-    if path.stat().st_size > _LARGEST_CONFIG:
-        raise CheckpointError(f"{path} is larger than any description of a model: {path.stat().st_size} bytes")
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
+        contents = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    given = contents.get("pretrained_cfg") if isinstance(contents, dict) else None
+    if not isinstance(contents, dict):
+        return {}
+    described: dict[str, Any] = {"facts": _facts(contents), "class_names": _words(contents.get("label_names"))}
+    name, arguments = contents.get("architecture"), contents.get("model_args")
+    if isinstance(name, str) and name.startswith(_OURS):
+        changes = arguments.get("architecture") if isinstance(arguments, dict) else None
+        described["architecture"] = {"name": name.removeprefix(_OURS), "changes": changes}
+    return described
+
+
+def _words(names: Any) -> list[str]:
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _facts(contents: Mapping[str, Any]) -> dict[str, Any]:
+    given = contents.get("pretrained_cfg")
     if not isinstance(given, dict):
         return {}
     kept: dict[str, Any] = {name: given[name] for name in ("crop_mode", "interpolation") if _is_word(given.get(name))}

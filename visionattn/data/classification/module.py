@@ -22,7 +22,7 @@ from visionattn.data.module import VisionData
 from visionattn.data.normalize import Normalize
 from visionattn.data.options import DataOptions
 from visionattn.data.records import Records, Source, check_labels, fingerprint
-from visionattn.errors import DataError
+from visionattn.errors import ConfigError, DataError
 
 _WORDNET_ID = re.compile(r"n\d{8}")
 AnyRecords = Records | StreamRecords
@@ -116,11 +116,13 @@ class ClassificationData(VisionData[AnyRecords]):
         """Look at every image of a split; see :func:`visionattn.data.classification.checks.validate`."""
         validate(self, self.num_classes, split, report, self.eval_transform)
 
-    def _loader(self, split: str, batch_size: int) -> DataLoader:
+    def _loader(self, split: str, batch_size: int, training: bool = False) -> DataLoader:
         records = self.records(split)
         if isinstance(records, StreamRecords):
+            if records.training and not training:
+                raise ConfigError("the training split of shards has no end; split=val or split=test is scored")
             return self._stream_loader(records, batch_size)
-        return super()._loader(split, batch_size)
+        return super()._loader(split, batch_size, training)
 
     def _stream_loader(self, records: StreamRecords, batch_size: int) -> DataLoader:
         rank, world_size, workers = self._rank, self._world_size, self._loading.get("num_workers", 0)

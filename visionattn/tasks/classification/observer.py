@@ -49,7 +49,7 @@ class ClassificationObserver(Observer):
         from visionattn.data.records import ScoredRecords
 
         figures = calibration(self.latest)
-        records = data.records("val")
+        records = data.records(data.evaluation_split)
         if isinstance(records, ScoredRecords):
             figures |= records.scores(dict(zip(self.latest.ids, self.latest.prediction, strict=True)))
         return figures

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from timm.data import Mixup
-from torch import nn
+from torch import Tensor, nn
 
 from visionattn.data.decode import DecodedImage
 from visionattn.errors import NonFiniteLossError
@@ -104,6 +104,9 @@ class ClassificationTask(VisionTask):
     def prediction_files(self, folder: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
         """Write nothing further: the table of all images is the usual form."""
         return {}
+
+    def in_order(self, output: Tensor, order: list[int]) -> Tensor:
+        return output[:, order]
 
     def step(self, batch: Batch) -> StepOutput:
         images, target = batch["image"], batch["target"]

@@ -189,7 +189,7 @@ def annotated(data: VisionData) -> AnnotatedRecords:
     Raises:
         ConfigError: the data have none.
     """
-    records = data.records("val")
+    records = data.records(data.evaluation_split)
     if not isinstance(records, AnnotatedRecords):
         raise ConfigError(f"{type(data).__name__} has no annotation file in COCO's format: take data=coco")
     return records

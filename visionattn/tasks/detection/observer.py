@@ -65,7 +65,9 @@ class DetectionObserver(Observer):
         if not scores.ids:
             return {}
         files = {"predictions and targets": folder / "predictions.png", "classes": folder / "classes.png"}
-        sheet_of(self._tiles(data.records("val"), info), columns=6, edge=EDGE).save(files["predictions and targets"])
+        sheet_of(self._tiles(data.records(data.evaluation_split), info), columns=6, edge=EDGE).save(
+            files["predictions and targets"]
+        )
         shares = {
             kind: np.where(values < 0, np.nan, 100 * values).tolist() for kind, values in scores.per_class.items()
         }
@@ -111,7 +113,7 @@ class DetectionObserver(Observer):
             return {}
         scores, info = self._scores, data.class_info
         submission, table = folder / "detections.json", folder / "classes.json"
-        write_submission(submission, scores.results, data.records("val"))
+        write_submission(submission, scores.results, data.records(data.evaluation_split))
         rows = [
             {"id": number, "name": name}
             | {

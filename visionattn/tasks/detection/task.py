@@ -104,6 +104,11 @@ class DetectionTask(VisionTask):
         listed = ImageList(images, list(sizes) if sizes is not None else [(height, width)] * len(images))
         return self.head(features, listed, targets)
 
+    def in_order(self, output: Detections, order: list[int]) -> Detections:
+        for one in output:
+            one["labels"] = torch.argsort(torch.tensor(order)).to(one["labels"].device)[one["labels"]]
+        return output
+
     def step(self, batch: Batch) -> StepOutput:
         if not self.training:
             return StepOutput(None, self.detect(batch))

@@ -71,7 +71,9 @@ class PanopticObserver(SampleObserver):
             return {}
         files = {"predictions and targets": folder / "predictions.png", "classes": folder / "classes.png"}
         info = data.class_info
-        sheet_of(self._tiles(data.records("val"), info), columns=6, edge=EDGE).save(files["predictions and targets"])
+        sheet_of(self._tiles(data.records(data.evaluation_split), info), columns=6, edge=EDGE).save(
+            files["predictions and targets"]
+        )
         quality = per_class(self._counts).numpy()
         things = np.array(info.things or [True] * len(info.names))
         plot_class_bars(
@@ -128,7 +130,7 @@ class PanopticObserver(SampleObserver):
         info, table = data.class_info, folder / "classes.csv"
         rows = zip(info.ids or [], info.names, info.things or [], strict=True)
         kinds = [{"id": number, "name": name, "isthing": int(thing)} for number, name, thing in rows]
-        notes: Any = data.records("val").annotations
+        notes: Any = data.records(data.evaluation_split).annotations
         stated = dict(zip(notes.image_ids.tolist(), notes.file_ids, strict=True))
         files = (replace(file, image_id=stated[file.image_id]) for file in self.kept.values())
         write_panoptic(folder / "panoptic", folder / "panoptic.json", files, kinds)
@@ -141,5 +143,5 @@ class PanopticObserver(SampleObserver):
         written = {"panoptic results": folder / "panoptic.json", "classes": table}
         if self._instances is not None:
             written["submission"] = folder / "detections.json"
-            write_submission(written["submission"], self._instances.latest.results, data.records("val"))
+            write_submission(written["submission"], self._instances.latest.results, data.records(data.evaluation_split))
         return written

@@ -17,6 +17,7 @@ from visionattn.data.decode import DecodedImage
 from visionattn.data.detection.splits import MasksOnDemand
 from visionattn.errors import ConfigError, NonFiniteLossError
 from visionattn.heads.panoptic import Mask2Former
+from visionattn.heads.panoptic.head import Predictions
 from visionattn.heads.panoptic.postprocess import Frame, PanopticPrediction, instances, panoptic_map
 from visionattn.tasks.detection.metric import CocoEvaluator
 from visionattn.tasks.detection.observer import DetectionObserver
@@ -121,6 +122,10 @@ class PanopticTask(VisionTask):
         """Of every class whether it is a thing; all are where the data do not say."""
         things = self.class_info.things
         return [True] * self.num_classes if things is None else list(things)
+
+    def in_order(self, output: Predictions, order: list[int]) -> Predictions:
+        nothing = output.classes.shape[-1] - 1
+        return output._replace(classes=output.classes[..., [*order, nothing]])
 
     def step(self, batch: Batch) -> StepOutput:
         if not self.training:

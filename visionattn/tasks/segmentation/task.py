@@ -87,6 +87,10 @@ class SegmentationTask(VisionTask):
     def default_evaluators(self) -> dict[str, Evaluator]:
         return {"semantic": SemanticEvaluator()}
 
+    def in_order(self, output: tuple[Tensor, Tensor | None], order: list[int]) -> tuple[Tensor, Tensor | None]:
+        logits, extra = output
+        return logits[:, order], None if extra is None else extra[:, order]
+
     def step(self, batch: Batch) -> StepOutput:
         images, target = batch["image"], batch["target"]
         if not self.training:

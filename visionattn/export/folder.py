@@ -1,0 +1,69 @@
+"""The folder that an export becomes: complete, or not there at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from visionattn.errors import ConfigError
+
+WRITTEN = (
+    *("config.json", "config.yaml", "model.safetensors", "README.md", "curves.png"),
+    *("model.onnx", "model.pt2", "model.aot.pt2", "preprocessing.json"),
+)
+"""Every file that an export writes; a folder with others is never replaced."""
+
+
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Make sure that an export may become this folder.
+
+    Raises:
+        ConfigError: something is there already, and it is not an export that ``overwrite=true`` replaces.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"dir={folder} is a file; an export is a folder")
+    entries = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if not entries:
+        return
+    foreign = [name for name in entries if name not in WRITTEN]
+    if foreign:
+        raise ConfigError(
+            f"dir={folder} holds files that no export wrote ({', '.join(foreign[:4])}): choose a new folder"
+        )
+    if not overwrite:
+        raise ConfigError(
+            f"dir={folder} holds an export already: choose another folder, or replace it by overwrite=true"
+        )
+
+
+@contextmanager
+def complete_or_nothing(folder: Path, made: bool = False) -> Iterator[Path]:
+    """A folder to write into, which becomes ``folder`` at the end; after any failure nothing of it is left.
+
+    Args:
+        folder: what was there before stays until the end.
+        made: this very command made it, empty; after a failure it goes too.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o777 & ~_umask())
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if made and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
