@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = {filter.name.lower(): filter for filter in Image.Resampling}
 LARGEST = 32 * 2**20
 
 
@@ -26,15 +26,35 @@ class Classifier:
         self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["visionattn"])
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """Resize the shorter edge to size / crop_pct, crop the center, normalize: (1, 3, H, W)."""
+        """Resize, pad, crop and normalize as the file says: (1, 3, H, W)."""
+        image = image.convert("RGB")
+        image = image.resize(
+            self.resized(image.width, image.height), FILTERS[self.about.get("interpolation", "bilinear")]
+        )
         height, width = self.about["image_size"]
-        scale = max(height / image.height, width / image.width) / self.about.get("crop_pct", 1.0)
-        size = (max(width, math.floor(image.width * scale)), max(height, math.floor(image.height * scale)))
-        image = image.convert("RGB").resize(size, FILTERS[self.about.get("interpolation", "bilinear")])
-        left, top = (image.width - width) // 2, (image.height - height) // 2
+        high, wide = max(height - image.height, 0), max(width - image.width, 0)
+        if high or wide:  # a border in the mean color
+            color = tuple(round(255 * value) for value in self.about["mean"])
+            padded = Image.new("RGB", (image.width + wide, image.height + high), color)
+            padded.paste(image, (wide // 2, high // 2))
+            image = padded
+        left, top = round((image.width - width) / 2), round((image.height - height) / 2)
         pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
         normal = (pixels - np.float32(self.about["mean"])) / np.float32(self.about["std"])
         return normal.transpose(2, 0, 1)[None]
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that an image is resized to: the size over ``crop_pct``, as ``crop_mode`` says."""
+        share, mode = self.about.get("crop_pct", 1.0), self.about.get("crop_mode", "center")
+        high, wide = (math.floor(edge / share) for edge in self.about["image_size"])
+        if mode == "squash":
+            return wide, high
+        if mode == "center" and high == wide:  # the shorter edge is the size, the longer one is rounded down
+            short, long = min(width, height), int(high * max(width, height) / min(width, height))
+            return (high, long) if width == short else (long, high)
+        choose = max if mode == "border" else min
+        ratio = choose(height / high, width / wide)
+        return round(width / ratio), round(height / ratio)
 
     def __call__(self, image: Image.Image) -> dict[str, float]:
         """The five most probable classes and their probabilities."""

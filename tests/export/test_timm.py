@@ -1,6 +1,7 @@
 """``format=timm``: what is written loads in plain timm, gives the same numbers, and goes to the Hub."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -60,18 +61,20 @@ assert "visionattn" not in sys.modules
         torch.testing.assert_close(other, mine, rtol=0, atol=1e-5 * float(mine.abs().max()))
 
 
-def test_what_timm_cannot_express_is_refused_with_the_key_and_written_on_request(trained, tmp_path, capsys):
+def test_what_timm_cannot_express_gets_our_names_and_says_why(trained, tmp_path, capsys):
     run = tmp_path / "run"
     swapped = ["backbone=swin_pico", "mixer@backbone.mixers.s2=dinat/3", "trainer.limit_train_batches=1"]
     assert main(["train", *TINY[:1], *swapped, *TINY[2:], "trainer.max_epochs=1", f"hydra.run.dir={run}"]) == 0
     capsys.readouterr()
     checkpoint = f"ckpt={run}/checkpoints/last.ckpt"
-    assert main(["export", checkpoint, f"dir={tmp_path}/refused"]) == 2
+    assert main(["export", checkpoint, f"dir={tmp_path}/refused", "options.names=timm"]) == 2
     error = capsys.readouterr().err
     assert "timm cannot express this swin_pico: mixers.s2._target_" in error
     assert "options.names=visionattn" in error
-    assert not (tmp_path / "refused" / "model.safetensors").exists()
-    assert main(["export", checkpoint, f"dir={tmp_path}/ours", "options.names=visionattn"]) == 0
+    assert not (tmp_path / "refused").exists()
+    assert main(["export", checkpoint, f"dir={tmp_path}/ours"]) == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "visionattn's, as timm's would not do: timm cannot express this swin_pico: mixers.s2._target_" in told
     model = timm.create_model(f"local-dir:{tmp_path}/ours", pretrained=True)
     assert type(model.stages[1].blocks[0].mixer).__name__ == "NeighborhoodAttention"
     assert main(["export", f"ckpt={trained}/checkpoints/best.ckpt", "options.names=timm"]) == 2
@@ -79,7 +82,7 @@ def test_what_timm_cannot_express_is_refused_with_the_key_and_written_on_request
     assert main(["export", checkpoint, "options.names=ours"]) == 2
 
 
-def test_a_copy_that_differs_is_an_error(swin, tmp_path, capsys, monkeypatch):
+def test_a_copy_that_differs_is_an_error_and_leaves_nothing(swin, tmp_path, capsys, monkeypatch):
     from visionattn.export import timm as to_timm
 
     real = to_timm.put_into
@@ -90,8 +93,30 @@ def test_a_copy_that_differs_is_an_error(swin, tmp_path, capsys, monkeypatch):
             theirs.layers[0].blocks[0].attn.relative_position_bias_table.add_(0.1 * torch.randn(49, 2))
 
     monkeypatch.setattr(to_timm, "put_into", broken)
-    assert main(["export", f"ckpt={swin}/checkpoints/best.ckpt", f"dir={tmp_path}"]) == 1
+    words = ["export", f"ckpt={swin}/checkpoints/best.ckpt", f"dir={tmp_path}/out", "options.score=false"]
+    assert main([*words, "options.names=timm"]) == 1
     assert "the exported model differs" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert main(words) == 0  # options.names=auto
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["architecture"] == "va_swin_pico"
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "timm's would not do: the exported model differs" in told
+
+
+def test_export_and_trained_model_are_scored_beside_each_other(swin, tmp_path, capsys):
+    assert main(["export", f"ckpt={swin}", f"dir={tmp_path}/out"]) == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    top1 = re.search(r"top1 of the trained model ([\d.]+) top1 of the export ([\d.]+) on 359 validation images", told)
+    assert top1 is not None
+    assert top1[1] == top1[2]
+    assert f"{float(top1[1]):.4g}" in (tmp_path / "out" / "README.md").read_text()
+    assert "| crop_mode | center |" in (tmp_path / "out" / "README.md").read_text()
+    assert main(["export", f"ckpt={swin}", f"dir={tmp_path}/out"]) == 2
+    assert "holds an export: choose another folder, or replace it by overwrite=true" in capsys.readouterr().err
+    assert main(["export", f"ckpt={swin}", f"dir={tmp_path}/out", "overwrite=true", "options.score=false"]) == 0
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    assert main(["export", f"ckpt={swin}", f"dir={tmp_path}/out", "overwrite=true"]) == 2
+    assert "holds files of other kinds (thesis.tex)" in capsys.readouterr().err
 
 
 def test_noise_takes_the_place_of_data_that_are_not_here_and_it_is_said(swin, tmp_path, capsys):

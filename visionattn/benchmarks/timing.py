@@ -6,7 +6,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,30 @@ def interleaved(runners: Mapping[str, Runner], repeats: int, device: torch.devic
 def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
     """Median of each list."""
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+FEWEST_ROUNDS = 5
+"""Rounds that a comparison needs: fewer have no quartiles to speak of."""
+UNTOLD = "cannot be told"
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """First and third quartile; of a single round that one value twice."""
+    if len(values) < 2:
+        return values[0], values[0]
+    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
+    return first, third
+
+
+def verdict(ours: Sequence[float], others: Sequence[float]) -> str:
+    """Whether one runner is ``faster`` or ``slower`` than another, or that it cannot be told.
+
+    It is told from :data:`FEWEST_ROUNDS` rounds on, where the two intervals between the quartiles do not overlap.
+    """
+    if min(len(ours), len(others)) < FEWEST_ROUNDS:
+        return UNTOLD
+    (low, high), (other_low, other_high) = quartiles(ours), quartiles(others)
+    return "faster" if high < other_low else "slower" if low > other_high else UNTOLD
 
 
 def _seconds(run: Runner, count: int, device: torch.device) -> float:

@@ -40,7 +40,7 @@ def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
 
         return show_recipe(names[0], _text(f"experiment/{names[0]}.yaml", config_dirs), config_dirs)
     rows = [_row(group, name, config_dirs) for name in names]
-    _print(rows, ["name", "params", "GMACs", "top-1", "about"] if group == "backbone" else ["name", "about"])
+    _print(rows, ["name", "params", "GMACs", "top-1", "weights", "about"] if group == "backbone" else ["name", "about"])
     if group == "experiment":
         print("\none of them, with its command and its source: visionattn list experiments NAME")
     elif hidden and not patterns:
@@ -73,6 +73,7 @@ def _row(group: str, name: str, config_dirs: Sequence[str]) -> list[str]:
         f"{params / 1e6:.2f} M" if params else "",
         f"{gmacs:.2f}" if gmacs else "",
         f"{top1:.1f}" if top1 else "",
+        " ".join(where for where in ("timm", "official") if (card.get("weights") or {}).get(where)),
         about,
     ]
 
@@ -93,7 +94,9 @@ def _print(rows: list[list[str]], titles: list[str]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in titles:
-        table.add_column(title, justify="left" if title in ("name", "about") else "right", no_wrap=title == "name")
+        table.add_column(
+            title, justify="left" if title in ("name", "weights", "about") else "right", no_wrap=title == "name"
+        )
     for row in rows:
         table.add_row(*row)
     Console().print(table)

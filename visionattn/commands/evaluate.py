@@ -87,9 +87,9 @@ def run(
         if evaluation.trainer.is_global_zero:
             print_results("dry run: everything can be built; no data were read", facts)
         return {}
-    facts["classes"] = _prepare_data(cfg, target.task, evaluation.data)
+    facts["classes"] = classes = _prepare_data(cfg, target.task, evaluation.data)
     evaluation.trainer.validate(target.task, datamodule=evaluation.data, verbose=False)
-    result = result_of(cfg, evaluation, target.checkpoint, target.differing, facts["classes"], command)
+    result = result_of(cfg, evaluation, target.checkpoint, target.differing, classes, command)
     if evaluation.trainer.is_global_zero:
         run_dir.mkdir(parents=True, exist_ok=True)
         text = json.dumps(result, indent=2, allow_nan=False)

@@ -41,12 +41,13 @@ def run(
     if cfg.options.push_to_hub and cfg.format not in FOLDERS:
         raise ConfigError(f"options.push_to_hub goes with format={' or '.join(FOLDERS)}, not {cfg.format}")
     folder = Path(cfg.dir).expanduser() if cfg.dir else run_dir
-    check_target(folder, bool(cfg.overwrite))
+    if cfg.dir:
+        check_target(folder, bool(cfg.overwrite))
     if dry_run:
         exported = ExportedModel(open_run(cfg.ckpt, policy, hashed=False), cfg.options)
         print_results("dry run: the model can be built; nothing was written", write(exported, folder, dry_run))
         return {}
-    with complete_or_nothing(folder, made=folder == run_dir) as temporary:
+    with complete_or_nothing(folder) as temporary:
         exported = ExportedModel(open_run(cfg.ckpt, policy, hashed=False), cfg.options)
         facts = write(exported, temporary, dry_run)
     facts = {k: v.replace(str(temporary), str(folder)) if isinstance(v, str) else v for k, v in facts.items()}

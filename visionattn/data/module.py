@@ -80,8 +80,7 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         eval_transform: of all other images.
     """
 
-    evaluation_split = "val"
-    """The split that validation reads; ``visionattn evaluate split=test`` names another one."""
+    evaluation_split = "val"  # what validation reads; `visionattn evaluate split=test` names another one
 
     def __init__(
         self,
@@ -239,8 +238,7 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
     def budget(self, split: str) -> UnreadableBudget:
         """The split's count of unreadable images; the task adds the ``unreadable`` of each batch to it."""
         if split not in self._budgets:
-            count = self.count(self.records(split))
-            self._budgets[split] = UnreadableBudget(self.unreadable_budget, count, split)
+            self._budgets[split] = UnreadableBudget(self.unreadable_budget, self.count(self.records(split)), split)
         return self._budgets[split]
 
     def describe_evaluation(self) -> dict[str, Any]:

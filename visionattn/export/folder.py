@@ -41,12 +41,10 @@ def check_target(folder: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def complete_or_nothing(folder: Path, made: bool = False) -> Iterator[Path]:
+def complete_or_nothing(folder: Path) -> Iterator[Path]:
     """A folder to write into, which becomes ``folder`` at the end; after any failure nothing of it is left.
 
-    Args:
-        folder: what was there before stays until the end.
-        made: this very command made it, empty; after a failure it goes too.
+    What was there before stays until the end.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -58,8 +56,6 @@ def complete_or_nothing(folder: Path, made: bool = False) -> Iterator[Path]:
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        if made and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
         raise
 
 

@@ -19,8 +19,10 @@ from visionattn.data.classes import ClassInfo
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.runs.protocol import Differences, differences
 from visionattn.training.task import VisionTask
-from visionattn.weights import checkpoint_file, read_checkpoint
+from visionattn.weights import checkpoint_file, read_checkpoint, read_state_dict
 from visionattn.weights.distributed import SUMS
+from visionattn.weights.formats import naming_of
+from visionattn.weights.load import from_run, unusable_values
 
 _TENSORS = ("state_dict", "optimizer_states", "current_model_state")
 
@@ -70,14 +72,14 @@ class OpenedRun:
         """
         text = self.contents.get("config")
         if not isinstance(text, str) or "state_dict" not in self.contents:
-            raise CheckpointError(
-                f"{self.path} was not written by `visionattn train`: it has no config and weights together"
-            )
+            raise CheckpointError(_of_another_project(self.path, self.contents))
         task: VisionTask = self.policy.instantiate(self.config.task)
         try:
             task.load_state_dict(self.contents["state_dict"])
         except RuntimeError as error:
             raise CheckpointError(f"the weights in {self.path} do not fit its own config: {error}") from error
+        for name, fault in unusable_values(self.contents["state_dict"], task.state_dict()):
+            raise CheckpointError(f"{self.path} cannot be used: {name} {fault}")
         task.config_text, task.class_info = text, _class_info(self.contents.get("class_facts", {}), self.path)
         return task
 
@@ -131,6 +133,20 @@ def open_run(
     _ = opened.task  # its errors come now, before a command makes a folder
     opened.contents = {name: value for name, value in contents.items() if name not in _TENSORS}
     return opened
+
+
+def _of_another_project(path: Path, contents: Mapping[str, Any]) -> str:
+    """What a checkpoint is that no run of ours wrote, and which command takes it."""
+    text = f"{path} was not written by `visionattn train`: it has no config and weights together"
+    try:
+        state = read_state_dict(contents)
+    except CheckpointError:
+        return f"{text}; it holds {', '.join(map(str, list(contents)[:6])) or 'nothing'}"
+    kind = naming_of(from_run(state)[0])
+    names = f"names as those of {kind}" if kind else f"tensors such as {next(iter(state))}"
+    return (
+        f"{text}. It holds weights alone, with {names}: `visionattn evaluate backbone=NAME weights={path}` takes them"
+    )
 
 
 def _class_info(values: Any, path: Path) -> ClassInfo:

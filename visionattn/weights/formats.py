@@ -84,6 +84,11 @@ def all_formats() -> tuple[Format, ...]:
     return tuple(entry for module in modules for entry in module.FORMATS)
 
 
+def naming_of(names: Collection[str]) -> str | None:
+    """The title of the format that recognizes the names of a state dict; None: none does."""
+    return next((entry.title for entry in all_formats() if entry.recognizes(names)), None)
+
+
 def convert(state: StateDict, wanted: StateDict) -> Converted:
     """Rename a state dict to our names; one that no format recognizes is taken to have them already.
 

@@ -197,7 +197,17 @@ def _problems(converted: Converted, wanted: Mapping[str, Tensor]) -> list[str]:
         for name, tensor in wanted.items()
         if name in state and state[name].shape != tensor.shape
     ]
-    return problems
+    return problems + [f"{origin.get(name, name)} {fault}" for name, fault in unusable_values(state, wanted)]
+
+
+def unusable_values(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    """Name and fault of the tensors that no model can compute with: whole numbers for floats, or not finite ones."""
+    for name, tensor in state.items():
+        if name in wanted and wanted[name].is_floating_point():
+            if not tensor.is_floating_point():
+                yield name, f"holds {str(tensor.dtype).removeprefix('torch.')}, the model needs floating-point numbers"
+            elif not bool(tensor.isfinite().all()):
+                yield name, "is not finite (NaN or infinite): its training diverged, or the file is damaged"
 
 
 def _leave_out_removed_parts(model: nn.Module, converted: Converted, wanted: Mapping[str, Tensor]) -> list[str]:

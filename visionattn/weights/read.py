@@ -21,6 +21,7 @@ StateDict = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
 _DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError)
+_HEAD, _TEXT = 256, frozenset((9, 10, 13, *range(32, 127)))
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
@@ -40,15 +41,18 @@ def read_checkpoint(path: str | Path, file: BinaryIO | None = None, weights: boo
     """
     path = Path(path)
     if not (path.is_file() or is_distributed(path)):
-        raise CheckpointError(f"there is no checkpoint at {path}")
+        raise CheckpointError(_nothing_at(path))
     try:
         if path.is_dir():
             contents = read_folder(path) if weights else read_facts(path)
         elif path.suffix == ".safetensors":
-            _check_archive(path, file or path)
+            with nullcontext(file) if file else path.open("rb") as source:
+                _check_beginning(path, source)
+                _check_archive(path, source)
             return load_file(path)
         else:
             with nullcontext(file) if file else path.open("rb") as source:
+                _check_beginning(path, source)
                 _check_archive(path, source)
                 source.seek(0)
                 contents = torch.load(source, map_location="cpu", weights_only=True)
@@ -65,7 +69,35 @@ def read_checkpoint(path: str | Path, file: BinaryIO | None = None, weights: boo
     return dict(contents)
 
 
-def _check_archive(path: Path, source: BinaryIO | Path) -> None:
+def _nothing_at(path: Path) -> str:
+    if not path.is_dir():
+        return f"there is no checkpoint at {path}"
+    held = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) or "nothing"
+    exported = f"; an export is given as weights={path}" if (path / "model.safetensors").is_file() else ""
+    return f"there is no checkpoint at {path}: the folder has no checkpoints/best.ckpt, it holds {held}{exported}"
+
+
+def _check_beginning(path: Path, file: BinaryIO) -> None:
+    """Say what a file is that is mistaken for a checkpoint.
+
+    Raises:
+        CheckpointError: it is empty, a pointer of git-lfs, a page of a server, or another text.
+    """
+    file.seek(0)
+    head = file.read(_HEAD)
+    if not head:
+        raise CheckpointError(f"{path} is empty (0 bytes): its download or its copy was cut off")
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path} is a pointer of git-lfs, not the file itself: run `git lfs pull` where it lies")
+    if head.lstrip()[:1] == b"<":
+        raise CheckpointError(f"{path} is a page of a web server, not a checkpoint: download the file itself")
+    if all(byte in _TEXT for byte in head):
+        raise CheckpointError(
+            f"{path} is a text file, not a checkpoint; of a run give the folder, or checkpoints/best.ckpt in it"
+        )
+
+
+def _check_archive(path: Path, source: BinaryIO) -> None:
     """A torch file is an archive of stored records; one with names that climb, or that unpacks to more, is not torch's.
 
     Raises:

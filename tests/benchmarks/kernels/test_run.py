@@ -14,7 +14,7 @@ from visionattn.benchmarks.kernels.baselines import BASELINES
 from visionattn.benchmarks.kernels.cases import CASES, Case, choose
 from visionattn.benchmarks.kernels.methods import leaf_call, methods
 from visionattn.benchmarks.kernels.tune import tune
-from visionattn.benchmarks.timing import interleaved, medians, peak_bytes
+from visionattn.benchmarks.timing import UNTOLD, interleaved, medians, peak_bytes, quartiles, verdict
 from visionattn.kernels.backends import reference
 
 CPU = torch.device("cpu")
@@ -87,6 +87,8 @@ def test_run_writes_rows_hardware_versions_and_configuration(tmp_path, monkeypat
         assert row["median_ms"] > 0
         assert row["flops"] == (3 if "+" in row["direction"] else 1) * 2 * 64 * 2 * 49 * 12
         assert row["share_of_gemm"] == pytest.approx(row["flops"] / row["median_ms"] / 1e6)
+        assert row["q1_ms"] <= row["median_ms"] <= row["q3_ms"]
+        assert (row["rounds"], row["verdict"]) == (2, "" if row["method"].startswith("auto") else UNTOLD)
     assert [row["times_auto"] for row in measured if row["method"].startswith("auto")] == [1, 1]
     (document,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernels_*.json"))
     assert document["rows"] == rows
@@ -132,6 +134,17 @@ def test_runs_are_interleaved(monkeypatch):
     assert "".join(order) == "ab" + 2 * "aabb"  # one run each to choose the count; two rounds, each run once before
     assert medians({"a": [3.0, 1.0, 2.0]}) == {"a": 2.0}
     assert [len(values) for values in times.values()] == [2, 2]
+
+
+def test_a_verdict_needs_rounds_and_intervals_that_do_not_overlap():
+    """What two rounds on a busy machine seem to say, fifteen may deny."""
+    fast, slow = [1.0, 1.1, 1.0, 1.2, 1.0], [1.5, 1.6, 1.5, 1.9, 1.5]
+    assert verdict(fast, slow) == "faster"
+    assert verdict(slow, fast) == "slower"
+    assert verdict(fast[:4], slow[:4]) == UNTOLD
+    assert verdict(fast, [0.9, 1.05, 1.1, 3.0, 1.0]) == UNTOLD
+    assert quartiles([3.0, 1.0, 2.0, 4.0, 5.0]) == (2.0, 4.0)
+    assert quartiles([2.0]) == (2.0, 2.0)
 
 
 def test_peak_memory_counts_what_is_held_at_once():

@@ -1,13 +1,16 @@
 """``visionattn benchmark kernels``: every way to compute a backbone's attention, measured side by side in one run.
 
-Keys of a row: ``case``, ``method``, ``direction``, ``dtype``, ``batch``, ``median_ms``, ``times_auto``, ``peak_bytes``
-(beyond what was held before), ``flops`` (2 per multiply-add over pairs that attend; backward counts as twice forward),
-``share_of_gemm``, and ``reason``: empty, or why the method cannot run this case, with None for the figures. The method
-``auto`` is what the package chooses; ``times_auto`` is in units of its time.
+Keys of a row: ``case``, ``method``, ``direction``, ``dtype``, ``batch``, ``median_ms`` with the quartiles ``q1_ms`` and
+``q3_ms`` over ``rounds``, ``times_auto``, ``verdict``, ``peak_bytes`` (beyond what was held before), ``flops`` (2 per
+multiply-add over pairs that attend; backward counts as twice forward), ``share_of_gemm``, and ``reason``: empty, or why
+the method cannot run this case, with None for the figures. The method ``auto`` is what the package chooses;
+``times_auto`` is in units of its time, and ``verdict`` says whether the method is faster or slower than it, or that
+this cannot be told: fewer than five rounds, or quartiles that overlap.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,7 +22,7 @@ from rich.console import Console
 from visionattn.benchmarks.kernels.cases import Case, choose
 from visionattn.benchmarks.kernels.methods import Method, methods
 from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
-from visionattn.benchmarks.timing import Runner, gemm_flops, interleaved, medians, peak_bytes
+from visionattn.benchmarks.timing import Runner, gemm_flops, interleaved, peak_bytes, quartiles, verdict
 from visionattn.kernels.op import Call
 from visionattn.runs.provenance import device_properties
 
@@ -140,7 +143,7 @@ def _measure_cases(cases: list[Case], setup: _Setup, seconds: float | None) -> t
 def _show(rows: list[Row], title: str, console: Console) -> None:
     """Print the title and a table per case; methods that cannot run a case are in the files alone."""
     console.print(title)
-    headings = ("method", "pass", "ms", "x auto", "peak MB", "GFLOP/s", "of GEMM")
+    headings = ("method", "pass", "ms", "quartiles", "x auto", "than auto", "peak MB", "GFLOP/s", "of GEMM")
     for case in dict.fromkeys(row["case"] for row in rows):
         cells = (_cells(row) for row in rows if row["case"] == case and not row["reason"])
         show(headings, cells, case, console)
@@ -151,7 +154,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         row["method"],
         "fwd" if row["direction"] == "forward" else "fwd+bwd",
         f"{row['median_ms']:.3f}",
+        f"{row['q1_ms']:.3f} to {row['q3_ms']:.3f}",
         f"{row['times_auto']:.2f}" if row["times_auto"] else "-",
+        row["verdict"] or "-",
         f"{row['peak_bytes'] / 1e6:.1f}",
         f"{row['flops'] / row['median_ms'] / 1e6:.1f}",
         f"{row['share_of_gemm']:.1%}",
@@ -167,8 +172,8 @@ def _measure(case: Case, call: Call, direction: str, setup: _Setup) -> list[Row]
             runners[method.name] = method.forward_backward if train else method.forward
     for run in runners.values():
         run()  # compiles, fills caches
-    median = medians(interleaved(runners, setup.repeats, setup.device))
-    auto = next((seconds for name, seconds in median.items() if name.startswith("auto")), None)
+    times = interleaved(runners, setup.repeats, setup.device)
+    auto = next((name for name in times if name.startswith("auto")), None)
     flops = flop_count(call) * (3 if train else 1)
     rows = []
     for method in candidates:
@@ -176,27 +181,35 @@ def _measure(case: Case, call: Call, direction: str, setup: _Setup) -> list[Row]
             "case": case.name, "method": method.name, "direction": direction,
             "dtype": str(call.q.dtype).removeprefix("torch."), "batch": len(call.q),
         }  # fmt: skip
-        rows.append(row | _figures(method, runners, median, auto, flops, setup))
+        rows.append(row | _figures(method, runners, times, auto, flops, setup))
     return rows
 
 
 def _figures(
     method: Method,
     runners: dict[str, Runner],
-    median: dict[str, float],
-    auto: float | None,
+    times: dict[str, list[float]],
+    auto: str | None,
     flops: int,
     setup: _Setup,
 ) -> Row:
-    names = ("median_ms", "times_auto", "peak_bytes", "flops", "share_of_gemm", "reason")
+    names = ("median_ms", "q1_ms", "q3_ms", "rounds", "times_auto", "verdict", "peak_bytes", "share_of_gemm")
     if method.run is None:
-        return dict(zip(names, (None, None, None, flops, None, method.reason), strict=True))
-    seconds = median[method.name]
-    times_auto = seconds / auto if auto else None
-    peak = peak_bytes(runners[method.name], setup.device)
-    return dict(
-        zip(names, (seconds * 1e3, times_auto, peak, flops, flops / seconds / setup.gemm_flops, ""), strict=True)
-    )
+        return dict.fromkeys(names) | {"flops": flops, "reason": method.reason}
+    own = times[method.name]
+    seconds, (low, high) = statistics.median(own), quartiles(own)
+    return {
+        "median_ms": seconds * 1e3,
+        "q1_ms": low * 1e3,
+        "q3_ms": high * 1e3,
+        "rounds": len(own),
+        "times_auto": seconds / statistics.median(times[auto]) if auto else None,
+        "verdict": verdict(own, times[auto]) if auto and auto != method.name else "",
+        "peak_bytes": peak_bytes(runners[method.name], setup.device),
+        "flops": flops,
+        "share_of_gemm": flops / seconds / setup.gemm_flops,
+        "reason": "",
+    }
 
 
 def flop_count(call: Call) -> int:
