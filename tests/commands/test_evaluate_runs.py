@@ -44,6 +44,7 @@ TASKS = {
                 "task.inference.mode=slide",
                 "task.inference.crop=32",
                 "task.inference.stride=24",
+                "task.inference.short_edge=56",
             ),
         ],
     ),
@@ -82,7 +83,8 @@ def runs(tmp_path_factory):
 
 
 def evaluated(run: Path, folder: Path, *words: str) -> dict:
-    assert main(["evaluate", f"ckpt={run}", "trainer.accelerator=cpu", f"hydra.run.dir={folder}", *words]) == 0
+    common = ["trainer.accelerator=cpu", "num_workers=0", f"hydra.run.dir={folder}"]
+    assert main(["evaluate", f"ckpt={run}", *common, *words]) == 0
     return json.loads((folder / "result.json").read_text())
 
 

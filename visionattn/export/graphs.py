@@ -107,7 +107,9 @@ def preprocessing(model: ExportedModel, graph: Graph) -> dict[str, Any]:
         "labels": model.class_names,
         "stride": graph.stride,
     }
-    return about | {name: value for name, value in model.protocol().items() if name not in about and name != "size"}
+    protocol = model.protocol()
+    short = {name: protocol[name] for name in ("crop_pct", "crop_mode", "interpolation") if name in protocol}
+    return about | short | {"protocol": protocol}
 
 
 def _onnx(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> Runner:
