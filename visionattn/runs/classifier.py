@@ -40,8 +40,9 @@ def published_classifier(cfg: DictConfig, policy: BuildPolicy) -> tuple[VisionTa
         ConfigError: no backbone, or no weights.
         CheckpointError: weights that do not fit, cannot be read, or cannot be fetched.
     """
-    task, protocol = pretrained_task(cfg, policy)
-    transform = {name: protocol[name] for name in _IN_TRANSFORM if name in protocol}
+    model = pretrained_task(cfg, policy)
+    task, protocol = model.task, model.protocol
+    transform = {name: value for name, value in protocol["eval_transform"].items() if name in _IN_TRANSFORM}
     data = ClassificationData(
         NoSamples(),
         task.num_classes,
