@@ -54,7 +54,10 @@ def test_what_is_there_is_not_replaced_unasked(tmp_path):
     ("words", "expected"),
     [
         (
-            ["task=detection", "data=coco", "head=retinanet", "data.eval_transform.short_edge=96", "data.divisor=64"],
+            [
+                *("task=detection", "data=coco", "head=retinanet", "data.divisor=64"),
+                *("data.eval_transform.short_edge=96", "data.eval_transform.long_edge=1333"),
+            ],
             {"short_edge": 96, "long_edge": 1333, "divisor": 64, "interpolation": "bilinear, antialiased"},
         ),
         (

@@ -53,14 +53,11 @@ def create_backbone(
 
     Args:
         name: one of :func:`list_backbones`; None: the backbone of the run (or export) that ``weights`` names.
-        num_classes: width of the classifier; 0: none; None: the classes of ``weights`` where those are of a run of
-            ours that classifies, else 1000.
+        num_classes: width of the classifier; 0: none; None: as many as the run of ``weights`` has, else 1000.
         features_only: give a module that returns the list of feature maps ``(B, C, H, W)``; ``out_indices`` selects.
-        weights: a state dict, see :func:`visionattn.load_weights`; or the path of a checkpoint or folder,
-            ``"hf-hub:owner/name"``, a name of timm's, or ``"timm"``: what timm publishes for this model, fetched by
-            timm (with a fresh classifier for another number of classes).
-        overrides: changes as on the command line, relative to the backbone: ``("mixer@mixers.s3=window",
-            "block.mlp_ratio=3")``.
+        weights: a state dict; the path of a checkpoint or folder, ``"hf-hub:owner/name"``, a name of timm's; or
+            ``"timm"``: what timm publishes for this model (with a fresh classifier for other classes).
+        overrides: changes as on the command line, relative to the backbone, such as ``("block.mlp_ratio=3",)``.
         pretrained: the same as ``weights="timm"``.
         **kwargs: other arguments of the backbone (``in_chans``, ``drop_path_rate``, ...).
 
@@ -68,27 +65,30 @@ def create_backbone(
         ConfigError: an unknown name or override.
         CheckpointError: weights that do not fit, or of a run whose backbone computes something else.
     """
-    if pretrained and weights is None:
-        weights = "timm"
-    if name is not None:
-        _check_name(name)
-    source = None
-    if weights is not None and not isinstance(weights, Mapping):
-        card = backbone_files()[name]["card"] if name is not None else None
-        source = open_source(weights, card, num_classes if num_classes is not None else 1000, kwargs.get("in_chans", 3))
+    given = "timm" if pretrained and weights is None else weights
+    source = _source_of(given, name, num_classes, kwargs)
     if name is None:
         name, kwargs = _named_by(source, overrides, kwargs)
     elif source is not None:
-        _check_same(name, source, overrides, kwargs, str(weights))
-    if num_classes is None:
-        num_classes = classes_of(source) if source is not None else 1000
-    model = timm.create_model(
-        PREFIX + name, num_classes=num_classes, features_only=features_only, overrides=tuple(overrides), **kwargs
-    )
-    if weights is not None:
-        inner: Any = model.model if features_only else model
-        load_weights(inner, source.state if source is not None else weights)
+        _check_same(name, source, overrides, kwargs, str(given))
+    classes = num_classes if num_classes is not None else 1000 if source is None else classes_of(source)
+    arguments = {"num_classes": classes, "features_only": features_only, "overrides": tuple(overrides), **kwargs}
+    model: Any = timm.create_model(PREFIX + name, **arguments)
+    if given is not None:
+        load_weights(model.model if features_only else model, source.state if source is not None else given)
     return model
+
+
+def _source_of(
+    weights: str | Mapping[str, Any] | None, name: str | None, num_classes: int | None, kwargs: Mapping[str, Any]
+) -> Source | None:
+    """Where weights that are not given as tensors come from."""
+    if name is not None:
+        _check_name(name)
+    if weights is None or isinstance(weights, Mapping):
+        return None
+    card = backbone_files()[name]["card"] if name is not None else None
+    return open_source(weights, card, num_classes if num_classes is not None else 1000, kwargs.get("in_chans", 3))
 
 
 def _check_name(name: str) -> None:
