@@ -192,10 +192,10 @@ def test_keys_of_the_runs_own_data(runs, tmp_path, capsys):
 
 def test_typed_keys_go_before_the_runs_protocol(runs, tmp_path):
     data, run = runs("detection")
-    words = ["data=coco", f"data.root={data}", "data.eval_transform.short_edge=64"]
+    words = ["data=coco", f"data.root={data}", "data.eval_transform.short_edge=32"]
     result = evaluated(run, tmp_path / "a", *words)
-    assert result["protocol"]["short_edge"] == 64
-    assert result["not_as_in_training"] == {"eval_transform.short_edge": {"training": 40, "evaluation": 64}}
+    assert result["protocol"]["short_edge"] == 32
+    assert result["not_as_in_training"] == {"eval_transform.short_edge": {"training": 40, "evaluation": 32}}
 
 
 def test_a_model_is_not_scored_on_data_of_another_kind(runs, tmp_path, capsys):

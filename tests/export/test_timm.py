@@ -112,7 +112,7 @@ def test_export_and_trained_model_are_scored_beside_each_other(swin, tmp_path, c
     assert f"{float(top1[1]):.4g}" in (tmp_path / "out" / "README.md").read_text()
     assert "| crop_mode | center |" in (tmp_path / "out" / "README.md").read_text()
     assert main(["export", f"ckpt={swin}", f"dir={tmp_path}/out"]) == 2
-    assert "holds an export already: choose another folder, or replace it by overwrite=true" in capsys.readouterr().err
+    assert "which is not overwritten; give dir=ANOTHER_FOLDER or overwrite=true" in capsys.readouterr().err
     assert main(["export", f"ckpt={swin}", f"dir={tmp_path}/out", "overwrite=true", "options.score=false"]) == 0
     (tmp_path / "out" / "thesis.tex").write_text("years of work")
     assert main(["export", f"ckpt={swin}", f"dir={tmp_path}/out", "overwrite=true"]) == 2

@@ -11,7 +11,8 @@ from visionattn.cli import main
 from visionattn.errors import CheckpointError
 from visionattn.runs.pretrained import load_pretrained
 
-SMALL = ["backbone=swin_tiny", "backbone.depths=[1,1,1,1]", "data.root=x", "run_dir=x", "name=x", "backbone_name=x"]
+SMALL = ["backbone=swin_tiny", "backbone.depths=[1,1,1,1]", "backbone.drop_path_rate=0.1", "data.num_classes=1000"]
+SMALL += ["data.root=x", "run_dir=x", "name=x", "backbone_name=x"]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.columns import check_fit
 from visionattn.runs import report, resume
-from visionattn.runs.build import build
+from visionattn.runs.build import Run, build
 from visionattn.runs.infer import infer
 from visionattn.runs.pretrained import check_weights, start_from
 from visionattn.runs.settings import Composition, block, far_rate, settings
@@ -54,18 +54,29 @@ def run(
     if first:
         tell_settings(shown, far_rate(cfg, run.batch, made))
     if dry_run:
-        run.data.setup("fit")  # labels, not images
-        if cfg.weights is not None and resumed.run is None:
-            check_weights(run.task, cfg)
-        return preview(facts, first)
+        return _dry_run(cfg, run, resumed.run is None, facts)
     if first:
         report.begin(cfg, run_dir, facts, resumed, notices)
-    if cfg.weights is not None and resumed.run is None:
-        facts["weights"] = Figure(str(cfg.weights), start_from(run.task, cfg.weights, cfg.weights_part, tell=first))
-    path, resumed.run = resumed.path, None  # Lightning has the contents; they need not stay in memory
-    start = time.perf_counter()
-    run.trainer.fit(run.task, datamodule=run.data, ckpt_path=path, weights_only=True)
-    results = report.results_of(run, facts, time.perf_counter() - start)
+    results = _fit(cfg, run, resumed, facts)
     if first:
         report.write_report(cfg, run, run_dir, command, results, shown)
     return values_of(results)
+
+
+def _dry_run(cfg: DictConfig, run: Run, begins: bool, facts: dict[str, Any]) -> dict[str, Any]:
+    """What a training would meet before its first step; there are no results."""
+    run.data.setup("fit")  # labels, not images
+    if cfg.weights is not None and begins:
+        check_weights(run.task, cfg)
+    return preview(facts, run.trainer.is_global_zero)
+
+
+def _fit(cfg: DictConfig, run: Run, resumed: resume.Resumption, facts: dict[str, Any]) -> dict[str, Any]:
+    """Train, from weights or from where a run stopped; the figures of the final table."""
+    if cfg.weights is not None and resumed.run is None:
+        told = start_from(run.task, cfg.weights, cfg.weights_part, tell=run.trainer.is_global_zero)
+        facts["weights"] = Figure(str(cfg.weights), told)
+    path, resumed.run = resumed.path, None  # Lightning has the contents; they need not stay in memory
+    start = time.perf_counter()
+    run.trainer.fit(run.task, datamodule=run.data, ckpt_path=path, weights_only=True)
+    return report.results_of(run, facts, time.perf_counter() - start)

@@ -26,7 +26,7 @@ def check_target(folder: Path, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"dir={folder} is a file; an export is a folder")
-    entries = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    entries = sorted(path.name for path in folder.glob("[!.]*")) if folder.is_dir() else []
     if not entries:
         return
     foreign = [name for name in entries if name not in WRITTEN]
