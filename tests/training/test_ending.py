@@ -100,3 +100,12 @@ def test_early_stopping_is_an_end_of_its_own(tmp_path):
     trainer = tiny_trainer(tmp_path, stop, LastCheckpoint(str(tmp_path)), max_epochs=9)
     trainer.fit(tiny_task(), datamodule=Data())
     assert stopped_by(trainer) == "early stopping"
+
+
+def test_a_validation_before_training_leaves_no_trace(tmp_path):
+    task, trainer = tiny_task(scores=[9.0, 2.0]), tiny_trainer(tmp_path, num_sanity_val_steps=2)
+    best = BestCheckpoint(str(tmp_path), "val/score")
+    trainer.callbacks.append(best)
+    trainer.fit(task, datamodule=Data())
+    assert float(best.best_model_score) == 2.0
+    assert task.validated == 0

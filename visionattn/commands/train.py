@@ -13,12 +13,14 @@ from omegaconf import DictConfig
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.columns import check_fit
+from visionattn.config.messages import plain
 from visionattn.runs import report, resume
 from visionattn.runs.build import Run, build
 from visionattn.runs.infer import infer
 from visionattn.runs.pretrained import check_weights, start_from
 from visionattn.runs.settings import Composition, block, far_rate, settings
 from visionattn.runs.table import Figure, preview, tell_settings, values_of
+from visionattn.runs.trainer import explained
 
 
 def run(
@@ -78,5 +80,6 @@ def _fit(cfg: DictConfig, run: Run, resumed: resume.Resumption, facts: dict[str,
         facts["weights"] = Figure(str(cfg.weights), told)
     path, resumed.run = resumed.path, None  # Lightning has the contents; they need not stay in memory
     start = time.perf_counter()
-    run.trainer.fit(run.task, datamodule=run.data, ckpt_path=path, weights_only=True)
+    with explained(plain(cfg.trainer)):
+        run.trainer.fit(run.task, datamodule=run.data, ckpt_path=path, weights_only=True)
     return report.results_of(run, facts, time.perf_counter() - start)

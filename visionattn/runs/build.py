@@ -26,12 +26,14 @@ from visionattn.runs.log import Unlogged
 from visionattn.runs.open import OpenedRun
 from visionattn.runs.table import Figure
 from visionattn.runs.talking import Talking
+from visionattn.runs.trainer import build_trainer
 from visionattn.tasks.observer import Observer, observer_of
+from visionattn.training.accumulation import global_batch
 from visionattn.training.callbacks import ProgressBar, Stopwatch
 from visionattn.training.checkpoints import AtomicCheckpointIO
 from visionattn.training.progress import LoopProgress, StepSeeds
 from visionattn.training.signals import StopSignals
-from visionattn.training.task import VisionTask, global_batch
+from visionattn.training.task import VisionTask
 
 _QUIET = (
     r".*does not have many workers.*",
@@ -159,7 +161,8 @@ def _run(
     always: list[Callback] = [observer, stopwatch]
     if drawn:
         always.append(ProgressBar(leave=False, file=Unlogged()))
-    trainer: Trainer = policy.instantiate(
+    trainer = build_trainer(
+        policy,
         cfg.trainer,
         callbacks=[*always, *callbacks],
         logger=list(loggers) or False,

@@ -19,9 +19,11 @@ from visionattn.runs.description import what_is_trained
 from visionattn.runs.resume import RESULTS, Resumption, end_of
 from visionattn.runs.table import Figure, print_results, relative, values_of
 from visionattn.runs.talking import duration
+from visionattn.runs.trainer import profile_files
 from visionattn.tasks.observer import PLOTS, drawn
 from visionattn.tasks.pictures import warn_undrawn
 from visionattn.training.checkpoints import LastCheckpoint, set_aside
+from visionattn.training.ending import EARLY, stopped_by, why_unvalidated
 
 
 def begin(
@@ -56,7 +58,7 @@ def _tell_resumed(resumed: Resumption, notices: Iterable[str]) -> None:
 def results_of(run: Run, facts: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """The figures of a training: numbers for ``results.json``, with the texts of the final table.
 
-    The metrics of the last epoch come under their own names, so that a sweep can compare and optimize them.
+    The metrics of the latest validation come under their own names, so that a sweep can compare and optimize them.
     """
     trainer, task = run.trainer, run.task
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
@@ -64,10 +66,13 @@ def results_of(run: Run, facts: Mapping[str, Any], seconds: float) -> dict[str, 
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
             best = float(callback.best_model_score)
-            results[f"{task.monitor} (best epoch, chosen on these images)"] = Figure(best, f"{best:.2f}")
+            results[f"{task.monitor} (best, chosen on these images)"] = Figure(best, f"{best:.2f}")
             break
-    if not metrics:
-        results["validation"] = Figure(None, "none: this run ended before its first one")
+    if task.validated is None:
+        results["validation"] = Figure(None, f"none: {why_unvalidated(trainer)}")
+    if stopped := stopped_by(trainer):
+        advice = "" if stopped == EARLY else "; not finished: the same command with resume=auto continues it"
+        results["stopped by"] = Figure(stopped, f"{stopped}{advice}")
     if run.talking is not None and run.talking.loss is not None:
         results["train/loss"] = Figure(run.talking.loss, f"{run.talking.loss:.4g}")
     results |= facts
@@ -93,9 +98,8 @@ def write_report(
         results: see :func:`results_of`.
         settings: lines that say where the values come from, for the card.
     """
-    shown = {
-        f"{name} (last epoch)" if name in run.trainer.callback_metrics else name: results[name] for name in results
-    }
+    of, stopped = _of_which_epoch(run), stopped_by(run.trainer)
+    shown = {f"{name} {of}" if name in run.trainer.callback_metrics else name: results[name] for name in results}
     images, outputs = _draw(run, run_dir), _outputs(run, run_dir)
     sizes = run.data.sizes
     about = what_is_trained(cfg)
@@ -114,9 +118,16 @@ def write_report(
         images=images,
         settings=settings,
     )
-    contents = {"end": end_of(cfg), "command": command, "results": values_of(results)}
+    contents = {"end": end_of(cfg), "stopped": stopped, "command": command, "results": values_of(results)}
     (run_dir / RESULTS).write_text(json.dumps(contents, indent=1, default=str) + "\n", encoding="utf-8")
-    print_results(f"{cfg.name}: done", shown, outputs)
+    print_results(f"{cfg.name}: {f'stopped by {stopped}' if stopped else 'done'}", shown, outputs)
+
+
+def _of_which_epoch(run: Run) -> str:
+    """Which epoch the metrics are of: that of the latest validation need not be the last one."""
+    last = run.trainer.current_epoch - 1
+    validated = run.task.validated
+    return "(last epoch)" if validated is None or validated >= last else f"(epoch {validated + 1} of {last + 1})"
 
 
 def write_card(
@@ -166,6 +177,7 @@ def _outputs(run: Run, run_dir: Path) -> dict[str, Path]:
             outputs["best checkpoint"] = Path(callback.best_model_path)
         elif isinstance(callback, LastCheckpoint) and callback.path.exists():
             outputs["last checkpoint"] = callback.path
+    outputs |= {f"profile {file.name}": file for file in profile_files(run.trainer)}
     budgets = [run.data.budget(split) for split in run.data.sizes]
     if any(budget.records for budget in budgets):
         outputs["images that cannot be read"] = run_dir / "unreadable.json"

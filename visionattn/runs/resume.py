@@ -20,13 +20,26 @@ from visionattn.runs.folder import EarlierResults
 from visionattn.runs.open import OpenedRun
 from visionattn.runs.table import relative
 from visionattn.training.checkpoints import LAST, PREVIOUS, damage
+from visionattn.training.ending import EARLY
 from visionattn.weights import read_checkpoint
 
 RESULTS = "results.json"
 FREE = (
     *("run_dir", "ckpt", "resume", "overwrite", "name", "recipe_name", "optimized_metric"),
     *("logger*", "callbacks.best*", "callbacks.last*", "callbacks.lr*"),
-    *(f"trainer.{key}" for key in ("max_epochs", "devices", "num_nodes", "accelerator", "strategy*", "profiler*")),
+    *(
+        f"trainer.{key}"
+        for key in (
+            "max_epochs",
+            "max_steps",
+            "max_time",
+            "devices",
+            "num_nodes",
+            "accelerator",
+            "strategy*",
+            "profiler*",
+        )
+    ),
     *(f"trainer.{key}" for key in ("log_every_n_steps", "detect_anomaly", "benchmark", "limit_val_batches")),
     *(f"data.{key}" for key in ("batch_size", "eval_batch_size", "num_workers", "pin_memory", "prefetch_factor")),
     *("data.timeout", "data.root", "data.unreadable_budget"),
@@ -60,11 +73,19 @@ def finished(cfg: DictConfig, run_dir: Path) -> EarlierResults | None:
     if cfg.resume is None or not path.is_file():
         return None
     contents = json.loads(path.read_text(encoding="utf-8"))
-    if contents["end"] != end_of(cfg):
+    if contents["end"] != end_of(cfg) or contents.get("stopped") not in (None, "", EARLY):
+        return None
+    if changed_since(run_dir, cfg):  # another run's command: check_resumable names what differs
         return None
     advice = "remove resume=auto or choose another hydra.run.dir to train again"
     Console().print(f"{relative(run_dir)} is already finished; {advice}", soft_wrap=True)
     return EarlierResults(contents["results"])
+
+
+def changed_since(run_dir: Path, cfg: DictConfig) -> list[str]:
+    """What differs from the configuration in the folder of a run and would make it another run."""
+    began = OmegaConf.load(run_dir / "config.yaml")
+    return list(differences(began, cfg)) if isinstance(began, DictConfig) else []
 
 
 def end_of(cfg: DictConfig) -> dict[str, Any]:

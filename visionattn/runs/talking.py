@@ -59,7 +59,7 @@ class Talking(Callback):
             self.loss = float(self._sum) / self._batches
         parts = [] if self.loss is None else [f"loss {self.loss:.4g}"]
         score = trainer.callback_metrics.get(pl_module.monitor)
-        if score is not None:
+        if score is not None and pl_module.validated == trainer.current_epoch:
             parts.append(f"{pl_module.monitor} {float(score):.2f}")
         images = self.stopwatch.images["train"] - self._before[0]
         seconds = self.stopwatch.seconds["train"] - self._before[1]

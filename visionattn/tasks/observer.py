@@ -10,7 +10,8 @@ from lightning import Callback, LightningModule, Trainer
 from visionattn.drawing.canvas import sheet_of, with_legend
 from visionattn.tasks.pictures import EDGE, Tile, warn_undrawn
 from visionattn.training.distributed import gather
-from visionattn.training.task import StepOutput, data_of
+from visionattn.training.step import StepOutput
+from visionattn.training.task import data_of
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData

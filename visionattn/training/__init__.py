@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from visionattn.training.fsdp import FullySharded
     from visionattn.training.loggers import MetricsFile
     from visionattn.training.schedule import constant, cosine, poly, steps
-    from visionattn.training.task import StepOutput, VisionTask
+    from visionattn.training.step import StepOutput
+    from visionattn.training.task import VisionTask
 
 __all__ = [
     "BestCheckpoint",
@@ -39,7 +40,7 @@ __getattr__ = face(
         "LastCheckpoint": "checkpoints",
         "MetricEvaluator": "evaluator",
         "MetricsFile": "loggers",
-        "StepOutput": "task",
+        "StepOutput": "step",
         "VisionTask": "task",
         "WeightEMA": "ema",
         "constant": "schedule",

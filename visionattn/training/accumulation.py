@@ -1,9 +1,14 @@
-"""Gradient accumulation where the batches of an epoch are no multiple of the accumulated ones."""
+"""Gradient accumulation: the images of a step, and epochs whose batches are no multiple of the accumulated ones."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from lightning import Trainer
+
+if TYPE_CHECKING:
+    from visionattn.data.module import VisionData
 
 
 def group_factor(trainer: Any) -> float:
@@ -23,3 +28,8 @@ def steps_per_epoch(trainer: Any) -> float:
     """Optimizer steps of an epoch; the last group of accumulated batches is one, whole or not."""
     count, whole = trainer.num_training_batches, trainer.accumulate_grad_batches
     return count if math.isinf(count) else math.ceil(count / whole)
+
+
+def global_batch(trainer: Trainer, data: VisionData) -> int:
+    """Images per optimizer step: those of one process, times processes, times accumulated batches."""
+    return data.batch_size * trainer.num_devices * trainer.num_nodes * trainer.accumulate_grad_batches

@@ -55,7 +55,8 @@ class Stopwatch(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._count("val", trainer, batch)
+        if not trainer.sanity_checking:
+            self._count("val", trainer, batch)
 
     def _count(self, phase: str, trainer: Trainer, batch: Any) -> None:
         now = time.perf_counter()

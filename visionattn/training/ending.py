@@ -7,6 +7,8 @@ from typing import Any
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
+from visionattn.errors import counted
+
 MAX_TIME, EARLY = "max_time", "early stopping"
 
 
@@ -30,6 +32,18 @@ def epoch_is_whole(trainer: Trainer) -> bool:
     """Whether every batch of the current epoch has been trained on."""
     progress: Any = trainer.fit_loop.epoch_loop.batch_progress
     return progress.is_last_batch or progress.current.processed >= trainer.num_training_batches
+
+
+def why_unvalidated(trainer: Trainer) -> str:
+    """Why a training never validated."""
+    every = trainer.check_val_every_n_epoch
+    if trainer.limit_val_batches == 0:
+        return "trainer.limit_val_batches is 0"
+    if trainer.global_step == 0:
+        return "no step was made"
+    if every is not None and every > trainer.current_epoch:
+        return f"trainer.check_val_every_n_epoch is {every}, the run has {counted(trainer.current_epoch, 'epoch')}"
+    return "the run ended before its first one"
 
 
 def forget_time(checkpoint: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ class StopSignals(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if trainer.state.fn == "fit" and batch_idx % CHECKED_EVERY == 0:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and batch_idx % CHECKED_EVERY == 0:
             self._module.decision.stop = any_process(self._module.stop_requested)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import LightningModule
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from visionattn.data.classes import ClassInfo
-from visionattn.training.accumulation import group_factor, steps_per_epoch
+from visionattn.training.accumulation import global_batch, group_factor, steps_per_epoch
 from visionattn.training.auxiliary import AuxiliaryLosses
 from visionattn.training.buffers import BufferSnapshot
 from visionattn.training.evaluator import Evaluator, Given, named_evaluators
@@ -35,28 +34,13 @@ from visionattn.training.nonfinite import (
 from visionattn.training.options import TrainingOptions
 from visionattn.training.out_of_memory import out_of_memory_explained
 from visionattn.training.parameter_groups import parameter_groups
+from visionattn.training.resuming import same_classes
+from visionattn.training.step import Batch, StepOutput
 from visionattn.training.unreadable import count_unreadable, newly_unreadable, nothing_read
 from visionattn.training.validation import ValidationEpoch
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData
-
-Batch = dict[str, Any]
-
-
-@dataclass
-class StepOutput:
-    """The result of a step.
-
-    Attributes:
-        loss: the loss to minimize; None in validation where the task has none there.
-        prediction: what the evaluators get in validation.
-        parts: named terms of the loss, logged as ``train/loss_<name>``.
-    """
-
-    loss: Tensor | None
-    prediction: Any = None
-    parts: dict[str, Tensor] = field(default_factory=dict)
 
 
 class VisionTask(LightningModule):
@@ -78,9 +62,11 @@ class VisionTask(LightningModule):
     Attributes:
         class_info: what is known of the classes; set before training and validation, and read from a checkpoint.
         num_classes: number of classes of a task that has any.
+        validated: the epoch (from 0) of the latest validation; None before it.
     """
 
     num_classes: int | None = None
+    validated: int | None = None
 
     def __init__(
         self,
@@ -238,6 +224,8 @@ class VisionTask(LightningModule):
         for name, value, shown in self.validation.figures(self.data):
             self.log(f"val/{name}", value, prog_bar=shown)
         self.validation.reset()
+        if not self.trainer.sanity_checking:
+            self.validated = self.trainer.current_epoch
 
     def configure_optimizers(self) -> Any:
         self.trainer.fit_loop.setup_data()  # a run counted in steps alone would not know its batches per epoch yet
@@ -279,6 +267,8 @@ class VisionTask(LightningModule):
         checkpoint["unreadable"] = {split: dict(self.data.budget(split).records) for split in ("train", "val")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        same_classes(checkpoint.get("class_facts", {}), self.class_info)
+        checkpoint["lr_schedulers"] = []  # the rate follows from the step; their state holds the length of before
         for split, records in checkpoint.get("unreadable", {}).items():
             self.data.budget(split).records.update(records)
 
@@ -293,8 +283,3 @@ class VisionTask(LightningModule):
 def data_of(trainer: Any) -> VisionData:
     """The data module of a trainer; Lightning sets it without declaring it."""
     return trainer.datamodule
-
-
-def global_batch(trainer: Trainer, data: VisionData) -> int:
-    """Images per optimizer step: those of one process, times processes, times accumulated batches."""
-    return data.batch_size * trainer.num_devices * trainer.num_nodes * trainer.accumulate_grad_batches

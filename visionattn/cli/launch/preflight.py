@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _ALL_COMBINATIONS = 64  # more than that, and each choice is tried once instead of with every other
 _CHOICES = 1000
+_GLOBAL = ("experiment", "debug")
+"""Groups whose files set keys of all other groups."""
 
 
 def check(cfg: DictConfig, command: str | None, policy: BuildPolicy, complete: bool = True) -> None:
@@ -40,6 +42,12 @@ def check(cfg: DictConfig, command: str | None, policy: BuildPolicy, complete: b
     choices = dict(cfg.hydra.runtime.choices)
     with resolvable(cfg) as whole, open_dict(whole):
         del whole["hydra"]  # a job does not see it either; it reads ${hydra:...}
+        for group in (group for group in _GLOBAL if group in whole):  # its file was composed under a key of its own
+            chosen = cfg.hydra.runtime.choices.get(group)
+            raise ConfigError(
+                f"{group}={chosen} changes nothing: write `# @package _global_` as the first line of "
+                f"{group}/{chosen}.yaml"
+            )
         if complete and command == "train":
             check_fit(whole, choices)
         if complete:

@@ -15,7 +15,8 @@ from visionattn.errors import counted
 from visionattn.tasks.classification.metric import CALIBRATION_BINS, Predictions, calibration
 from visionattn.tasks.observer import SHOWN, Observer
 from visionattn.tasks.pictures import Tile, as_image, caption_of
-from visionattn.training.task import StepOutput, data_of
+from visionattn.training.step import StepOutput
+from visionattn.training.task import data_of
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData

@@ -21,7 +21,8 @@ from visionattn.tasks.classification.observer import ClassificationObserver
 from visionattn.tasks.classification.predict import top_classes
 from visionattn.tasks.predict import Predicted, as_rgb
 from visionattn.training.evaluator import Evaluator
-from visionattn.training.task import Batch, StepOutput, VisionTask
+from visionattn.training.step import Batch, StepOutput
+from visionattn.training.task import VisionTask
 
 
 class ClassificationTask(VisionTask):

@@ -23,7 +23,8 @@ from visionattn.tasks.detection.observer import DetectionObserver
 from visionattn.tasks.detection.predict import coco_files, predicted_detections
 from visionattn.tasks.predict import Predicted, as_rgb, batch_of
 from visionattn.training.evaluator import Evaluator, first_of
-from visionattn.training.task import Batch, StepOutput, VisionTask
+from visionattn.training.step import Batch, StepOutput
+from visionattn.training.task import VisionTask
 
 
 class DetectionTask(VisionTask):

@@ -28,7 +28,8 @@ from visionattn.tasks.observer import SHOWN, SampleObserver
 from visionattn.tasks.panoptic.metric import PanopticQualityEvaluator, figures, per_class
 from visionattn.tasks.panoptic.predict import as_file
 from visionattn.tasks.pictures import EDGE, Tile, as_image, caption_of
-from visionattn.training.task import StepOutput, data_of
+from visionattn.training.step import StepOutput
+from visionattn.training.task import data_of
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData

@@ -29,7 +29,8 @@ from visionattn.tasks.panoptic.predict import panoptic_file, predicted_segments
 from visionattn.tasks.predict import Predicted, as_rgb, batch_of
 from visionattn.training.distributed import mean_of_processes
 from visionattn.training.evaluator import Evaluator, Given, first_of
-from visionattn.training.task import Batch, StepOutput, VisionTask
+from visionattn.training.step import Batch, StepOutput
+from visionattn.training.task import VisionTask
 
 
 class PanopticTask(VisionTask):

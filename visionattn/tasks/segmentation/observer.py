@@ -22,7 +22,7 @@ from visionattn.errors import counted
 from visionattn.tasks.observer import SampleObserver
 from visionattn.tasks.pictures import Tile, as_image, caption_of
 from visionattn.tasks.segmentation.metric import BoundaryIoUEvaluator, SemanticEvaluator, figures, per_class
-from visionattn.training.task import StepOutput
+from visionattn.training.step import StepOutput
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData

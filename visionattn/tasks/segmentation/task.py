@@ -26,7 +26,8 @@ from visionattn.tasks.segmentation.metric import BoundaryIoUEvaluator, SemanticE
 from visionattn.tasks.segmentation.observer import SegmentationObserver
 from visionattn.tasks.segmentation.predict import MAPS, predicted_classes
 from visionattn.training.evaluator import Evaluator, Given, first_of
-from visionattn.training.task import Batch, StepOutput, VisionTask
+from visionattn.training.step import Batch, StepOutput
+from visionattn.training.task import VisionTask
 
 
 class SegmentationTask(VisionTask):
