@@ -85,7 +85,8 @@ class _Filling:
         if self.open("data.num_classes") and self.facts.num_classes is not None:
             self.fill("data.num_classes", self.facts.num_classes, "counted in the data")
         if self.open("head.masks"):
-            masks = OmegaConf.select(self.cfg, "data.source.masks", default=True) is True
+            given = OmegaConf.select(self.cfg, "data.source.masks")
+            masks = given if isinstance(given, bool) else bool(self.facts.options.get("masks", False))
             self.fill("head.masks", masks, "the data have masks" if masks else "no masks are known of")
         self._channels()
         {"classification": self._square, "segmentation": self._crops}.get(str(self.task), self._edges)()

@@ -1,0 +1,27 @@
+"""What each box format tells a training: classes, and whether the head learns masks."""
+
+import pytest
+
+from tests.data.detection.formats.test_instance_masks import numbered
+from tests.data.detection.formats.test_lvis import lvis
+from tests.data.detection.formats.test_open_images import open_images
+from tests.data.detection.formats.trees import voc, yolo
+from visionattn import config
+from visionattn.runs.infer import infer
+
+TREES = {
+    "yolo": (yolo, 2, False),
+    "pascal_voc_detection": (voc, 2, False),
+    "lvis": (lvis, 2, True),
+    "open_images": (open_images, 2, False),
+    "instance_masks": (numbered, 1, True),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_classes_and_masks_are_inferred(tmp_path, name):
+    make, classes, masks = TREES[name]
+    words = ["task=detection", f"data={name}", f"data.root={make(tmp_path)}", "backbone=dinat_pico"]
+    cfg = config.compose("train", [*words, "name=x", "backbone_name=x", "run_dir=x"])
+    infer(cfg)
+    assert (cfg.data.num_classes, cfg.head.masks) == (classes, masks)
