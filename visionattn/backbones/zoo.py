@@ -9,7 +9,9 @@ import difflib
 import fnmatch
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch import nn
 
 from visionattn import config
 from visionattn.backbones.trained import architecture_differences, backbone_name, classes_of, trained_backbone
+from visionattn.config import check_allow
 from visionattn.config.catalog import choices, with_parts
 from visionattn.config.messages import plain
 from visionattn.errors import CheckpointError, ConfigError
@@ -148,9 +151,29 @@ def _absolute(override: str) -> str:
     return f"{sign}{group}@backbone.{package}{equals}{value}" if at else f"{sign}backbone.{group}{equals}{value}"
 
 
+_packages: ContextVar[tuple[str, ...]] = ContextVar("packages", default=())
+
+
+@contextmanager
+def allowed(*packages: str) -> Iterator[None]:
+    """Let backbones have parts of the user's own packages, while the context lasts; no file can ask for that.
+
+    Args:
+        packages: as of ``allow=[my_package]`` on the command line.
+
+    Raises:
+        ConfigError: a package of Python's, Hydra's or ours.
+    """
+    token = _packages.set(check_allow(packages))
+    try:
+        yield
+    finally:
+        _packages.reset(token)
+
+
 def _build(name: str, overrides: Sequence[str], architecture: Mapping[str, Any] | None, **kwargs: Any) -> nn.Module:
     node = architecture if architecture is not None else compose_backbone(name, overrides)
-    return config.instantiate(node, **kwargs)
+    return config.instantiate(node, allow=_packages.get(), **kwargs)
 
 
 def _entrypoint(name: str, num_stages: int) -> Callable[..., nn.Module]:

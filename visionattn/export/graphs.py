@@ -97,13 +97,12 @@ def check_packages(format: str) -> None:
 
 def preprocessing(model: ExportedModel, graph: Graph) -> dict[str, Any]:
     """What a program that serves the graph has to know: the evaluated protocol, whole, and the classes."""
-    data = model.trained.data
     about: dict[str, Any] = {
         "input": INPUT,
         "outputs": list(graph.outputs),
         "image_size": list(model.image_size),
-        "mean": list(data.mean),
-        "std": list(data.std),
+        "mean": list(model.preparation.mean),
+        "std": list(model.preparation.std),
         "labels": model.class_names,
         "stride": graph.stride,
     }

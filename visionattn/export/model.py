@@ -97,10 +97,15 @@ class ExportedModel:
             names = self.data.class_names
         return [str(name) for name in names] if names else None
 
+    @cached_property
+    def preparation(self) -> VisionData[Any]:
+        """The run's data module, which knows how images are prepared; nothing of it is read."""
+        return self.opened.data()
+
     def protocol(self) -> dict[str, Any]:
         """How the run evaluates images: what its data make of them and what its task does; plain values."""
         divisor = {"divisor": int(self.trained.data.divisor)} if "divisor" in self.trained.data else {}
-        return self.opened.data().describe_evaluation() | divisor | self.task.protocol()
+        return self.preparation.describe_evaluation() | divisor | self.task.protocol()
 
     @cached_property
     def run(self) -> Path | None:

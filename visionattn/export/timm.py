@@ -44,6 +44,17 @@ def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any
     wanted = str(exported.options.names)
     if wanted not in NAMES:
         raise ConfigError(f"options.names must be one of {', '.join(NAMES)}, got {wanted!r}")
+    own = exported.opened.policy.allow
+    with zoo.allowed(*own):
+        facts = _write_as(exported, folder, dry_run, wanted)
+    if own and "use" in facts:
+        packages = ", ".join(map(repr, own))
+        facts["use"] += f"  # inside: with visionattn.backbones.zoo.allowed({packages}):"
+    return facts
+
+
+def _write_as(exported: ExportedModel, folder: Path, dry_run: bool, wanted: str) -> dict[str, Any]:
+    """Write under the names that are wanted; of ``auto`` timm's, else visionattn's."""
     if wanted != "auto":
         return _write(exported, folder, dry_run, wanted)
     try:
@@ -67,8 +78,8 @@ def _write(exported: ExportedModel, folder: Path, dry_run: bool, wanted: str) ->
     channels = int(exported.trained.backbone.get("in_chans", 3))
     preprocessing = {
         "input_size": (channels, *exported.image_size),
-        "mean": tuple(exported.trained.data.mean),
-        "std": tuple(exported.trained.data.std),
+        "mean": tuple(exported.preparation.mean),
+        "std": tuple(exported.preparation.std),
         "crop_pct": evaluation.crop_pct,
         "crop_mode": evaluation.crop_mode,
         "interpolation": evaluation.interpolation,
