@@ -2,7 +2,10 @@
 
 import csv
 import json
+import re
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from visionattn.cli import main
 from visionattn.data.decode import decode_rgb
 from visionattn.runs.open import open_run
 
+PAGE = (Path(__file__).parents[2] / "docs" / "predict.md").read_text(encoding="utf-8")
 pytestmark = pytest.mark.filterwarnings("default")
 
 
@@ -23,7 +27,8 @@ def picture(path, size=(20, 30), seed=0):
 
 
 def predict(run, source, folder, *words):
-    return main(["predict", f"ckpt={run}", f"source={source}", f"dir={folder}", "device=cpu", *words])
+    where = [] if any(word.startswith("device=") for word in words) else ["device=cpu"]
+    return main(["predict", f"ckpt={run}", f"source={source}", f"dir={folder}", *where, *words])
 
 
 def said(folder):
@@ -145,3 +150,25 @@ def test_weights_of_a_classifier_predict_without_a_run(swin, mine, tmp_path):
     first = said(tmp_path / "out")["images"][0]
     assert len(first["top"]) == 5
     assert decode_rgb((mine / "a.png").read_bytes()).size == tuple(first["size"])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("timeout=abc", "timeout is above 0, got 'abc'"),
+        ("batch_size=0", "batch_size is a whole number from 1 on, got 0"),
+        ("options.top_k=1.5", "options.top_k is a whole number from 1 on, got 1.5"),
+        ("options.score=30", "options.score is between 0 and 1, got 30"),
+        ("recursive=maybe", "recursive is true or false, got 'maybe'"),
+        ("device=tpu9", "device=tpu9 cannot be used"),
+    ],
+)
+def test_an_impossible_value_is_answered_in_one_sentence(trained, mine, tmp_path, capsys, word, message):
+    assert predict(trained, mine, tmp_path / "out", word) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^visionattn (predict .*?)(?:\s{2,}#.*)?$", PAGE, re.MULTILINE))
+def test_the_commands_of_the_page_compose(command, capsys):
+    assert main([*shlex.split(command), "--cfg", "job"]) == 0, capsys.readouterr().err

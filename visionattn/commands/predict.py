@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import seed_everything
-from omegaconf import DictConfig
-from PIL import Image
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.messages import plain
 from visionattn.data.orientation import size_of
 from visionattn.data.user_images import UserImage, find_images
-from visionattn.drawing.canvas import sheet_of
 from visionattn.errors import ConfigError, DataError, counted
 from visionattn.runs.classifier import published_classifier
 from visionattn.runs.open import open_run
+from visionattn.runs.predictions import Output, writing
 from visionattn.runs.reading import ReadImages, told
 from visionattn.runs.table import print_results
-from visionattn.tasks.predict import Predicted, PredictsImages, write_json, write_rows
+from visionattn.tasks.predict import Predicted, PredictsImages
 from visionattn.training.task import VisionTask
 
 _LARGEST_BATCH = 32
-_ON_SHEET, _SHEETS, _COLUMNS, _EDGE = 48, 10, 8, 200
 _SHOWN = 10
 
 
@@ -49,6 +45,7 @@ def run(
         DataError: no image at the source, or none that can be read.
     """
     seed_everything(0, verbose=False)
+    _check(cfg)
     folder = _folder(cfg, run_dir)
     task, data, model = _model(cfg, policy)
     if not isinstance(task, PredictsImages):
@@ -59,16 +56,55 @@ def run(
     if dry_run:
         print_results("dry run: the model can be built; no image was read", {"images": len(images)})
         return {}
+    _on_device(task, cfg.device)
     output = Output(folder)
     reader = ReadImages(images, data, cfg.batch_size or min(data.eval_batch_size, _LARGEST_BATCH))
     begun = time.perf_counter()
     for image, size, predicted in told(_predictions(task, data, cfg, reader, output), len(images)):
-        output.add(image, size, predicted)
+        with writing(folder):
+            output.add(image, size, predicted)
     seconds = time.perf_counter() - begun
     if not output.records:
         raise DataError(_nothing_read(reader.unreadable, len(images)))
-    files = output.finish(model, reader.unreadable) | task.prediction_files(folder, output.records)
+    with writing(folder):
+        files = output.finish(model, reader.unreadable) | task.prediction_files(folder, output.records)
     return _report(output, reader.unreadable, len(output.records) / seconds, files)
+
+
+def _check(cfg: DictConfig) -> None:
+    """Refuse impossible values.
+
+    Raises:
+        ConfigError: names the key, its value and what it may be.
+    """
+    positive = ("above 0", lambda value: value > 0)
+    rules: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "timeout": positive,
+        "megabytes": positive,
+        "batch_size": ("a whole number from 1 on", lambda value: value >= 1 and value == int(value)),
+        "options.top_k": ("a whole number from 1 on", lambda value: value >= 1 and value == int(value)),
+        "options.score": ("between 0 and 1", lambda value: 0 <= value <= 1),
+    }
+    for key, (words, fits) in rules.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None and (isinstance(value, bool | str) or not fits(value)):
+            raise ConfigError(f"{key} is {words}, got {value!r}")
+    for key in ("recursive", "overwrite"):
+        if not isinstance(cfg[key], bool):
+            raise ConfigError(f"{key} is true or false, got {cfg[key]!r}")
+
+
+def _on_device(task: VisionTask, device: str | None) -> None:
+    """Bring the task to a device, ready to predict.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    chosen = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        task.to(torch.device(chosen)).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device={chosen} cannot be used: {str(error).splitlines()[0]}") from None
 
 
 def _model(cfg: DictConfig, policy: BuildPolicy) -> tuple[VisionTask, Any, str]:
@@ -104,7 +140,6 @@ def _predictions(
     task: Any, data: Any, cfg: DictConfig, reader: ReadImages, output: Output
 ) -> Iterator[tuple[int, tuple[UserImage, tuple[int, int], Predicted]]]:
     """For every image how many are done with it, itself, its (width, height) and the prediction."""
-    task.to(torch.device(cfg.device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
     options: dict[str, Any] = plain(cfg.options)
     for batch in reader:
         with torch.inference_mode():
@@ -112,77 +147,6 @@ def _predictions(
         for (image, decoded), one in zip(batch, predicted, strict=True):
             height, width = size_of(decoded)
             yield len(output.records) + len(reader.unreadable) + 1, (image, (width, height), one)
-
-
-@dataclass
-class Output:
-    """What is written for the images one by one, and kept for the files at the end.
-
-    Attributes:
-        folder: made with the first image.
-        records: entries of ``predictions.json``.
-        rows: rows of ``predictions.csv``.
-        counts: class -> how often it was predicted.
-        sheets: files of the sheets of thumbnails.
-    """
-
-    folder: Path
-    records: list[dict[str, Any]] = field(default_factory=list)
-    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    sheets: list[Path] = field(default_factory=list)
-    _tiles: list[tuple[Image.Image, str]] = field(default_factory=list)
-
-    def add(self, image: UserImage, size: tuple[int, int], predicted: Predicted) -> None:
-        """Write the drawing and the maps of one image."""
-        files = {}
-        if predicted.caption:
-            self._place(image, predicted)
-        else:
-            files["drawing"] = self._save("drawings", image, predicted.image)
-        files |= {kind: self._save(kind, image, drawn) for kind, drawn in predicted.maps.items()}
-        record = {"image": image.name, "source": image.origin, "size": list(size), **predicted.record, "files": files}
-        self.records.append(record)
-        self.rows += [(image.name, row) for row in predicted.rows]
-        self.counts += predicted.counts
-
-    def finish(self, model: str, unreadable: list[tuple[UserImage, str]]) -> dict[str, Path]:
-        """Write the files of all images; description -> file."""
-        self._save_sheet()
-        files = {"drawings": self.folder / "drawings"} if (self.folder / "drawings").is_dir() else {}
-        if self.sheets:
-            files["sheets of thumbnails" if len(self.sheets) > 1 else "sheet of thumbnails"] = self.sheets[0]
-        files |= {"table": self.folder / "predictions.csv", "all predictions": self.folder / "predictions.json"}
-        left_out = [{"image": image.name, "source": image.origin, "reason": reason} for image, reason in unreadable]
-        contents = {"checkpoint": model, "images": self.records, "unreadable": left_out}
-        write_json(files["all predictions"], contents)
-        write_rows(files["table"], self.rows)
-        return files
-
-    def _save(self, kind: str, image: UserImage, drawn: Image.Image) -> str:
-        """Save a PNG; the old suffix stays in its name, so that ``a.jpg`` and ``a.png`` do not meet."""
-        name = f"{kind}/{image.name}.png"
-        file = self.folder / name
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            drawn.save(file)
-        except OSError as error:
-            raise DataError(f"{file} cannot be written: {error.strerror or error}") from None
-        return name
-
-    def _place(self, image: UserImage, predicted: Predicted) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if len(self.sheets) < _SHEETS:
-            self._tiles.append((predicted.image, f"{predicted.caption}\n{image.name.rpartition('/')[2]}"))
-            if len(self._tiles) == _ON_SHEET:
-                self._save_sheet()
-
-    def _save_sheet(self) -> None:
-        if self._tiles:
-            file = self.folder / ("sheet.png" if not self.sheets else f"sheet_{len(self.sheets) + 1}.png")
-            sheet_of(self._tiles, columns=_COLUMNS, edge=_EDGE).save(file)
-            self.sheets.append(file)
-            self._tiles = []
 
 
 def _nothing_read(unreadable: list[tuple[UserImage, str]], total: int) -> str:

@@ -5,7 +5,7 @@ Shapes: H W image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -38,6 +38,11 @@ def enlarged(image: Image.Image, times: int) -> Image.Image:
 def enlarged_map(values: np.ndarray, times: int) -> np.ndarray:
     """Classes, numbers of segments or a mask ``(H, W)``, every pixel repeated."""
     return values if times == 1 else values.repeat(times, 0).repeat(times, 1)
+
+
+def strips(height: int, rows: int = 512) -> Iterator[slice]:
+    """Parts of an image from top to bottom; arithmetic in floats on a large one would take gigabytes at once."""
+    return (slice(start, start + rows) for start in range(0, height, rows))
 
 
 def text_size(size: tuple[int, int]) -> int:

@@ -5,7 +5,7 @@ Shapes: H W image, N objects, I images, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def draw_objects(
     names: Sequence[str],
     *,
     scores: Sequence[float] | None = None,
-    masks: Sequence[np.ndarray] | None = None,
+    masks: Iterable[np.ndarray] | None = None,
     least_edge: int = 0,
 ) -> Image.Image:
     """Draw boxes, masks, names and scores on a copy of an RGB image.
@@ -42,16 +42,16 @@ def draw_objects(
         labels: classes of the N objects.
         names: names of the K classes.
         scores: scores of the objects, 0 to 1; names of higher ones are placed first.
-        masks: N masks ``(H, W)``.
+        masks: N masks ``(H, W)``; of an iterator one is taken at a time.
         least_edge: an image whose longer edge is shorter is enlarged a whole number of times first, so that names do
             not hide the objects.
     """
     times = enlargement(image.size, least_edge)
     image = enlarged(image, times)
-    pixels = np.asarray(image, np.float32).copy()
+    pixels = np.asarray(image).copy()
     for mask, label in zip(masks if masks is not None else (), labels, strict=False):
         _paint(pixels, mask, class_color(label), times)
-    drawn = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+    drawn = Image.fromarray(pixels)
     corners = [_upright(box) for box in (times * boxes).tolist()]
     width = max(2 if max(image.size) > 200 else 1, round(max(image.size) / 400))
     for box, label in zip(corners, labels, strict=True):
@@ -83,7 +83,8 @@ def _paint(pixels: np.ndarray, mask: np.ndarray, color: Color, times: int) -> No
     part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     inside = enlarged_map(mask[part] > 0, times)
     shown = pixels[times * rows[0] : times * (rows[-1] + 1), times * columns[0] : times * (columns[-1] + 1)]
-    shown[inside] = (1 - _MASK_WEIGHT) * shown[inside] + _MASK_WEIGHT * np.array(color, np.float32)
+    mixed = (1 - _MASK_WEIGHT) * shown[inside].astype(np.float32) + _MASK_WEIGHT * np.array(color, np.float32)
+    shown[inside] = mixed.round().astype(np.uint8)
 
 
 def _draw_box(pen: ImageDraw.ImageDraw, box: Box, color: Color, width: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from visionattn.drawing.canvas import Labels, enlarged, enlarged_map, enlargement
+from visionattn.drawing.canvas import Labels, enlarged, enlarged_map, enlargement, strips
 from visionattn.drawing.palette import class_color
 from visionattn.drawing.text import drawable
 
@@ -55,13 +55,12 @@ def draw_segments(
     times = enlargement(image.size, least_edge)
     image, ids = enlarged(image, times), enlarged_map(ids, times)
     countable = [things is None or bool(things[label]) for label in labels]
-    weights = np.array([0.0, *(0.6 if thing else 0.4 for thing in countable)], np.float32)[ids][..., None]
-    pixels = np.asarray(image, np.float32)
-    gray = np.repeat(pixels.mean(-1, keepdims=True), 3, -1)
-    mixed = (1 - weights) * pixels + weights * segment_colors(labels)[ids]
-    mixed = np.where((ids > 0)[..., None], mixed, 0.5 * gray)
-    mixed[_borders(ids)] = 255
-    drawn = Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
+    weights = np.array([0.0, *(0.6 if thing else 0.4 for thing in countable)], np.float32)
+    pixels = np.asarray(image).copy()
+    for part in strips(len(pixels)):
+        pixels[part] = _mixed(pixels[part], ids[part], weights, segment_colors(labels))
+    pixels[_borders(ids)] = 255
+    drawn = Image.fromarray(pixels)
     writer, shown = Labels(drawn.size), drawable(names)
     for i, label in enumerate(labels):
         inside = np.nonzero(ids == i + 1)
@@ -70,6 +69,14 @@ def draw_segments(
             writer.at(_central_pixel(*inside), shown[label] + score, (255, 255, 255))
     writer.draw(ImageDraw.Draw(drawn))
     return drawn
+
+
+def _mixed(pixels: np.ndarray, ids: np.ndarray, weights: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """Pixels with the color of their segment in its weight; half as bright and gray where there is no segment."""
+    weight = weights[ids][..., None]
+    mixed = (1 - weight) * pixels + weight * colors[ids]
+    gray = np.repeat(pixels.mean(-1, keepdims=True), 3, -1)
+    return np.where((ids > 0)[..., None], mixed, 0.5 * gray).round().clip(0, 255).astype(np.uint8)
 
 
 def _central_pixel(rows: np.ndarray, columns: np.ndarray) -> tuple[float, float]:

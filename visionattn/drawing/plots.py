@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from visionattn.drawing.bars import name_ticks
@@ -58,6 +59,7 @@ def plot_curves(metrics_csv: Path, output: Path, *, metric: str = "val/top1") ->
         rate.set_ylabel("learning rate", color=_ORANGE)
     for axes in (left, right):
         axes.grid(alpha=0.25)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(output, dpi=120)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from visionattn.drawing.canvas import enlarged, enlarged_map, enlargement, sheet_of, with_legend
+from visionattn.drawing.canvas import enlarged, enlarged_map, enlargement, sheet_of, strips, with_legend
 from visionattn.drawing.palette import is_background
 from visionattn.drawing.text import drawable, for_plot
 
@@ -38,9 +38,18 @@ def overlay(
         alpha: weight of the colors.
         clear: classes whose pixels stay as they are, see :func:`backgrounds`.
     """
+    drawn = np.empty_like(image)
+    for part in strips(len(image)):
+        drawn[part] = _mixed(image[part], classes[part], palette, alpha, clear)
+    return drawn
+
+
+def _mixed(
+    image: np.ndarray, classes: np.ndarray, palette: np.ndarray, alpha: float, clear: Sequence[int]
+) -> np.ndarray:
     known = classes < len(palette)
     colors = palette[np.where(known, classes, 0)].astype(np.float32)
-    weight = np.where(np.isin(classes, list(clear)), 0.0, alpha)[..., None]
+    weight = np.where(np.isin(classes, list(clear)), 0.0, alpha).astype(np.float32)[..., None]
     mixed = (1 - weight) * image + weight * colors
     gray = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1)
     return np.where(known[..., None], mixed, 0.5 * gray).round().clip(0, 255).astype(np.uint8)

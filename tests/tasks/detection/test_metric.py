@@ -5,14 +5,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import distributed as dist
 from torch import multiprocessing
 
 from tests.tasks.coco_sets import generated, perfect
+from visionattn.data.detection.masks import encode
+from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.tasks.detection.average_precision import coco_figures
-from visionattn.tasks.detection.metric import NAMES, CocoMetric
+from visionattn.tasks.detection.metric import NAMES, CocoMetric, detection_results
 
 
 def pycocotools_figures(truth, results, kind):
@@ -108,3 +111,13 @@ def test_one_two_and_three_processes_give_the_same_and_compute_once(tmp_path):
         assert report["figures"] == alone["figures"]
         assert report["ids"] == alone["ids"]
         assert report["computed"] == (rank == 0)
+
+
+def test_masks_pasted_a_few_at_a_time_are_those_pasted_at_once():
+    torch.manual_seed(0)
+    corners = torch.rand(37, 2) * 40
+    boxes = torch.cat([corners, corners + 5 + torch.rand(37, 2) * 20], 1)
+    masks = torch.rand(37, 1, 28, 28)
+    one = {"boxes": boxes, "scores": torch.rand(37), "labels": torch.zeros(37, dtype=torch.int64), "masks": masks}
+    results = detection_results([one], [1], [(48, 64)], [3])
+    assert [result["segmentation"] for result in results] == encode(paste_masks(masks, boxes, (48, 64)).numpy())

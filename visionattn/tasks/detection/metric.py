@@ -21,6 +21,7 @@ from visionattn.training.evaluator import Evaluator
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData
 
+_PASTED = 16
 KINDS = {"bbox": "box", "segm": "mask"}
 
 
@@ -212,9 +213,18 @@ def detection_results(
     results = list[Result]()
     for one, image_id, size in zip(detections, image_ids, sizes, strict=True):
         boxes = one["boxes"].float().cpu()
-        runs = encode(paste_masks(one["masks"], boxes, size).numpy()) if "masks" in one else None
+        runs = _run_lengths(one["masks"], boxes, size) if "masks" in one else None
         results += as_results(image_id, category_ids, boxes, one["scores"], one["labels"], runs)
     return results
+
+
+def _run_lengths(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Masks as compressed run lengths; only some are pasted into the image at once, which may be large."""
+    return [
+        runs
+        for start in range(0, len(boxes), _PASTED)
+        for runs in encode(paste_masks(masks[start : start + _PASTED], boxes[start : start + _PASTED], size).numpy())
+    ]
 
 
 def percent(value: float) -> float:

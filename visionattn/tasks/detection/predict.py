@@ -25,7 +25,7 @@ def draw_results(image: Image.Image, results: Sequence[Result], info: ClassInfo,
     label_of = {number: label for label, number in enumerate(info.ids or [])}
     boxes = np.array([r["bbox"] for r in results], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    masks = list(draw([r["segmentation"] for r in results if "segmentation" in r], image.height, image.width))
+    masks = (draw([r["segmentation"]], image.height, image.width)[0] for r in results if "segmentation" in r)
     labels, scores = [label_of[r["category_id"]] for r in results], [r["score"] for r in results]
     return draw_objects(image, boxes, labels, info.names, scores=scores, masks=masks, least_edge=least_edge)
 
