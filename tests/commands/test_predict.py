@@ -111,13 +111,17 @@ def test_a_turned_photo_is_predicted_upright(trained, tmp_path):
 def test_nothing_is_overwritten_unless_told_to(trained, mine, answers, tmp_path, capsys):
     before = (answers / "predictions.json").read_bytes()
     assert predict(trained, mine / "a.png", answers) == 2
-    assert "holds something already: name another folder, or add overwrite=true" in capsys.readouterr().err
+    assert "overwrite=true" in capsys.readouterr().err
     assert (answers / "predictions.json").read_bytes() == before
     (tmp_path / "file").write_text("x")
     assert predict(trained, mine / "a.png", tmp_path / "file") == 2
+    assert "is a file; name a folder" in capsys.readouterr().err
+    assert predict(trained, mine / "a.png", mine) == 2
+    assert "holds something already: name another folder, or add overwrite=true" in capsys.readouterr().err
     shutil.copytree(answers, tmp_path / "copy")
     assert predict(trained, mine / "a.png", tmp_path / "copy", "overwrite=true") == 0
     assert len(said(tmp_path / "copy")["images"]) == 1
+    assert (tmp_path / "copy" / "sheet.png").read_bytes() != (answers / "sheet.png").read_bytes()
 
 
 @pytest.mark.parametrize(

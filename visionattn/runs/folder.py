@@ -47,7 +47,7 @@ class Written:
 COMMANDS = {
     "train": Written(_OF_A_RUN, _BESIDE, TRAIN_LOG),
     "evaluate": Written(("result.json",)),
-    "predict": Written(("predictions.json",)),
+    "predict": Written(("predictions.json",), ("predictions.csv", "sheet*.png", "drawings")),
     "export": Written(_OF_AN_EXPORT),
     "data doctor": Written(("doctor.json",), begun="doctor.json"),
 }
