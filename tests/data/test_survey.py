@@ -79,7 +79,7 @@ def test_published_classes_are_taken_as_stored(tmp_path):
 def test_what_a_survey_says():
     files = [deep_png(RAMP[:, :, [0, 0, 0]]), deep_png(3 * RAMP), tiff(RAMP), b"no image"]
     found = survey(files.__getitem__, len(files))
-    assert (found.unreadable, found.channels, found.typical_size) == (1, None, (64, 64))
+    assert (found.unreadable[0][0], found.channels, found.typical_size) == (3, None, (64, 64))
     assert found.bounds == (0, 3 * 4095)
     assert found.value_range == (0, 16383)
     assert read_header(encode(RGB.quantize(4))).channels == 3

@@ -177,12 +177,11 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
 
     def _look(self, split: str, records: R) -> None:
         """Look at some images: refuse what the decoding would spoil, tell what it changes."""
-        found: list[str] = []
+        self.tell()
         if isinstance(records, StoredImages):
-            looked_at = survey(records.image_bytes, self.count(records))
-            looked_at.check(records.decoding, f"the {split} images")
-            found = looked_at.told(records.decoding)
-        self.tell(*(f"{split}: {sentence}" for sentence in found))
+            found = survey(records.image_bytes, self.count(records))
+            found.check(records.decoding, f"the {split} images")
+            self.tell(*(f"{split}: {sentence}" for sentence in found.told(records.decoding)))
 
     def open(self, split: str) -> R:
         """One split's records, not checked, to be read as the data module states it."""

@@ -76,14 +76,14 @@ class Survey:
     Attributes:
         headers: of the images that could be read.
         deep: (lowest, highest, whether they are floats) of every image with more than 8 bits.
-        unreadable: images without a header.
+        unreadable: (index, reason) of images without a header.
     """
 
     headers: list[Header] = field(default_factory=list)
     deep: list[tuple[float, float, bool]] = field(default_factory=list)
-    unreadable: int = 0
+    unreadable: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, data: bytes) -> Header | None:
+    def add(self, data: bytes, index: int = 0) -> Header | None:
         """Look at one file; None where it has no header."""
         try:
             header = read_header(data)
@@ -92,8 +92,8 @@ class Survey:
                 if values.dtype != np.uint8:
                     floats = not np.issubdtype(values.dtype, np.integer)
                     self.deep.append((float(np.nanmin(values)), float(np.nanmax(values)), floats))
-        except UnreadableImage:
-            self.unreadable += 1
+        except UnreadableImage as error:
+            self.unreadable.append((index, str(error)))
             return None
         self.headers.append(header)
         return header
@@ -224,10 +224,10 @@ def survey(read: Callable[[int], bytes], count: int, most: int = SAMPLED_HEADERS
     for index in spread(count, most):
         try:
             data = read(index)
-        except (UnreadableImage, OSError):
-            result.unreadable += 1
+        except (UnreadableImage, OSError) as error:
+            result.unreadable.append((index, str(error)))
             continue
-        result.add(data)
+        result.add(data, index)
     return result
 
 

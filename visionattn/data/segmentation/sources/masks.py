@@ -189,7 +189,7 @@ class MaskSource(ABC):
         if not self.root.is_dir():
             raise DataError(f"data.root={self.root} is not a folder")
         if not present:
-            tried = " or ".join(some([str(self.root / layout.images) for layout in self.layouts(split)], 4))
+            tried = some([str(self.root / layout.images) for layout in self.layouts(split)], 4)
             raise DataError(f"there is no folder of {split} images: {tried}")
         found = next((layout for layout in present if (self.root / layout.masks).is_dir()), None)
         if found is None:
