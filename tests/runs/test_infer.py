@@ -12,7 +12,7 @@ from visionattn.data.facts import DataFacts
 from visionattn.data.segmentation import ADE20K, Cityscapes
 from visionattn.errors import ConfigError
 from visionattn.runs import sizes
-from visionattn.runs.infer import infer
+from visionattn.runs.infer import adopt, infer
 
 
 @pytest.fixture
@@ -135,3 +135,13 @@ def test_the_backbone_follows_the_channels_of_the_data(facts):
     assert list(cfg.data.value_range) == [0.0, 4095.0]
     with pytest.raises(ConfigError, match=r"data.in_chans=5 and backbone.in_chans=4 differ"):
         filled("data.in_chans=5", "backbone.in_chans=4")
+
+
+def test_a_resumed_run_keeps_what_was_inferred_when_it_began():
+    words = ["data=coco", "data.root=x", "data.num_classes=3"]
+    began = compose("train", [*words, "data.batch_size=4", "trainer.precision=bf16-mixed", "head.masks=true"])
+    cfg = compose("train", [*words, "data.eval_transform.short_edge=64"])
+    kept = {one.key: one.value for one in adopt(cfg, began)}
+    assert kept == {"data.batch_size": 4, "trainer.precision": "bf16-mixed", "head.masks": True}
+    assert cfg.data.eval_transform.short_edge == 64
+    assert cfg.data.image_size == "auto"  # open there too

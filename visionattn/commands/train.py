@@ -16,7 +16,7 @@ from visionattn.config.columns import check_fit
 from visionattn.config.messages import plain
 from visionattn.runs import report, resume
 from visionattn.runs.build import Run, build
-from visionattn.runs.infer import infer
+from visionattn.runs.infer import adopt, infer
 from visionattn.runs.pretrained import check_weights, start_from
 from visionattn.runs.settings import Composition, block, far_rate, settings
 from visionattn.runs.table import Figure, preview, tell_settings, values_of
@@ -44,10 +44,11 @@ def run(
     seed_everything(cfg.seed, verbose=False)
     made = Composition.of_this_job()
     check_fit(cfg, made.choices)
-    found = settings(cfg, infer(cfg, policy), made)
     resumed = resume.open_resumed(cfg, run_dir, policy)
     if earlier := resume.finished(cfg, run_dir):
         return earlier
+    kept = adopt(cfg, resumed.run.config) if resumed.run else []
+    found = settings(cfg, infer(cfg, policy).after(kept), made)
     with torch.device("meta") if dry_run else nullcontext():  # shapes alone: no weights are drawn for nothing
         run = build(cfg, run_dir, policy, resumed.run)
     facts, first = run.facts(cfg), run.trainer.is_global_zero

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.columns import column_of
-from visionattn.config.messages import open_keys, plain
+from visionattn.config.messages import open_keys, plain, unresolved_plain
 from visionattn.config.renames import renamed
 from visionattn.config.targets import locate
 from visionattn.data.facts import AUTO, DataFacts
@@ -51,6 +51,10 @@ class Inference:
     values: list[Inferred] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
+    def after(self, kept: list[Inferred]) -> Inference:
+        """These behind others."""
+        return Inference([*kept, *self.values], self.notes)
+
 
 def infer(cfg: DictConfig, policy: BuildPolicy = DEFAULT_POLICY) -> Inference:
     """Fill in every ``auto`` of data, head, backbone and trainer, in place.
@@ -67,6 +71,27 @@ def infer(cfg: DictConfig, policy: BuildPolicy = DEFAULT_POLICY) -> Inference:
         DataError: the data cannot be found.
     """
     return _Filling(cfg, policy).run() if cfg.get("data") is not None else Inference()
+
+
+def adopt(cfg: DictConfig, earlier: DictConfig) -> list[Inferred]:
+    """Fill in every ``auto`` with what an earlier configuration of the same training has there, in place.
+
+    A run that is resumed keeps what was inferred when it began, also on another machine.
+    """
+    done = []
+    for key in open_keys(unresolved_plain(cfg)):
+        value: Any = OmegaConf.select(earlier, key, default=None)
+        if not key.startswith("hydra.") and value is not None and value != AUTO:
+            OmegaConf.update(cfg, key, value)
+            done.append(Inferred(key, value, "as the run began"))
+    return done
+
+
+def adopt_file(cfg: DictConfig, path: Path) -> None:
+    """The same from the ``config.yaml`` of a run."""
+    earlier = OmegaConf.load(path)
+    if isinstance(earlier, DictConfig):
+        adopt(cfg, earlier)
 
 
 class _Filling:

@@ -17,6 +17,7 @@ from rich.console import Console
 from visionattn.config import BuildPolicy
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.runs.folder import EarlierResults
+from visionattn.runs.infer import adopt
 from visionattn.runs.open import OpenedRun
 from visionattn.runs.table import relative
 from visionattn.training.checkpoints import LAST, PREVIOUS, damage
@@ -58,12 +59,11 @@ def run_to_continue(cfg: DictConfig, proposed: Path) -> Path | None:
     """
     folders = [path for path in proposed.parent.glob("*") if (path / "config.yaml").is_file()]
     for folder in sorted(folders, key=lambda path: path.name, reverse=True):
-        began = OmegaConf.load(folder / "config.yaml")
-        same = isinstance(began, DictConfig) and not list(
-            differences(began, cfg, free=_free(FREE, "trainer.max_epochs"))
-        )
-        if same:
-            return folder
+        began, now = OmegaConf.load(folder / "config.yaml"), copy.deepcopy(cfg)
+        if isinstance(began, DictConfig):
+            adopt(now, began)
+            if not list(differences(began, now, free=_free(FREE, "trainer.max_epochs"))):
+                return folder
     return None
 
 

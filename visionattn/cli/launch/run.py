@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from visionattn.cli.arguments import Request
 from visionattn.cli.launch import ranks
@@ -16,11 +16,7 @@ from visionattn.cli.showing import show_config
 from visionattn.config import BuildPolicy
 from visionattn.config.application import isolated_hydra
 from visionattn.config.composing import compose_in, quoted
-from visionattn.config.messages import open_keys, unresolved_plain
 from visionattn.errors import Interrupted
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 
 def execute(request: Request) -> int:
@@ -43,19 +39,6 @@ def execute(request: Request) -> int:
             return run_sweep(hydra, request, chosen, resumed=cfg.get("resume") is not None)
 
 
-def take_inferred(cfg: DictConfig, written: Path) -> None:
-    """Fill in what is ``auto`` with the values that the first process inferred and wrote, instead of asking again."""
-    from omegaconf import OmegaConf
-
-    if not written.is_file():
-        return
-    values = unresolved_plain(OmegaConf.load(written))
-    for key in open_keys(unresolved_plain(cfg)):
-        known: Any = OmegaConf.select(OmegaConf.create(values), key, default=None)
-        if known is not None:
-            OmegaConf.update(cfg, key, known)
-
-
 def run_child(spec: dict[str, Any]) -> int:
     """Run the same job in a process that Lightning started: same directory, nothing printed, nothing written twice."""
     run_dir = Path(spec["run_dir"])
@@ -72,7 +55,10 @@ def run_child(spec: dict[str, Any]) -> int:
         with ranks.quiet_unless_first(), isolated_hydra(folders, spec["config_name"]) as hydra:
             cfg = compose_in(hydra, spec["config_name"], overrides)
             check(cfg, job.command, policy)
-            take_inferred(cfg, run_dir / "config.yaml")
+            if (run_dir / "config.yaml").is_file():  # what the first process inferred is not asked for again
+                from visionattn.runs.infer import adopt_file
+
+                adopt_file(cfg, run_dir / "config.yaml")
             run_once(hydra, cfg, job)
     except Interrupted:
         return 0  # all processes stop after the same step; the first one says so
