@@ -12,7 +12,7 @@ from visionattn.cli import main
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.runs.pretrained import load_pretrained
 
-FILLED = ["run_dir=x", "name=x", "backbone_name=x"]
+FILLED = ["run_dir=x", "name=x", "backbone_name=x", "recipe=own"]
 
 
 def task(*words):
@@ -25,7 +25,8 @@ def classifier(num_classes, *words):
 
 def segmenter(num_classes, *words):
     shared = ("task=segmentation", "data=image_mask", "data.root=x", "head=semantic_fpn", "backbone=swin_pico")
-    return task(*shared, f"data.num_classes={num_classes}", *words)
+    sizes = ("data.image_size=512", "data.train_transform.short_edge=512", "data.train_transform.long_edge=2048")
+    return task(*shared, *sizes, "task.inference.stride=341", f"data.num_classes={num_classes}", *words)
 
 
 def equal(ours, theirs, prefix=""):

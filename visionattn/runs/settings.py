@@ -26,6 +26,13 @@ ALWAYS = (
     *("trainer.max_epochs", "trainer.max_steps", "trainer.precision", "backbone.drop_path_rate", "weights"),
 )
 """Keys that are shown whoever says them."""
+UNSAID = (
+    *("data.train_transform.long_edge", "data.train_transform.crop_size", "data.eval_transform.long_edge"),
+    *("task.lr_base_size", "task.lr_base_scale"),
+)
+"""Keys that are shown only where they were typed: others say as much. ``config.yaml`` has them all."""
+TOGETHER = ("optim", "schedule", "callbacks")
+"""Groups of a recipe, which are shown in one row."""
 WIDTH, KEY, VALUE = 80, 34, 12
 ORDER = ("yours", "inferred", "experiment", "recipe", "default")
 FAR = 4.0
@@ -106,16 +113,49 @@ def settings(cfg: DictConfig, inferred: Inference, made: Composition) -> list[Se
         for name in GROUPS
         if made.choices.get(name) is not None
     ]
+    groups = _together([one for one in groups if one.origin != "default"])
     recipe = {name: part for name, part in made.recipe.items() if name != "defaults"}
     keys = [*ALWAYS, *_leaves(recipe), *known, *(key for key in made.keys if key not in made.choices)]
     values = []
     for key in dict.fromkeys(keys):
         value = OmegaConf.select(cfg, key, default=None)
-        if value is not None and key not in ("run_dir", "name", "resume", "ckpt") and not key.startswith("hydra"):
-            note = known[key].how if key in known else ""
-            values.append(Setting(key, value, _origin(key, plain(value), known, made), note))
+        if value is None or key in ("run_dir", "name", "resume", "ckpt") or key.startswith("hydra"):
+            continue
+        origin = _origin(key, plain(value), known, made)
+        if not _says_nothing(key, plain(value), origin, cfg, made):
+            note = known[key].how if key in known else _base(cfg) if key == "optim.lr" else ""
+            values.append(Setting(key, value, origin, note))
     notes = [Setting("data says", note, "inferred") for note in inferred.notes]
     return [*groups, *values, *notes]
+
+
+def _says_nothing(key: str, value: Any, origin: str, cfg: DictConfig, made: Composition) -> bool:
+    """Whether a row would not tell a reader anything."""
+    if origin == "yours" or key == "optim.lr":
+        return False
+    if key in UNSAID or (key, value) == ("trainer.max_steps", -1):
+        return True
+    if key == "data.image_size" and OmegaConf.select(cfg, "data.eval_transform.short_edge") is not None:
+        return True
+    group, _, rest = key.partition(".")
+    usual = _at(made.file(group, str(made.choices.get(group))), rest)
+    return origin.startswith("recipe") and key not in ALWAYS and usual == value
+
+
+def _base(cfg: DictConfig) -> str:
+    """What the rate is meant for."""
+    base = cfg.task.get("lr_base_size")
+    return f"at {base} images per step" if base else "at any batch"
+
+
+def _together(groups: list[Setting]) -> list[Setting]:
+    """The groups of the recipe in one row."""
+    joint = [one for one in groups if one.key in TOGETHER and one.origin.startswith("recipe")]
+    others = [one for one in groups if one not in joint]
+    if not joint:
+        return others
+    keys, values = (", ".join(str(getattr(one, name)) for one in joint) for name in ("key", "value"))
+    return [*others, Setting(keys, values, joint[0].origin)]
 
 
 def _origin_of_group(name: str, made: Composition) -> tuple[str, str]:
@@ -150,8 +190,6 @@ def _origin(key: str, value: Any, known: Mapping[str, Inferred], made: Compositi
     group, _, rest = key.partition(".")
     if _at(made.recipe, key) == value:
         return f"recipe {made.choices['recipe']}"
-    if group in made.keys:
-        return "yours"
     experiment = made.choices.get("experiment")
     if experiment and _at(made.file(group, str(made.choices.get(group))), rest) != value:
         return f"experiment {experiment}"

@@ -68,14 +68,14 @@ def classification_size(card: int | None, images: Size | None) -> tuple[int, str
     own = min(PHOTO, rounded(min(images))) if images else (0 if card else PHOTO)
     if card and card >= own:
         return card, "the backbone's card"
-    return own, f"images of about {_words(images)}" if images else "usual for photographs"
+    return own, f"images about {_words(images)}" if images else "usual for photographs"
 
 
 def detection_edges(images: Size | None) -> tuple[Edges, str]:
     """Sizes for images of a typical (height, width), and how they came about: COCO's, or their own if smaller."""
     if images is None or min(images) >= COCO_SMALLEST:
         edges = tuple(range(COCO_SMALLEST, COCO_SHORT + 1, MULTIPLE))
-        return Edges(COCO_SHORT, COCO_LONG, edges, PANOPTIC, True), "COCO's, images from 480 pixels"
+        return Edges(COCO_SHORT, COCO_LONG, edges, PANOPTIC, True), "as for COCO"
     short = rounded(min(images))
     long = math.ceil(short * max(COCO_LONG / COCO_SHORT, 1.25 * max(images) / min(images)))
     training = tuple(round(short * factor) for factor in (0.8, 0.9, 1.0, 1.1, 1.2))
@@ -85,12 +85,12 @@ def detection_edges(images: Size | None) -> tuple[Edges, str]:
 def segmentation_edge(images: Size | None) -> tuple[int, str]:
     """The shorter edge and the crop, and how they came about: ADE20K's, or the images' own if smaller."""
     if images is None or min(images) >= ADE_SHORT:
-        return ADE_SHORT, "ADE20K's, images from 512 pixels"
+        return ADE_SHORT, "as for ADE20K"
     return rounded(min(images)), _about(images)
 
 
 def _about(images: Size | None) -> str:
-    return f"images of about {_words(images)}"
+    return f"images about {_words(images)}"
 
 
 def _words(images: Size | None) -> str:
@@ -103,7 +103,7 @@ def drop_path_rate(params: int | None) -> tuple[float, str]:
         return 0.1, "a backbone of unknown size"
     limits = ((10e6, 0.0), (25e6, 0.1), (40e6, 0.2), (70e6, 0.3))
     rate = next((rate for limit, rate in limits if params < limit), 0.5)
-    return rate, f"a backbone of {params / 1e6:.0f} M parameters"
+    return rate, f"{params / 1e6:.0f} M parameters"
 
 
 def cpus() -> int:
@@ -137,7 +137,7 @@ def device_memory(accelerator: str) -> tuple[int, str]:
     """Bytes of memory of the device that trains, and its name."""
     if uses_gpu(accelerator):
         return torch.cuda.get_device_properties(0).total_memory, torch.cuda.get_device_name(0)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine"
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "this machine"
 
 
 def bytes_per_image(rows: Mapping[str, Sequence[int]], size: Size, dense: bool, half: bool) -> float:
@@ -168,8 +168,8 @@ def batch_size(task: str, processes: int, images: int | None, fitting: float, de
         device: its name.
     """
     limits: dict[str, float] = {"usual for " + task: MOST.get(task, max(1, 16 // max(processes, 1)))}
-    limits[f"fits in half of {device}'s memory"] = fitting
+    limits[f"half the memory of {device}"] = fitting
     if images is not None:
-        limits[f"{images} training images, {LEAST_STEPS} steps an epoch"] = images / LEAST_STEPS / max(processes, 1)
+        limits[f"{images} images, {LEAST_STEPS} steps an epoch"] = images / LEAST_STEPS / max(processes, 1)
     how = min(limits, key=lambda name: limits[name])
     return 1 << (int(max(limits[how], 1)).bit_length() - 1), how
