@@ -16,7 +16,7 @@ from visionattn.config.columns import check_fit
 from visionattn.config.messages import plain
 from visionattn.runs import report, resume
 from visionattn.runs.build import Run, build
-from visionattn.runs.infer import adopt, infer
+from visionattn.runs.infer import Inference, adopt, infer
 from visionattn.runs.pretrained import check_weights, start_from
 from visionattn.runs.settings import Composition, block, far_rate, settings
 from visionattn.runs.table import Figure, preview, tell_settings, values_of
@@ -47,8 +47,7 @@ def run(
     resumed = resume.open_resumed(cfg, run_dir, policy)
     if earlier := resume.finished(cfg, run_dir):
         return earlier
-    kept = adopt(cfg, resumed.run.config) if resumed.run else []
-    found = settings(cfg, infer(cfg, policy).after(kept), made)
+    found = settings(cfg, _inferred(cfg, policy, resumed), made)
     with torch.device("meta") if dry_run else nullcontext():  # shapes alone: no weights are drawn for nothing
         run = build(cfg, run_dir, policy, resumed.run)
     facts, first = run.facts(cfg), run.trainer.is_global_zero
@@ -64,6 +63,12 @@ def run(
     if first:
         report.write_report(cfg, run, run_dir, command, results, shown)
     return values_of(results)
+
+
+def _inferred(cfg: DictConfig, policy: BuildPolicy, resumed: resume.Resumption) -> Inference:
+    """What the configuration leaves open, filled in: as the resumed run began, else from the data and the machine."""
+    kept = adopt(cfg, resumed.run.config) if resumed.run else []
+    return infer(cfg, policy).after(kept)
 
 
 def _dry_run(cfg: DictConfig, run: Run, begins: bool, facts: dict[str, Any]) -> dict[str, Any]:
