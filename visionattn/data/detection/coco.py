@@ -9,7 +9,7 @@ from typing import Any
 
 from visionattn.data.detection.coco_file import read_categories
 from visionattn.data.detection.json_file import read_json
-from visionattn.data.detection.layouts import INSTANCES, Kind, Layout, as_given, find_layout
+from visionattn.data.detection.layouts import INSTANCES, Kind, Layout, find_layout, held_out, is_open, named
 from visionattn.data.detection.sources import CocoRecords
 from visionattn.data.detection.values import as_text, as_whole
 from visionattn.data.facts import AUTO, SAMPLED_HEADERS, DataFacts, header_size, typical_size
@@ -87,12 +87,12 @@ class Coco:
 
 
 def found_layout(root: Path, given: Mapping[str, Any], kind: Kind) -> Layout:
-    """The layout: as given where both mappings are, else found in the folder."""
-    if AUTO in (given["images"], given["annotations"]):
+    """The layout: as given where all paths are, else found in the folder."""
+    if is_open(given["images"]) or is_open(given["annotations"]):
         return find_layout(root, given, kind)
-    annotations, images, share = as_given(given)
-    one = annotations.get("train") == annotations.get("val")
-    return Layout(annotations, images, "", share if one and isinstance(share, (int, float)) else None)
+    annotations = named(given["annotations"])
+    share = held_out(annotations, given["val_fraction"], given)
+    return Layout(annotations, named(given["images"], annotations), "", share)
 
 
 def own_splits(root: Path, layout: Layout) -> list[str]:
@@ -165,7 +165,8 @@ def inspect_coco(root: Path, options: Mapping[str, Any], kind: Kind) -> tuple[Da
     names = tuple(one.name for one in read_categories(contents["train"], root / layout.annotations["train"]))
     filled = {"images": layout.images, "annotations": layout.annotations, "val_fraction": layout.val_fraction}
     size = _typical(contents["train"]["images"], root / layout.images.get("train", "."))
-    notes = (layout.note,) if AUTO in (options.get("images", AUTO), options.get("annotations", AUTO)) else ()
+    found = is_open(options.get("images", AUTO)) or is_open(options.get("annotations", AUTO))
+    notes = (layout.note,) if found else ()
     return DataFacts(len(names), names, size, counts, filled, notes), list(contents.values())
 
 

@@ -80,43 +80,52 @@ def find_layout(root: Path, options: Mapping[str, Any], kind: Kind = INSTANCES) 
     """
     if not root.is_dir():
         raise DataError(f"data.root={root} is not a folder")
-    fraction = options.get("val_fraction", AUTO)
-    if options.get("annotations", AUTO) == AUTO:
-        files, note = _annotation_files(root, kind)
+    given, fraction = named(options.get("annotations", AUTO)), options.get("val_fraction", AUTO)
+    files, note = {split: root / name for split, name in given.items()}, "annotations as given"
+    if is_open(options.get("annotations", AUTO)):
+        found, note = _annotation_files(root, kind, frozenset(files))
+        files = found | files
         if "val" not in files:
             files["val"] = files["train"]
             fraction = VAL_FRACTION if fraction in (AUTO, None) else fraction
             note = f"one annotation file, {files['train'].relative_to(root)}; {fraction:.0%} of its images are held out"
-    else:
-        given, _, fraction = as_given(options)
-        files, note = {split: root / name for split, name in given.items()}, "annotations as given"
-    share = fraction if isinstance(fraction, (int, float)) and files.get("train") == files.get("val") else None
-    if options.get("images", AUTO) == AUTO:
-        images = {split: _image_folder(root, split, file) for split, file in files.items() if file.is_file()}
-    else:
-        names = as_given({**options, "annotations": _relative(root, files)})[1]
-        images = {split: root / name for split, name in names.items()}
-    return Layout(_relative(root, files), _relative(root, images), f"layout: {note}", share)
+    folders = named(options.get("images", AUTO), files)
+    images = {split: root / name for split, name in folders.items()}
+    if is_open(options.get("images", AUTO)):
+        missing = [split for split, file in files.items() if split not in images and file.is_file()]
+        images |= {split: _image_folder(root, split, files[split]) for split in missing}
+    return Layout(
+        _relative(root, files), _relative(root, images), f"layout: {note}", held_out(files, fraction, options)
+    )
 
 
-def as_given(options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str], Any]:
-    """``annotations``, ``images`` and ``val_fraction`` as the user names them; one name alone is that of all splits."""
-    annotations, images = options.get("annotations", {}), options.get("images", {})
-    fraction = options.get("val_fraction", AUTO)
-    if isinstance(annotations, str):
-        fraction = VAL_FRACTION if fraction == AUTO else fraction
-        annotations = {"train": annotations, "val": annotations}
-    if isinstance(images, str):
-        images = {} if images == AUTO else dict.fromkeys(annotations, images)
-    return dict(annotations), dict(images), fraction
+def is_open(value: Any) -> bool:
+    """Whether a key of the source waits for paths: it is ``auto``, or those of some splits are."""
+    return AUTO in value.values() if isinstance(value, Mapping) else value == AUTO
+
+
+def named(value: Any, splits: Iterable[str] = ("train", "val")) -> dict[str, str]:
+    """Split -> path as the user names them; one name alone is that of all splits."""
+    if isinstance(value, str):
+        return {} if value == AUTO else dict.fromkeys(splits, value)
+    return {split: str(name) for split, name in value.items() if name not in (AUTO, None)}
+
+
+def held_out(files: Mapping[str, Any], fraction: Any, options: Mapping[str, Any]) -> float | None:
+    """The share of the images of one file for train and val that is held out; None: these are no parts of a file."""
+    if files.get("train") != files.get("val"):
+        return None
+    if fraction == AUTO and isinstance(options.get("annotations"), str):
+        return VAL_FRACTION
+    return fraction if isinstance(fraction, (int, float)) else None
 
 
 def _relative(root: Path, paths: Mapping[str, Path]) -> dict[str, str]:
     return {split: os.path.relpath(path, root) for split, path in paths.items()}
 
 
-def _annotation_files(root: Path, kind: Kind) -> tuple[dict[str, Path], str]:
-    """Split -> file, and what was recognized; at least ``train``."""
+def _annotation_files(root: Path, kind: Kind, given: frozenset[str]) -> tuple[dict[str, Path], str]:
+    """Split -> file, and what was recognized; at least ``train``, unless the user gives it."""
     usual = {split: root / "annotations" / f"{kind.word}_{split}2017.json" for split in ("train", "val")}
     if all(file.is_file() for file in usual.values()):
         return usual, "COCO's own"
@@ -128,12 +137,17 @@ def _annotation_files(root: Path, kind: Kind) -> tuple[dict[str, Path], str]:
     by_split: dict[str | None, list[Path]] = {}
     for path in files:
         by_split.setdefault(split_of(path.relative_to(root)), []).append(path)
-    chosen = {split: _only(root, split, by_split[split], kind) for split in SPLIT_WORDS if split in by_split}
-    whole = _only(root, None, by_split[None], kind) if None in by_split and "train" not in by_split else None
+    chosen = {
+        split: _only(root, split, by_split[split], kind)
+        for split in SPLIT_WORDS
+        if split in by_split and split not in given
+    }
+    lone = None in by_split and "train" not in by_split and "train" not in given
+    whole = _only(root, None, by_split[None], kind) if lone else None
     kept = {split: path for split, path in chosen.items() if path is not None}
     if whole is not None:
         kept["train"] = whole
-    if "train" not in kept:
+    if "train" not in kept and "train" not in given:
         listed = ", ".join(str(path.relative_to(root)) for path in found[:_SHOWN]) or "no .json file"
         raise DataError(
             f"{root} has no annotation file in COCO's format for training (found: {listed}): set "

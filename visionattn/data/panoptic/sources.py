@@ -25,10 +25,10 @@ from visionattn.data.detection.coco import (
 )
 from visionattn.data.detection.coco_file import read_coco
 from visionattn.data.detection.json_file import read_json
-from visionattn.data.detection.layouts import PANOPTIC, SPLIT_WORDS, Layout
+from visionattn.data.detection.layouts import PANOPTIC, SPLIT_WORDS, Layout, is_open, named
 from visionattn.data.detection.sources import Part, SizedImages
 from visionattn.data.detection.values import as_text
-from visionattn.data.facts import AUTO, DataFacts
+from visionattn.data.facts import DataFacts
 from visionattn.data.panoptic.annotations import PanopticAnnotations, read_annotations
 from visionattn.data.panoptic.maps import decode_map, segment_ids
 from visionattn.data.unreadable import UnreadableImage
@@ -168,12 +168,12 @@ class CocoPanoptic:
         folder, file = self.root / layout.images[split], self.root / layout.annotations[split]
         maps = self._maps(split, file)
         require(self.root, {"the images": folder, "the panoptic maps": maps}, {"the annotations": file})
-        instances = self.root / _named(INSTANCES if self.instances == AUTO else self.instances, split)
+        instances = self.root / _named(INSTANCES | named(self.instances), split)
         empty = self.empty_images or split != "train"
         return PanopticRecords(folder, maps, file, instances, empty, part_of(layout, split))
 
     def _maps(self, split: str, file: Path) -> Path:
-        if self.maps == AUTO:
+        if is_open(self.maps) and split not in named(self.maps):
             return map_folder(self.root, split, file)
         maps = self.root / _named(self.maps, split)
         return maps if maps.is_dir() or not (file.parent / maps.name).is_dir() else file.parent / maps.name
