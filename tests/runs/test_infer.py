@@ -45,7 +45,7 @@ def test_small_images_are_seen_at_their_own_size(facts):
 
 
 def test_images_as_large_as_cocos_are_seen_as_coco_is(facts):
-    facts(image_size=(480, 640))
+    facts(num_classes=80, image_size=(480, 640))
     cfg, _ = filled()
     assert list(cfg.data.image_size) == [800, 1333]
     assert list(cfg.data.train_transform.short_edges) == list(range(480, 801, 32))
@@ -60,7 +60,11 @@ def test_what_is_said_stays(facts):
 
 
 def test_options_of_the_source_are_filled_in(facts):
-    facts(options={"annotations": {"train": "a.json", "val": "b.json"}, "masks": False}, notes=("layout: flat",))
+    facts(
+        num_classes=3,
+        options={"annotations": {"train": "a.json", "val": "b.json"}, "masks": False},
+        notes=("layout: flat",),
+    )
     cfg, _ = filled("data.source.annotations=auto", "data.source.masks=auto")
     assert OmegaConf.to_container(cfg.data.source.annotations) == {"train": "a.json", "val": "b.json"}
     assert cfg.head.masks is False
@@ -129,7 +133,7 @@ def test_root_is_a_path_when_asked(monkeypatch):
 
 
 def test_the_backbone_follows_the_channels_of_the_data(facts):
-    facts(in_chans=5, value_range=(0.0, 4095.0))
+    facts(num_classes=3, in_chans=5, value_range=(0.0, 4095.0))
     cfg, _ = filled("data.in_chans=auto", "data.value_range=auto")
     assert cfg.data.in_chans == cfg.backbone.in_chans == 5
     assert list(cfg.data.value_range) == [0.0, 4095.0]
