@@ -42,7 +42,7 @@ def test_the_standard_one_is_built(standard):
         *(("devices", value) for value in (0, -1, "x", [0], 2.5)),
         *(("num_nodes", value) for value in (0, "x")),
         *(("strategy", value) for value in ("foo", "deepspeed", "fsdp", 5)),
-        *(("precision", value) for value in ("foo", 8, "transformer-engine")),
+        *(("precision", value) for value in ("foo", 8, "transformer-engine", "bf16-true", "16-true", "64-true")),
         *(("accumulate_grad_batches", value) for value in (0, -1, 1.5, "x")),
         *(("gradient_clip_val", value) for value in (-1.0, "x", float("nan"), float("inf"), True)),
         ("gradient_clip_algorithm", "foo"),

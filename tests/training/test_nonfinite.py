@@ -110,3 +110,17 @@ def test_overflows_of_fp16_that_never_end_stop_the_run():
         assert not step(norm).skip
     with pytest.raises(NonFiniteLossError, match="in 41 steps in a row"):
         step(float("inf"))
+
+
+def test_the_first_step_has_other_causes_than_the_rate():
+    monitor = StepMonitor()
+    monitor.see(torch.tensor(NAN), None, {"id": ["a"]}, [])
+    with pytest.raises(NonFiniteLossError, match="first step, so the learning rate is not the cause"):
+        monitor.decide(None, stop=False)
+    monitor = StepMonitor()
+    for loss in (1.0, NAN):
+        monitor.see(torch.tensor(loss), None, {"id": ["a"]}, [])
+        if loss == 1.0:
+            monitor.decide(None, stop=False)
+    with pytest.raises(NonFiniteLossError, match="a learning rate that is too high"):
+        monitor.decide(None, stop=False)

@@ -68,6 +68,7 @@ class Data(LightningDataModule):
     """``count`` training images of four numbers, and four of validation."""
 
     class_info = ClassInfo(["cat", "dog"])
+    evaluation_split = "val"
 
     def __init__(self, count=8, batch_size=2) -> None:
         super().__init__()

@@ -50,6 +50,10 @@ _RULES: dict[str, Rule] = {
     "min_epochs": _whole(0),
     "min_steps": _whole(0),
     "num_nodes": _whole(1),
+    "precision": (
+        lambda value: str(value) in ("32-true", "32", "bf16-mixed", "bf16", "16-mixed", "16"),
+        "32-true, bf16-mixed or 16-mixed: weights, running statistics and losses are kept in float32",
+    ),
     "accumulate_grad_batches": _whole(1),
     "check_val_every_n_epoch": _whole(1),
     "log_every_n_steps": _whole(1),

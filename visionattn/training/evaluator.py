@@ -27,10 +27,12 @@ class Evaluator(ABC):
     Attributes:
         latest: what the latest :meth:`compute` was made from, for observers; None before.
         shown: names of figures for the progress bar.
+        figures: names that :meth:`compute` may give, from :meth:`setup` on; None: not known beforehand.
     """
 
     latest: Any = None
     shown: tuple[str, ...] = ()
+    figures: tuple[str, ...] | None = None
 
     def setup(self, data: VisionData) -> None:  # noqa: B027
         """Prepare for a data set, before its first batch.

@@ -31,6 +31,11 @@ _ADVICE = (
     "Usual causes: a learning rate that is too high, fp16 overflow (trainer.precision=bf16-mixed helps), broken images"
 )
 
+_AT_ONCE = (
+    "It is the first step, so the learning rate is not the cause. Usual causes: images or targets that are not finite "
+    "(`visionattn data doctor`), a data.std of 0, damaged weights, fp16 overflow (trainer.precision=bf16-mixed helps)"
+)
+
 
 @dataclass
 class StepDecision:
@@ -74,7 +79,7 @@ class StepMonitor:
         if policy not in POLICIES:
             raise ConfigError(f"nonfinite is one of {', '.join(POLICIES)}, got {policy!r}")
         self.policy, self.patience = policy, patience
-        self.in_a_row = self.overflows = 0
+        self.in_a_row = self.overflows = self.decided = 0
         self._seen: list[_SeenBatch] = []
         self._unreadable: Records = []
         self._faults: list[str] = []
@@ -124,11 +129,12 @@ class StepMonitor:
             decision.incident = _incident(gather(_report(seen)), bool(totals.bad_losses))
             self.in_a_row += 1
             if self.policy == "stop" or self.in_a_row > self.patience:
-                raise _error(decision.incident, self.in_a_row)
+                raise _error(decision.incident, self.in_a_row, first=not self.decided)
             decision.skip = True
         else:
             self.in_a_row = 0
             self._count_overflow(bool(totals.bad_norms), seen)
+        self.decided += 1
         return decision
 
     def _count_overflow(self, overflow: bool, seen: list[_SeenBatch]) -> None:
@@ -202,13 +208,13 @@ def _incident(reports: list[dict[str, Any]], bad_loss: bool) -> dict[str, Any]:
     }
 
 
-def _error(incident: dict[str, Any], in_a_row: int) -> NonFiniteLossError:
+def _error(incident: dict[str, Any], in_a_row: int, first: bool = False) -> NonFiniteLossError:
     names = incident["samples"]
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     again = f" in {in_a_row} steps in a row" if in_a_row > 1 else ""
     return NonFiniteLossError(
         f"{incident['what']}{again}; training stopped before the weights changed. Samples of the batch: {shown}. "
-        + _ADVICE
+        + (_AT_ONCE if first else _ADVICE)
     )
 
 

@@ -23,6 +23,7 @@ from visionattn.training.buffers import BufferSnapshot
 from visionattn.training.evaluator import Evaluator, Given, named_evaluators
 from visionattn.training.fsdp import FullySharded
 from visionattn.training.lr_scaling import LearningRateScaling
+from visionattn.training.monitor import check_mode, check_monitors, monitors_of
 from visionattn.training.nonfinite import (
     Records,
     StepDecision,
@@ -35,6 +36,7 @@ from visionattn.training.options import TrainingOptions
 from visionattn.training.out_of_memory import out_of_memory_explained
 from visionattn.training.parameter_groups import parameter_groups
 from visionattn.training.resuming import same_classes
+from visionattn.training.single_images import batch_norm_explained
 from visionattn.training.step import Batch, StepOutput
 from visionattn.training.unreadable import count_unreadable, newly_unreadable, nothing_read
 from visionattn.training.validation import ValidationEpoch
@@ -90,6 +92,7 @@ class VisionTask(LightningModule):
             backbone.head = nn.Identity()  # what it keeps without classes (DaViT's norm) would never get a gradient
         self.evaluators = named_evaluators(self.default_evaluators() if evaluators is None else evaluators)
         self.validation = ValidationEpoch(self.evaluators)
+        check_mode(monitor, monitor_mode)
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self._optimizer, self._schedule = optimizer, schedule
         self.lr_scaling = LearningRateScaling(self.options.lr_base_size, self.options.lr_base_scale)
@@ -164,7 +167,8 @@ class VisionTask(LightningModule):
     def _with_auxiliary_losses(self, batch: Batch) -> StepOutput:
         """The step with the auxiliary losses of its forward pass added."""
         self._auxiliary.take()  # gradient checkpointing leaves losses of its second passes
-        output = self.step(batch)
+        with batch_norm_explained(self._batch_size):
+            output = self.step(batch)
         auxiliary = self._auxiliary.take()
         if auxiliary is None or output.loss is None:
             return output
@@ -200,6 +204,10 @@ class VisionTask(LightningModule):
                 nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
         elif gradient_clip_val:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def on_fit_start(self) -> None:
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        check_monitors([self.monitor, *monitors_of(callbacks)], self.evaluators)
 
     def on_validation_epoch_start(self) -> None:
         self.validation.reset()

@@ -8,6 +8,7 @@ import torch
 
 import visionattn
 from visionattn.data.classes import ClassInfo
+from visionattn.errors import ConfigError
 from visionattn.heads import ClassificationHead
 from visionattn.tasks import ClassificationEvaluator, ClassificationTask
 
@@ -111,3 +112,30 @@ def test_a_head_may_be_the_backbones_own_classifier():
     assert head([torch.randn(2, 8, 3, 3)]).shape == (2, 5)
     names = {name for name, _ in head.named_parameters()}
     assert {"classifier.norm.weight", "classifier.pre_logits.fc.weight", "classifier.fc.bias"} <= names
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_an_odd_batch_is_mixed_but_for_its_last_image(count):
+    task = build(mixup_alpha=0.8, cutmix_alpha=1.0).train()
+    images, target = torch.randn(count, 3, 32, 32), torch.arange(count)
+    mixed, soft = task._mix(images.clone(), target)
+    assert torch.equal(mixed[-1], images[-1])
+    assert torch.equal(soft[-1], torch.nn.functional.one_hot(target[-1], 10).to(soft.dtype))
+    assert all(not torch.equal(mixed[i], images[i]) for i in range(count - 1))
+    torch.testing.assert_close(soft.sum(1), torch.ones(count))
+    assert task.step({"image": images, "target": target}).loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("label_smoothing", 1.5), ("label_smoothing", -0.1), ("mixup_prob", 2.0), ("mixup_alpha", -1.0)]
+)
+def test_impossible_values_are_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=f"{name}.*{value}"):
+        build(**{name: value})
+
+
+def test_a_batch_norm_that_sees_a_single_value_is_one_sentence(batch):
+    task = build().train()
+    task.head = torch.nn.Sequential(task.head, torch.nn.BatchNorm1d(10))
+    with pytest.raises(ConfigError, match=r"a batch of 1.*data\.batch_size"):
+        task.training_step({name: value[:1] for name, value in batch.items()}, 0)

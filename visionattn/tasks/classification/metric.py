@@ -49,6 +49,7 @@ class ClassificationEvaluator(MetricEvaluator):
         classes = data.num_classes
         kept = [k for k in self.top_k if k == 1 or k < classes]
         self.metrics = MetricCollection({f"top{k}": Percent(classes, top_k=k) for k in kept})
+        self.figures = tuple(f"top{k}" for k in kept)
 
 
 @dataclass

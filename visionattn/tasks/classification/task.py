@@ -15,7 +15,7 @@ from timm.data import Mixup
 from torch import Tensor, nn
 
 from visionattn.data.decode import DecodedImage
-from visionattn.errors import NonFiniteLossError
+from visionattn.errors import ConfigError, NonFiniteLossError
 from visionattn.tasks.classification.metric import ClassificationEvaluator
 from visionattn.tasks.classification.observer import ClassificationObserver
 from visionattn.tasks.classification.predict import top_classes
@@ -62,6 +62,12 @@ class ClassificationTask(VisionTask):
         mixup_switch_prob: float = 0.5,
         **kwargs: Any,
     ):
+        shares = {"label_smoothing": label_smoothing, "mixup_prob": mixup_prob, "mixup_switch_prob": mixup_switch_prob}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ConfigError(f"task.{name} is a share from 0 to 1, not {share}")
+        if min(mixup_alpha, cutmix_alpha) < 0:
+            raise ConfigError(f"mixup_alpha and cutmix_alpha are numbers from 0 on, not {mixup_alpha}, {cutmix_alpha}")
         super().__init__(
             backbone,
             partial(head, num_classes=num_classes),
@@ -116,6 +122,19 @@ class ClassificationTask(VisionTask):
             return StepOutput(nn.functional.cross_entropy(logits.float(), target), logits)
         mixed = target
         if self.mixup is not None:
-            images, mixed = self.mixup(images, target)
+            images, mixed = self._mix(images, target)
         logits = self(images)
         return StepOutput(self.loss(logits.float(), mixed), logits)
+
+    def _mix(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix the images of a batch in pairs; the last one of an odd number stays as it is."""
+        assert self.mixup is not None
+        assert self.num_classes is not None
+        even = len(images) // 2 * 2
+        if even == len(images):
+            return self.mixup(images, target)
+        rest = nn.functional.one_hot(target[even:], self.num_classes).to(images.dtype)
+        if not even:
+            return images, rest
+        mixed, mixed_target = self.mixup(images[:even], target[:even])
+        return torch.cat([mixed, images[even:]]), torch.cat([mixed_target, rest.to(mixed_target.dtype)])

@@ -90,6 +90,7 @@ class PanopticQualityEvaluator(MetricEvaluator):
     """
 
     latest: Tensor | None = None
+    figures = tuple(f"{name}{suffix}" for name in QUALITIES for suffix in GROUPS)
 
     def __init__(self) -> None:
         super().__init__({}, shown=("PQ",))

@@ -120,9 +120,10 @@ class SemanticEvaluator(MetricEvaluator):
     """
 
     latest: Tensor | None = None
+    figures = ("mIoU", "mAcc", "aAcc")
 
     def __init__(self) -> None:
-        super().__init__({}, shown=("mIoU", "mAcc", "aAcc"))
+        super().__init__({}, shown=self.figures)
 
     def setup(self, data: VisionData) -> None:
         self._counts = DatasetIoU(data.num_classes)
@@ -145,9 +146,10 @@ class BoundaryIoUEvaluator(MetricEvaluator):
     """
 
     latest: Tensor | None = None
+    figures = ("boundary_mIoU",)
 
     def __init__(self, ratio: float = 0.02) -> None:
-        super().__init__({}, shown=("boundary_mIoU",))
+        super().__init__({}, shown=self.figures)
         self.ratio = ratio
 
     def setup(self, data: VisionData) -> None:
