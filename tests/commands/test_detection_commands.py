@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from faster_coco_eval import COCO
 from PIL import Image
@@ -137,6 +138,22 @@ def test_predict_draws_every_picture_and_names_the_broken_one(trained, shapes, t
     written = COCO(tmp_path / "out" / "coco.json")
     assert [written.imgs[number]["file_name"] for number in (1, 2)] == ["a.jpg", "b.jpg"]
     assert [written.anns[number]["score"] for number in sorted(written.anns)] == [one["score"] for one in results]
+
+
+def test_predictions_are_those_that_an_evaluation_scores(trained, shapes, tmp_path):
+    words = [f"ckpt={trained}/checkpoints/last.ckpt", "allow=[toy_package]"]
+    assert main(["evaluate", *words, "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/scored"]) == 0
+    source = f"source={shapes}/val2017"
+    assert main(["predict", *words, source, f"dir={tmp_path}/out", "options.score=0.0", "device=cpu"]) == 0
+    scored, found = (json.loads((tmp_path / name / "detections.json").read_text()) for name in ("scored", "out"))
+    truth = json.loads((shapes / "annotations" / "instances_val2017.json").read_text())["images"]
+    number = {one["id"]: place for place, one in enumerate(sorted(truth, key=lambda one: one["file_name"]), 1)}
+    expected = [line | {"image_id": number[line["image_id"]]} for line in scored]
+    order = [sorted(lines, key=lambda line: (line["image_id"], -line["score"])) for lines in (expected, found)]
+    assert [line["score"] for line in order[0]] == pytest.approx([line["score"] for line in order[1]], abs=1e-6)
+    assert [line["image_id"] for line in order[0]] == [line["image_id"] for line in order[1]]
+    boxes = [np.array([line["bbox"] for line in lines]) for lines in order]
+    np.testing.assert_allclose(*boxes, atol=1e-3)
 
 
 def test_predict_says_what_it_cannot_do(trained, tmp_path, capsys):

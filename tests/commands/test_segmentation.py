@@ -129,6 +129,21 @@ def test_predict_draws_class_maps(run, tmp_path, monkeypatch):
             assert drawing.height >= answer["size"][1]
 
 
+def test_class_maps_are_those_that_an_evaluation_scores(run, shapes, tmp_path):
+    where = f"hydra.run.dir={tmp_path}/scored"
+    assert main(["evaluate", f"ckpt={run}/checkpoints/last.ckpt", "trainer.accelerator=cpu", where]) == 0
+    images = shapes / "ADEChallengeData2016" / "images" / "validation"
+    words = [f"ckpt={run}/checkpoints/last.ckpt", f"source={images}", f"dir={tmp_path}/out", "device=cpu"]
+    assert main(["predict", *words]) == 0
+    matrix = np.zeros((15, 15), np.int64)
+    for image in json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]:
+        mask = (images.parents[1] / "annotations" / "validation" / image["image"]).with_suffix(".png")
+        target = decode_mask(mask.read_bytes()).astype(int)
+        found = decode_mask((tmp_path / "out" / image["files"]["classes"]).read_bytes())
+        np.add.at(matrix, (target[target > 0] - 1, found[target > 0]), 1)
+    assert np.array_equal(matrix, np.load(tmp_path / "scored" / "confusion.npy"))
+
+
 def test_the_doctor_reports_and_fails(shapes, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["data", "doctor", "data=ade20k", f"data.root={shapes}", f"hydra.run.dir={tmp_path}/doctor"]

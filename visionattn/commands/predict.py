@@ -16,6 +16,7 @@ from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.messages import plain
 from visionattn.data.orientation import size_of
 from visionattn.data.user_images import UserImage, find_images
+from visionattn.drawing.text import shortened
 from visionattn.errors import ConfigError, DataError, counted
 from visionattn.runs.classifier import published_classifier
 from visionattn.runs.open import open_run
@@ -26,7 +27,7 @@ from visionattn.tasks.predict import Predicted, PredictsImages
 from visionattn.training.task import VisionTask
 
 _LARGEST_BATCH = 32
-_SHOWN = 10
+_SHOWN, _WIDEST = 10, 40
 
 
 def run(
@@ -171,7 +172,9 @@ def _report(
         facts["unreadable"] = f"{len(unreadable):,}, not predicted"
     total = sum(output.counts.values())
     shown = output.counts.most_common(_SHOWN)
-    facts |= {f"  {_printable(name)}": f"{count:,} ({100 * count / total:.1f} %)" for name, count in shown}
+    facts |= {
+        f"  {shortened(_printable(name), _WIDEST)}": f"{count:,} ({100 * count / total:.1f} %)" for name, count in shown
+    }
     if len(output.counts) > _SHOWN:
         facts[f"  {counted(len(output.counts) - _SHOWN, 'more class', 'more classes')}"] = f"{total:,} in all"
     facts["images/s"] = f"{rate:,.1f}"

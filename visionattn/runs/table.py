@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -39,11 +40,11 @@ def print_results(title: str, results: Mapping[str, Any], outputs: Mapping[str, 
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in results.items():
-        table.add_row(name, str(value))
+        table.add_row(escape(name), escape(str(value)))  # names of classes and files may hold brackets
     console = Console()
     console.print(table)
     for name, path in (outputs or {}).items():
-        console.print(f"  {name}: [cyan]{relative(path)}[/cyan]", soft_wrap=True, highlight=False)
+        console.print(f"  {name}: [cyan]{escape(str(relative(path)))}[/cyan]", soft_wrap=True, highlight=False)
 
 
 def preview(facts: Mapping[str, Any], first: bool) -> dict[str, Any]:
