@@ -123,6 +123,27 @@ def _post(port, data):
     raise AssertionError("the server does not answer")
 
 
+@pytest.mark.parametrize("head", ["retinanet", "fcos"])
+def test_what_is_left_to_do_after_a_graph_of_a_detector_gives_the_detections(head, tmp_path):
+    """Threshold and suppression on the graph's boxes and scores: how the command scores the graph."""
+    from visionattn.runs.open import open_run
+
+    task = open_run(checkpoint(tmp_path, head)).task.eval()
+    task.head.detector.topk_candidates = 10**6
+    for name, parameter in task.head.named_parameters():
+        if "cls_logits" in name:
+            torch.nn.init.normal_(parameter, std=0.3)  # sure of something, and no two scores alike
+    images, sizes = torch.randn(2, 3, 64, 64), [(64, 64), (60, 50)]
+    with torch.no_grad():
+        ours = task(images, sizes)
+        theirs = (graph := graph_modules.graph_of(task, "model")).prediction(graph(images), sizes)
+    for one, other in zip(ours, theirs, strict=True):
+        assert len(one["scores"]) > 3
+        for name in ("scores", "boxes"):
+            torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-4)
+        assert torch.equal(one["labels"], other["labels"])
+
+
 @pytest.mark.heavy
 def test_torch_export_loads_without_visionattn(shallow, tmp_path):
     assert main(["export", f"ckpt={shallow}", "format=torch_export", f"dir={tmp_path}"]) == 0
