@@ -16,6 +16,8 @@ QUESTION = "print('va_dinat_pico' in timm.list_models('va_*'))"
         "import visionattn.attention; import timm",
         "import visionattn; visionattn.list_backbones(); import timm",
         "import visionattn.backbones.zoo; import timm",
+        "import visionattn.backbones.trained; import timm",
+        "import visionattn; visionattn.load_weights; import timm",
         "import visionattn, importlib.util; importlib.util.find_spec('timm'); import timm",
     ],
 )

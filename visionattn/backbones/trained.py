@@ -7,13 +7,15 @@ the run does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from visionattn.config.catalog import choices, read, source_file
 from visionattn.config.messages import plain
 from visionattn.config.renames import with_new_names
 from visionattn.config.stored import parse_config
-from visionattn.weights import Source
+
+if TYPE_CHECKING:
+    from visionattn.weights import Source
 
 _FREE = ("num_classes", "in_chans", "drop_path_rate", "drop_rate", "card", "pretrained")
 """Keys of a backbone that belong to a training or to the images, or that the shapes tell."""

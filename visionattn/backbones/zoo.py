@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -26,7 +27,9 @@ from visionattn.config import check_allow
 from visionattn.config.catalog import choices, with_parts
 from visionattn.config.messages import plain
 from visionattn.errors import CheckpointError, ConfigError
-from visionattn.weights import Source, load_weights, open_source
+
+if TYPE_CHECKING:
+    from visionattn.weights import Source
 
 PREFIX = "va_"
 default_cfgs: dict[str, DefaultCfg] = {}  # timm looks for this name in the module of an entry point
@@ -78,8 +81,25 @@ def create_backbone(
     arguments = {"num_classes": classes, "features_only": features_only, "overrides": tuple(overrides), **kwargs}
     model: Any = timm.create_model(PREFIX + name, **arguments)
     if given is not None:
-        load_weights(model.model if features_only else model, source.state if source is not None else given)
+        _load(model.model if features_only else model, source.state if source is not None else given)
     return model
+
+
+def _open(weights: str, card: Mapping[str, Any] | None, num_classes: int, in_chans: int) -> Source:
+    from visionattn.weights import open_source  # whose own import of timm registers this module
+
+    return open_source(weights, card, num_classes, in_chans)
+
+
+def _load(model: nn.Module, weights: Any) -> None:
+    """Load weights, and warn of tables that were trained for another window."""
+    from visionattn.weights import load_weights
+
+    resized = load_weights(model, weights).resized
+    if resized:
+        name, (old, new) = next(iter(resized.items()))
+        text = f"{len(resized)} position tables were resized to the model's windows, such as {name} from {old} to {new}"
+        warnings.warn(text, stacklevel=3)
 
 
 def _source_of(
@@ -91,7 +111,7 @@ def _source_of(
     if weights is None or isinstance(weights, Mapping):
         return None
     card = backbone_files()[name]["card"] if name is not None else None
-    return open_source(weights, card, num_classes if num_classes is not None else 1000, kwargs.get("in_chans", 3))
+    return _open(weights, card, num_classes if num_classes is not None else 1000, kwargs.get("in_chans", 3))
 
 
 def _check_name(name: str) -> None:
@@ -193,7 +213,7 @@ def _entrypoint(name: str, num_stages: int) -> Callable[..., nn.Module]:
         )
         if ours:  # the card names what timm publishes under its own name of this model
             inner = model.model if kwargs.get("features_only") else model
-            load_weights(inner, open_source("timm", inner.card, inner.num_classes, inner.in_chans).state)
+            _load(inner, _open("timm", inner.card, inner.num_classes, inner.in_chans).state)
         return model
 
     build.__name__ = build.__qualname__ = PREFIX + name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ NAME = "model.safetensors"
 def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any]:
     """Write ``model.safetensors``, ``config.yaml`` and ``README.md``, build the task from them and compare.
 
+    The names of the classes are in the metadata of ``model.safetensors``.
+
     ``weights=<folder>`` starts a training from it.
 
     Raises:
@@ -29,7 +32,8 @@ def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any
     facts: dict[str, Any] = {"tensors": len(state), "names": "visionattn's"}
     if dry_run:
         return facts
-    save_file(state, folder / NAME, metadata={"format": "pt"})
+    names = {"class_names": json.dumps(exported.class_names)} if exported.class_names else {}
+    save_file(state, folder / NAME, metadata={"format": "pt", **names})
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(exported.trained, resolve=True), encoding="utf-8")
     task = exported.opened.policy.instantiate(exported.trained.task).eval()
     task.load_state_dict(read_state_dict(folder / NAME))

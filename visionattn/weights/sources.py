@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from safetensors import safe_open
 from timm.models import get_pretrained_cfg
 
 from visionattn.errors import CheckpointError
@@ -114,7 +115,7 @@ def _from_file(file: Path) -> Source:
     config, classes, beside = contents.get("config"), contents.get("class_facts"), file.parent / "config.yaml"
     if file.suffix == ".safetensors" and beside.is_file():
         config = _text(beside)
-    names = classes.get("names") if isinstance(classes, Mapping) else None
+    names = classes.get("names") if isinstance(classes, Mapping) else _names_in(file)
     return Source(
         read_state_dict(contents),
         f"the file {file}",
@@ -191,6 +192,18 @@ def _described(path: Path) -> dict[str, Any]:
         changes = arguments.get("architecture") if isinstance(arguments, dict) else None
         described["architecture"] = {"name": name.removeprefix(_OURS), "changes": changes}
     return described
+
+
+def _names_in(file: Path) -> Any:
+    """The class names in the metadata of a ``.safetensors`` file that an export wrote."""
+    if file.suffix != ".safetensors":
+        return None
+    with safe_open(file, framework="pt") as opened:
+        text = (opened.metadata() or {}).get("class_names", "null")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _words(names: Any) -> list[str]:
