@@ -11,10 +11,20 @@ from rich.console import Console
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.data.detection import Coco, PascalVOCDetection, Yolo
 from visionattn.data.detection.convert.convert import IMAGES, WRITERS, check_folder, in_words, plan, read_splits, write
+from visionattn.data.facts import AUTO
 from visionattn.errors import ConfigError
 from visionattn.runs.table import print_results
 
-SOURCES: dict[str, Any] = {"coco": Coco, "yolo": Yolo, "voc": PascalVOCDetection}
+
+def _coco(root: str, **options: Any) -> Coco:
+    """COCO's own names of files, of all splits that are there; without them any layout that is recognized."""
+    files = {split: f"annotations/instances_{split}2017.json" for split in Coco.splits}
+    own = {split: name for split, name in files.items() if (Path(root).expanduser() / name).is_file()}
+    usual: dict[str, Any] = {"annotations": own or AUTO, "images": {s: f"{s}2017" for s in own} if own else AUTO}
+    return Coco(root, **{**usual, **options})
+
+
+SOURCES: dict[str, Any] = {"coco": _coco, "yolo": Yolo, "voc": PascalVOCDetection}
 
 
 def run(

@@ -191,3 +191,16 @@ def test_turned_images_are_told(tmp_path, capsys):
     assert "1 images annotated as they are stored, not as their EXIF orientation shows them" in capsys.readouterr().err
     with Image.open(tmp_path / "yolo/images/train/a.jpg") as copied:
         assert copied.getexif()[0x0112] == 6
+
+
+def test_cocos_other_layouts_are_found(shapes, tmp_path):
+    for split, name in (("train", "train"), ("val", "valid")):
+        folder = tmp_path / "roboflow" / name
+        folder.mkdir(parents=True)
+        for file in (shapes / f"{split}2017").iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        content = (shapes / f"annotations/instances_{split}2017.json").read_text()
+        write(folder / "_annotations.coco.json", content)
+    found = convert("coco", "yolo", tmp_path / "roboflow", tmp_path / "yolo")
+    for split in ("train", "val"):
+        same(truth(Coco(str(shapes)), split), truth(found, split), crowds=False, pixels=12)
