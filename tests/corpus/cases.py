@@ -19,6 +19,7 @@ SHORT = [
 ]
 SMALL_IMAGES = ["data.train_transform.short_edges=[48]", "data.eval_transform.short_edge=48", "data.image_size=64"]
 SMALL_HEAD = ["head.pyramid.channels=16"]
+NUMBERED = ["data.source.classes=value", "data.source.class_names={3: cat, 7: dog}"]
 ORACLE = "tests.corpus.oracle"
 KINDS = {
     "coco": (
@@ -30,6 +31,26 @@ KINDS = {
         ["data=yolo", "head=faster_rcnn", *SMALL_IMAGES, *SMALL_HEAD, "head.regions.width=16"],
         {"box_ap": 100.0},
         f"{ORACLE}.Detection",
+    ),
+    "voc": (
+        ["data=pascal_voc_detection", "head=faster_rcnn", *SMALL_IMAGES, *SMALL_HEAD, "head.regions.width=16"],
+        {"box_ap": 100.0},
+        f"{ORACLE}.Detection",
+    ),
+    "instance_masks": (
+        ["data=instance_masks", *NUMBERED, "head=faster_rcnn", *SMALL_IMAGES, *SMALL_HEAD, "head.regions.width=16"],
+        {"box_ap": 100.0},
+        f"{ORACLE}.Detection",
+    ),
+    "csv": (
+        [
+            "data=csv",
+            "data.image_size=32",
+            "data.source.tables={train: train.csv, val: val.csv}",
+            "data.source.images=images",
+        ],
+        {"top1": 100.0},
+        f"{ORACLE}.Classification",
     ),
     "panoptic": (
         ["data=coco_panoptic", "head=mask2former", *SMALL_IMAGES, "head.num_queries=4"],

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.corpus import coco_cases, folder_cases, mask_cases, panoptic_cases, yolo_cases
+from tests.corpus import coco_cases, folder_cases, format_cases, mask_cases, panoptic_cases, yolo_cases
 from tests.corpus.cases import Case
 
 pytestmark = pytest.mark.heavy
-CASES = [*coco_cases.CASES, *panoptic_cases.CASES, *yolo_cases.CASES, *mask_cases.CASES, *folder_cases.CASES]
+CASES = [
+    *coco_cases.CASES,
+    *panoptic_cases.CASES,
+    *yolo_cases.CASES,
+    *format_cases.CASES,
+    *mask_cases.CASES,
+    *folder_cases.CASES,
+]
 
 
 def _parameters() -> list[object]:

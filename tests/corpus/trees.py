@@ -160,9 +160,60 @@ def nothing(root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
 
 
+def voc(root: Path) -> None:
+    """Pascal VOC's layout."""
+    names = {one["id"]: one["name"] for one in CATS}
+    for split, count in SPLITS.items():
+        stems = []
+        for index in range(count):
+            stems.append(f"{split}_{index:03d}")
+            save(draw(index), root / "JPEGImages" / f"{stems[-1]}.jpg", quality=95)
+            objects = "".join(
+                f"<object><name>{names[category]}</name><difficult>0</difficult><bndbox><xmin>{x + 1}</xmin>"
+                f"<ymin>{y + 1}</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>"
+                for category, (x, y, w, h) in scene(index)
+            )
+            size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
+            text = f"<annotation><filename>{stems[-1]}.jpg</filename>{size}{objects}</annotation>"
+            write_text(root / "Annotations" / f"{stems[-1]}.xml", text)
+        write_text(root / "ImageSets/Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
+
+
+def csv(root: Path) -> None:
+    """Images of two colors, and a table of their labels for each split."""
+    for split, count in (("train", 4), ("val", 2)):
+        rows = ["file,label"]
+        for index in range(count):
+            for name, color in (("ant", (200, 40, 40)), ("bee", (40, 40, 200))):
+                file = f"{name}_{split}_{index}.png"
+                save(Image.new("RGB", (40, 32), color), root / "images" / file)
+                rows.append(f"{file},{name}")
+        write_text(root / f"{split}.csv", "\n".join(rows) + "\n")
+
+
+def instance_masks(root: Path) -> None:
+    """Images, and a PNG with the numbers of their objects: a thousand times the class, and a counter."""
+    for split, count in SPLITS.items():
+        for index in range(count):
+            save(draw(index), root / split / "images" / f"{index:03d}.jpg", quality=95)
+            numbers = np.zeros((HEIGHT, WIDTH), np.uint16)
+            for category, (x, y, w, h) in scene(index):
+                numbers[y : y + h, x : x + w] = 1000 * category + 1
+            save(Image.fromarray(numbers), root / split / "masks" / f"{index:03d}.png")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text, and its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
 TREES: dict[str, Callable[[Path], None]] = {
     "coco": coco,
     "yolo": yolo,
+    "voc": voc,
+    "csv": csv,
+    "instance_masks": instance_masks,
     "panoptic": panoptic,
     "image_mask": image_mask,
     "ade20k": ade20k,
