@@ -34,6 +34,10 @@ class CheckpointError(VisionAttnError):
     """A checkpoint that is missing, unsafe to read, or made for another model."""
 
 
+class WriteError(VisionAttnError):
+    """A file of a run that cannot be written: the disk is full, or it may not be written to."""
+
+
 class Interrupted(VisionAttnError):
     """The run was asked to stop by a signal; its state is saved.
 

@@ -18,6 +18,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from visionattn.errors import CheckpointError, Interrupted
 from visionattn.training.ending import epoch_is_whole
 from visionattn.training.progress import validation_is_due
+from visionattn.training.writing import writing
 from visionattn.weights.distributed import folder_damage
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -41,7 +42,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         if storage_options is not None:
             raise TypeError("storage_options are not supported")
-        with replacing(Path(path)) as file:
+        with writing(Path(path)), replacing(Path(path)) as file:
             torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -162,7 +163,8 @@ class LastCheckpoint(Checkpoint):
         draft = self.folder / f".{LAST}.new"
         trainer.save_checkpoint(draft)
         if trainer.is_global_zero:
-            rotate(draft, self.path, self.folder / PREVIOUS)
+            with writing(self.path):
+                rotate(draft, self.path, self.folder / PREVIOUS)
         trainer.strategy.barrier("checkpoint in place")
         self._saved = now
 

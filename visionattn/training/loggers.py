@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from visionattn.training.writing import writing
+
 Row = dict[str, Any]
 
 
@@ -82,12 +84,19 @@ class MetricsFile(Logger):
         if columns != self._columns and self._begun:
             rows, fresh = [*_read(self.path), *rows], True
         self._columns, self._begun = columns, True
+        with writing(self.path):
+            self._write(rows, columns, fresh)
+
+    def _write(self, rows: list[Row], columns: list[str], fresh: bool) -> None:
+        """Append rows, or write the whole file anew beside the old one, which stays where that fails."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w" if fresh else "a", newline="", encoding="utf-8") as file:
+        draft = self.path.with_name(f".{self.path.name}.new") if fresh else self.path
+        with draft.open("w" if fresh else "a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             if fresh:
                 writer.writeheader()
             writer.writerows(rows)
+        draft.replace(self.path)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

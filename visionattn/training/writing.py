@@ -1,0 +1,40 @@
+"""One sentence about a file that cannot be written, in place of the system's error or torch's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from visionattn.errors import WriteError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a full disk, a missing permission and the like inside the block into an error that says what to do.
+
+    Args:
+        path: what is written.
+
+    Raises:
+        WriteError: instead of the system's error, also where torch has hidden it behind one of its own.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        cause = _system_error(error)
+        if cause is None:
+            raise
+        raise WriteError(
+            f"cannot write {path}: {cause.strerror or cause}; what was written before is whole. Make room (or choose "
+            "another hydra.run.dir), then the same command with resume=auto continues the run"
+        ) from error
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """The system's error behind one; torch's writer raises its own while that one is being handled."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
