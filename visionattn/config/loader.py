@@ -1,4 +1,4 @@
-"""Hydra's composition of ``train.yaml`` with the choices that nobody made, wherever Hydra composes.
+"""Hydra's composition with the choices that nobody made and the natural spellings of mixers, wherever Hydra composes.
 
 On the command line, in every job of a sweep and in the processes of a job, Hydra asks its loader for a configuration.
 This one looks at the choices first (file names and a few keys, nothing is merged), adds those of
@@ -19,6 +19,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from visionattn.config.mixers import is_natural, spelled_out
 from visionattn.config.recipes import Chosen, settle
 
 ROOT = "train"
@@ -41,19 +42,25 @@ class RecipeLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        if config_name != ROOT:
+        parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
+        with_recipe = config_name == ROOT and repo.group_exists("recipe")
+        if not with_recipe and not any(map(is_natural, parsed)):
             return super()._load_configuration_impl(
                 config_name, overrides, run_mode, from_shell, validate_sweep_overrides
             )
-        parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
-        added = settle(_look(config_name, parsed, repo, run_mode)) if repo.group_exists("recipe") else {}
+        plain = [word for word in parsed if not is_natural(word)]
+        sweep = run_mode == RunMode.MULTIRUN
+        found = create_defaults_list(repo, config_name, plain, prepend_hydra=True, skip_missing=sweep)
+        words = [*_spelled_out(parsed, found)]
+        if with_recipe:
+            added = settle(_look(str(config_name), plain, found, repo))
+            words = [*(f"{group}={name}" for group, name in added.items()), *words]
         self._repo = repo  # its files are read by now
         try:
-            words = [*(f"{group}={name}" for group, name in added.items()), *overrides]
             cfg = super()._load_configuration_impl(config_name, words, run_mode, from_shell, validate_sweep_overrides)
         finally:
             self._repo = None
-        _forget(cfg, len(added))
+        _record(cfg, parsed, with_recipe)
         return cfg
 
     def _parse_overrides_and_create_caching_repo(
@@ -89,11 +96,17 @@ class RecipeLoader(ConfigLoaderImpl):
 _SECTIONS = ("data", "task", "optim", "schedule", "trainer", "callbacks", "backbone", "head")
 
 
-def _look(config_name: str, parsed: list[Override], repo: CachingConfigRepository, run_mode: RunMode) -> Chosen:
+def _spelled_out(parsed: list[Override], found: Any) -> Iterator[str]:
+    """The overrides as they were typed, a mixer's with its places."""
+    for word in parsed:
+        if is_natural(word):
+            yield from spelled_out(word, found.overrides.known_choices)
+        else:
+            yield str(word.input_line)
+
+
+def _look(config_name: str, parsed: list[Override], found: Any, repo: CachingConfigRepository) -> Chosen:
     """What is chosen, from the list of files that Hydra would merge."""
-    found = create_defaults_list(
-        repo, config_name, parsed, prepend_hydra=True, skip_missing=run_mode == RunMode.MULTIRUN
-    )
     given = {str(word.get_key_element()).lstrip("+~") for word in parsed}
     values: dict[str, Any] = {}
     for default in found.defaults:
@@ -160,27 +173,17 @@ def _within(values: Any, known: Any) -> Any:
     }
 
 
-def _forget(cfg: DictConfig, added: int) -> None:
+def _record(cfg: DictConfig, parsed: list[Override], with_recipe: bool) -> None:
     """Leave in the record of the overrides what was typed; the rest follows from it again."""
+    typed = [word for word in parsed if not word.is_hydra_override()]
+    options = cfg.hydra.job.config.override_dirname
     with open_dict(cfg):
-        cfg.recipe_name = cfg.hydra.runtime.choices.get("recipe")
-        task = cfg.hydra.overrides.task
-        if added:
-            cfg.hydra.overrides.task = task[added:]
-            options = cfg.hydra.job.config.override_dirname
-            words = [word for word in task[added:] if word is not None]
-            cfg.hydra.job.override_dirname = _dirname(words, options)
-
-
-def _dirname(words: list[str], options: Any) -> str:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed = OverridesParser.create().parse_overrides(list(words))
-    return str(
-        get_overrides_dirname(
-            overrides=parsed,
+        if with_recipe:
+            cfg.recipe_name = cfg.hydra.runtime.choices.get("recipe")
+        cfg.hydra.overrides.task = [word.input_line for word in typed]
+        cfg.hydra.job.override_dirname = get_overrides_dirname(
+            overrides=typed,
             kv_sep=options.kv_sep,
             item_sep=options.item_sep,
             exclude_keys=list(options.exclude_keys),
         )
-    )
