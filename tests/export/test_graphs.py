@@ -20,16 +20,18 @@ from visionattn.export import graph_modules, graphs
 
 pytestmark = pytest.mark.filterwarnings("default")
 SERVE = Path(__file__).resolve().parents[2] / "examples" / "serve_onnx.py"
+WINDOWS = ("task.inference.stride=43", "task.inference.short_edge=64", "task.inference.long_edge=256")
 DENSE = {
     "upernet": (
+        *WINDOWS,
         "task=segmentation",
         "data=image_mask",
         "head=upernet",
         "head.decoder.channels=32",
         "head.auxiliary.channels=16",
     ),
-    "semantic_fpn": ("task=segmentation", "data=image_mask", "head=semantic_fpn"),
-    "segformer": ("task=segmentation", "data=image_mask", "head=segformer"),
+    "semantic_fpn": (*WINDOWS, "task=segmentation", "data=image_mask", "head=semantic_fpn"),
+    "segformer": (*WINDOWS, "task=segmentation", "data=image_mask", "head=segformer"),
     "retinanet": ("task=detection", "data=coco", "head=retinanet", "head.pyramid.channels=64"),
     "fcos": ("task=detection", "data=coco", "head=fcos", "head.pyramid.channels=64"),
     "mask_rcnn": ("task=detection", "data=coco", "head=mask_rcnn", "head.pyramid.channels=32"),
@@ -206,7 +208,7 @@ def test_means_over_cells_are_adaptive_pooling():
 
 
 def test_the_task_is_left_as_it_was(tmp_path):
-    made = contents(*DENSE["upernet"], "data.root=/nowhere", "data.num_classes=3")
+    made = contents(*DENSE["upernet"], "data.root=/nowhere", "data.num_classes=3", "data.image_size=64")
     task = config.instantiate(OmegaConf.create(made["config"]).task).eval()
     graph = graph_modules.graph_of(task, "model")
     assert {m.backend for m in graph.modules() if hasattr(m, "backend")} == {"traceable"}
