@@ -82,7 +82,7 @@ def run(
     facts = target.facts | evaluation.model_facts() | {"split": str(cfg.split)}
     facts["protocol"] = _in_words(protocol_in_use(evaluation))
     if target.differing:
-        facts["not as in the training"] = ", ".join(in_words(target.differing))
+        facts["unlike training"] = ", ".join(in_words(target.differing))
     if dry_run:
         if evaluation.trainer.is_global_zero:
             print_results("dry run: everything can be built; no data were read", facts)

@@ -172,7 +172,7 @@ def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> PretrainedModel:
         protocol, owner = protocol_of_run(parse_config(source.config, source.origin).data), "the run's own"
     told = in_words(differences(by_card, protocol)) if card else []
     facts = {"tensors": ", ".join([report.summary(), *report.lines()])}
-    facts["images prepared"] = f"{owner} way" + (f" (unlike the card: {', '.join(told)})" if told else "")
+    facts["preprocessing"] = f"{owner} way" + (f" (unlike the card: {', '.join(told)})" if told else "")
     return PretrainedModel(task, protocol, facts)
 
 
