@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import sys
 
 import pytest
 import torch
@@ -134,3 +135,13 @@ def test_references_that_lead_nowhere_or_round():
         instantiate(OmegaConf.create({"a": "${nothing}"}))
     with pytest.raises(ConfigError):
         instantiate(OmegaConf.create({"a": "${b}", "b": "${a}"}))
+
+
+def test_an_allowed_package_is_found_in_the_current_folder(tmp_path, monkeypatch):
+    from visionattn.config.targets import find_allowed
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "package_of_mine").mkdir()
+    assert find_allowed(["package_of_mine.mixers", "torch"], tmp_path) == ["package_of_mine"]
+    assert sys.path[-1] == str(tmp_path)
+    assert find_allowed(["not_there"], tmp_path) == []

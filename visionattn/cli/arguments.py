@@ -26,6 +26,9 @@ COMMANDS = {
 }
 # command -> the group that a bare word after it chooses from: `visionattn benchmark kernels`
 WORDS = {"benchmark": "benchmark", "explain": "backbone"}
+OTHERS = {"fit": "train", "test": "evaluate", "val": "evaluate", "validate": "evaluate", "eval": "evaluate"}
+OTHERS |= {"infer": "predict", "detect": "predict", "convert": "export", "summary": "explain", "info": "explain"}
+"""Words of other tools -> commands."""
 NAMES = (*(name for name in COMMANDS if " " not in name), "list")
 SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}
 SWITCHES |= {"-h": "help", "--help": "help"}
@@ -133,12 +136,13 @@ def _flag(request: Request, word: str, rest: Iterator[str]) -> None:
         else:
             raise ConfigError(f"{name} must be job, hydra or all, got {value}")
     else:
-        raise ConfigError(f"unknown option {word}{_hint(name, (*SWITCHES, *VALUES, '--version'))}")
+        raise ConfigError(f"unknown option {word}{_option_hint(name, value)}")
 
 
 def _command(word: str) -> str:
     if word not in NAMES:
-        raise ConfigError(f"unknown command {word}{_hint(word, NAMES)} (commands: {', '.join(NAMES)})")
+        hint = f"; did you mean {OTHERS[word]}?" if word in OTHERS else _hint(word, NAMES)
+        raise ConfigError(f"unknown command {word}{hint} (commands: {', '.join(NAMES)})")
     return word
 
 
@@ -160,6 +164,16 @@ def _check_word(request: Request, group: str) -> None:
 def _packages(text: str) -> tuple[str, ...]:
     names = text.strip().removeprefix("[").removesuffix("]").split(",")
     return tuple(name.strip().strip("'\"") for name in names if name.strip())
+
+
+def _option_hint(name: str, value: str) -> str:
+    """For ``--epochs 5``: our settings have no dashes."""
+    from visionattn.config.spelling import WORDS
+
+    known = WORDS.get(name.lstrip("-").replace("-", "_"))
+    if known:
+        return f"; settings are written without dashes: {known[-1]}={value or 'VALUE'}"
+    return _hint(name, (*SWITCHES, *VALUES, "--version"))
 
 
 def _hint(word: str, words: Sequence[str]) -> str:

@@ -46,14 +46,14 @@ def open_hydra(config_dirs: Sequence[str | Path], job_name: str) -> Any:
     from hydra.core.global_hydra import GlobalHydra
 
     from visionattn.config.alias_source import ADDRESS
-    from visionattn.config.loader import RecipeLoader
+    from visionattn.config.respelling import SpellingLoader
 
     schema = SearchPathQuery(provider="schema")
     search_path = create_config_search_path(catalog.SOURCE)
     for folder in checked_dirs(config_dirs):
         search_path.prepend(provider="command-line", path=f"file://{folder}", anchor=schema)
     search_path.prepend(provider="visionattn", path=ADDRESS, anchor=schema)
-    hydra = Hydra(task_name=job_name, config_loader=RecipeLoader(config_search_path=search_path))
+    hydra = Hydra(task_name=job_name, config_loader=SpellingLoader(config_search_path=search_path))
     GlobalHydra.instance().initialize(hydra)
     return hydra
 

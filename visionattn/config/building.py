@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from visionattn.config.messages import key_of, nearest, plain
+from visionattn.config.messages import key_of, nearest, one_line, plain, references
 from visionattn.config.renames import with_new_names
-from visionattn.config.targets import locate, refusal, reject, walk_targets
+from visionattn.config.targets import CORE_ROOTS, locate, refusal, reject, walk_targets
+from visionattn.config.types import check_argument
 from visionattn.errors import ConfigError, VisionAttnError
 
 _OWN_KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
@@ -51,7 +52,7 @@ def instantiate(node: Any, *, allow: Sequence[str] = (), **kwargs: Any) -> Any:
     values, key = with_new_names(plain(node)), key_of(node)
     for where, target in walk_targets(values, key):
         reject(where, target, refusal(target, allow))
-    return _Builder(tuple(allow)).build(values, key, kwargs)
+    return _Builder(tuple(allow), references(node, key)).build(values, key, kwargs)
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,11 @@ class _Builder:
 
     Attributes:
         allow: packages of the user's own that targets may name.
+        references: key -> the key that it repeats, where a person sets the value.
     """
 
     allow: tuple[str, ...]
+    references: Mapping[str, str]
 
     def build(self, values: Any, key: str, extra: dict[str, Any] | None = None) -> Any:
         if isinstance(values, (list, tuple)):
@@ -80,6 +83,7 @@ class _Builder:
         function = locate(target, self.allow, key)
         positional = self._positional(values, key)
         _check_signature(function, target, key, positional, arguments, partial)
+        self._check_types(function, key, arguments)
         if partial:
             held = Partial(function, *positional, **arguments)
             held.config_key = key
@@ -99,6 +103,7 @@ class _Builder:
             if name in _OWN_KEYS or name in extra:
                 continue
             path = f"{key}.{name}" if key else str(name)
+            path = self.references.get(path, path)
             if not isinstance(name, str):
                 raise ConfigError(f"{path}: an argument's name is a string, not a {type(name).__name__}")
             if isinstance(value, str) and value == "???":
@@ -107,6 +112,11 @@ class _Builder:
                 continue
             arguments[name] = self.build(value, path) if recursive else value
         return arguments | extra
+
+    def _check_types(self, function: Callable[..., Any], key: str, arguments: dict[str, Any]) -> None:
+        for name, value in arguments.items():
+            path = f"{key}.{name}" if key else name
+            check_argument(function, name, value, self.references.get(path, path))
 
 
 def _flag(values: dict[str, Any], name: str, default: bool, key: str) -> bool:
@@ -143,12 +153,13 @@ def _call(function: Callable[..., Any], target: str, key: str, args: list[Any], 
     except VisionAttnError as error:
         _mark(error, key)
         raise
-    except _CONFIGURABLE as error:
-        where = getattr(error, "config_key", key) or "the configuration"
-        raise ConfigError(f"{where}: {target} could not be built: {type(error).__name__}: {error}") from error
     except Exception as error:
-        _mark(error, key)
-        raise
+        library = target.partition(".")[0] in CORE_ROOTS - {"visionattn"}  # what it refuses is what it was given
+        if not (library or isinstance(error, _CONFIGURABLE)):
+            _mark(error, key)
+            raise
+        where = getattr(error, "config_key", key) or "the configuration"
+        raise ConfigError(f"{where}: {target} could not be built: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _mark(error: BaseException, key: str) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionattn.config.aliases import current_override
 from visionattn.config.application import isolated_hydra
 from visionattn.config.run_keys import as_additions
+from visionattn.config.spelling import ours
 from visionattn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def compose_in(hydra: Any, config_name: str, overrides: Sequence[str], sweep: bo
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    current = as_additions(config_name, [current_override(override) for override in overrides])
+    current = as_additions(config_name, ours(overrides))
     try:
         mode = RunMode.MULTIRUN if sweep else RunMode.RUN
         cfg: DictConfig = hydra.compose_config(config_name, current, run_mode=mode, from_shell=False)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from visionattn.config.catalog import is_choice, kind_of
 from visionattn.config.messages import flat_keys, nearest, one_line, unresolved_plain
+from visionattn.config.spelling import word_of_another_tool
 from visionattn.errors import ConfigError
 
 _KEY = re.compile(r"Could not (?:override|delete) '([^'=]+)|Could not delete from config\. '([^']+)' does not exist")
@@ -107,7 +109,12 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     candidates = [*flat_keys(values), *selected, *_groups(hydra)]
     if parent and _chosen(parent, selected):  # a neighbor's key would not help after a swap
         candidates = [name for name in candidates if name.startswith(parent + ".")]
-    text = f"unknown key {key}{nearest(key, [name for name in candidates if not key.startswith(name)])}"
+    value = next((word.partition("=")[2] for word in overrides if word.lstrip("+~").partition("=")[0] == key), "")
+    everything = {*flat_keys(values), *selected, *_groups(hydra), "hydra.run.dir"}
+    if meant := word_of_another_tool(key, value, everything):
+        return ConfigError(f"unknown key {key}; did you mean {meant}?")
+    hint = nearest(key, [name for name in candidates if not key.startswith(name)])
+    text = f"unknown key {key}{hint}"
     group = key.split("@")[0]
     packages = [name for name in selected if name.startswith(group + "@")]
     if packages and group in _groups(hydra):
@@ -117,7 +124,18 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
         return ConfigError(f"{group} can be set in several places: {listed}")
     swapped = any(name.endswith("@" + parent) for name in selected)
     add_keys = parent and (swapped or "did you mean" not in text)
-    return ConfigError(f"{text} ({_holds(parent, values, selected)})" if add_keys else text)
+    if add_keys:
+        return ConfigError(f"{text} ({_holds(parent, values, selected)})")
+    return ConfigError(text if hint else f"{text}{_near(key, candidates)}")
+
+
+def _near(key: str, candidates: Sequence[str]) -> str:
+    """The three nearest keys, however far they are."""
+    tails = {name.rpartition(".")[2]: name for name in reversed(candidates)}
+    close = get_close_matches(key, candidates, n=3, cutoff=0.4)
+    close = list(dict.fromkeys([*(tails[tail] for tail in get_close_matches(key, tails, n=2, cutoff=0.4)), *close]))
+    near = f"; the nearest are {', '.join(close[:3])}" if close else ""
+    return f"{near}; `visionattn keys` lists all"
 
 
 def _without_values(hydra: Any, config_name: str, overrides: Sequence[str]) -> Any:

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from visionattn.config.unfolding import LARGEST, resolved_size
 from visionattn.errors import ConfigError
 
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 EXAMPLES = {
     "ckpt": "ckpt=outputs/classification/dinat_pico/2026-01-31_12-00-00/checkpoints/best.ckpt",
     "make": "make=shapes",
@@ -66,6 +67,21 @@ def plain(node: Any) -> Any:
         raise ConfigError(unresolved(error)) from error
     except RecursionError as error:
         raise ConfigError(f"{key_of(node) or 'the configuration'} refers to itself") from error
+
+
+def references(node: Any, key: str = "") -> dict[str, str]:
+    """Keys below a node that repeat another key (``${optim}``) -> that key."""
+    found: dict[str, str] = {}
+
+    def walk(values: Any, path: str) -> None:
+        if isinstance(values, dict):
+            for name, value in values.items():
+                walk(value, f"{path}.{name}" if path else str(name))
+        elif isinstance(values, str) and (whole := _REFERENCE.fullmatch(values)):
+            found[path] = whole[1]
+
+    walk(unresolved_plain(node), key)
+    return found
 
 
 def unresolved(error: OmegaConfBaseException) -> str:

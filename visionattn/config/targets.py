@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -140,6 +142,22 @@ def check_allow(allow: Sequence[str]) -> tuple[str, ...]:
         if root in sys.stdlib_module_names or root in _FORBIDDEN_OWN or root in CORE_ROOTS or root.startswith("_"):
             raise ConfigError(f"allow={name}: only your own packages can be allowed, and {root} is not one of them")
     return tuple(allow)
+
+
+def find_allowed(allow: Sequence[str], folder: Path) -> list[str]:
+    """Put a folder on Python's path if it holds a package that is allowed and found nowhere else.
+
+    Returns:
+        The packages that the folder holds.
+    """
+    here = []
+    for root in dict.fromkeys(name.split(".")[0] for name in allow):
+        there = (folder / root).is_dir() or (folder / f"{root}.py").is_file()
+        if there and importlib.util.find_spec(root) is None:
+            here.append(root)
+    if here:
+        sys.path.append(str(folder))
+    return here
 
 
 def refusal(target: Any, allow: Sequence[str] = ()) -> str:

@@ -20,6 +20,7 @@ from visionattn.cli.arguments import COMMANDS, Request
 from visionattn.cli.launch import ranks
 from visionattn.config import DEFAULT_POLICY, BuildPolicy, check_complete
 from visionattn.config.composing import quoted
+from visionattn.config.targets import find_allowed
 from visionattn.errors import Interrupted, VisionAttnError
 from visionattn.runs.folder import COMMANDS as WRITERS
 from visionattn.runs.folder import OUTCOME, EarlierResults, check_free, missing, replace, taken_back
@@ -108,6 +109,8 @@ class Job:
             "overrides": own,
             "run_dir": str(run_dir),
         }
+        for package in find_allowed(self.policy.allow, Path.cwd()):
+            print(f"{package} is imported from the current folder")
         with self._kept(cfg, run_dir), self._explained(hydra, run_dir), ranks.announced(spec, run_dir):
             run = import_module(f"visionattn.commands.{module}").run
             return run(cfg, dry_run=self.dry_run, run_dir=run_dir, command=command, policy=self.policy)

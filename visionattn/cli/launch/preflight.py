@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from visionattn.cli.arguments import Request
 from visionattn.config import BuildPolicy, check_complete
+from visionattn.config.catalog import read, source_file
 from visionattn.config.columns import check_fit
 from visionattn.config.composing import compose_in
-from visionattn.config.messages import one_line
+from visionattn.config.messages import one_line, plain
+from visionattn.config.types import check_defaults
 from visionattn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def check(cfg: DictConfig, command: str | None, policy: BuildPolicy, complete: b
         if complete:
             check_complete(whole, str(command))
             policy.check(whole)
+            check_defaults(plain(whole), read(source_file(f"{cfg.hydra.job.config_name}.yaml")))
 
 
 def check_jobs(hydra: Any, cfg: DictConfig, request: Request) -> None:
