@@ -29,7 +29,7 @@ WORDS = {"benchmark": "benchmark", "explain": "backbone"}
 OTHERS = {"fit": "train", "test": "evaluate", "val": "evaluate", "validate": "evaluate", "eval": "evaluate"}
 OTHERS |= {"infer": "predict", "detect": "predict", "convert": "export", "summary": "explain", "info": "explain"}
 """Words of other tools -> commands."""
-NAMES = (*(name for name in COMMANDS if " " not in name), "list")
+NAMES = (*(name for name in COMMANDS if " " not in name), "list", "keys")
 SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}
 SWITCHES |= {"-h": "help", "--help": "help"}
 _SHOWN = 12
@@ -106,7 +106,7 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
             request.command = f"{request.command} {word}"
         elif request.command in WORDS and "=" not in word and not word.startswith("~"):
             request.overrides.append(f"{WORDS[request.command]}={word}")
-        elif request.command != "list" and "=" not in word and not word.startswith("~"):
+        elif request.command not in ("list", "keys") and "=" not in word and not word.startswith("~"):
             raise ConfigError(f"{word!r} is not an override; write key=value, for example backbone=swin_pico")
         else:
             request.overrides.append(word)

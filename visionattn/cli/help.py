@@ -13,12 +13,14 @@ visionattn: train, compare and export hierarchical vision transformers
   visionattn benchmark   measure kernels, backbones, heads and loaders beside other libraries
   visionattn data        draw a small data set; data doctor: check one; data convert: write one in another format
   visionattn list        list backbones, mixers, heads, data, experiments ...
+  visionattn keys        every setting with its default, its type and a sentence
 
 Every setting is key=value, and every part of a run can be exchanged:
 
   visionattn train                                              train dinat_pico on handwritten digits
   visionattn train backbone=swin_pico trainer.max_epochs=5
-  visionattn train mixer@backbone.mixers.s2=window              another attention in the second stage
+  visionattn train mixer=window                                 another attention in every stage
+  visionattn train backbone.mixers.s2=window                    another attention in the second stage
   visionattn train -m backbone=swin_pico,dinat_pico             one run for each
   visionattn evaluate ckpt=outputs/.../checkpoints/best.ckpt
   visionattn list backbones 'swin*'
@@ -95,6 +97,14 @@ COMMANDS = {
         "visionattn data doctor data=image_folder data.root=/path/to/images\n"
         "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016 --json",
     ),
+    "keys": (
+        "visionattn keys [PREFIX ...] [group=choice ...]\n\n"
+        "Prints keys with their defaults, types and a sentence each: those of train, or of another command.",
+        "visionattn keys optim\n"
+        "visionattn keys data.source data=coco\n"
+        "visionattn keys task task=segmentation\n"
+        "visionattn keys evaluate",
+    ),
     "list": (
         "visionattn list KIND [PATTERN]\n\nLists the choices of a configuration group.",
         "visionattn list backbones\nvisionattn list mixers 'dinat/*'\nvisionattn list experiments imagenet/swin_tiny",
@@ -107,16 +117,44 @@ def show_help(command: str | None) -> int:
     if command is None:
         print(OVERVIEW, end="")
         return 0
+    from visionattn.cli.arguments import COMMANDS as ROOTS
+    from visionattn.cli.keys import lines as lines_of
     from visionattn.config.catalog import choices, groups
+    from visionattn.config.keys import own_keys
 
     usage, examples = COMMANDS[command]
     lines = [usage, "", "Examples:", *(f"  {line}" for line in examples.splitlines())]
-    if command not in ("list", "data", "data convert", "data doctor"):
-        lines += ["", "Groups (group=choice):"]
-        lines += [f"  {group:<12} {_few(choices(group))}" for group in groups() if choices(group)]
-        lines += ["", f"Every key: visionattn {command} --cfg job"]
+    if command in ROOTS:
+        keys = [key for root in _roots(command) for key in own_keys(root)]
+        lines += ["", "Keys (key=value):", *(f"  {line}" for line in lines_of(keys))]
+    known = [group for group in groups() if choices(group)]
+    if command in _GROUPS:
+        known = [group for group in known if group in _GROUPS[command]]
+        lines += ["", "Groups (group=choice):", *(f"  {group:<12} {_few(choices(group))}" for group in known)]
+    elif command == "train":
+        lines += ["", "Groups (group=choice):", *(f"  {group:<12} {_few(choices(group))}" for group in known)]
+    if command == "train":
+        lines += ["", "Every key with a sentence: visionattn keys [PREFIX], for example visionattn keys data.root"]
     print("\n".join(lines))
     return 0
+
+
+_GROUPS = {
+    "evaluate": ("data", "backbone", "mixer", "inference", "evaluator", "trainer"),
+    "explain": ("backbone", "mixer"),
+    "data doctor": ("data",),
+}
+"""Commands besides train -> the groups that they choose from."""
+
+
+def _roots(command: str) -> list[str]:
+    """The root file of a command; of benchmarks, whose keys are those of the chosen one, each."""
+    from visionattn.cli.arguments import COMMANDS as ROOTS
+    from visionattn.config.catalog import choices
+
+    if command == "benchmark":
+        return [f"benchmark/{name}" for name in choices("benchmark")]
+    return [ROOTS[command][0]]
 
 
 def _few(names: list[str]) -> str:

@@ -42,9 +42,16 @@ class TrainTransform:
             shears and translations by rows. The draws are the same. At each of these steps pixels differ from Pillow's
             by one level at most, where the rounding differs. With ``first``, or another crop than timm's
             RandomResizedCropAndInterpolation, Pillow crops.
-        options: of ``timm.data.create_transform``, by its names: scale, ratio, hflip, vflip, color_jitter,
-            auto_augment (e.g. ``rand-m9-mstd0.5-inc1``), interpolation (``random`` draws bilinear or bicubic), re_prob,
-            re_mode, re_count, train_crop_mode and so on.
+        options: further ones of ``timm.data.create_transform``, such as re_count and train_crop_mode.
+        scale: range of the area of the crop, as a share of the image.
+        ratio: range of the aspect ratio of the crop.
+        hflip: probability of a horizontal flip.
+        vflip: probability of a vertical flip.
+        color_jitter: strength of random brightness, contrast and saturation; None: none.
+        auto_augment: a policy in timm's words, e.g. ``rand-m9-mstd0.5-inc1``; None: none.
+        interpolation: of the crop: ``bilinear``, ``bicubic``, or ``random``, which draws one of them.
+        re_prob: probability of erasing a random rectangle.
+        re_mode: what the rectangle is filled with: ``const``, ``rand`` (one color) or ``pixel`` (noise).
 
     Raises:
         ConfigError: an option that timm does not know, or an unknown decoder.
