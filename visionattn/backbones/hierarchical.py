@@ -116,6 +116,7 @@ class HierarchicalBackbone(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The normalized last map, ``(B, C, H, W)``."""
+        _check_batch(x)
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
@@ -149,6 +150,7 @@ class HierarchicalBackbone(nn.Module):
         """
         if output_fmt not in ("NCHW", "NHWC"):
             raise ValueError(f"output_fmt must be NCHW or NHWC, got {output_fmt}")
+        _check_batch(x)
         take, last = feature_take_indices(len(self.stages), indices)
         x, maps, final = self.stem(x), [], len(self.stages) - 1
         for i, stage in enumerate(self.stages[: last + 1] if stop_early else self.stages):
@@ -235,6 +237,13 @@ class HierarchicalBackbone(nn.Module):
         """Parameter groups in timm's form, for its own layer-wise tools."""
         blocks = [(r"^stages\.(\d+)\.downsample", (0,)), (r"^stages\.(\d+)\.blocks\.(\d+)", None), (r"^norm", (99999,))]
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else blocks}
+
+
+def _check_batch(images: Tensor) -> None:
+    if images.ndim != 4:
+        shape = tuple(images.shape)
+        hint = "; images[None] makes a batch of one image" if images.ndim == 3 else ""
+        raise ValueError(f"a backbone takes a batch of images (B, C, H, W), got a tensor of shape {shape}{hint}")
 
 
 def _stage_keys(

@@ -13,7 +13,7 @@ from typing import Any
 from visionattn.config.aliases import current_override
 
 WORDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("epochs", "max_epochs", "epoch", "num_epochs", "max_epoch"), ("trainer.max_epochs",)),
+    **dict.fromkeys(("epochs", "max_epochs", "epoch", "num_epochs"), ("trainer.max_epochs",)),
     **dict.fromkeys(("steps", "max_steps", "iters", "max_iters", "iterations"), ("trainer.max_steps",)),
     **dict.fromkeys(("imgsz", "img_size", "image_size", "input_size", "img_scale", "resolution"), ("data.image_size",)),
     **dict.fromkeys(("batch", "batch_size", "samples_per_gpu", "bs"), ("batch_size", "data.batch_size")),

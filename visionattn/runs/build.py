@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig, OmegaConf
 
+from visionattn.backbones.checks import mixers_checked
 from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.config import BuildPolicy
 from visionattn.data import VisionData
@@ -99,7 +100,8 @@ class Run:
     def model_facts(self) -> dict[str, Figure]:
         """Parameters and multiply-adds, for tables."""
         height, width = self.data.image_size
-        gmacs = count_gmacs(self.task, (self.data.in_chans, height, width))
+        with mixers_checked(self.task.backbone):
+            gmacs = count_gmacs(self.task, (self.data.in_chans, height, width))
         parameters = count_parameters(self.task.backbone) + count_parameters(self.task.head)
         return {
             "parameters": Figure(parameters, f"{parameters:,}"),

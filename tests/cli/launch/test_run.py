@@ -132,7 +132,7 @@ def test_batches_go_on_after_a_failure(train):
 def test_interrupted_sweep_stops_and_shows_what_is_done(train, capsys):
     assert main(["train", "-m", "name=one,ctrl_c,three"]) == 130
     assert [call["cfg"].name for call in train.calls] == ["one", "ctrl_c"]
-    assert "1 of 1 jobs finished" in capsys.readouterr().out
+    assert "1 of 1 job finished" in capsys.readouterr().out
 
 
 def test_sweep_from_a_file(train, tree, tmp_path):

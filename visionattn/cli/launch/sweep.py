@@ -11,8 +11,9 @@ from typing import Any
 from visionattn.cli.arguments import Request
 from visionattn.cli.launch import ranks
 from visionattn.cli.launch.job import Job, words_of
-from visionattn.errors import VisionAttnError
+from visionattn.errors import VisionAttnError, counted
 from visionattn.runs.folder import OUTCOME
+from visionattn.runs.sweep_table import print_table, write_table
 
 
 def run_sweep(hydra: Any, request: Request, chosen: Mapping[str, str | None], resumed: bool = False) -> int:
@@ -33,7 +34,7 @@ def run_sweep(hydra: Any, request: Request, chosen: Mapping[str, str | None], re
     finally:
         outcomes = _outcomes(folder, None if resumed else mark)
         if outcomes and ranks.is_first():
-            _print(outcomes, folder)
+            _report(outcomes, folder)
     if not outcomes and ranks.is_first():
         raise VisionAttnError(f"no job of the sweep left a result in {folder}")
     return int(any(outcome["error"] for outcome in outcomes))
@@ -45,40 +46,11 @@ def _outcomes(folder: Path, mark: str | None) -> list[dict[str, Any]]:
     return sorted((one for one in outcomes if mark in (None, one["sweep"])), key=lambda one: one["number"])
 
 
-def _print(outcomes: list[dict[str, Any]], folder: Path) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shared = set.intersection(*(set(one["overrides"]) for one in outcomes)) if len(outcomes) > 1 else set()
-    metrics = list(dict.fromkeys(name for one in outcomes for name, v in (one["results"] or {}).items() if _number(v)))
-    table = Table(box=box.SIMPLE_HEAD, title=str(folder), title_justify="left")
-    for title in ("job", "choices"):
-        table.add_column(title, justify="right" if title == "job" else "left")
-    for title in (*metrics[:6], "seconds"):
-        table.add_column(title, justify="right")
-    table.add_column("outcome", overflow="fold")
-    for one in outcomes:
-        results = one["results"] or {}
-        table.add_row(
-            str(one["number"]),
-            Text("\n".join(word for word in one["overrides"] if word not in shared)),
-            *(_shown(results.get(name)) for name in metrics[:6]),
-            f"{one['seconds']:.1f}",
-            Text(f"failed: {one['error']}" if one["error"] else "done", style="red" if one["error"] else "green"),
-        )
+def _report(outcomes: list[dict[str, Any]], folder: Path) -> None:
+    """Print the table of the jobs, and write it into the sweep's folder."""
+    print(folder)
+    print_table(outcomes, folder)
     failed = sum(bool(one["error"]) for one in outcomes)
-    console = Console()
-    console.print(table)
-    console.print(
-        f"{len(outcomes) - failed} of {len(outcomes)} jobs finished" + (f", {failed} failed" if failed else "")
-    )
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if _number(value) else ""
+    files = ", ".join(file.name for file in write_table(outcomes, folder))
+    finished = f"{len(outcomes) - failed} of {counted(len(outcomes), 'job')} finished"
+    print(finished + (f", {failed} failed" if failed else "") + f"; the table is in {files}")
