@@ -86,7 +86,7 @@ def area_and_box_absent(content: Content) -> None:
         del segment["area"], segment["bbox"]
 
 
-@entries()
+@entries(1, "without pixels in the map: 200")
 def segment_that_the_map_does_not_have(content: Content) -> None:
     for one in content["annotations"]:
         one["segments_info"].append({"id": 200, "category_id": 3, "area": 5, "bbox": [0, 0, 2, 2], "iscrowd": 0})
@@ -122,7 +122,7 @@ def isthing_absent(content: Content) -> None:
         del one["isthing"]
 
 
-@entries()
+@entries(1, "left_out_budget")
 def null_entries(content: Content) -> None:
     content["annotations"].append(None)
     content["images"].append(None)
@@ -134,14 +134,13 @@ def sizes_absent(content: Content) -> None:
         del one["height"], one["width"]
 
 
-@entries()
+@entries(1, "panoptic map")
 def map_names_absent(content: Content) -> None:
-    """The map has the name of its image."""
     for one in content["annotations"]:
         del one["file_name"]
 
 
-@tree(1, "png")
+@tree(1, "panoptic map cannot be read")
 def maps_missing(root: Path) -> None:
     shutil.rmtree(root / "panoptic_train2017")
 
@@ -154,7 +153,7 @@ def maps_of_another_size(root: Path) -> None:
         small.save(path)
 
 
-@tree()
+@tree(1, "RGBA")
 def maps_with_alpha(root: Path) -> None:
     for path in root.glob("panoptic_*/*.png"):
         with Image.open(path) as image:
@@ -162,7 +161,7 @@ def maps_with_alpha(root: Path) -> None:
         image.convert("RGBA").save(path)
 
 
-@tree()
+@tree(1, "a panoptic map is RGB")
 def maps_gray(root: Path) -> None:
     """Ids below 256 in one channel."""
     for path in root.glob("panoptic_*/*.png"):
