@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from visionattn.data.decode import EXTENSIONS
 from visionattn.data.facts import AUTO
@@ -54,6 +55,16 @@ class Table:
             f"{', '.join(self.names)}"
         )
 
+    def keeping(self, values: Mapping[str, Any]) -> Table:
+        """The rows that have these values, compared as text and as numbers.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        places = {self.place(str(name), (), "data.source.keep"): value for name, value in values.items()}
+        rows = (row for row in self.rows if all(_equal(row[1], place, value) for place, value in places.items()))
+        return Table(self.path, self.names, tuple(rows))
+
     def column(self, place: int) -> Iterator[tuple[int, str]]:
         """(line, value) of every row.
 
@@ -94,6 +105,25 @@ def read_table(path: Path, separator: str = AUTO) -> Table:
     if any(Path(name).suffix.lower() in EXTENSIONS for name in names):
         return Table(path, tuple(str(i) for i in range(len(names))), tuple(rows))
     return Table(path, names, tuple(rows[1:]))
+
+
+def read_pairs(path: Path) -> Iterator[tuple[str, str]]:
+    """The first two values of every line of a file without a line of names.
+
+    Raises:
+        DataError: see :func:`read_table`.
+    """
+    for row in csv.reader(io.StringIO(_text(path))):
+        if len(row) >= 2:
+            yield row[0].strip(), row[1].strip()
+
+
+def _equal(row: Sequence[str], place: int, value: Any) -> bool:
+    text = row[place].strip() if place < len(row) else ""
+    try:
+        return text == str(value) or float(text) == float(value)
+    except ValueError:
+        return False
 
 
 def _text(path: Path) -> str:

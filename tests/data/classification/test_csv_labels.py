@@ -127,3 +127,16 @@ def test_what_the_data_tell(tmp_path):
     assert sum(facts.images.values()) == 12
     assert facts.image_size == (32, 40)
     assert facts.notes == ("50% of the images are held out by their names",)
+
+
+def test_open_images_labels_of_whole_images(tmp_path):
+    head, rest = "ImageID,Source,LabelName,Confidence\n", "verification,/m/0bt9lr,0\n"
+    rows = "".join(f"{i},verification,/m/{'0k4j' if i % 2 else '01yrx'},1.0\n{i},{rest}" for i in range(12))
+    tree(tmp_path, head + rows, "train-annotations-human-imagelabels.csv", "train")
+    (tmp_path / "class-descriptions.csv").write_text("/m/0k4j,Car\n/m/01yrx,Cat\n/m/0bt9lr,Dog\n")
+    options = {"images": "train", "suffix": ".jpg", "keep": {"Confidence": 1}, "label_names": "class-descriptions.csv"}
+    source = CsvLabels(str(tmp_path), "train-annotations-human-imagelabels.csv", **options)
+    assert source.open("train").class_names == ["Car", "Cat"]
+    assert sum(len(source.open(split).ids) for split in ("train", "val")) == 12
+    with pytest.raises(DataError, match="has no column Konfidenz; set data.source.keep"):
+        CsvLabels(str(tmp_path), "train-annotations-human-imagelabels.csv", keep={"Konfidenz": 1}).open("train")

@@ -11,7 +11,7 @@ import numpy as np
 from timm.utils.misc import natural_key
 
 from visionattn.data.classification.sources.image_folder import FileRecords
-from visionattn.data.csv_table import Table, read_table
+from visionattn.data.csv_table import Table, read_pairs, read_table
 from visionattn.data.facts import AUTO, DataFacts, sampled_size
 from visionattn.data.fixed_split import fixed_split
 from visionattn.data.folders import some
@@ -41,6 +41,9 @@ class CsvLabels:
         suffix: put behind every file name, for tables that leave out ``.jpg``.
         class_names: in the order of their indices, where labels are such indices or names; None: the labels of the
             training images in natural order (2 before 10).
+        label_names: table without a line of names, below root, of codes and the names to use instead (Open Images'
+            ``class-descriptions.csv``).
+        keep: column -> value: rows that have another value are skipped (Open Images: ``{Confidence: 1}``).
         separator: between the values of a line; ``auto`` finds it.
 
     Raises:
@@ -61,6 +64,8 @@ class CsvLabels:
         images: str | Sequence[str] = ".",
         suffix: str = "",
         class_names: Sequence[str] | None = None,
+        label_names: str | None = None,
+        keep: Mapping[str, Any] | None = None,
         separator: str = AUTO,
     ) -> None:
         self.root = Path(root).expanduser()
@@ -69,6 +74,7 @@ class CsvLabels:
         self.val_fraction, self.suffix, self.separator = val_fraction, suffix, separator
         self.images = [images] if isinstance(images, str) else list(images)
         self.class_names = None if class_names is None else [str(name) for name in class_names]
+        self.label_names, self.keep = label_names, dict(keep or {})
         self._tables: dict[Path, Table] = {}
 
     def open(self, split: str) -> FileRecords:
@@ -98,6 +104,13 @@ class CsvLabels:
             return self.class_names
         return sorted({label for _, label in self.listed("train")}, key=natural_key)
 
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Code of a label -> its name."""
+        if self.label_names is None:
+            return {}
+        return dict(read_pairs(self.root / self.label_names))
+
     def listed(self, split: str) -> list[tuple[str, str]]:
         """(file, label) of the images of a split; empty where the data have no such split."""
         if not isinstance(self.tables, str):
@@ -125,7 +138,7 @@ class CsvLabels:
                 raise DataError(
                     f"there is no table {path}; set data.source.tables ({self.root} has {some(here) or 'no csv file'})"
                 )
-            self._tables[path] = read_table(path, self.separator)
+            self._tables[path] = read_table(path, self.separator).keeping(self.keep)
         return self._tables[path]
 
     def _pairs(self, table: Table) -> dict[str, str]:
@@ -133,7 +146,8 @@ class CsvLabels:
         file = table.place(self.columns[0], FILES, "data.source.file_column", 0)
         label = table.place(self.columns[1], LABELS, "data.source.label_column", 1)
         pairs: dict[str, str] = {}
-        for (line, name), (_, value) in zip(table.column(file), table.column(label), strict=True):
+        for (line, name), (_, code) in zip(table.column(file), table.column(label), strict=True):
+            value = self.names.get(code, code)
             if pairs.setdefault(name + self.suffix, value) != value:
                 raise DataError(
                     f"{table.path} line {line}: {name} is {value}, but was {pairs[name + self.suffix]} before; give "
