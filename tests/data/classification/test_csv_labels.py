@@ -138,5 +138,5 @@ def test_open_images_labels_of_whole_images(tmp_path):
     source = CsvLabels(str(tmp_path), "train-annotations-human-imagelabels.csv", **options)
     assert source.open("train").class_names == ["Car", "Cat"]
     assert sum(len(source.open(split).ids) for split in ("train", "val")) == 12
-    with pytest.raises(DataError, match="has no column Konfidenz; set data.source.keep"):
+    with pytest.raises(DataError, match=r"has no column Konfidenz; set data\.source\.keep"):
         CsvLabels(str(tmp_path), "train-annotations-human-imagelabels.csv", keep={"Konfidenz": 1}).open("train")
