@@ -15,6 +15,7 @@ from PIL import Image
 from visionattn.cli import main
 from visionattn.data.decode import decode_rgb
 from visionattn.runs.open import open_run
+from visionattn.runs.predictions import Output
 
 PAGE = (Path(__file__).parents[2] / "docs" / "predict.md").read_text(encoding="utf-8")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -138,6 +139,20 @@ def test_a_dry_run_counts_the_images(trained, mine, tmp_path, capsys):
     assert predict(trained, mine, tmp_path / "out", "--dry-run") == 0
     assert "4" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_predicted_before_an_interruption_is_kept(trained, mine, tmp_path, monkeypatch, capsys):
+    add = Output.add
+
+    def interrupted(self, *args):
+        add(self, *args)
+        if len(self.records) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Output, "add", interrupted)
+    assert predict(trained, mine, tmp_path / "out") == 130
+    assert "2 of 4 images are predicted, see " in capsys.readouterr().err
+    assert [image["image"] for image in said(tmp_path / "out")["images"]] == ["a.png", "b/a.png"]
 
 
 def test_a_model_or_a_run_is_needed_and_not_both(tmp_path, capsys):

@@ -61,15 +61,32 @@ def run(
     output = Output(folder)
     reader = ReadImages(images, data, cfg.batch_size or min(data.eval_batch_size, _LARGEST_BATCH))
     begun = time.perf_counter()
-    for image, size, predicted in told(_predictions(task, data, cfg, reader, output), len(images)):
-        with writing(folder):
-            output.add(image, size, predicted)
+    try:
+        for image, size, predicted in told(_predictions(task, data, cfg, reader, output), len(images)):
+            with writing(folder):
+                output.add(image, size, predicted)
+    except KeyboardInterrupt:
+        _keep_part(task, output, model, reader)
+        raise
     seconds = time.perf_counter() - begun
     if not output.records:
         raise DataError(_nothing_read(reader.unreadable, len(images)))
-    with writing(folder):
-        files = output.finish(model, reader.unreadable) | task.prediction_files(folder, output.records)
+    files = _finish(task, output, model, reader)
     return _report(output, reader.unreadable, len(output.records) / seconds, files)
+
+
+def _finish(task: PredictsImages, output: Output, model: str, reader: ReadImages) -> dict[str, Path]:
+    """Write the files of all images; description -> file."""
+    with writing(output.folder):
+        return output.finish(model, reader.unreadable) | task.prediction_files(output.folder, output.records)
+
+
+def _keep_part(task: PredictsImages, output: Output, model: str, reader: ReadImages) -> None:
+    """Write the files of the images that were predicted before somebody stopped the command, and say so."""
+    if output.records:
+        _finish(task, output, model, reader)
+        done = f"{len(output.records):,} of {counted(len(reader.images), 'image')}"
+        Console(stderr=True).print(f"{done} are predicted, see {output.folder}", highlight=False, markup=False)
 
 
 def _check(cfg: DictConfig) -> None:

@@ -70,7 +70,7 @@ def _write_names(
     order = sorted(range(len(boxes)), key=lambda i: -scores[i]) if scores is not None else range(len(boxes))
     writer = Labels(image.size)
     for i in order:
-        text = names[labels[i]] + ("" if scores is None else f" {100 * scores[i]:.0f}")
+        text = names[labels[i]] + ("" if scores is None else f" {100 * scores[i]:.0f}%")
         writer.beside(boxes[i], text, class_color(labels[i]))
     writer.draw(ImageDraw.Draw(image))
 

@@ -65,7 +65,7 @@ def draw_segments(
     for i, label in enumerate(labels):
         inside = np.nonzero(ids == i + 1)
         if len(inside[0]) >= _NAMED_SHARE * ids.size:
-            score = "" if scores is None or not countable[i] else f" {100 * scores[i]:.0f}"
+            score = "" if scores is None or not countable[i] else f" {100 * scores[i]:.0f}%"
             writer.at(_central_pixel(*inside), shown[label] + score, (255, 255, 255))
     writer.draw(ImageDraw.Draw(drawn))
     return drawn
