@@ -154,7 +154,7 @@ def test_the_doctor_reports_and_fails(shapes, run, tmp_path, monkeypatch, capsys
     whole = mask.read_bytes()
     try:
         Image.fromarray(decode_mask(whole) + np.uint8(50)).save(mask)
-        assert main([*words, "data.num_classes=15"]) == 1
+        assert main([*words, "data.num_classes=15", "overwrite=true"]) == 1
         shown = capsys.readouterr()
         assert mask.name in shown.out
         assert "data doctor found 1 error" in shown.err

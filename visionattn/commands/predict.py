@@ -51,9 +51,8 @@ def run(
     task, data, model = _model(cfg, policy)
     if not isinstance(task, PredictsImages):
         raise ConfigError(f"predict needs a task with predict_images; this checkpoint has a {type(task).__name__}")
-    images = find_images(
-        plain(cfg.source), recursive=cfg.recursive, without=folder, timeout=cfg.timeout, megabytes=cfg.megabytes
-    )
+    limits = {"timeout": cfg.timeout, "megabytes": cfg.megabytes}
+    images = find_images(plain(cfg.source), recursive=cfg.recursive, without=folder, **limits)
     if dry_run:
         print_results("dry run: the model can be built; no image was read", {"images": len(images)})
         return {}
@@ -62,17 +61,16 @@ def run(
     reader = ReadImages(images, data, cfg.batch_size or min(data.eval_batch_size, _LARGEST_BATCH))
     begun = time.perf_counter()
     try:
-        for image, size, predicted in told(_predictions(task, data, cfg, reader, output), len(images)):
+        for step in told(_predictions(task, data, cfg, reader, output), len(images)):
             with writing(folder):
-                output.add(image, size, predicted)
+                output.add(*step)
     except KeyboardInterrupt:
         _keep_part(task, output, model, reader)
         raise
     seconds = time.perf_counter() - begun
     if not output.records:
         raise DataError(_nothing_read(reader.unreadable, len(images)))
-    files = _finish(task, output, model, reader)
-    return _report(output, reader.unreadable, len(output.records) / seconds, files)
+    return _report(output, reader.unreadable, len(output.records) / seconds, _finish(task, output, model, reader))
 
 
 def _finish(task: PredictsImages, output: Output, model: str, reader: ReadImages) -> dict[str, Path]:
