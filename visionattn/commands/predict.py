@@ -68,13 +68,18 @@ def run(
         _keep_part(task, output, model, reader)
         raise
     seconds = time.perf_counter() - begun
-    if not output.records:
-        raise DataError(_nothing_read(reader.unreadable, len(images)))
-    return _report(output, reader.unreadable, len(output.records) / seconds, _finish(task, output, model, reader))
+    files = _finish(task, output, model, reader)
+    return _report(output, reader.unreadable, len(output.records) / seconds, files)
 
 
 def _finish(task: PredictsImages, output: Output, model: str, reader: ReadImages) -> dict[str, Path]:
-    """Write the files of all images; description -> file."""
+    """Write the files of all images; description -> file.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not output.records:
+        raise DataError(_nothing_read(reader.unreadable, len(reader.images)))
     with writing(output.folder):
         return output.finish(model, reader.unreadable) | task.prediction_files(output.folder, output.records)
 
