@@ -91,7 +91,8 @@ def test_sizes_without_a_recording_at_full_width_and_depth(name):
 def test_a_checkpoint_of_kernel_7_fits_kernel_11_by_bicubic_interpolation():
     paper = published("dinat_large", [1, 2, 1, 1]).narrow()
     state = paper.state()
-    model = visionattn.create_backbone("dinat_large_384_11x11", overrides=paper.overrides(), weights=state)
+    with pytest.warns(UserWarning, match="position tables were resized"):
+        model = visionattn.create_backbone("dinat_large_384_11x11", overrides=paper.overrides(), weights=state)
     table = state["levels.1.blocks.1.attn.rpb"]
     larger = F.interpolate(table[None], size=(21, 21), mode="bicubic", align_corners=False)[0]
     torch.testing.assert_close(model.stages[1].blocks[1].mixer.bias_table, larger)

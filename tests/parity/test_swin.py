@@ -134,7 +134,8 @@ def test_official_names_and_every_wrapping_give_the_same_model():
 def test_weights_of_another_window_are_resized():
     theirs = randomised(timm.create_model("swin_tiny_patch4_window7_224", depths=(2, 1, 1, 1)))
     overrides = ["depths=[2,1,1,1]", *(f"mixer@mixers.s{stage}=swin/12" for stage in range(1, 5))]
-    ours = visionattn.create_backbone("swin_tiny", overrides=overrides, weights=theirs.state_dict())
+    with pytest.warns(UserWarning, match="position tables were resized"):
+        ours = visionattn.create_backbone("swin_tiny", overrides=overrides, weights=theirs.state_dict())
     table = theirs.layers[0].blocks[1].attn.relative_position_bias_table
     larger = F.interpolate(table.t().reshape(1, 3, 13, 13), size=(23, 23), mode="bicubic", align_corners=False)[0]
     torch.testing.assert_close(ours.stages[0].blocks[1].mixer.bias_table, larger.flip(1, 2))
