@@ -106,7 +106,6 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         self.in_chans = self.decoding.channels
         self.mean, mean_note = per_channel(mean, self.in_chans, "mean")
         self.std, std_note = per_channel(std, self.in_chans, "std")
-        self._notes = [note for note in (mean_note, std_note) if note]
         self.batch_size = batch_size
         self.eval_batch_size = loading.pop("eval_batch_size", None) or batch_size
         self.seed = seed
@@ -114,6 +113,7 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         common: dict[str, Any] = {"image_size": self.image_size, "mean": self.mean, "std": self.std}
         self.eval_transform = eval_transform(**common)
         self.train_transform: Callable[..., Any] = train_transform(**common) if train_transform else self.eval_transform
+        self._notes = [note for note in (mean_note, std_note, *getattr(self.train_transform, "notes", ())) if note]
         self._loading = loader_options(loading)
         self._splits: dict[str, R] = {}
         self._told: set[str] = set()

@@ -53,7 +53,7 @@ def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> R
     if not hasattr(task.backbone, "card"):
         raise ConfigError(f"weights= needs a backbone of visionattn, not a {type(task.backbone).__name__}")
     whole = part == "model"
-    source = open_source(weights, task.backbone.card, None if whole else 0, task.backbone.in_chans)
+    source = open_source(weights, task.backbone.card, None if whole else 0)
     if whole:
         report = load_model(task.backbone, task.head, source.state)
     else:

@@ -17,6 +17,7 @@ from visionattn.weights.read import StateDict, read_state_dict
 from visionattn.weights.segmenters import as_backbone_and_head
 
 _CLASSIFIER = "head."
+_RGB = 3
 _LISTED = 12  # names of one kind
 
 
@@ -171,7 +172,7 @@ def _same_inputs(head: nn.Module, theirs: Converted) -> dict[str, Tensor]:
 def _prepared(model: nn.Module, converted: Converted) -> Report:
     """Remove the tensors that the model has no parameter for, and resize its tables, in place."""
     left_out = _leave_out_removed_parts(model, converted, model.state_dict())
-    resized = _resize_position_tables(model, converted.state)
+    resized = _resize_position_tables(model, converted.state) | _fold_channels(model, converted.state)
     return Report(converted.title, list(converted.state), resized, left_out)
 
 
@@ -229,6 +230,24 @@ def _resize_position_tables(model: nn.Module, state: StateDict) -> dict[str, tup
                 state[name] = resize_table(state[name], tuple(own.shape[-2:]))
                 resized[name] = (old, tuple(state[name].shape))
     return resized
+
+
+def _fold_channels(model: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The stem's convolution over an image of RGB, for images of another number of channels, as timm does it.
+
+    For one channel the weights are summed, for more they are repeated and scaled by 3 over their number.
+    """
+    from timm.models import adapt_input_conv
+
+    channels, folded = getattr(model, "in_chans", 3), {}
+    for name, own in model.state_dict().items() if channels != _RGB else ():
+        given = state.get(name)
+        if given is None or given.ndim != 4 or not name.startswith("stem."):
+            continue
+        if given.shape[1] == _RGB and given.shape[0] == own.shape[0] and own.shape[1] == channels:
+            state[name] = adapt_input_conv(channels, given)
+            folded[name] = (tuple(given.shape), tuple(state[name].shape))
+    return folded
 
 
 def from_run(state: StateDict) -> tuple[StateDict, StateDict]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Erasure(NamedTuple):
-    """One rectangle: rows top..bottom-1 and columns left..right-1 become ``pixels``, (3, h, w) or (3, 1, 1)."""
+    """One rectangle: rows top..bottom-1 and columns left..right-1 become ``pixels``, (C, h, w) or (C, 1, 1)."""
 
     top: int
     bottom: int
@@ -24,12 +24,12 @@ class Erasure(NamedTuple):
 
 
 class Recorder:
-    """A stand-in for one normalized image ``(3, H, W)`` that records what is written into it."""
+    """A stand-in for one normalized image ``(C, H, W)`` that records what is written into it."""
 
     dtype = torch.float32
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self._size = (3, *size)
+    def __init__(self, size: tuple[int, int], channels: int = 3) -> None:
+        self._size = (channels, *size)
         self.erasures: list[Erasure] = []
 
     def size(self) -> tuple[int, int, int]:
@@ -41,10 +41,10 @@ class Recorder:
         self.erasures.append(Erasure(rows.start, rows.stop, columns.start, columns.stop, pixels))
 
 
-def draw_erasures(erasing: RandomErasing | None, size: tuple[int, int]) -> list[Erasure]:
+def draw_erasures(erasing: RandomErasing | None, size: tuple[int, int], channels: int = 3) -> list[Erasure]:
     """What random erasing does to the next image of ``size`` (H, W); nothing without ``erasing``."""
     if erasing is None:
         return []
-    recorder = Recorder(size)
+    recorder = Recorder(size, channels)
     erasing(recorder)
     return recorder.erasures

@@ -20,22 +20,26 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from visionattn.data.classification.erasing import Erasure, draw_erasures
 from visionattn.data.classification.fast_affine import use_fast_affine
-from visionattn.data.decode import DecodedImage, decode_fast, decode_rgb
+from visionattn.data.decode import DecodedImage, as_tensor, decode_fast, decode_rgb
 from visionattn.data.image_size import ImageSize, as_size
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
 from visionattn.errors import ConfigError
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+_ON_TENSORS = ("nearest", "bilinear", "bicubic")
 _CROP_MODES = ("center", "squash", "border")
+_COLORS = ("color_jitter", "color_jitter_prob", "auto_augment", "grayscale_prob", "gaussian_blur_prob")
 _FIXED = {"input_size", "is_training", "mean", "std", "use_prefetcher", "normalize", "separate", "tf_preprocessing"}
 
 
 class TrainTransform:
-    """An image to a uint8 tensor ``(3, H, W)``, with random augmentation. It is normalized later, on the device.
+    """An image to a uint8 tensor ``(C, H, W)``, with random augmentation. It is normalized later, on the device.
+
+    Images of other than three channels are tensors; operations on colors are left out for them, see ``notes``.
 
     Args:
         image_size: one number or (height, width).
-        mean: of every channel.
+        mean: of every channel; their number is that of the channels.
         std: of every channel.
         first: a transform of the image before timm's, for instance torchvision's RandomAffine.
         decoder: ``pillow``; or ``torchvision``, which decodes, crops, resizes and flips tensors, and computes bicubic
@@ -66,22 +70,23 @@ class TrainTransform:
         decoder: str = "pillow",
         **options: Any,
     ) -> None:
-        self.size = as_size(image_size)
+        self.size, self.channels = as_size(image_size), len(mean)
         self.first = first
-        self.options = options
         _check_options(options)
+        self.options, self.notes = (options, []) if self.channels == 3 else without_colors(options, self.channels)
+        options = self.options
         if decoder not in _DECODERS:
             raise ConfigError(f"decoder {decoder!r} is not one of {', '.join(_DECODERS)}")
         self.decode = _DECODERS[decoder]
         composed = create_transform(
-            (3, *self.size), is_training=True, mean=tuple(mean), std=tuple(std), normalize=False, **options
+            (self.channels, *self.size), is_training=True, mean=tuple(mean), std=tuple(std), normalize=False, **options
         )
         fix_posterize(composed)
         if decoder == "torchvision":
             use_fast_affine(composed)
         self._steps = composed.transforms if first is None else [first, *composed.transforms]
-        if decoder == "torchvision":
-            self._steps = _on_tensors(self._steps)
+        if decoder == "torchvision" or self.channels != 3:
+            self._steps = _on_tensors(self._steps, self.channels)
         self._erasing = _random_erasing(options)
 
     def __call__(self, image: DecodedImage) -> torch.Tensor:
@@ -92,7 +97,16 @@ class TrainTransform:
 
     def erasures(self) -> list[Erasure]:
         """Rectangles to erase from the image of the last call, drawn from the global generators."""
-        return draw_erasures(self._erasing, self.size)
+        return draw_erasures(self._erasing, self.size, self.channels)
+
+
+def without_colors(options: Mapping[str, Any], channels: int) -> tuple[dict[str, Any], list[str]]:
+    """Options of timm without the operations that are made for RGB, and a sentence about those."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(create_transform).parameters.items()}
+    asked = [name for name in _COLORS if options.get(name, defaults[name])]
+    kept = {name: value for name, value in options.items() if name not in _COLORS} | {"color_jitter": None}
+    note = f"data.train_transform: {', '.join(asked)} work on RGB and are left out for {channels} channels"
+    return kept, [note] if asked else []
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
@@ -112,8 +126,10 @@ def _random_erasing(options: Mapping[str, Any]) -> RandomErasing | None:
     return RandomErasing(prob, mode=mode, max_count=count, num_splits=splits, device="cpu") if prob > 0 else None
 
 
-def _on_tensors(steps: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
+def _on_tensors(steps: Sequence[Callable[..., Any]], channels: int = 3) -> list[Callable[..., Any]]:
     """The steps of timm with its crop and flips on tensors, and Pillow images where a later step needs them."""
+    if channels != 3 and not (type(steps[0]) is RandomResizedCropAndInterpolation and _TensorCrop.supports(steps[0])):
+        return [as_tensor, *steps]
     if not (type(steps[0]) is RandomResizedCropAndInterpolation and _TensorCrop.supports(steps[0])):
         return [_to_pillow, *steps]
     flips, rest = [], list(steps[1:])
@@ -179,7 +195,7 @@ def _posterize(image: Image.Image, bits_to_keep: int, **_: Any) -> Image.Image:
 
 
 class EvalTransform:
-    """An image to a uint8 tensor ``(3, H, W)`` without randomness. It is normalized later, on the device.
+    """An image to a uint8 tensor ``(C, H, W)`` without randomness. It is normalized later, on the device.
 
     Args:
         image_size: one number or (height, width).
@@ -215,8 +231,13 @@ class EvalTransform:
         self.size = as_size(image_size)
         self.mean, self.std = tuple(mean), tuple(std)
         self.crop_pct, self.crop_mode, self.interpolation = crop_pct, crop_mode, interpolation
+        if len(self.mean) != 3 and interpolation not in _ON_TENSORS:
+            choices = ", ".join(_ON_TENSORS)
+            raise ConfigError(
+                f"interpolation {interpolation!r} is for images of three channels; choose one of {choices}"
+            )
         self._transform = create_transform(
-            (3, *self.size),
+            (len(self.mean), *self.size),
             is_training=False,
             mean=self.mean,
             std=self.std,

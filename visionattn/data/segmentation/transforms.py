@@ -129,7 +129,8 @@ class PhotometricDistortion:
 
     Each has probability ``p``; contrast comes before or after saturation and hue. As in mmsegmentation, brightness is
     added (up to 32 of 255), contrast is a factor (0.5 to 1.5), and hue turns by up to a tenth of the circle. Saturation
-    (0.5 to 1.5) blends with gray, where mmsegmentation multiplies the S of HSV.
+    (0.5 to 1.5) blends with gray, where mmsegmentation multiplies the S of HSV. Images of other than one or three
+    channels have brightness and contrast alone.
 
     Args:
         p: the probability.
@@ -149,6 +150,8 @@ class PhotometricDistortion:
         if self._happens():
             shifted = image.to(torch.int16) + round(_uniform(-32, 32))
             image = tv_tensors.wrap(shifted.clamp(0, 255).to(torch.uint8), like=image)
+        if image.shape[-3] not in (1, 3):
+            return self._contrast(image)
         contrast = F.adjust_brightness  # a factor on the values is what torchvision calls brightness
         late = torch.rand(()) < 0.5
         if not late and self._happens():
@@ -160,6 +163,13 @@ class PhotometricDistortion:
         if late and self._happens():
             image = contrast(image, _uniform(0.5, 1.5))
         return image
+
+    def _contrast(self, image: Tensor) -> Tensor:
+        """Contrast alone, of images whose channels are no colors."""
+        if not self._happens():
+            return image
+        values = (image.to(torch.float32) * _uniform(0.5, 1.5)).round_().clamp_(0, 255)
+        return tv_tensors.wrap(values.to(torch.uint8), like=image)
 
     def _happens(self) -> bool:
         return bool(torch.rand(()) < self.p)
