@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,8 @@ class YoloLayout:
         """
         if split not in self.images:
             found = [path for entry in self.splits.get(split, []) for path in self._listed(entry)]
-            twice = next((path for i, path in enumerate(sorted(found)[1:]) if path == sorted(found)[i]), None)
+            counts = Counter(found) if len(set(found)) < len(found) else Counter[Path]()
+            twice = next((path for path, count in counts.items() if count > 1), None)
             if twice is not None:
                 raise DataError(f"{self.file}: {split} names the image {twice} twice; name each image once")
             self.images[split] = found
