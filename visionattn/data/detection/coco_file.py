@@ -6,6 +6,7 @@ mended and counted; what cannot be right is left out and counted, with the reaso
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -172,6 +173,8 @@ class _Images:
                 self.dropped.add("images without an id", f"file_name {entry.get('file_name')}, id {entry.get('id')!r}")
             elif name is None:
                 self._leave_out(number, "images without a file_name", f"file_name {entry.get('file_name')!r}")
+            elif os.path.normpath(name).startswith("../.."):
+                self._leave_out(number, "images whose file_name leads out of the data set", f"file_name {name!r}")
             else:
                 size = self._size(entry, name)
                 if size is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from visionattn.data.dataset import Batch, Sample, SampleDataset, all_unreadable
 from visionattn.data.detection.copy_paste import copy_paste
+from visionattn.data.detection.masks import Segmentation
+from visionattn.data.detection.moved_masks import MANY_PIXELS
 from visionattn.data.detection.sources import CocoRecords, SizedImages
 from visionattn.data.normalize import Normalize
 from visionattn.data.sampling import GlobalBatches, SampleKey, epoch_order
@@ -24,6 +26,16 @@ from visionattn.errors import DataError
 Edges = tuple[int, int]
 Target = dict[str, Tensor]
 S = TypeVar("S", bound=SizedImages[Any])
+
+
+@runtime_checkable
+class DrawsMasks(Protocol):
+    """A transform that draws the masks of many objects itself, once it knows where they come to lie."""
+
+    def with_masks(
+        self, image: Tensor, target: Target, segmentations: Sequence[Segmentation | None]
+    ) -> tuple[Tensor, Target]:
+        """The transformed image, and its target with ``masks``."""
 
 
 class CocoDataset(SampleDataset[S]):
@@ -72,6 +84,11 @@ class ObjectDataset(CocoDataset[CocoRecords]):
         image = self.records.image(index)
         if not self.training:
             return self.transform(image), {}
+        if self.masks and self.records.mask_pixels(index) > MANY_PIXELS and isinstance(self.transform, DrawsMasks):
+            target = self.records.objects(index, masks=False)
+            known = torch.from_numpy(self.records.annotations.has_mask[self.records.rows(index)].copy())
+            target |= {} if known.all() else {"has_mask": known}
+            return self.transform.with_masks(image, target, self.records.segmentations(index))
         return self.transform(image, self.records.objects(index, self.masks))
 
     def load(self, choice: int, key: SampleKey) -> Sample:
@@ -151,6 +168,8 @@ class NormalizeAndPad:
         if "masks" not in target:
             return target
         masks = target["masks"]
+        if tuple(masks.shape[1:]) == padded == size:
+            return target
         if tuple(masks.shape[1:]) != size:
             raise DataError(f"{name}: the transform gave masks of {tuple(masks.shape[1:])} for an image of {size}")
         enlarged = masks.new_zeros(len(masks), *padded)

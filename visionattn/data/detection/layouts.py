@@ -214,7 +214,7 @@ def _image_folder(root: Path, split: str, file: Path) -> Path:
     if not counts[best]:
         looked = ", ".join(str(place.relative_to(root)) for place in places[:_SHOWN])
         raise DataError(
-            f"none of the images that {file} lists is in {root} (looked for {names[0]} in {looked}): set "
+            f"none of the images that {file} lists is in {root} (looked for file_name {names[0]} in {looked}): set "
             f"data.source.images.{split}"
         )
     return best

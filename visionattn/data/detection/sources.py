@@ -191,6 +191,11 @@ class CocoRecords(SizedImages[Annotations]):
                 target["has_mask"] = torch.from_numpy(known.copy())
         return target
 
+    def mask_pixels(self, index: int) -> int:
+        """Pixels of the masks of one image, drawn at its size."""
+        rows, (height, width) = self.rows(index), self.size(index)
+        return (rows.stop - rows.start) * height * width
+
     def segmentations(self, index: int) -> list[Segmentation | None]:
         """Segmentations of the objects of one image; None for an object without one."""
         texts, rows = self.annotations.segmentations, self.rows(index)

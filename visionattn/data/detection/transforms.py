@@ -14,11 +14,14 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from visionattn.data.detection.masks import Segmentation
+from visionattn.data.detection.moved_masks import coordinates, draw_moved
 from visionattn.data.image_size import ImageSize
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
 from visionattn.errors import ConfigError
 
 Target = dict[str, Any]
+Segmentations = Sequence[Segmentation | None]
 SHORT_EDGES = tuple(range(480, 801, 32))
 
 
@@ -83,6 +86,14 @@ class DetectionTrainTransform:
     def __call__(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
         image, target = self._steps(tv_tensors.Image(image), target)
         return image.as_subclass(Tensor), keep_visible(target)
+
+    def with_masks(self, image: Tensor, target: Target, segmentations: Segmentations) -> tuple[Tensor, Target]:
+        """The same for objects whose masks are not drawn yet; see :mod:`visionattn.data.detection.moved_masks`."""
+        size = (int(image.shape[-2]), int(image.shape[-1]))
+        moved, target = self._steps(tv_tensors.Image(image), target | {"places": coordinates(*size)})
+        places = target.pop("places").as_subclass(Tensor)
+        target["masks"] = draw_moved(segmentations, size, places)
+        return moved.as_subclass(Tensor), keep_visible(target)
 
 
 class DetectionEvalTransform:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from visionattn.data.classes import ClassInfo
+from visionattn.data.detection.moved_masks import MANY_PIXELS
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.bars import plot_class_bars
 from visionattn.drawing.canvas import sheet_of
@@ -91,7 +92,7 @@ class DetectionObserver(Observer):
             index = index_of[number]
             try:
                 image = Image.fromarray(records.image(index).permute(1, 2, 0).numpy())
-                objects = records.objects(index)
+                objects = records.objects(index, records.masks and records.mask_pixels(index) < MANY_PIXELS)
             except UnreadableImage:
                 continue
             target = draw_objects(
