@@ -315,7 +315,7 @@ def categories_empty(content: Content) -> None:
     content["categories"] = []
 
 
-@entries(1, "name")
+@entries(says="categories without a name")
 def category_names_absent(content: Content) -> None:
     drop(content, "categories", "name")
 

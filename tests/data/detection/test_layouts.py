@@ -92,7 +92,9 @@ def test_one_file_is_divided_by_the_names_of_its_images(tmp_path):
     (root / COCO_FILES["val"]).unlink()
     shutil.move(root / COCO_FILES["train"], root / "everything.json")
     facts = Coco.inspect(root, dict(AUTO))
-    assert facts.notes == ("layout: one annotation file, everything.json; 20% of its images are held out",)
+    assert facts.notes == (
+        "layout: one annotation file, everything.json, with a fixed split: 20% of its images are held out",
+    )
     assert sum(facts.images.values()) == 3
     parts = {split: Coco(str(root), **facts.options).open(split) for split in ("train", "val")}
     names = {split: set(records.ids[:]) for split, records in parts.items()}
@@ -102,6 +104,17 @@ def test_one_file_is_divided_by_the_names_of_its_images(tmp_path):
     assert not parts["train"].annotations.dropped.counts
     one = Coco(str(root), images="train2017", annotations="everything.json", val_fraction="auto")
     assert set(one.open("val").ids[:]) == names["val"]
+
+
+def test_a_split_whose_file_or_images_are_missing_is_not_made_up(tmp_path):
+    root = standard(tmp_path / "t")
+    (root / COCO_FILES["val"]).rename(tmp_path / "kept.json")
+    with pytest.raises(DataError, match=r"val2017 has no annotation file for val, .*set data.source.annotations.val"):
+        Coco.inspect(root, dict(AUTO))
+    (tmp_path / "kept.json").rename(root / COCO_FILES["val"])
+    shutil.rmtree(root / "val2017")
+    with pytest.raises(DataError, match=r"none of the images that .*val2017.json lists is in"):
+        Coco.inspect(root, dict(AUTO))
 
 
 def test_what_the_user_names_wins(tmp_path):

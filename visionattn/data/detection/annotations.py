@@ -92,7 +92,7 @@ def read_annotations(
             of_image[one.image].append(one)
     chosen = [index for index, objects in enumerate(of_image) if empty_images or objects]
     if not chosen:
-        reasons = [str(file.dropped)] if file.dropped.counts else []
+        reasons = [file.dropped.explained()] if file.dropped.counts else []
         reasons += [f"{crowds:,} crowds"] if crowds else []
         found = f"{file.listed:,} annotations and {len(file.images):,} images"
         raise DataError(

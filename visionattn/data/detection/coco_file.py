@@ -167,7 +167,7 @@ class _Images:
 
     def read(self, entries: list[Any]) -> list[CocoImage]:
         found = []
-        for entry in _objects(entries, "images", self.dropped):
+        for entry in _objects(entries, "images", self.repaired):
             number, name = usable_id(entry.get("id")), self._name(entry)
             if number is None:
                 self.dropped.add("images without an id", f"file_name {entry.get('file_name')}, id {entry.get('id')!r}")

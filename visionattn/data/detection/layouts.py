@@ -86,14 +86,17 @@ def find_layout(root: Path, options: Mapping[str, Any], kind: Kind = INSTANCES) 
         found, note = _annotation_files(root, kind, frozenset(files))
         files = found | files
         if "val" not in files:
+            _refuse_lone_folder(root, files["train"])
             files["val"] = files["train"]
             fraction = VAL_FRACTION if fraction in (AUTO, None) else fraction
-            note = f"one annotation file, {files['train'].relative_to(root)}; {fraction:.0%} of its images are held out"
+            name = files["train"].relative_to(root)
+            note = f"one annotation file, {name}, with a fixed split: {fraction:.0%} of its images are held out"
     folders = named(options.get("images", AUTO), files)
     images = {split: root / name for split, name in folders.items()}
     if is_open(options.get("images", AUTO)):
         missing = [split for split, file in files.items() if split not in images and file.is_file()]
-        images |= {split: _image_folder(root, split, files[split]) for split in missing}
+        one = files.get("train") == files.get("val")
+        images |= {split: _image_folder(root, split, files[split], one) for split in missing}
     return Layout(
         _relative(root, files), _relative(root, images), f"layout: {note}", held_out(files, fraction, options)
     )
@@ -199,14 +202,31 @@ def _is_kind(path: Path, kind: Kind) -> bool:
     return first is None or (kind.key in first if other is None else other not in first)
 
 
-def _image_folder(root: Path, split: str, file: Path) -> Path:
-    """The folder that has the images of a file.
+def _refuse_lone_folder(root: Path, train: Path) -> None:
+    """Refuse to divide a file where there is a folder for validation, whose annotations are missing.
+
+    Raises:
+        DataError: there is one.
+    """
+    for base in (root, root / "images", root / "annotations"):
+        for word in ("val2017", *SPLIT_WORDS["val"]):
+            if (base / word).is_dir():
+                raise DataError(
+                    f"{base / word} has no annotation file for val, {train} is that of train: set "
+                    "data.source.annotations.val, or data.source.annotations to one file for both"
+                )
+
+
+def _image_folder(root: Path, split: str, file: Path, one: bool) -> Path:
+    """The folder that has the images of a file; that of another split only where both have ``one`` file.
 
     Raises:
         DataError: none has.
     """
     names = list(_sample(read_json(file)["images"]))
     places = list(dict.fromkeys(path for path in _places(root, split, file) if path.is_dir()))
+    if not one:
+        places = [path for path in places if split_of(Path(os.path.relpath(path, root)) / "x") in (None, split)]
     if not places or not names:
         return places[0] if places else root
     counts = {place: sum((place / name).is_file() for name in names) for place in places}

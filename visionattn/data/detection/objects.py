@@ -91,7 +91,7 @@ class ObjectReader:
         seen.add(number)
 
     def _mask(self, annotation: dict[str, Any], image: CocoImage, where: str) -> Segmentation | None:
-        if not self.masks:
+        if not self.masks and not _asks_for_mask(annotation):
             return None
         usable, repair, fault = mended(annotation.get("segmentation"), image.height, image.width)
         if repair:
@@ -139,6 +139,11 @@ class ObjectReader:
         if mask is not None:
             return float(coco_mask.area(to_runs(mask, image.height, image.width)))
         return max(box[2], 0.0) * max(box[3], 0.0)
+
+
+def _asks_for_mask(annotation: dict[str, Any]) -> bool:
+    """Whether the box or the area has to come from the mask."""
+    return annotation.get("bbox") in (None, [], "") or as_number(annotation.get("area")) is None
 
 
 def _flaw(box: list[float], image: CocoImage) -> str:

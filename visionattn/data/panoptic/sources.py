@@ -31,6 +31,7 @@ from visionattn.data.detection.values import as_text
 from visionattn.data.facts import DataFacts
 from visionattn.data.panoptic.annotations import PanopticAnnotations, read_annotations
 from visionattn.data.panoptic.maps import decode_map, segment_ids
+from visionattn.data.panoptic.write import map_name
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
 
@@ -200,8 +201,11 @@ def map_folder(root: Path, split: str, file: Path) -> Path:
     Raises:
         DataError: there is none.
     """
-    entries = [entry for entry in read_json(file)["annotations"] if isinstance(entry, dict)]
+    content = read_json(file)
+    entries, images = ([e for e in content[key] if isinstance(e, dict)] for key in ("annotations", "images"))
     names = [name for entry in entries[:20] if (name := as_text(entry.get("file_name"))) is not None]
+    if not names:  # a map is named as its image
+        names = [map_name(name) for image in images[:20] if (name := as_text(image.get("file_name"))) is not None]
     words = [f"{split}2017", *SPLIT_WORDS.get(split, (split,))]
     usual = [file.stem, *(f"panoptic_{word}" for word in words), *(f"{word}_panoptic" for word in words)]
     usual += ["panoptic", "maps", *(f"panoptic/{word}" for word in words), *(f"maps/{word}" for word in words)]
