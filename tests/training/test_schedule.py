@@ -1,11 +1,12 @@
 """Learning rates by step."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
-from visionattn.training.schedule import constant, cosine
+from visionattn.training.schedule import constant, cosine, notices, poly, steps
 
 
 def rates(make, steps, **kwargs):
@@ -45,3 +46,31 @@ def test_constant():
     seen = rates(constant, 20, steps_per_epoch=5, warmup_epochs=1, warmup_lr=0.0)
     assert seen[0] == 0.0
     assert seen[5:] == [1.0] * 15
+
+
+@pytest.mark.parametrize("make", [cosine, poly, partial(steps, milestones=[2, 4])])
+def test_the_rate_never_rises_above_the_peak_nor_towards_the_minimum(make):
+    low = {} if isinstance(make, partial) else {"min_lr": 5.0}
+    seen = rates(make, 100, steps_per_epoch=5, warmup_lr=7.0, **low)
+    assert max(seen) <= 1.0
+    assert seen == sorted(seen, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"min_lr": 5.0}, "schedule.min_lr=5 is above the peak rate 1"),
+        ({"warmup_lr": 5.0}, "schedule.warmup_lr=5 is above"),
+        ({"warmup_epochs": 20}, "the warm-up of 100 steps is cut to 25, half of this run's 50"),
+        ({"warmup_steps": 30}, "the warm-up of 30 steps is cut to 25"),
+        ({"milestones": [8, 11], "warmup_steps": 0}, "this run ends before epoch 11, so the rate"),
+    ],
+)
+def test_what_a_run_cannot_follow_is_told(given, said):
+    (notice,) = notices(given, peak=1.0, total_steps=50, steps_per_epoch=5)
+    assert said in notice
+
+
+def test_what_it_can_follow_is_not():
+    given = {"min_lr": 0.1, "warmup_lr": 0.0, "warmup_epochs": 5, "milestones": [0.5, 8]}
+    assert notices(given, peak=1.0, total_steps=50, steps_per_epoch=5) == []

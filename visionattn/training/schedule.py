@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler, PolyLRScheduler, StepLRScheduler
 from timm.scheduler.scheduler import Scheduler
@@ -28,7 +29,7 @@ def cosine(
         steps_per_epoch: optimizer steps per epoch.
         warmup_epochs: length of the warm-up in epochs, at most half of the run.
         warmup_lr: rate of the first step.
-        min_lr: rate of the last step.
+        min_lr: rate of the last step; where it is above the peak, the rate stays at the peak.
         cooldown_epochs: epochs at ``min_lr`` behind the cosine, at most a quarter of the run.
         warmup_prefix: the cosine starts behind the warm-up (Swin's code); else it runs from step 0 and the warm-up
             takes the place of its beginning (timm's training script).
@@ -38,9 +39,9 @@ def cosine(
     return CosineLRScheduler(
         optimizer,
         t_initial=max(falling - warmup * warmup_prefix, 2),
-        lr_min=min_lr,
+        lr_min=min(min_lr, peak_of(optimizer)),
         warmup_t=warmup,
-        warmup_lr_init=warmup_lr,
+        warmup_lr_init=min(warmup_lr, peak_of(optimizer)),
         warmup_prefix=warmup_prefix,
         t_in_epochs=False,
     )
@@ -57,8 +58,43 @@ def constant(
     """The same rate throughout, after a linear warm-up. Arguments as for :func:`cosine`."""
     warmup = _warmup_steps(warmup_epochs, steps_per_epoch, total_steps)
     return StepLRScheduler(
-        optimizer, decay_t=total_steps + 1, decay_rate=1.0, warmup_t=warmup, warmup_lr_init=warmup_lr, t_in_epochs=False
+        optimizer,
+        decay_t=total_steps + 1,
+        decay_rate=1.0,
+        warmup_t=warmup,
+        warmup_lr_init=min(warmup_lr, peak_of(optimizer)),
+        t_in_epochs=False,
     )
+
+
+def peak_of(optimizer: Optimizer) -> float:
+    """The rate that a schedule rises to: that of a group whose ``lr_scale`` is 1."""
+    return max(group.get("initial_lr", group["lr"]) for group in optimizer.param_groups)
+
+
+def notices(given: Mapping[str, Any], peak: float, total_steps: int, steps_per_epoch: float) -> list[str]:
+    """Sentences about settings of a schedule that this run cannot follow as they are given.
+
+    Args:
+        given: the settings, by the names of this file's functions.
+        peak: the highest rate.
+        total_steps: optimizer steps of the whole run.
+        steps_per_epoch: optimizer steps per epoch.
+    """
+    found = []
+    for name in ("min_lr", "warmup_lr"):
+        if given.get(name, 0) > peak:
+            found.append(f"schedule.{name}={given[name]:g} is above the peak rate {peak:g}, which is taken for it")
+    epochs = given.get("warmup_epochs")
+    asked = given.get("warmup_steps", 0) if epochs is None else round(epochs * steps_per_epoch)
+    if asked > total_steps // 2:
+        found.append(f"the warm-up of {asked} steps is cut to {total_steps // 2}, half of this run's {total_steps}")
+    late = [f"{one:g}" for one in given.get("milestones", ()) if one >= 1 and one * steps_per_epoch >= total_steps]
+    if late:
+        found.append(
+            f"schedule.milestones: this run ends before epoch {', '.join(late)}, so the rate does not fall there"
+        )
+    return found
 
 
 def _warmup_steps(warmup_epochs: float, steps_per_epoch: float, total_steps: int) -> int:
@@ -91,7 +127,7 @@ def poly(
         total_steps: optimizer steps of the whole run, warm-up included.
         steps_per_epoch: optimizer steps per epoch.
         power: 1: a straight line.
-        min_lr: rate behind the last step.
+        min_lr: rate behind the last step; where it is above the peak, the rate stays at the peak.
         warmup_steps: length of the linear warm-up, at most half of the run.
         warmup_epochs: its length in epochs, instead of ``warmup_steps``.
         warmup_lr: rate of the first step.
@@ -100,9 +136,9 @@ def poly(
         optimizer,
         t_initial=total_steps,
         power=power,
-        lr_min=min_lr,
+        lr_min=min(min_lr, peak_of(optimizer)),
         warmup_t=_warmup(warmup_steps, warmup_epochs, steps_per_epoch, total_steps),
-        warmup_lr_init=warmup_lr,
+        warmup_lr_init=min(warmup_lr, peak_of(optimizer)),
         t_in_epochs=False,
     )
 
@@ -137,6 +173,6 @@ def steps(
         decay_t=[round(epoch * (steps_per_epoch if epoch >= 1 else total_steps)) for epoch in milestones],
         decay_rate=factor,
         warmup_t=_warmup(warmup_steps, warmup_epochs, steps_per_epoch, total_steps),
-        warmup_lr_init=warmup_lr,
+        warmup_lr_init=min(warmup_lr, peak_of(optimizer)),
         t_in_epochs=False,
     )

@@ -5,6 +5,7 @@ Shapes: B batch.
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +37,7 @@ from visionattn.training.options import TrainingOptions
 from visionattn.training.out_of_memory import out_of_memory_explained
 from visionattn.training.parameter_groups import parameter_groups
 from visionattn.training.resuming import same_classes
+from visionattn.training.schedule import notices, peak_of
 from visionattn.training.single_images import batch_norm_explained
 from visionattn.training.step import Batch, StepOutput
 from visionattn.training.unreadable import count_unreadable, newly_unreadable, nothing_read
@@ -238,7 +240,14 @@ class VisionTask(LightningModule):
     def configure_optimizers(self) -> Any:
         self.trainer.fit_loop.setup_data()  # a run counted in steps alone would not know its batches per epoch yet
         total = int(self.trainer.estimated_stepping_batches)
-        return self.build_optimizer(total, steps_per_epoch(self.trainer), global_batch(self.trainer, self.data))
+        per_epoch = steps_per_epoch(self.trainer)
+        built = self.build_optimizer(total, per_epoch, global_batch(self.trainer, self.data))
+        if self.trainer.is_global_zero and total > 0:
+            for notice in notices(
+                getattr(self._schedule, "keywords", {}), peak_of(built["optimizer"]), total, per_epoch
+            ):
+                print(f"visionattn: {notice}", file=sys.stderr)
+        return built
 
     def build_optimizer(self, total_steps: int, steps_per_epoch: float, batch: int) -> dict[str, Any]:
         """Return optimizer and schedule for ``total_steps`` steps of ``batch`` images, in Lightning's form.
