@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from visionattn.training.schedule import constant, cosine, notices, poly, steps
+from visionattn.errors import ConfigError
+from visionattn.training.schedule import check_settings, constant, cosine, notices, poly, steps
 
 
 def rates(make, steps, **kwargs):
@@ -74,3 +75,19 @@ def test_what_a_run_cannot_follow_is_told(given, said):
 def test_what_it_can_follow_is_not():
     given = {"min_lr": 0.1, "warmup_lr": 0.0, "warmup_epochs": 5, "milestones": [0.5, 8]}
     assert notices(given, peak=1.0, total_steps=50, steps_per_epoch=5) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"warmup_epochs": -2}, "schedule.warmup_epochs is a number from 0 on, not -2"),
+        ({"min_lr": 5.0}, "schedule.min_lr=5 is above the peak rate optim.lr=1"),
+    ],
+)
+def test_what_no_run_can_follow_is_refused(given, said):
+    with pytest.raises(ConfigError, match=said):
+        check_settings(given, lr=1.0)
+
+
+def test_a_rate_that_follows_the_batch_may_fall_below_the_least_one():
+    check_settings({"min_lr": 5.0}, lr=None)

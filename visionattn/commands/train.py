@@ -21,6 +21,7 @@ from visionattn.runs.pretrained import check_weights, start_from
 from visionattn.runs.settings import Composition, block, far_rate, settings
 from visionattn.runs.table import Figure, preview, tell_settings, values_of
 from visionattn.runs.trainer import explained
+from visionattn.training.monitor import check_monitors
 
 
 def run(
@@ -74,6 +75,9 @@ def _inferred(cfg: DictConfig, policy: BuildPolicy, resumed: resume.Resumption) 
 def _dry_run(cfg: DictConfig, run: Run, begins: bool, facts: dict[str, Any]) -> dict[str, Any]:
     """What a training would meet before its first step; there are no results."""
     run.data.setup("fit")  # labels, not images
+    for evaluator in run.task.evaluators.values():
+        evaluator.setup(run.data)
+    check_monitors([run.task.monitor], run.task.evaluators)
     if cfg.weights is not None and begins:
         check_weights(run.task, cfg)
     return preview(facts, run.trainer.is_global_zero)

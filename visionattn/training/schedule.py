@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler, PolyLRScheduler, StepLRScheduler
 from timm.scheduler.scheduler import Scheduler
 from torch.optim import Optimizer
+
+from visionattn.errors import ConfigError
 
 
 def cosine(
@@ -70,6 +73,37 @@ def constant(
 def peak_of(optimizer: Optimizer) -> float:
     """The rate that a schedule rises to: that of a group whose ``lr_scale`` is 1."""
     return max(group.get("initial_lr", group["lr"]) for group in optimizer.param_groups)
+
+
+def settings_of(schedule: Any) -> Mapping[str, Any]:
+    """The settings of a schedule that waits for its optimizer; empty where it does not tell."""
+    return getattr(schedule, "keywords", {})
+
+
+def check_settings(given: Mapping[str, Any], lr: float | None) -> None:
+    """Refuse settings that no run can follow.
+
+    Args:
+        given: the settings, by the names of this file's functions.
+        lr: the peak rate; None: it depends on the batch, and a least rate above it is told, not refused.
+
+    Raises:
+        ConfigError: a negative number, or a least rate above the peak.
+    """
+    for name, value in given.items():
+        if isinstance(value, (int, float)) and value < 0:
+            raise ConfigError(f"schedule.{name} is a number from 0 on, not {value:g}")
+    if lr is not None and given.get("min_lr", 0) > lr:
+        raise ConfigError(
+            f"schedule.min_lr={given['min_lr']:g} is above the peak rate optim.lr={lr:g}, so the rate would rise; set "
+            f"schedule.min_lr to at most {lr:g}"
+        )
+
+
+def tell_notices(given: Mapping[str, Any], optimizer: Optimizer, total_steps: int, steps_per_epoch: float) -> None:
+    """Print :func:`notices`."""
+    for notice in notices(given, peak_of(optimizer), total_steps, steps_per_epoch):
+        print(f"visionattn: {notice}", file=sys.stderr)
 
 
 def notices(given: Mapping[str, Any], peak: float, total_steps: int, steps_per_epoch: float) -> list[str]:

@@ -5,7 +5,6 @@ Shapes: B batch.
 
 from __future__ import annotations
 
-import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +36,7 @@ from visionattn.training.options import TrainingOptions
 from visionattn.training.out_of_memory import out_of_memory_explained
 from visionattn.training.parameter_groups import parameter_groups
 from visionattn.training.resuming import same_classes
-from visionattn.training.schedule import notices, peak_of
+from visionattn.training.schedule import check_settings, settings_of, tell_notices
 from visionattn.training.single_images import batch_norm_explained
 from visionattn.training.step import Batch, StepOutput
 from visionattn.training.unreadable import count_unreadable, newly_unreadable, nothing_read
@@ -243,10 +242,7 @@ class VisionTask(LightningModule):
         per_epoch = steps_per_epoch(self.trainer)
         built = self.build_optimizer(total, per_epoch, global_batch(self.trainer, self.data))
         if self.trainer.is_global_zero and total > 0:
-            for notice in notices(
-                getattr(self._schedule, "keywords", {}), peak_of(built["optimizer"]), total, per_epoch
-            ):
-                print(f"visionattn: {notice}", file=sys.stderr)
+            tell_notices(settings_of(self._schedule), built["optimizer"], total, per_epoch)
         return built
 
     def build_optimizer(self, total_steps: int, steps_per_epoch: float, batch: int) -> dict[str, Any]:
@@ -268,6 +264,7 @@ class VisionTask(LightningModule):
             optimizer._step_supports_amp_scaling = False
         if self._schedule is None:
             return {"optimizer": optimizer}
+        check_settings(settings_of(self._schedule), None if self.options.lr_base_size else given.get("lr"))
         scheduler = self._schedule(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
