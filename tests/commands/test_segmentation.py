@@ -179,6 +179,7 @@ def test_a_bad_mask_met_late_stops_both_processes_by_name(tmp_path):
     bad = next(index for index in range(264) if index not in looked_at)
     Image.fromarray(np.full((16, 16), 77, np.uint8)).save(tmp_path / "set" / "train" / "masks" / f"{bad:03d}.png")
     words = ["task=segmentation", "head=segformer", "head.decoder.channels=8", "data=image_mask", "data.image_size=16"]
+    words += ["data.source.class_names=[background,object]", "data.num_classes=2"]
     words += [f"data.root={tmp_path}/set", "data.num_workers=0", "data.pin_memory=false", "data.batch_size=12"]
     words += ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.max_epochs=1", "logger=csv"]
     command = [sys.executable, "-m", "visionattn", "train", *words, f"hydra.run.dir={tmp_path}/run"]

@@ -21,9 +21,10 @@ def scene(index: int) -> list[tuple[int, tuple[int, int, int, int]]]:
     return [(3, (4 + index, 6, 20, 18)), (7, (34, 20 + index, 22, 16))]
 
 
-def draw(index: int) -> Image.Image:
-    """The image of a scene."""
+def draw(index: int, mark: int = 0) -> Image.Image:
+    """The image of a scene; with another mark it is another file."""
     pixels = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+    pixels[-8:, -8:] += 8 * mark
     pixels[::4] += 20
     for category, (left, top, width, height) in scene(index):
         pixels[top : top + height, left : left + width] = COLORS[category]
@@ -68,7 +69,7 @@ def coco(root: Path) -> None:
     """COCO's layout."""
     for split, count in SPLITS.items():
         for index in range(count):
-            save(draw(index), root / f"{split}2017" / f"{index:03d}.jpg", quality=95)
+            save(draw(index, len(split)), root / f"{split}2017" / f"{index:03d}.jpg", quality=95)
         write_json(root / f"annotations/instances_{split}2017.json", coco_json(split))
 
 
@@ -134,7 +135,7 @@ def image_mask(root: Path) -> None:
     """Images and masks of one's own."""
     for split, count in SPLITS.items():
         for index in range(count):
-            save(draw(index), root / split / "images" / f"{index:03d}.jpg", quality=95)
+            save(draw(index, len(split)), root / split / "images" / f"{index:03d}.jpg", quality=95)
             save(Image.fromarray(labels(index)), root / split / "masks" / f"{index:03d}.png")
 
 
@@ -142,7 +143,7 @@ def ade20k(root: Path) -> None:
     """ADE20K's layout: 0 is not scored, classes count from 1."""
     for split, folder in (("train", "training"), ("val", "validation")):
         for index in range(SPLITS[split]):
-            save(draw(index), root / "images" / folder / f"{index:03d}.jpg", quality=95)
+            save(draw(index, len(split)), root / "images" / folder / f"{index:03d}.jpg", quality=95)
             save(Image.fromarray(labels(index)), root / "annotations" / folder / f"{index:03d}.png")
 
 
