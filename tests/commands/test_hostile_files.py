@@ -105,7 +105,9 @@ def test_the_corpus_would_act(tmp_path):
 
 def test_a_picture_that_would_fill_the_memory(tmp_path, capsys, monkeypatch):
     whole = hostile.contents(
-        "task=segmentation", "data=image_mask", "head=semantic_fpn", "data.root=x", "data.num_classes=2"
+        *("task=segmentation", "data=image_mask", "head=semantic_fpn", "data.root=x", "data.num_classes=2"),
+        *("recipe=own", "data.image_size=512", "task.inference.stride=341"),
+        *("data.train_transform.short_edge=512", "data.train_transform.long_edge=2048"),
     )
     whole["config"] = OmegaConf.to_yaml(OmegaConf.create(whole["config"]))
     torch.save(whole, tmp_path / "good.ckpt")

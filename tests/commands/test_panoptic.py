@@ -136,7 +136,7 @@ def test_instances_alone_train_on_the_layout_of_detection(shapes, tmp_path, monk
     common = ["train", "experiment=shapes/mask2former", "data=coco", f"data.root={shapes}", "data.num_classes=10"]
     common += ["data.num_workers=0", *SMALL, *ROUNDS, "trainer.limit_val_batches=1"]
     assert main([*common, "task.instance=false"]) == 2
-    assert "no panoptic targets: use data=coco_panoptic" in capsys.readouterr().err
+    assert "data=coco has objects but no panoptic maps" in capsys.readouterr().err
     assert main([*common, "task.panoptic=false", "task.monitor=val/mask_ap"]) == 0
     assert (newest(newest(tmp_path / "outputs" / "panoptic")) / "plots" / "predictions.png").stat().st_size > 0
 

@@ -89,7 +89,7 @@ def test_a_file_cannot_allow(conf, tmp_path, place):
 
 MISTAKES = {
     "trainer.max_epoch=3": "unknown key trainer.max_epoch; did you mean trainer.max_epochs?",
-    "max_epochs=3": "unknown key max_epochs; did you mean trainer.max_epochs?",
+    "max_epochs=3": "unknown key max_epochs; did you mean trainer.max_epochs=3?",
     "backbone.mixers.s1.windowsize=3": "did you mean backbone.mixers.s1.window_size?",
     "backbon=small": "unknown key backbon; did you mean backbone?",
     "backbone=smal": "unknown backbone smal; did you mean small? Choices: small, tiny",
@@ -97,9 +97,6 @@ MISTAKES = {
     "mixer@backbone.mixers.s2=windo": "unknown mixer windo; did you mean window? Choices: neighborhood, window",
     "mixr@backbone.mixers.s2=window": "unknown group mixr; did you mean mixer?",
     "mixer@backbone.mixer.s2=window": "did you mean mixer@backbone.mixers.s2?",
-    "mixer=windo": "unknown mixer windo; did you mean window? Choices: neighborhood, window",
-    "backbone.mixers.s2=windo": "unknown mixer windo; did you mean window? Choices: neighborhood, window",
-    "backbone.mixers.s9=window": "unknown key backbone.mixers.s9",
     "trainer=gpus": "unknown trainer gpus; did you mean gpu?",
     "experiment=lang": "unknown experiment lang; did you mean long?",
     "hydra/launcher=basicc": "unknown hydra/launcher basicc; did you mean basic? Choices: basic",
@@ -179,12 +176,3 @@ def test_parts_of_configurations_are_no_choices():
     found = choices("experiment")
     assert {"shapes/upernet", "imagenet/swin_tiny"} <= set(found)
     assert not {"shapes/_pico", "imagenet/base", "ade20k/base", "coco_panoptic/base"} & set(found)
-
-
-def test_a_mixer_is_named_as_people_write_it(conf):
-    both = compose("train", ["mixer=neighborhood"], return_hydra_config=True)
-    assert [both.backbone.mixers[stage].kernel_size for stage in ("s1", "s2")] == [7, 7]
-    assert list(both.hydra.overrides.task) == ["mixer=neighborhood"]  # as typed
-    one = compose("train", ["backbone.mixers.s2=neighborhood", "backbone.mixers.s2.kernel_size=13"])
-    assert (one.backbone.mixers.s2.kernel_size, one.backbone.mixers.s1.window_size) == (13, 7)
-    assert compose("train", ["mixer=window,neighborhood"], sweep=True).backbone.mixers.s1.window_size == 7

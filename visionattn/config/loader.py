@@ -1,4 +1,4 @@
-"""Hydra's composition with the choices that nobody made and the natural spellings of mixers, wherever Hydra composes.
+"""Hydra's composition of ``train.yaml`` with the choices that nobody made, wherever Hydra composes.
 
 On the command line, in every job of a sweep and in the processes of a job, Hydra asks its loader for a configuration.
 This one looks at the choices first (file names and a few keys, nothing is merged), adds those of
@@ -19,7 +19,6 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from visionattn.config.mixers import is_natural, spelled_out
 from visionattn.config.recipes import Chosen, settle
 
 ROOT = "train"
@@ -43,24 +42,20 @@ class RecipeLoader(ConfigLoaderImpl):
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
-        with_recipe = config_name == ROOT and repo.group_exists("recipe")
-        if not with_recipe and not any(map(is_natural, parsed)):
+        if config_name != ROOT or not repo.group_exists("recipe"):
             return super()._load_configuration_impl(
                 config_name, overrides, run_mode, from_shell, validate_sweep_overrides
             )
-        plain = [word for word in parsed if not is_natural(word)]
         sweep = run_mode == RunMode.MULTIRUN
-        found = create_defaults_list(repo, config_name, plain, prepend_hydra=True, skip_missing=sweep)
-        words = [*_spelled_out(parsed, found)]
-        if with_recipe:
-            added = settle(_look(str(config_name), plain, found, repo))
-            words = [*(f"{group}={name}" for group, name in added.items()), *words]
+        found = create_defaults_list(repo, config_name, parsed, prepend_hydra=True, skip_missing=sweep)
+        added = settle(_look(config_name, parsed, found, repo))
+        words = [*(f"{group}={name}" for group, name in added.items()), *overrides]
         self._repo = repo  # its files are read by now
         try:
             cfg = super()._load_configuration_impl(config_name, words, run_mode, from_shell, validate_sweep_overrides)
         finally:
             self._repo = None
-        _record(cfg, parsed, with_recipe)
+        _record(cfg, parsed)
         return cfg
 
     def _parse_overrides_and_create_caching_repo(
@@ -94,15 +89,6 @@ class RecipeLoader(ConfigLoaderImpl):
 
 
 _SECTIONS = ("data", "task", "optim", "schedule", "trainer", "callbacks", "backbone", "head")
-
-
-def _spelled_out(parsed: list[Override], found: Any) -> Iterator[str]:
-    """The overrides as they were typed, a mixer's with its places."""
-    for word in parsed:
-        if is_natural(word):
-            yield from spelled_out(word, found.overrides.known_choices)
-        else:
-            yield str(word.input_line)
 
 
 def _look(config_name: str, parsed: list[Override], found: Any, repo: CachingConfigRepository) -> Chosen:
@@ -173,13 +159,12 @@ def _within(values: Any, known: Any) -> Any:
     }
 
 
-def _record(cfg: DictConfig, parsed: list[Override], with_recipe: bool) -> None:
+def _record(cfg: DictConfig, parsed: list[Override]) -> None:
     """Leave in the record of the overrides what was typed; the rest follows from it again."""
     typed = [word for word in parsed if not word.is_hydra_override()]
     options = cfg.hydra.job.config.override_dirname
     with open_dict(cfg):
-        if with_recipe:
-            cfg.recipe_name = cfg.hydra.runtime.choices.get("recipe")
+        cfg.recipe_name = cfg.hydra.runtime.choices.get("recipe")
         cfg.hydra.overrides.task = [word.input_line for word in typed]
         cfg.hydra.job.override_dirname = get_overrides_dirname(
             overrides=typed,

@@ -177,6 +177,9 @@ class _Filling:
             bounds = self.facts.value_range
             self.fill("data.value_range", list(bounds) if bounds else None, "values of the images")
         ours, theirs = (OmegaConf.select(self.cfg, f"{group}.in_chans") for group in ("data", "backbone"))
+        if isinstance(ours, int) and ours != 3 and theirs == 3:
+            self.fill("backbone.in_chans", ours, "as the data")
+            theirs = ours
         if isinstance(ours, int) and isinstance(theirs, int) and ours != theirs:
             raise ConfigError(
                 f"data.in_chans={ours} and backbone.in_chans={theirs} differ: give data.in_chans alone, the backbone "
@@ -199,9 +202,16 @@ class _Filling:
             return
         edges, how = sizes.detection_edges(self.facts.image_size)
         square = [edges.canvas, edges.canvas]
-        values = [list(edges.training), edges.long, square, edges.crop, edges.short, edges.long]
+        longest = max(self._given(keys[0], edges.long), self._given(keys[4], edges.long), edges.long)
+        values = [list(edges.training), longest, square, edges.crop, edges.short, longest]
         values.append(square if self.task == "panoptic" else [edges.short, edges.long])
         self.fill_open(dict(zip(keys, values, strict=True)), how)
+
+    def _given(self, key: str, otherwise: int) -> int:
+        """The longer edge that suits shorter ones that somebody gave."""
+        edges = None if self.open(key) else OmegaConf.select(self.cfg, key)
+        largest = max(plain(edges)) if OmegaConf.is_list(edges) else edges
+        return sizes.longer(largest) if isinstance(largest, int) else otherwise
 
     def _crops(self) -> None:
         """Segmentation: crops and the shorter edge; the task's inference follows them by reference."""

@@ -82,6 +82,11 @@ def detection_edges(images: Size | None) -> tuple[Edges, str]:
     return Edges(short, max(long, training[-1]), training, rounded(max(images)), False), _about(images)
 
 
+def longer(short: int) -> int:
+    """The limit of the longer edge for a shorter one, in COCO's proportion."""
+    return math.ceil(short * COCO_LONG / COCO_SHORT)
+
+
 def segmentation_edge(images: Size | None) -> tuple[int, str]:
     """The shorter edge and the crop, and how they came about: ADE20K's, or the images' own if smaller."""
     if images is None or min(images) >= ADE_SHORT:
