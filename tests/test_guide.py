@@ -16,11 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 COMMANDS = [
-    line
-    for language, text in FENCED
-    if not language
-    for line in text.splitlines()
-    if line.startswith(("visionattn ", "python -m visionattn "))
+    line for language, text in FENCED if not language for line in text.splitlines() if line.startswith("visionattn ")
 ]
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu", "data.batch_size=16"]
 ELSEWHERE = ("-m", "trainer=ddp")  # more than one training, or processes: they are composed, and tested on their own
@@ -45,7 +41,24 @@ def place(tmp_path_factory):
 
 
 def words(command):
-    return shlex.split(command.removeprefix("python -m "), comments=True)[1:]
+    return shlex.split(command, comments=True)[1:]
+
+
+def run_as_installed(given, place):
+    """Run a command by the installed entry point, in a process of its own, and return what it printed."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # the package itself; the current folder is not on the path
+    process = [str(Path(sys.executable).with_name("visionattn")), *given]
+    done = subprocess.run(process, cwd=place, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("command", [line for line in COMMANDS if set(ELSEWHERE) & set(words(line))])
+def test_a_sweep_or_several_processes_of_the_guide_train(command, place):
+    given = [word.replace("/data/imagenet", str(place / "imagenet")) for word in words(command)]
+    if "--dry-run" not in given:
+        run_as_installed([*given, *SHORT], place)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -64,11 +77,8 @@ def test_a_command_of_the_guide(command, place, monkeypatch, capsys):
         given += ["--dry-run"]
     if given[0] == "evaluate":
         given += ["trainer.accelerator=cpu"]
-    if command.startswith("python -m "):  # a process of its own: Python finds the package in the current folder
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = [sys.executable, *command.split()[1:3], *given]
-        done = subprocess.run(process, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    if any(word.startswith("allow=") for word in given):  # as a user's shell runs it
+        run_as_installed(given, place)
     else:
         assert main(given) == 0, capsys.readouterr().err
     for word in given:

@@ -32,13 +32,14 @@ def test_the_mixer_of_your_own_trains(tmp_path, monkeypatch, capsys):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     command = shlex.split(next(block for block in blocks("") if "allow=" in block))
-    assert command[0] == "python"  # -m visionattn: Python finds the package in the current folder
-    process = [sys.executable, *command[1:], "--dry-run", "trainer.accelerator=cpu"]
+    assert command[0] == "visionattn"  # the installed command: the current folder is not on Python's path
+    process = [str(Path(sys.executable).with_name("visionattn")), *command[1:], "--dry-run", "trainer.accelerator=cpu"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(process, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "my_package is imported from the current folder" in done.stdout
     monkeypatch.chdir(tmp_path)
-    assert main([word for word in command[3:] if "allow" not in word] + ["--dry-run"]) == 2
+    assert main([word for word in command[1:] if "allow" not in word] + ["--dry-run"]) == 2
     assert "allow=[my_package]" in capsys.readouterr().err
 
 

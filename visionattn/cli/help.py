@@ -63,7 +63,7 @@ COMMANDS = {
         "visionattn explain BACKBONE [key=value ...]\n\n"
         "Prints a model from stem to head: stages, blocks, mixers with their arguments, shapes, parameters, GMACs.",
         "visionattn explain swin_tiny\n"
-        "visionattn explain swin_tiny size=[640,960] mixer@backbone.mixers.s3=neighborhood\n"
+        "visionattn explain swin_tiny size=[640,960] backbone.mixers.s3=neighborhood\n"
         "visionattn explain dinat_tiny depth=9        every layer\n"
         "visionattn explain dinat_tiny format=json",
     ),
