@@ -174,11 +174,12 @@ def test_weights_of_a_classifier_predict_without_a_run(swin, mine, tmp_path):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("timeout=abc", "timeout is above 0, got 'abc'"),
+        ("timeout=abc", "timeout must be a number, got the text 'abc'"),
+        ("timeout=-0.5", "timeout is above 0, got -0.5"),
         ("batch_size=0", "batch_size is a whole number from 1 on, got 0"),
-        ("options.top_k=1.5", "options.top_k is a whole number from 1 on, got 1.5"),
+        ("options.top_k=1.5", "options.top_k must be a whole number, got 1.5"),
         ("options.score=30", "options.score is between 0 and 1, got 30"),
-        ("recursive=maybe", "recursive is true or false, got 'maybe'"),
+        ("recursive=maybe", "recursive must be true or false, got the text 'maybe'"),
         ("device=tpu9", "device=tpu9 cannot be used"),
     ],
 )

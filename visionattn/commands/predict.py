@@ -110,9 +110,6 @@ def _check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value is not None and (isinstance(value, bool | str) or not fits(value)):
             raise ConfigError(f"{key} is {words}, got {value!r}")
-    for key in ("recursive", "overwrite"):
-        if not isinstance(cfg[key], bool):
-            raise ConfigError(f"{key} is true or false, got {cfg[key]!r}")
 
 
 def _on_device(task: VisionTask, device: str | None) -> None:
