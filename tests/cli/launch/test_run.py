@@ -186,3 +186,10 @@ def test_module_and_program_names(train, monkeypatch):
     assert train.calls[0]["cfg"].seed == 4
     assert main(["train"], prog="python scripts/train.py") == 0
     assert train.calls[1]["command"] == "python scripts/train.py train"
+
+
+def test_an_experiment_of_the_users_own_that_changes_nothing_is_refused(tmp_path, capsys):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("trainer: {max_epochs: 3}\n")
+    assert main(["train", "--config-dir", str(tmp_path), "experiment=mine", "--dry-run"]) == 2
+    assert "experiment=mine changes nothing: write `# @package _global_` as the first line" in capsys.readouterr().err
