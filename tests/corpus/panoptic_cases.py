@@ -134,7 +134,7 @@ def sizes_absent(content: Content) -> None:
         del one["height"], one["width"]
 
 
-@entries(1, "panoptic map")
+@entries(says="annotations without file_name, whose map is named as the image")
 def map_names_absent(content: Content) -> None:
     for one in content["annotations"]:
         del one["file_name"]
