@@ -7,6 +7,7 @@ from hydra.core.singleton import Singleton
 
 from tests.config.conftest import write_tree
 from visionattn.config import check_complete, compose
+from visionattn.config.composing import readable
 from visionattn.errors import ConfigError
 
 
@@ -176,3 +177,16 @@ def test_parts_of_configurations_are_no_choices():
     found = choices("experiment")
     assert {"shapes/upernet", "imagenet/swin_tiny"} <= set(found)
     assert not {"shapes/_pico", "imagenet/base", "ade20k/base", "coco_panoptic/base"} & set(found)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["фото/ä.jpg", "~/x", "photos/[ab]*.jpg", "http://h/a.jpg?x=1&y=2", "a=b.jpg", "C:\\dir\\", "it's", "(1)", "a\\'b"],
+)
+def test_a_value_that_the_grammar_cannot_read_is_text(conf, value):
+    assert compose("train", [readable(f"name={value}")]).name == value
+
+
+@pytest.mark.parametrize("word", ["seed=1,2", "seed=choice(1,2)", "name=[a", "name='a", "seed=range(1,3)", "~debug"])
+def test_what_the_grammar_reads_stays(word):
+    assert readable(word) == word

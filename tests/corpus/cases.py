@@ -89,6 +89,7 @@ class Case:
         scores: the figures of a perfect prediction, where they are others than 100.
         oracle: another task than the one of the kind.
         heavy: outside the usual suite.
+        begun: it fails after its first step, so that its folder stays.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Case:
     scores: dict[str, float | None] | None = None
     oracle: str | None = None
     heavy: bool = False
+    begun: bool = False
 
     def run(self, folder: Path, capfd: Any) -> str:
         """Damage a fresh tree, train on it, and compare what came out.
@@ -124,7 +126,7 @@ class Case:
             results = json.loads((run / "results.json").read_text())
             check_scores(results["results"], self.scores or scores)
         else:
-            assert not run.exists(), "a failed command left a folder"
+            assert self.begun == run.exists(), "a failed command left a folder, or a training that had begun left none"
         return printed
 
 

@@ -419,7 +419,7 @@ def one_image_missing(root: Path) -> None:
     (root / "train2017/000.jpg").unlink()
 
 
-@tree(1, "000.jpg")
+@tree(1, "000.jpg", begun=True)
 def one_image_cut_off(root: Path) -> None:
     path = root / "val2017/000.jpg"
     path.write_bytes(path.read_bytes()[:200])

@@ -111,7 +111,7 @@ def image_cut_off(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:150])
 
 
-@tree(1, "0.jpg")
+@tree(1, "0.jpg", begun=True)
 def image_of_no_bytes(root: Path) -> None:
     (root / "val/ant/0.jpg").write_bytes(b"")
 

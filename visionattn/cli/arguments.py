@@ -110,6 +110,10 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
             raise ConfigError(f"{word!r} is not an override; write key=value, for example backbone=swin_pico")
         else:
             request.overrides.append(word)
+    if not request.help:
+        from visionattn.config.composing import readable
+
+        request.overrides = [readable(word) for word in request.overrides]
     if request.allow:
         from visionattn.config.targets import check_allow
 

@@ -5,6 +5,7 @@ Hydra is imported on the first call.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _ALLOW_IN_FILE = (
     "a configuration file has the key 'allow'; packages can be allowed on the command line alone (allow=[my_package])"
 )
+_PLAIN = re.compile(r"[\w./:,+-]*", re.ASCII)
+"""Values that Hydra's grammar reads for certain."""
 _lock = threading.RLock()
 
 
@@ -85,4 +88,23 @@ def compose_in(hydra: Any, config_name: str, overrides: Sequence[str], sweep: bo
 
 def quoted(text: str) -> str:
     """A value for an override, whatever characters it holds."""
-    return "'" + text.replace("'", "\\'") + "'"
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    return f"'{escaped}'"
+
+
+def readable(override: str) -> str:
+    """The override, its value quoted where Hydra's grammar has no place for it, as for most paths and addresses.
+
+    Lists, mappings and quoted values stay as they are, so that a mistake in them is told.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = override.partition("=")
+    if not equals or value[:1] in ("", "[", "{", "'", '"') or _PLAIN.fullmatch(value):
+        return override
+    try:
+        OverridesParser.create().parse_overrides([override])
+    except HydraException:
+        return f"{key}={quoted(value)}"
+    return override

@@ -69,7 +69,8 @@ def word_of_another_tool(key: str, value: str, known: Collection[str]) -> str:
     """
     tail = key.rpartition(".")[2].lower().replace("-", "_")
     for candidate in WORDS.get(tail, ()):
-        if candidate in known and candidate != key:
+        elsewhere = "." in key and _OF_A_MIXER.match(candidate)  # another stage's key helps nobody
+        if candidate in known and candidate != key and not elsewhere:
             given = value if value.lower() not in _NO_VALUES else _EXAMPLES.get(candidate, "VALUE")
             return f"{candidate}={given}"
     return ""

@@ -105,8 +105,8 @@ def test_a_finished_job_of_a_sweep_is_not_touched(train, tmp_path, monkeypatch, 
     capsys.readouterr()
     assert main(command) == 0
     assert files[0].read_bytes() == before
+    assert "1234.5" in (tmp_path / "s" / "sweep.csv").read_text()
     printed = capsys.readouterr().out
-    assert "1234.5" in printed
     assert "2 of 2 jobs finished" in printed
 
 

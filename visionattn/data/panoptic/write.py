@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def write_panoptic(
 ) -> int:
     """Write maps into a folder and their segments into a JSON file.
 
+    Images of one name in two folders get two maps: the second one's name has a number behind it.
+
     Args:
         folder: for the PNG files.
         file: the JSON file; results have `annotations` and `categories`.
@@ -47,11 +50,21 @@ def write_panoptic(
         The number of maps.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    notes = []
+    notes, taken = [], set[str]()
     for one in files:
-        (folder / one.name).write_bytes(one.content)
-        notes.append({"image_id": one.image_id, "file_name": one.name, "segments_info": one.segments})
+        name = _free(one.name, taken)
+        taken.add(name.lower())
+        (folder / name).write_bytes(one.content)
+        notes.append({"image_id": one.image_id, "file_name": name, "segments_info": one.segments})
     content = {**more, "annotations": notes, "categories": [dict(category) for category in categories]}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
     return len(notes)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or the first one with a number behind it that is not taken."""
+    stem, numbers = Path(name).stem, count(2)
+    while name.lower() in taken:
+        name = f"{stem}_{next(numbers)}.png"
+    return name
