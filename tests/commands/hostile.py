@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from visionattn import config
+from visionattn.config.messages import open_keys, unresolved_plain
 
 WORDS = ("backbone=swin_pico", "run_dir=x", "name=x", "backbone_name=swin_pico")
 
@@ -31,9 +32,28 @@ class Leaves:
         return os.mkdir, (self.mark,)
 
 
+SETTLED: dict[str, Any] = {
+    "batch_size": 2,
+    "num_workers": 0,
+    "in_chans": 3,
+    "drop_path_rate": 0.0,
+    "precision": "32-true",
+    "crop": False,
+    "crop_size": [64, 64],
+    "short_edges": [64],
+    "short_edge": 64,
+    "long_edge": 1333,
+    "stride": 20,
+}
+"""Values where a configuration says ``auto`` and no data are at hand that could tell."""
+
+
 def contents(*words: str) -> dict[str, Any]:
     """What a checkpoint of ours holds, of a model that was never trained."""
     cfg = config.compose("train", [*WORDS, *words])
+    for key in list(open_keys(unresolved_plain(cfg))):
+        if (name := key.rpartition(".")[2]) in SETTLED:
+            OmegaConf.update(cfg, key, SETTLED[name])
     task = config.instantiate(cfg.task)
     return {
         "config": OmegaConf.to_yaml(cfg, resolve=True),

@@ -51,6 +51,7 @@ class NaNEvaluation(DetectionEvalTransform):
 '''
 WORDS = [
     *("task=detection", "data=coco", "data.num_classes=10", "data.image_size=64", "data.num_workers=0", "backbone=toy"),
+    "data.batch_size=2",
     *("data.train_transform.short_edges=[64]", "data.eval_transform.short_edge=64", "data.source.empty_images=true"),
     *("head=mask_rcnn", "head.pyramid.channels=16", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
     *("allow=[toy_package,bad_package]", "data.eval_batch_size=2", *RCNN),

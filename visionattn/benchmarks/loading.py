@@ -171,9 +171,10 @@ def _folder(root: str | None, num_images: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="visionattn-") if root is None else nullcontext(root) as name:
         folder = Path(name)
         if root is None:
-            (folder / "train" / "drawn").mkdir(parents=True)
             for number in range(num_images):
-                (folder / "train" / "drawn" / f"{number:04d}.jpg").write_bytes(draw_jpeg(number))
+                path = folder / "train" / ("odd" if number % 2 else "even") / f"{number:04d}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(draw_jpeg(number))
         yield folder
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -126,6 +126,7 @@ def open_resumed(cfg: DictConfig, run_dir: Path, policy: BuildPolicy) -> Resumpt
             contents = read_checkpoint(path, file, weights=False)
             if fault := damage(path, file):
                 raise CheckpointError(f"the checkpoint {path} is damaged: {fault}")
+        _check_whole(path, contents)
         return Resumption(OpenedRun(path, contents, policy))
     return newest(run_dir / "checkpoints", policy) if cfg.resume else Resumption()
 
@@ -149,6 +150,15 @@ def _opened(path: Path) -> AbstractContextManager[BinaryIO | None]:
     return path.open("rb") if path.is_file() else nullcontext()
 
 
+def _check_whole(path: Path, contents: Mapping[str, Any]) -> None:
+    missing = {"state_dict", "optimizer_states", "loops", "config", "position"} - contents.keys()
+    if missing:
+        raise CheckpointError(
+            f"{path} cannot be resumed from: it lacks {', '.join(sorted(missing))}; "
+            "resume from a last.ckpt of `visionattn train`"
+        )
+
+
 def check_resumable(run: OpenedRun | None, cfg: DictConfig, images_per_step: int) -> list[str]:
     """Make sure that a checkpoint belongs to the run that ``cfg`` describes, and return what differs and may.
 
@@ -159,12 +169,7 @@ def check_resumable(run: OpenedRun | None, cfg: DictConfig, images_per_step: int
     if run is None:
         return []
     path, contents = run.path, run.contents
-    missing = {"state_dict", "optimizer_states", "loops", "config", "position"} - contents.keys()
-    if missing:
-        raise CheckpointError(
-            f"{path} cannot be resumed from: it lacks {', '.join(sorted(missing))}; "
-            "resume from a last.ckpt of `visionattn train`"
-        )
+    _check_whole(path, contents)
     began = run.config
     changed = list(differences(began, cfg))
     if changed:

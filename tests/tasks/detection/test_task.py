@@ -122,6 +122,7 @@ def test_swin_tinys_published_size_and_cost(head, millions, gigas):
     from visionattn import config
 
     words = ["backbone=swin_tiny", *f"head={head}".split(), "task=detection", "data=coco", "data.root=x"]
+    words += ["data.num_classes=80", "backbone.drop_path_rate=0.2"]
     cfg = config.compose("train", words)
     task = config.instantiate(cfg.task)
     assert round((count_parameters(task.backbone) + count_parameters(task.head)) / 1e6, 1) == millions

@@ -64,7 +64,7 @@ class Records:
 
 
 def data(info=INFO):
-    return SimpleNamespace(num_classes=3, class_info=info, records=lambda split: Records())
+    return SimpleNamespace(num_classes=3, evaluation_split="val", class_info=info, records=lambda split: Records())
 
 
 def picture():
@@ -104,7 +104,8 @@ def learnt():
     return module.eval()
 
 
-def test_it_learns_a_picture_and_scores_it(learnt):
+def test_it_learns_a_picture_and_scores_it(learnt, monkeypatch):
+    monkeypatch.setattr(learnt, "_trainer", SimpleNamespace(datamodule=data()))
     quality, instances = learnt.evaluators["panoptic_quality"], learnt.evaluators["coco_instances"]
     for evaluator in (quality, instances):
         evaluator.setup(data())

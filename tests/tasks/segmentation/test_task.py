@@ -1,6 +1,7 @@
 """Segmentation: the loss, the two ways of looking at a picture, and scores that are those of a plain count."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -320,6 +321,7 @@ def test_a_mask_that_cannot_be_right_stops_training_before_the_weights_change():
 
 def test_a_mask_that_cannot_be_right_stops_a_validation():
     module = task().eval()
+    module._trainer = SimpleNamespace(datamodule=SimpleNamespace(evaluation_split="val"), sanity_checking=False)
     module.on_validation_epoch_start()
     alone = {"image": [], "target": [], "id": [], "faults": ["a.png: unknown labels"]}
     assert module.validation_step(alone, 0) is None
