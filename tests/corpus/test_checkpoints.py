@@ -16,7 +16,7 @@ from PIL import Image
 from tests.corpus.cases import check_said
 from visionattn.cli import main
 
-pytestmark = pytest.mark.heavy
+HEAVY = pytest.mark.heavy
 CASES: list[tuple[str, Callable[[Path], None], str]] = []
 
 
@@ -134,8 +134,16 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize(("change", "says"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def _parameters() -> list[object]:
+    """Every checkpoint with every command; in the suite with one of them, the others are heavy."""
+    return [
+        pytest.param(name, change, says, id=f"{case}-{name}", marks=() if number % len(COMMANDS) == at else HEAVY)
+        for number, (case, change, says) in enumerate(CASES)
+        for at, name in enumerate(COMMANDS)
+    ]
+
+
+@pytest.mark.parametrize(("command", "change", "says"), _parameters())
 def test_a_damaged_checkpoint(command, change, says, trained, tmp_path, capfd):
     run, work = tmp_path / "run", tmp_path / "work"
     work.mkdir()

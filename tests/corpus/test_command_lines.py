@@ -12,7 +12,6 @@ from tests.corpus.command_cases import DRY, DRY_LINES, LINES, Line
 from tests.corpus.trees import TREES
 from visionattn.cli import main
 
-pytestmark = pytest.mark.heavy
 NAMES = {"coco": "coco", "panoptic": "panoptic", "masks": "image_mask", "ade20k": "ade20k", "folder": "image_folder"}
 
 
@@ -35,7 +34,7 @@ def check(line: Line, extra: list[str], places: dict[str, str], folder: Path, ca
         patch.setenv("COLUMNS", "200")
         code = main([*words, *extra])
     check_said("".join(capfd.readouterr()), code, line.code, line.says)
-    if code or extra:
+    if (code or extra) and not line.typed.startswith("data doctor"):  # its report stays
         assert not list(folder.iterdir()), "something was left behind"
 
 

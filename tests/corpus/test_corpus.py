@@ -7,7 +7,6 @@ import pytest
 from tests.corpus import coco_cases, folder_cases, format_cases, mask_cases, panoptic_cases, yolo_cases
 from tests.corpus.cases import Case
 
-pytestmark = pytest.mark.heavy
 CASES = [
     *coco_cases.CASES,
     *panoptic_cases.CASES,
@@ -19,8 +18,11 @@ CASES = [
 
 
 def _parameters() -> list[object]:
-    marks = {True: pytest.mark.heavy, False: ()}
-    return [pytest.param(case, id=f"{case.kind}-{case.name}", marks=marks[case.heavy]) for case in CASES]
+    """Every second case is in the suite; the others are heavy."""
+    return [
+        pytest.param(case, id=f"{case.kind}-{case.name}", marks=pytest.mark.heavy if case.heavy or number % 2 else ())
+        for number, case in enumerate(CASES)
+    ]
 
 
 @pytest.mark.parametrize("case", _parameters())

@@ -1,6 +1,7 @@
 """Our weights in timm's own models: the converters backwards, for every family that timm has."""
 
 from contextlib import nullcontext
+from functools import cache
 
 import pytest
 import timm
@@ -27,8 +28,11 @@ def plain(name, overrides=()):
     return OmegaConf.to_container(zoo.compose_backbone(name, overrides), resolve=True)
 
 
+as_published = cache(plain)
+
+
 def twins_of(config):
-    return [twin for twin in all_twins() if not obstacles(twin, config, plain(twin.like))]
+    return [twin for twin in all_twins() if not obstacles(twin, config, as_published(twin.like))]
 
 
 @pytest.mark.parametrize("name", CASES)

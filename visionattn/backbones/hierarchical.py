@@ -91,6 +91,7 @@ class HierarchicalBackbone(nn.Module):
     ):
         super().__init__()
         keys = _stage_keys(dims, depths, num_heads, mixers)
+        _check_ranges(in_chans, drop_path_rate)
         self.num_classes, self.in_chans, self.card = classifier.num_classes, in_chans, dict(card or {})
         self.stem: Any = stem(in_chans, dims[0])
         rates = iter(drop_path_rate * block / max(sum(depths) - 1, 1) for block in range(sum(depths)))
@@ -258,6 +259,13 @@ def _stage_keys(
     if sorted(keys) != sorted(mixers):
         raise ValueError(f"a backbone of {len(dims)} stages needs mixers for {keys}, got {sorted(mixers)}")
     return keys
+
+
+def _check_ranges(in_chans: int, drop_path_rate: float) -> None:
+    if in_chans < 1 or not 0 <= drop_path_rate < 1:
+        raise ValueError(
+            f"in_chans is 1 or more and drop_path_rate from 0 to below 1, got {in_chans} and {drop_path_rate}"
+        )
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -16,6 +16,7 @@ from visionattn.config.columns import check_fit
 from visionattn.config.messages import plain
 from visionattn.runs import report, resume
 from visionattn.runs.build import Run, build
+from visionattn.runs.description import what_is_trained
 from visionattn.runs.infer import Inference, adopt, infer
 from visionattn.runs.pretrained import check_weights, start_from
 from visionattn.runs.settings import Composition, block, far_rate, settings
@@ -80,7 +81,7 @@ def _dry_run(cfg: DictConfig, run: Run, begins: bool, facts: dict[str, Any]) -> 
     check_monitors([run.task.monitor], run.task.evaluators)
     if cfg.weights is not None and begins:
         check_weights(run.task, cfg)
-    return preview(facts, run.trainer.is_global_zero)
+    return preview({**what_is_trained(cfg), **facts}, run.trainer.is_global_zero)
 
 
 def _fit(cfg: DictConfig, run: Run, resumed: resume.Resumption, facts: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from visionattn.data.decoding import Decoding
 from visionattn.data.image_size import ImageSize, as_size
 from visionattn.data.loading import IndexedLoader
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
-from visionattn.data.options import EvalTransform, LoadingOptions, decoding_of, loader_options, per_channel
+from visionattn.data.options import EvalTransform, LoadingOptions, at_least, decoding_of, loader_options, per_channel
 from visionattn.data.records import Source, SplitRecords, StoredImages, build_source
 from visionattn.data.sampling import GlobalBatches
 from visionattn.data.survey import survey
@@ -106,7 +106,7 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         self.in_chans = self.decoding.channels
         self.mean, mean_note = per_channel(mean, self.in_chans, "mean")
         self.std, std_note = per_channel(std, self.in_chans, "std")
-        self.batch_size = batch_size
+        self.batch_size = at_least(1, "batch_size", batch_size)
         self.eval_batch_size = loading.pop("eval_batch_size", None) or batch_size
         self.seed = seed
         self.unreadable_budget = unreadable_budget

@@ -9,6 +9,7 @@ import torch
 
 from visionattn.data.decoding import Decoding, as_range
 from visionattn.data.loading import LoaderOptions
+from visionattn.errors import ConfigError
 
 
 class EvalTransform(Protocol):
@@ -86,8 +87,13 @@ def per_channel(values: Sequence[float], channels: int, key: str) -> tuple[tuple
     """A mean or a standard deviation for every channel, and what was made of the given ones, as text.
 
     One number is that of every channel. Another number of values than channels gives their average for every channel.
+
+    Raises:
+        ConfigError: a standard deviation that is not above 0.
     """
     given = tuple(float(value) for value in values)
+    if key == "std" and min(given, default=1.0) <= 0:
+        raise ConfigError(f"data.std is above 0 for every channel, got {list(given)}")
     if len(given) == channels or not given:
         return given, ""
     average = sum(given) / len(given)
@@ -95,12 +101,25 @@ def per_channel(values: Sequence[float], channels: int, key: str) -> tuple[tuple
     return (average,) * channels, "" if len(given) == 1 else note
 
 
+def at_least(least: int, name: str, value: int) -> int:
+    """The value of ``data.<name>``.
+
+    Raises:
+        ConfigError: it is smaller than the least one that makes sense.
+    """
+    if value < least:
+        raise ConfigError(f"data.{name} is {least} or more, got {value}")
+    return value
+
+
 def loader_options(given: LoadingOptions) -> LoaderOptions:
     """The options of a loader, with their defaults.
 
     Raises:
         TypeError: an unknown option.
+        ConfigError: a negative number of workers.
     """
+    at_least(0, "num_workers", given.get("num_workers", 0))
     unknown = sorted(given.keys() - LoaderOptions.__annotations__.keys())
     if unknown:
         raise TypeError(f"a data module takes no argument {', '.join(unknown)}")
