@@ -18,9 +18,9 @@ CASES = [
 
 
 def _parameters() -> list[object]:
-    """Every second case is in the suite; the others are heavy."""
+    """Every third case is in the suite; the others are heavy."""
     return [
-        pytest.param(case, id=f"{case.kind}-{case.name}", marks=pytest.mark.heavy if case.heavy or number % 2 else ())
+        pytest.param(case, id=f"{case.kind}-{case.name}", marks=pytest.mark.heavy if case.heavy or number % 3 else ())
         for number, case in enumerate(CASES)
     ]
 
