@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,35 @@ Names = Mapping[str, str] | str
 """Split -> path below root; ``auto``: to be found."""
 
 
-class Coco:
+class CocoFiles:
+    """Where the files of a data set in COCO's format lie: what the sources of objects and of segments share.
+
+    Args:
+        root: the folder.
+        images: split -> folder below root.
+        annotations: split -> file below root.
+        val_fraction: share of the images of one file for train and val that is held out.
+    """
+
+    kind: Kind = INSTANCES
+    splits: Sequence[str] = ("train", "val", "test")
+
+    def __init__(self, root: str, images: Names, annotations: Names, val_fraction: float | str | None) -> None:
+        self.root = Path(root).expanduser()
+        self.images, self.annotations, self.val_fraction = images, annotations, val_fraction
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where files and folders lie."""
+        given = {"images": self.images, "annotations": self.annotations, "val_fraction": self.val_fraction}
+        return found_layout(self.root, given, self.kind)
+
+    def own_splits(self) -> list[str]:
+        """Splits that have an annotation file."""
+        return [split for split, name in self.layout.annotations.items() if (self.root / name).is_file()]
+
+
+class Coco(CocoFiles):
     """Images with objects in COCO's format (Lin et al. 2014, arXiv 1405.0312).
 
     Category ids may be sparse: label k is the k-th id in rising order. What other tools write differently is mended
@@ -44,8 +72,6 @@ class Coco:
         DataError: (on reading) a folder or the annotation file is missing, or the file is another one.
     """
 
-    splits: Sequence[str] = ("train", "val", "test")
-
     def __init__(
         self,
         root: str,
@@ -55,19 +81,8 @@ class Coco:
         empty_images: bool = True,
         val_fraction: float | str | None = None,
     ) -> None:
-        self.root = Path(root).expanduser()
-        self.images, self.annotations, self.val_fraction = images, annotations, val_fraction
+        super().__init__(root, images, annotations, val_fraction)
         self.masks, self.empty_images = masks, empty_images
-
-    @cached_property
-    def layout(self) -> Layout:
-        """Where files and folders lie."""
-        given = {"images": self.images, "annotations": self.annotations, "val_fraction": self.val_fraction}
-        return found_layout(self.root, given, INSTANCES)
-
-    def own_splits(self) -> list[str]:
-        """Splits that have an annotation file."""
-        return own_splits(self.root, self.layout)
 
     def open(self, split: str) -> CocoRecords:
         """Read one split; test is val where no test split is named."""
@@ -93,11 +108,6 @@ def found_layout(root: Path, given: Mapping[str, Any], kind: Kind) -> Layout:
     annotations = named(given["annotations"])
     share = held_out(annotations, given["val_fraction"], given)
     return Layout(annotations, named(given["images"], annotations), "", share)
-
-
-def own_splits(root: Path, layout: Layout) -> list[str]:
-    """Splits that have an annotation file."""
-    return [split for split, name in layout.annotations.items() if (root / name).is_file()]
 
 
 def named_split(split: str, layout: Layout) -> str:
@@ -149,8 +159,9 @@ def hold_out(content: dict[str, Any], share: float, held: bool) -> dict[str, Any
 
 def inspect_coco(root: Path, options: Mapping[str, Any], kind: Kind) -> tuple[DataFacts, list[dict[str, Any]]]:
     """Facts about a data set in COCO's format, and the contents of its annotation files."""
-    layout = find_layout(root, options, kind)
-    contents = {split: read_json(root / name) for split, name in layout.annotations.items() if (root / name).is_file()}
+    read = cache(read_json)  # the files of large data sets take seconds
+    layout = find_layout(root, options, kind, read)
+    contents = {split: read(root / name) for split, name in layout.annotations.items() if (root / name).is_file()}
     if "train" not in contents:
         name = layout.annotations.get("train")
         raise DataError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,12 @@ class Layout:
     val_fraction: float | None = None
 
 
-def find_layout(root: Path, options: Mapping[str, Any], kind: Kind = INSTANCES) -> Layout:
+def find_layout(
+    root: Path,
+    options: Mapping[str, Any],
+    kind: Kind = INSTANCES,
+    read: Callable[[Path], dict[str, Any]] = read_json,
+) -> Layout:
     """The layout of a data set.
 
     Args:
@@ -74,6 +79,7 @@ def find_layout(root: Path, options: Mapping[str, Any], kind: Kind = INSTANCES) 
         options: ``images`` and ``annotations`` (split -> path below root) and ``val_fraction``; ``auto`` or absent: to
             be found.
         kind: of the annotation files.
+        read: what reads them.
 
     Raises:
         DataError: there is no such folder, no file, several that could be meant, or no folder has the images.
@@ -96,7 +102,7 @@ def find_layout(root: Path, options: Mapping[str, Any], kind: Kind = INSTANCES) 
     if is_open(options.get("images", AUTO)):
         missing = [split for split, file in files.items() if split not in images and file.is_file()]
         one = files.get("train") == files.get("val")
-        images |= {split: _image_folder(root, split, files[split], one) for split in missing}
+        images |= {split: _image_folder(root, split, files[split], one, read) for split in missing}
     return Layout(
         _relative(root, files), _relative(root, images), f"layout: {note}", held_out(files, fraction, options)
     )
@@ -217,13 +223,13 @@ def _refuse_lone_folder(root: Path, train: Path) -> None:
                 )
 
 
-def _image_folder(root: Path, split: str, file: Path, one: bool) -> Path:
+def _image_folder(root: Path, split: str, file: Path, one: bool, read: Callable[[Path], dict[str, Any]]) -> Path:
     """The folder that has the images of a file; that of another split only where both have ``one`` file.
 
     Raises:
         DataError: none has.
     """
-    names = list(_sample(read_json(file)["images"]))
+    names = list(_sample(read(file)["images"]))
     places = list(dict.fromkeys(path for path in _places(root, split, file) if path.is_dir()))
     if not one:
         places = [path for path in places if split_of(Path(os.path.relpath(path, root)) / "x") in (None, split)]

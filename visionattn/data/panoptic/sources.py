@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,16 @@ from visionattn.data.detection.annotations import evaluation_annotations
 from visionattn.data.detection.coco import ANNOTATIONS as INSTANCES
 from visionattn.data.detection.coco import (
     IMAGES,
+    CocoFiles,
     Names,
-    found_layout,
     inspect_coco,
     named_split,
-    own_splits,
     part_of,
     require,
 )
 from visionattn.data.detection.coco_file import read_coco
 from visionattn.data.detection.json_file import read_json
-from visionattn.data.detection.layouts import PANOPTIC, SPLIT_WORDS, Layout, is_open, named
+from visionattn.data.detection.layouts import PANOPTIC, SPLIT_WORDS, is_open, named
 from visionattn.data.detection.sources import Part, SizedImages
 from visionattn.data.detection.values import as_text
 from visionattn.data.facts import DataFacts
@@ -115,7 +113,7 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
         return self._digest(notes.first, notes.numbers, notes.labels, notes.crowds)
 
 
-class CocoPanoptic:
+class CocoPanoptic(CocoFiles):
     """Images with segments in COCO's panoptic layout (Kirillov et al. 2019, arXiv 1801.00868).
 
     Category ids may be sparse: label k is the k-th id in rising order. Images whose annotation cannot be right are left
@@ -136,7 +134,7 @@ class CocoPanoptic:
         DataError: (on reading) a folder or the annotation file is missing, or the file is of another kind.
     """
 
-    splits: Sequence[str] = ("train", "val", "test")
+    kind = PANOPTIC
 
     def __init__(
         self,
@@ -148,19 +146,8 @@ class CocoPanoptic:
         empty_images: bool = True,
         val_fraction: float | str | None = None,
     ) -> None:
-        self.root = Path(root).expanduser()
-        self.images, self.maps, self.annotations, self.val_fraction = images, maps, annotations, val_fraction
-        self.instances, self.empty_images = instances, empty_images
-
-    @cached_property
-    def layout(self) -> Layout:
-        """Where files and folders lie."""
-        given = {"images": self.images, "annotations": self.annotations, "val_fraction": self.val_fraction}
-        return found_layout(self.root, given, PANOPTIC)
-
-    def own_splits(self) -> list[str]:
-        """Splits that have an annotation file."""
-        return own_splits(self.root, self.layout)
+        super().__init__(root, images, annotations, val_fraction)
+        self.maps, self.instances, self.empty_images = maps, instances, empty_images
 
     def open(self, split: str) -> PanopticRecords:
         """Read one split; test is val where no test split is named."""
