@@ -74,6 +74,8 @@ KINDS = {
     ),
 }
 
+Change = Callable[[Path], None]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -128,6 +130,19 @@ class Case:
         else:
             assert self.begun == run.exists(), "a failed command left a folder, or a training that had begun left none"
         return printed
+
+
+def adding(cases: list[Case], kind: str) -> Callable[..., Callable[[Change], Change]]:
+    """A decorator, called as ``tree(code, says, **fields of Case)``, that adds a case of a kind by its change."""
+
+    def tree(code: int = 0, says: str = "", kind: str = kind, **options: Any) -> Callable[[Change], Change]:
+        def add(change: Change) -> Change:
+            cases.append(Case(change.__name__, kind, change, code=code, says=says, **options))
+            return change
+
+        return add
+
+    return tree
 
 
 def check_said(printed: str, code: int, expected: int, says: str) -> None:

@@ -11,21 +11,12 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from tests.corpus.cases import ORACLE, Case, in_json
+from tests.corpus.cases import ORACLE, Case, adding, in_json
 from tests.corpus.trees import CATS, SPLITS, draw, write_json
 
 CASES: list[Case] = []
+tree = adding(CASES, "coco")
 Content = dict[str, Any]
-
-
-def tree(code: int = 0, says: str = "", **options: Any) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
-    """Add a case that changes the folder."""
-
-    def add(change: Callable[[Path], None]) -> Callable[[Path], None]:
-        CASES.append(Case(change.__name__, "coco", change, code=code, says=says, **options))
-        return change
-
-    return add
 
 
 def entries(code: int = 0, says: str = "", **options: Any) -> Callable[[Callable[[Content], None]], Any]:

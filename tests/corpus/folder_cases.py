@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from tests.corpus.cases import Case
+from tests.corpus.cases import Case, adding
 
 CASES: list[Case] = []
-
-
-def tree(code: int = 0, says: str = "", **options: Any) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
-    """Add a case that changes the folder."""
-
-    def add(change: Callable[[Path], None]) -> Callable[[Path], None]:
-        CASES.append(Case(change.__name__, "image_folder", change, code=code, says=says, **options))
-        return change
-
-    return add
+tree = adding(CASES, "image_folder")
 
 
 @tree()

@@ -10,22 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.corpus.cases import Case
+from tests.corpus.cases import Case, adding
 from tests.corpus.trees import labels
 
 CASES: list[Case] = []
-
-
-def tree(
-    code: int = 0, says: str = "", kind: str = "image_mask", **options: Any
-) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
-    """Add a case that changes the folder."""
-
-    def add(change: Callable[[Path], None]) -> Callable[[Path], None]:
-        CASES.append(Case(change.__name__, kind, change, code=code, says=says, **options))
-        return change
-
-    return add
+tree = adding(CASES, "image_mask")
 
 
 def masks(root: Path) -> list[Path]:

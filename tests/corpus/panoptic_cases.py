@@ -10,23 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.corpus.cases import Case, in_json
+from tests.corpus.cases import Case, adding, in_json
 from tests.corpus.coco_cases import rename_images
 from tests.corpus.trees import segment_map
 
 CASES: list[Case] = []
+tree = adding(CASES, "panoptic")
 Content = dict[str, Any]
 FILES = "annotations/panoptic_*.json"
-
-
-def tree(code: int = 0, says: str = "", **options: Any) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
-    """Add a case that changes the folder."""
-
-    def add(change: Callable[[Path], None]) -> Callable[[Path], None]:
-        CASES.append(Case(change.__name__, "panoptic", change, code=code, says=says, **options))
-        return change
-
-    return add
 
 
 def entries(code: int = 0, says: str = "", **options: Any) -> Callable[[Callable[[Content], None]], Any]:

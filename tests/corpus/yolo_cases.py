@@ -5,21 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from tests.corpus.cases import Case
+from tests.corpus.cases import Case, adding
 
 CASES: list[Case] = []
-
-
-def tree(code: int = 0, says: str = "", **options: Any) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
-    """Add a case that changes the folder."""
-
-    def add(change: Callable[[Path], None]) -> Callable[[Path], None]:
-        CASES.append(Case(change.__name__, "yolo", change, code=code, says=says, **options))
-        return change
-
-    return add
+tree = adding(CASES, "yolo")
 
 
 def lines(root: Path, change: Callable[[str], str]) -> None:
