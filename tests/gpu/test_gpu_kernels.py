@@ -60,11 +60,12 @@ def test_two_runs_give_equal_bits(cuda, name):
 @OPCHECK_NOISE
 @pytest.mark.parametrize("name", ["swin shifted", "nat"])
 def test_registered(cuda, name):
-    from visionattn.kernels.backends.triton.ops import triton_forward
-
     call = make(*NAMED[name], torch.float32, cuda)
     leaves = [t.detach().clone().requires_grad_() for t in (call.q, call.k, call.v, call.bias)]
-    opcheck(triton_forward, (*leaves, call.geometry.rows.encode(), call.geometry.cols.encode(), call.scale))
+    opcheck(
+        torch.ops.visionattn.triton.default,
+        (*leaves, call.geometry.rows.encode(), call.geometry.cols.encode(), call.scale),
+    )
 
 
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")

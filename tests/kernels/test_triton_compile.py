@@ -9,49 +9,42 @@ triton = pytest.importorskip("triton", reason="the package triton is not install
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from visionattn.kernels.backends.triton import launch  # noqa: E402
+from visionattn.kernels.backends.triton import launch, launcher  # noqa: E402
 
-KERNELS = [name for name in vars(launch) if name.endswith("_kernel")]
 TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16"}
+KINDS = {int: "i32", float: "fp32"}
+OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
 MOST_SHARED_MEMORY = 99 * 1024
-
-
-class Compiling:
-    """Stands for a kernel: a launch compiles it for a target instead, and notes the shared memory it takes."""
-
-    def __init__(self, kernel, target, taken: dict[str, int]) -> None:
-        self.kernel, self.target, self.taken = kernel, target, taken
-
-    def __getitem__(self, grid):
-        return self.launch
-
-    def launch(self, *arguments, **named):
-        options = {name: named.pop(name) for name in ("num_warps", "num_stages", "enable_fp_fusion")}
-        signature = dict.fromkeys(named, "constexpr")
-        for name, value in zip(self.kernel.arg_names, arguments, strict=False):
-            kinds = {int: "i32", float: "fp32"}
-            signature[name] = TYPES[value.dtype] if isinstance(value, torch.Tensor) else kinds[type(value)]
-        ordered = {name: signature[name] for name in self.kernel.arg_names}
-        source = ASTSource(self.kernel, ordered, named)
-        compiled = triton.compile(source, target=self.target, options=options)
-        self.taken[self.kernel.__name__] = compiled.metadata.shared
 
 
 @pytest.fixture
 def taken(monkeypatch, capability) -> dict[str, int]:
+    """Kernel to the shared memory that it takes: a launch compiles its kernel for the device instead."""
     found: dict[str, int] = {}
-    for name in KERNELS:
-        monkeypatch.setattr(launch, name, Compiling(getattr(launch, name), GPUTarget("cuda", capability, 32), found))
+
+    def compiled(launch: launcher.Launch, *tensors: torch.Tensor) -> None:
+        constants = {name: value for name, value in launch.constants.items() if name not in OPTIONS}
+        signature = dict.fromkeys(constants, "constexpr")
+        for name, value in zip(launch.kernel.arg_names, (*tensors, *launch.numbers), strict=False):
+            signature[name] = TYPES[value.dtype] if isinstance(value, torch.Tensor) else KINDS[type(value)]
+        ordered = {name: signature[name] for name in launch.kernel.arg_names}
+        options = {name: launch.constants[name] for name in OPTIONS}
+        source = ASTSource(launch.kernel, ordered, constants)
+        result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+        found[launch.kernel.__name__] = result.metadata.shared
+
+    monkeypatch.setattr(launcher.Launch, "__call__", compiled)
     return found
 
 
 def run(geometry, shape, dtype) -> None:
+    """Forward and backward of the packed form."""
     batch, height, width, heads, depth = shape
-    q, k, v = torch.empty(batch, height, width, 3, heads, depth, dtype=dtype).unbind(3)
+    qkv = torch.empty(batch, height, width, 3, heads, depth, dtype=dtype)
     bias = torch.empty(heads, *geometry.table_shape)
-    call = launch.problem(q, k, v, bias, geometry.rows.encode(), geometry.cols.encode(), 0.25)
-    out, lse = launch.forward(call)
-    launch.backward(call, out, lse, out, maps=True, table=True)
+    inputs, rule = (*qkv.unbind(3), bias), (geometry, 0.25)
+    out, lse = launch.forward(*inputs, *rule)
+    launch.backward(out, *inputs, out, lse, *rule, torch.empty_like(qkv).unbind(3))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from torch.library import opcheck
 
 from visionattn.benchmarks.kernels.accuracy import compare
 from visionattn.kernels import neighborhood_attention, window_attention
-from visionattn.kernels.backends.triton import attend, launch
-from visionattn.kernels.backends.triton.ops import triton_forward
+from visionattn.kernels.backends.triton import attend, attend_packed, launch, problem
 from visionattn.kernels.op import Call
 
 WINDOW, NEIGHBORHOOD = window_attention, neighborhood_attention
@@ -91,12 +90,14 @@ def determinism() -> list[str]:
 
 def chunked_table() -> list[str]:
     """The table's gradient does not depend on how often its sum is cut, beyond rounding."""
-    failures, kept = [], launch.PROGRAMS_PER_PROCESSOR
+    failures, kept = [], problem.PROGRAMS_PER_PROCESSOR
     for call in sample():
         many = gradients(call, "bias")[0]
-        launch.PROGRAMS_PER_PROCESSOR = 1
+        problem.PROGRAMS_PER_PROCESSOR = 1
+        launch.backward_run.cache_clear()
         few = gradients(call, "bias")[0]
-        launch.PROGRAMS_PER_PROCESSOR = kept
+        problem.PROGRAMS_PER_PROCESSOR = kept
+        launch.backward_run.cache_clear()
         if not torch.allclose(few, many, rtol=1e-4, atol=1e-4):
             failures.append(f"cut sums differ by {(few - many).abs().max()}")
     return failures
@@ -126,6 +127,22 @@ def any_strides() -> list[str]:
     return failures
 
 
+def packed() -> list[str]:
+    """One tensor in, one gradient out: the bits of three, also where only the table needs a gradient."""
+    failures = []
+    for call in sample():
+        expected = gradients(call, "q", "k", "v", "bias")
+        qkv, bias = torch.stack((call.q, call.k, call.v), 3).requires_grad_(), call.bias.clone().requires_grad_()
+        out = attend_packed(qkv, bias, call.geometry, call.scale)
+        gradient, table = torch.autograd.grad(out.square().sum(), (qkv, bias))
+        pairs = zip(expected, (*gradient.unbind(3), table), strict=True)
+        failures += [f"{call.geometry}, gradient {i}" for i, (a, b) in enumerate(pairs) if not torch.equal(a, b)]
+        out = attend_packed(qkv.detach(), bias, call.geometry, call.scale)
+        if not torch.equal(torch.autograd.grad(out.square().sum(), bias)[0], table):
+            failures.append("the table alone differs")
+    return failures
+
+
 def empty_batch() -> list[str]:
     failures = []
     for call in sample():
@@ -141,7 +158,10 @@ def registered() -> list[str]:
         leaves = [t.detach().clone().requires_grad_() for t in (call.q, call.k, call.v, call.bias)]
         with warnings.catch_warnings():  # opcheck itself reads the gradient of tensors that are no leaves
             warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
-            opcheck(triton_forward, (*leaves, call.geometry.rows.encode(), call.geometry.cols.encode(), call.scale))
+            encoded = call.geometry.rows.encode(), call.geometry.cols.encode(), call.scale
+            opcheck(torch.ops.visionattn.triton.default, (*leaves, *encoded))
+            qkv = torch.stack(leaves[:3], 3).detach().requires_grad_()
+            opcheck(torch.ops.visionattn.triton_packed.default, (qkv, leaves[3], *encoded))
     return []
 
 
@@ -206,6 +226,7 @@ CHECKS = {
     "chunked table": chunked_table,
     "some gradients": some_gradients,
     "any strides": any_strides,
+    "packed": packed,
     "empty batch": empty_batch,
     "registered": registered,
     "compiled": compiled,

@@ -25,15 +25,18 @@ class Kernel:
 
     Attributes:
         forward: ``(q, k, v, bias, geometry, scale) -> (out (B, H, W, N, E), stats)``, both contiguous.
-        backward: ``(grad, q, k, v, bias, out, stats, geometry, scale, into)``. It writes the gradients of q, k and v
-            into the three maps ``into``, of any strides but with channels side by side. It returns that of the bias
-            table, contiguous and of the bias's type, or an empty tensor where bias is None.
+        backward: ``(grad, q, k, v, bias, out, stats, geometry, scale, into, maps, table)``. It writes the gradients of
+            q, k and v into the three maps ``into``, of any strides but with channels side by side; if ``maps`` is False
+            it need not. It returns that of the bias table, contiguous and of the bias's type, or an empty tensor where
+            bias is None or ``table`` False.
         stats_shape: of q, the shape of ``stats``, what forward leaves to backward beside the output; its type is
             ``stats_dtype(q.dtype)``.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], tuple[Tensor, Tensor]]
-    backward: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor, Geometry, float, Maps], Tensor]
+    backward: Callable[
+        [Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor, Geometry, float, Maps, bool, bool], Tensor
+    ]
     stats_shape: Callable[[Tensor], Sequence[int]]
 
 
@@ -59,9 +62,9 @@ def register_attention(name: str, kernel: Kernel) -> AttentionFn:
     def backward(ctx, grad, grad_stats):
         if grad is None:
             return (None,) * 7
-        q, k, v, bias, out, stats = ctx.saved_tensors
-        *maps, table = backward_op(grad, q, k, v, bias, out, stats, ctx.rows, ctx.cols, ctx.scale)
-        return *maps, None if bias is None else table, None, None, None
+        maps, table = any(ctx.needs_input_grad[:3]), ctx.needs_input_grad[3]
+        *gradients, of_table = backward_op(grad, *ctx.saved_tensors, ctx.rows, ctx.cols, ctx.scale, maps, table)
+        return *(gradients if maps else (None,) * 3), of_table if table else None, None, None, None
 
     forward_op.register_autograd(backward, setup_context=setup_context)
     register_attention_flops(name)
@@ -114,14 +117,15 @@ def _backward_op(name: str, kernel: Kernel):
         rows: Sequence[int],
         cols: Sequence[int],
         scale: float,
+        maps: bool = True,
+        table: bool = True,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         into = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
-        return *into, kernel.backward(grad, q, k, v, bias, out, stats, decode(rows, cols), scale, into)
+        return *into, kernel.backward(grad, q, k, v, bias, out, stats, decode(rows, cols), scale, into, maps, table)
 
     @backward.register_fake
-    def fake(grad, q, k, v, bias, out, stats, rows, cols, scale):
-        table = q.new_empty(0) if bias is None else bias.new_empty(bias.shape)
-        return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), table
+    def fake(grad, q, k, v, bias, out, stats, rows, cols, scale, maps=True, table=True):
+        return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), _table_like(q, bias, table)
 
     return backward
 
@@ -141,9 +145,9 @@ def register_packed_attention(name: str, kernel: Kernel) -> PackedFn:
     def backward(ctx, grad, grad_stats):
         if grad is None:
             return (None,) * 5
-        qkv, bias, out, stats = ctx.saved_tensors
-        gradient, table = backward_op(grad, qkv, bias, out, stats, ctx.rows, ctx.cols, ctx.scale)
-        return gradient, None if bias is None else table, None, None, None
+        maps, table = ctx.needs_input_grad[:2]
+        gradient, of_table = backward_op(grad, *ctx.saved_tensors, ctx.rows, ctx.cols, ctx.scale, maps, table)
+        return gradient if maps else None, of_table if table else None, None, None, None
 
     forward_op.register_autograd(backward, setup_context=setup_context)
     register_packed_flops(name)
@@ -181,17 +185,23 @@ def _packed_backward_op(name: str, kernel: Kernel):
         rows: Sequence[int],
         cols: Sequence[int],
         scale: float,
+        maps: bool = True,
+        table: bool = True,
     ) -> tuple[Tensor, Tensor]:
         q, k, v = qkv.unbind(3)
         gradient = qkv.new_empty(qkv.shape)
-        into = gradient.unbind(3)
-        return gradient, kernel.backward(grad, q, k, v, bias, out, stats, decode(rows, cols), scale, into)
+        into, geometry = gradient.unbind(3), decode(rows, cols)
+        return gradient, kernel.backward(grad, q, k, v, bias, out, stats, geometry, scale, into, maps, table)
 
     @backward.register_fake
-    def fake(grad, qkv, bias, out, stats, rows, cols, scale):
-        return qkv.new_empty(qkv.shape), qkv.new_empty(0) if bias is None else bias.new_empty(bias.shape)
+    def fake(grad, qkv, bias, out, stats, rows, cols, scale, maps=True, table=True):
+        return qkv.new_empty(qkv.shape), _table_like(qkv, bias, table)
 
     return backward
+
+
+def _table_like(q: Tensor, bias: Tensor | None, wanted: bool) -> Tensor:
+    return bias.new_empty(bias.shape) if wanted and bias is not None else q.new_empty(0)
 
 
 def register_attention_flops(name: str) -> None:

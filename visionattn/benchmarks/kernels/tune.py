@@ -6,7 +6,7 @@ give the same bits.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -37,30 +37,30 @@ def tune(cases: str | list[str], repeats: int = 5, dtype: str = "bfloat16", batc
 def _tune_call(name: str, call: Call, repeats: int) -> list[Row]:
     from visionattn.kernels.backends.triton import launch, plan
 
-    encoded = call.geometry.rows.encode(), call.geometry.cols.encode()
-    base = launch.problem(call.q, call.k, call.v, call.bias, *encoded, call.scale)
+    base = launch.problem(call.q, call.k, call.v, call.bias, call.geometry, call.scale)
     widest = max(call.q.shape[-1], call.v.shape[-1])
     memory = torch.cuda.get_device_properties(call.q.device).shared_memory_per_block_optin
     rows = []
     for candidate in plan.candidates(base.y, base.x, call.q.element_size(), widest, memory):
-        rows.append({"case": name, **asdict(candidate), **_time(replace(base, plan=candidate), repeats)})
+        rows.append({"case": name, **asdict(candidate), **_time(call, candidate, repeats)})
     return rows
 
 
-def _time(problem: Any, repeats: int) -> Row:
+def _time(call: Call, plan: Any, repeats: int) -> Row:
     from triton import OutOfResources
 
     from visionattn.kernels.backends.triton import launch
 
+    inputs, geometry = (call.q, call.k, call.v, call.bias), (call.geometry, call.scale)
     try:
-        out, lse = launch.forward(problem)
-        grad, table = torch.ones_like(out), problem.bias is not None
+        out, lse = launch.forward(*inputs, *geometry, plan)
+        grad, into = torch.ones_like(out), [x.new_empty(x.shape) for x in (call.q, call.k, call.v)]
         runners = {
-            "forward_ms": lambda: launch.forward(problem),
-            "backward_ms": lambda: launch.backward(problem, out, lse, grad, maps=True, table=table),
+            "forward_ms": lambda: launch.forward(*inputs, *geometry, plan),
+            "backward_ms": lambda: launch.backward(grad, *inputs, out, lse, *geometry, into, plan=plan),
         }
         runners["backward_ms"]()
     except OutOfResources as error:
         return {"forward_ms": None, "backward_ms": None, "reason": str(error)}
-    times = medians(interleaved(runners, repeats, problem.q.device))
+    times = medians(interleaved(runners, repeats, call.q.device))
     return {key: seconds * 1e3 for key, seconds in times.items()} | {"reason": ""}

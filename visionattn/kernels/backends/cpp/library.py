@@ -72,7 +72,7 @@ def forward(
     out = v.new_empty(v.shape)
     stats = q.new_empty(stats_shape(q), dtype=stats_dtype(q.dtype))
     maps = {"q": dense(q), "k": dense(k), "v": dense(v), "out": out}
-    call("forward", maps, {"bias": table(bias, stats.dtype), "stats": stats}, geometry, scale)
+    call("forward", maps, {"bias": as_table(bias, stats.dtype), "stats": stats}, geometry, scale)
     return out, stats
 
 
@@ -87,14 +87,16 @@ def backward(
     geometry: Geometry,
     scale: float,
     into: Maps,
+    maps: bool = True,
+    table: bool = True,
 ) -> Tensor:
     """The gradients; see :class:`visionattn.kernels.custom_op.Kernel`."""
-    maps = {"q": dense(q), "k": dense(k), "v": dense(v), "grad": dense(grad)}
-    maps |= zip(("dq", "dk", "dv"), into, strict=True)
+    tensors = {"q": dense(q), "k": dense(k), "v": dense(v), "grad": dense(grad)}
+    tensors |= zip(("dq", "dk", "dv"), into, strict=True)
     units, together = backward_units(q, geometry)
-    tables = None if bias is None else stats.new_empty((-(-units // together), *bias.shape))
-    arrays = {"bias": table(bias, stats.dtype), "stats": stats.contiguous(), "dbias": tables}
-    call("backward", maps, arrays, geometry, scale)
+    tables = None if bias is None or not table else stats.new_empty((-(-units // together), *bias.shape))
+    arrays = {"bias": as_table(bias, stats.dtype), "stats": stats.contiguous(), "dbias": tables}
+    call("backward", tensors, arrays, geometry, scale)
     if bias is None or tables is None:
         return q.new_empty(0)
     return tables.sum(0).to(bias.dtype)
@@ -114,7 +116,7 @@ def dense(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
 
 
-def table(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def as_table(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """The bias table, contiguous and in the type of the sums."""
     return None if bias is None else bias.to(dtype).contiguous()
 

@@ -57,12 +57,14 @@ def backward(
     geometry: Geometry,
     scale: float,
     into: Maps,
+    maps: bool = True,
+    table: bool = True,
 ) -> Tensor:
     """The gradients; see :class:`visionattn.kernels.custom_op.Kernel`."""
     plan = plan_for(q, geometry)
     added = plan.additive(bias, q.dtype)
     dq, dk, dv = into
-    total = plan.no_gradient(q) if bias is not None else None
+    total = plan.no_gradient(q) if bias is not None and table else None
     for part in chunks(q, plan):
         weights = attention_weights(plan, q[part], k[part], added, scale)
         d_out = plan.gather_grads(grad[part])

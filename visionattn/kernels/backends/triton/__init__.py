@@ -1,10 +1,12 @@
 """Fused Triton kernels for both ops: forward, all gradients and the bias table's gradient, on CUDA devices.
 
 Files: ``plan`` (how a map is cut into tiles), ``device`` (parts the kernels share), ``forward``, ``backward_query``,
-``backward_key``, ``backward_bias``, ``backward_window`` (the kernels), ``launch`` (from tensors to launches), ``ops``
-(registered ops). Nothing but the output and the log-sum-exp is kept for the backward, and no kernel uses atomics: two
-runs give equal bits. With TRITON_INTERPRET=1 in the environment before the import, the same kernels run on the CPU,
-slowly, for checking. Triton takes half a second to import, so it is imported by the first call that may use it.
+``backward_key``, ``backward_bias``, ``backward_window`` (the kernels), ``problem`` (what launches depend on),
+``launcher`` (one launch), ``tiled_launch`` and ``window_launch`` (the launches of a call), ``launch`` (from tensors to
+launches), ``ops`` (registered ops). Nothing but the output and the log-sum-exp is kept for the backward, and no kernel
+uses atomics: two runs give equal bits. With TRITON_INTERPRET=1 in the environment before the import, the same kernels
+run on the CPU, slowly, for checking. Triton takes half a second to import, so it is imported by the first call that may
+use it.
 """
 
 import os
@@ -26,6 +28,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
     return ops.attend(q, k, v, bias, geometry, scale)
 
 
+def attend_packed(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
+    """The same of ``(B, H, W, 3, N, D)``; its gradient is one such tensor."""
+    from visionattn.kernels.backends.triton import ops
+
+    return ops.attend_packed(qkv, bias, geometry, scale)
+
+
 def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
     """Why the kernels cannot run this call, or ""."""
     if not INSTALLED:
@@ -37,5 +46,5 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
     return ops.refuses(q, k, v, INTERPRETED)
 
 
-WINDOW = Backend("triton", attend, refuses)
-NEIGHBORHOOD = Backend("triton", attend, refuses)
+WINDOW = Backend("triton", attend, refuses, attend_packed)
+NEIGHBORHOOD = Backend("triton", attend, refuses, attend_packed)

@@ -22,7 +22,8 @@ from visionattn.kernels.backends.triton.device import (
 def key_gradient_kernel(
     q_ptr, k_ptr, v_ptr, table_ptr, grad_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr,
     q_batch, q_row, q_column, q_head, k_batch, k_row, k_column, k_head, v_batch, v_row, v_column, v_head,
-    heads, height, width, dilation_y, dilation_x, tiles_y, tiles_x, scale, scale_log2,
+    heads, height, width, dilation_y, dilation_x, tiles_y, tiles_x,
+    dk_batch, dk_row, dk_column, dk_head, dv_batch, dv_row, dv_column, dv_head, scale, scale_log2,
     SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, STEP_Y: tl.constexpr, STEP_X: tl.constexpr,
     WINDOWED: tl.constexpr, HAS_BIAS: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, SPAN_X: tl.constexpr,
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
@@ -66,8 +67,7 @@ def key_gradient_kernel(
         dv += tl.dot(weights.to(grad.dtype), grad, input_precision=PRECISION)
         slope = weights * (tl.dot(v, tl.trans(grad), input_precision=PRECISION) - delta[None, :])
         dk += tl.dot(slope.to(q.dtype), q, input_precision=PRECISION)
-    point = map_y * width + map_x
-    dk_ptr += batch * height * width * heads * DEPTH + head * DEPTH
-    dv_ptr += batch * height * width * heads * DEPTH_V + head * DEPTH_V
-    store_rows(dk_ptr, point * (heads * DEPTH), dk * scale, key_in, DEPTH, BLOCK_D)
-    store_rows(dv_ptr, point * (heads * DEPTH_V), dv, key_in, DEPTH_V, BLOCK_V)
+    dk_ptr += batch * dk_batch + head * dk_head
+    dv_ptr += batch * dv_batch + head * dv_head
+    store_rows(dk_ptr, map_y * dk_row + map_x * dk_column, dk * scale, key_in, DEPTH, BLOCK_D)
+    store_rows(dv_ptr, map_y * dv_row + map_x * dv_column, dv, key_in, DEPTH_V, BLOCK_V)

@@ -18,7 +18,8 @@ from visionattn.kernels.backends.triton.device import (
 def query_gradient_kernel(
     q_ptr, k_ptr, v_ptr, table_ptr, out_ptr, grad_ptr, lse_ptr, delta_ptr, dq_ptr,
     q_batch, q_row, q_column, q_head, k_batch, k_row, k_column, k_head, v_batch, v_row, v_column, v_head,
-    heads, height, width, dilation_y, dilation_x, tiles_y, tiles_x, scale, scale_log2,
+    heads, height, width, dilation_y, dilation_x, tiles_y, tiles_x,
+    dq_batch, dq_row, dq_column, dq_head, scale, scale_log2,
     SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, STEP_Y: tl.constexpr, STEP_X: tl.constexpr,
     WINDOWED: tl.constexpr, HAS_BIAS: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, SPAN_X: tl.constexpr,
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
@@ -63,5 +64,5 @@ def query_gradient_kernel(
         weights = tl.exp2(logits - lse_log2[:, None])
         slope = weights * (tl.dot(grad, tl.trans(v), input_precision=PRECISION) - delta[:, None])
         dq += tl.dot(slope.to(k.dtype), k, input_precision=PRECISION)
-    dq_ptr += batch * height * width * heads * DEPTH + head * DEPTH
-    store_rows(dq_ptr, point * (heads * DEPTH), dq * scale, query_in, DEPTH, BLOCK_D)
+    dq_ptr += batch * dq_batch + head * dq_head
+    store_rows(dq_ptr, map_y * dq_row + map_x * dq_column, dq * scale, query_in, DEPTH, BLOCK_D)

@@ -25,7 +25,8 @@ from visionattn.kernels.backends.triton.device import (
 def window_gradient_kernel(
     q_ptr, k_ptr, v_ptr, table_ptr, out_ptr, grad_ptr, lse_ptr, dq_ptr, dk_ptr, dv_ptr, partial_ptr,
     q_batch, q_row, q_column, q_head, k_batch, k_row, k_column, k_head, v_batch, v_row, v_column, v_head,
-    heads, height, width, dilation_y, dilation_x, tiles_y, tiles_x, items, per_program, scale, scale_log2,
+    heads, height, width, dilation_y, dilation_x, tiles_y, tiles_x,
+    d_batch, d_row, d_column, d_head, dv_batch, dv_row, dv_column, dv_head, items, per_program, scale, scale_log2,
     SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, STEP_Y: tl.constexpr, STEP_X: tl.constexpr,
     HAS_BIAS: tl.constexpr, BIAS_GRADIENT: tl.constexpr,
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
@@ -75,10 +76,11 @@ def window_gradient_kernel(
         slope = slope.to(q.dtype)
         dq = tl.dot(slope, k, input_precision=PRECISION) * scale
         dk = tl.dot(tl.trans(slope), q, input_precision=PRECISION) * scale
-        offset = point * (heads * DEPTH)
-        store_rows(dq_ptr + rows * DEPTH + head * DEPTH, offset, dq, inside, DEPTH, BLOCK_D)
-        store_rows(dk_ptr + rows * DEPTH + head * DEPTH, offset, dk, inside, DEPTH, BLOCK_D)
-        store_rows(dv_ptr + rows * DEPTH_V + head * DEPTH_V, offset_v, dv, inside, DEPTH_V, BLOCK_V)
+        base, offset = batch * d_batch + head * d_head, row * d_row + column * d_column
+        store_rows(dq_ptr + base, offset, dq, inside, DEPTH, BLOCK_D)
+        store_rows(dk_ptr + base, offset, dk, inside, DEPTH, BLOCK_D)
+        offset = row * dv_row + column * dv_column
+        store_rows(dv_ptr + batch * dv_batch + head * dv_head, offset, dv, inside, DEPTH_V, BLOCK_V)
     if BIAS_GRADIENT:
         store_table(
             partial_ptr + pid.to(tl.int64) * ENTRIES, slopes, 0, 0, index, 0,

@@ -1,12 +1,14 @@
-"""The registered ops: shapes for the compiler, gradients for autograd, and the refusals of the Triton backend."""
+"""The registered ops of the Triton backend, and its refusals."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.triton import launch
-from visionattn.kernels.custom_op import fitting, register_attention_flops
+from visionattn.kernels.custom_op import Kernel, Maps, register_attention, register_packed_attention
 from visionattn.kernels.geometry import Geometry, certainly
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -28,68 +30,47 @@ def _old_devices() -> dict[int, str]:
 OLD_DEVICES = _old_devices()
 
 
-@torch.library.custom_op("visionattn::triton", mutates_args=())
-def triton_forward(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: list[int], cols: list[int], scale: float
-) -> tuple[Tensor, Tensor]:
-    """Output (B, H, W, N, E) and log-sum-exp (B, N, H, W); ``rows`` and ``cols`` are encoded axis rules."""
-    fitting(q, bias, rows, cols)
-    if too_large(q, k, v):  # sizes were symbols when the graph was traced
-        raise ValueError(f"the Triton backend cannot run: {TOO_LARGE.format(*q.shape[1:3])}")
-    return launch.forward(launch.problem(q, k, v, bias, rows, cols, scale))
-
-
-@triton_forward.register_fake
-def _(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: list[int], cols: list[int], scale: float
-) -> tuple[Tensor, Tensor]:
+def stats_shape(q: Tensor) -> Sequence[int]:
+    """Per query and head the log-sum-exp, (B, N, H, W)."""
     batch, height, width, heads, _ = q.shape
-    lse = q.new_empty((batch, heads, height, width), dtype=torch.float32)
-    return q.new_empty((batch, height, width, heads, v.shape[-1])), lse
+    return batch, heads, height, width
 
 
-@torch.library.custom_op("visionattn::triton_backward", mutates_args=())
-def triton_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor,
-    rows: list[int], cols: list[int], scale: float, maps: bool, table: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of q, k, v if ``maps``, of the bias table (fp32) if ``table``; empty tensors otherwise."""
-    return launch.backward(launch.problem(q, k, v, bias, rows, cols, scale), out, lse, grad, maps, table)
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float
+) -> tuple[Tensor, Tensor]:
+    """The attended map and the log-sum-exp; see :class:`visionattn.kernels.custom_op.Kernel`."""
+    check_size(q, k, v)
+    return launch.forward(q, k, v, bias, geometry, scale)
 
 
-@triton_backward.register_fake
-def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor,
-    rows: list[int], cols: list[int], scale: float, maps: bool, table: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    dq, dk, dv = (q.new_empty(t.shape if maps else (0,)) for t in (q, k, v))
-    if not table or bias is None:
-        return dq, dk, dv, q.new_empty(0)
-    return dq, dk, dv, q.new_empty(bias.shape, dtype=torch.float32)
+def backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    out: Tensor,
+    stats: Tensor,
+    geometry: Geometry,
+    scale: float,
+    into: Maps,
+    maps: bool,
+    table: bool,
+) -> Tensor:
+    """The gradients; see :class:`visionattn.kernels.custom_op.Kernel`."""
+    check_size(*into)
+    return launch.backward(grad, q, k, v, bias, out, stats, geometry, scale, into, maps=maps, table=table)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, bias, ctx.rows, ctx.cols, ctx.scale = inputs
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(q, k, v, bias, *output)
+def check_size(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Check that one image is addressed with 32 bits: sizes may have been symbols when the graph was traced.
 
-
-def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    q, k, v, bias, out, lse = ctx.saved_tensors
-    maps, table = any(ctx.needs_input_grad[:3]), bias is not None and ctx.needs_input_grad[3]
-    dq, dk, dv, dtable = triton_backward(grad, q, k, v, bias, out, lse, ctx.rows, ctx.cols, ctx.scale, maps, table)
-    of_maps = [dq, dk, dv] if maps else [None, None, None]
-    return *of_maps, dtable.to(bias.dtype) if table else None, None, None, None
-
-
-triton_forward.register_autograd(_differentiate, setup_context=_save)
-register_attention_flops("triton")
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """Fused attention of either op; see ``visionattn.kernels.op`` for the arguments."""
-    out: Tensor = triton_forward(q, k, v, bias, geometry.rows.encode(), geometry.cols.encode(), scale)[0]
-    return out
+    Raises:
+        ValueError: it is not.
+    """
+    if too_large(q, k, v):
+        raise ValueError(f"the Triton backend cannot run: {TOO_LARGE.format(*q.shape[1:3])}")
 
 
 def too_large(q: Tensor, k: Tensor, v: Tensor) -> bool:
@@ -111,3 +92,7 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, interpreted: bool) -> str:
     if too_large(q, k, v):
         return TOO_LARGE.format(*q.shape[1:3])
     return ""
+
+
+KERNEL = Kernel(forward, backward, stats_shape)
+attend, attend_packed = register_attention("triton", KERNEL), register_packed_attention("triton", KERNEL)

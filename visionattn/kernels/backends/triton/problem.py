@@ -1,0 +1,159 @@
+"""What the launches of one call depend on: shapes, strides, types and geometry, but no tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from visionattn.kernels.backends.triton.plan import Axis, Plan, default_plan, fits_one_block, power_of_two
+from visionattn.kernels.geometry import AxisRule, Geometry
+
+LOG2E = 1.4426950408889634
+PROGRAMS_PER_PROCESSOR = 8
+INTERPRETED_PROCESSORS = 1
+
+
+class Map(NamedTuple):
+    """Where a map ``(B, H, W, N, D)`` lies in memory: its channels side by side, the other four strides free."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Map:
+        """The place of ``tensor``."""
+        return cls(tuple(tensor.shape), tensor.stride()[:4])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One call.
+
+    Attributes:
+        q: place of the queries.
+        k: place of the keys.
+        v: place of the values.
+        dtype: type of the maps.
+        device: of all tensors.
+        bias: type of the bias table, or None.
+        y: axis of the rows.
+        x: axis of the columns.
+        scale: of the logits before the bias.
+        plan: tile and block sizes.
+        gradients: four strides of the gradients of q and of k, then four of that of v; empty in the forward.
+        maps: whether the gradients of q, k and v are wanted.
+        table: whether the gradient of the bias table is wanted.
+    """
+
+    q: Map
+    k: Map
+    v: Map
+    dtype: torch.dtype
+    device: torch.device
+    bias: torch.dtype | None
+    y: Axis
+    x: Axis
+    scale: float
+    plan: Plan
+    gradients: tuple[int, ...] = ()
+    maps: bool = False
+    table: bool = False
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.q.shape[3]
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Query tiles (or key tiles) of the longest dilation group, per axis."""
+        return self.y.tiles(self.plan.tile[0]), self.x.tiles(self.plan.tile[1])
+
+    @property
+    def groups(self) -> int:
+        """Images times dilation groups."""
+        return self.q.shape[0] * self.y.dilation * self.x.dilation
+
+    @property
+    def programs(self) -> int:
+        """Programs of a kernel that owns one block of one tile of one head."""
+        tiles_y, tiles_x = self.tiles
+        return self.groups * self.heads * tiles_y * tiles_x * self.plan.blocks
+
+    @property
+    def fits_one_block(self) -> bool:
+        """Whether a whole window is one block, so that a single program can make all its gradients."""
+        return fits_one_block(self.y, self.x, self.dtype.itemsize, max(self.q.shape[-1], self.v.shape[-1]))
+
+    @property
+    def table_shape(self) -> tuple[int, int, int]:
+        """Shape of the bias table."""
+        return self.heads, 2 * self.y.size - 1, 2 * self.x.size - 1
+
+    @property
+    def entries(self) -> int:
+        """Entries of one head's bias table."""
+        return (2 * self.y.size - 1) * (2 * self.x.size - 1)
+
+    def placement(self) -> tuple[int, ...]:
+        """Kernel arguments from q's strides to the tile counts."""
+        _, height, width, heads, _ = self.q.shape
+        strides = *self.q.strides, *self.k.strides, *self.v.strides
+        return *strides, heads, height, width, self.y.dilation, self.x.dilation, *self.tiles
+
+    def shape_constants(self) -> dict[str, Any]:
+        """Compile-time constants that every kernel takes."""
+        depth, depth_v = self.q.shape[4], self.v.shape[4]
+        return {
+            "SIZE_Y": self.y.size, "SIZE_X": self.x.size, "STEP_Y": self.y.step, "STEP_X": self.x.step,
+            "DEPTH": depth, "DEPTH_V": depth_v, "BLOCK_D": max(16, power_of_two(depth)),
+            "BLOCK_V": max(16, power_of_two(depth_v)), "PRECISION": "ieee",
+            "num_warps": self.plan.num_warps, "num_stages": self.plan.num_stages,
+            "enable_fp_fusion": True,  # named, because Triton 3.10 turns it off where it is not
+        }  # fmt: skip
+
+    def tile_constants(self, span_x: int) -> dict[str, Any]:
+        """Compile-time constants of the kernels that work by tiles; ``span_x`` is the width of the key rectangle."""
+        return self.shape_constants() | {
+            "WINDOWED": self.y.windowed, "TILE_Y": self.plan.tile[0], "TILE_X": self.plan.tile[1], "SPAN_X": span_x,
+            "BLOCK_M": self.plan.block_m, "BLOCK_N": self.plan.block_n, "BLOCKS": self.plan.blocks,
+        }  # fmt: skip
+
+    def chunks(self, owners: int, items: int) -> int:
+        """How often a sum over ``items`` is cut to fill the device; fixed by device and shape, so bits repeat."""
+        processors = INTERPRETED_PROCESSORS
+        if self.device.type == "cuda":
+            processors = torch.cuda.get_device_properties(self.device).multi_processor_count
+        wanted = -(-processors * PROGRAMS_PER_PROCESSOR // (owners * self.heads))
+        return max(1, min(wanted, items))
+
+
+def problem(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    scale: float,
+    plan: Plan | None = None,
+    *,
+    into: Sequence[Tensor] = (),
+    maps: bool = False,
+    table: bool = False,
+) -> Problem:
+    """The problem of a call whose maps have their channels side by side; ``into``: the gradients' maps, if wanted."""
+    y, x = axis(q.shape[1], geometry.rows), axis(q.shape[2], geometry.cols)
+    plan = plan or default_plan(y, x, q.element_size(), max(q.shape[-1], v.shape[-1]))
+    return Problem(
+        Map.of(q), Map.of(k), Map.of(v), q.dtype, q.device, None if bias is None else bias.dtype, y, x, scale, plan,
+        (*into[0].stride()[:4], *into[2].stride()[:4]) if into else (), maps, table,
+    )  # fmt: skip
+
+
+def axis(length: int, rule: AxisRule) -> Axis:
+    """The plan's axis of a rule."""
+    return Axis(length, rule.size, rule.stride or rule.shift, rule.dilation, windowed=rule.is_window)
