@@ -8,10 +8,14 @@ Shapes: B batch, H W map, C channels in, E channels out.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visionattn.kernels.activation import activate
+from visionattn.kernels.depthwise import depthwise
 from visionattn.kernels.linear import convolution_gelu, fusable_inputs, is_inference, linear, linear_gelu
 
 
@@ -35,6 +39,13 @@ class SameConv(nn.Conv2d):
         super().__init__(dim_in, dim, 3, stride=stride, padding=int(stride == 1), groups=groups, bias=bias)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.stride[0] == 2 and self.groups == self.in_channels == self.out_channels and bias is None:
+            rows, columns = input.shape[2:]
+            plain, size = partial(self._plain, bias=None), ((rows + 1) // 2, (columns + 1) // 2)
+            return depthwise(plain, input, weight, (rows % 2, columns % 2), size)
+        return self._plain(input, weight, bias)
+
+    def _plain(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.stride[0] == 1:
             return F.conv2d(input, weight, bias, padding=1, groups=self.groups)
         padded = F.pad(input, (input.shape[3] % 2, 1, input.shape[2] % 2, 1))
@@ -93,7 +104,7 @@ def pointwise(
     modules = [module for module in (before, layer, norm, activation) if module is not None]
     if not is_inference(*modules):
         for module in modules:
-            x = module(x)
+            x = activate(module, x)
         return x
     weight, bias = fold(layer, before, norm)
     tokens, weight = x.permute(0, 2, 3, 1), weight.flatten(1)
@@ -107,7 +118,7 @@ def conv_gelu(layer: SameConv, x: Tensor, activation: nn.GELU, norm: nn.BatchNor
     modules = [module for module in (layer, norm, activation) if module is not None]
     if not is_inference(*modules):
         for module in modules:
-            x = module(x)
+            x = activate(module, x)
         return x
     return layer.gelu(x, *fold(layer, norm=norm), activation.approximate)
 

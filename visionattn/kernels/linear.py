@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
+from visionattn.kernels.activation import activate, gelu
+from visionattn.kernels.eager import has_hooks
+
 SMALLEST = 1 << 21
 """Multiply-adds below which oneDNN's start-up costs more than it saves."""
 _PLAIN = (Tensor, nn.Parameter)
@@ -53,7 +56,7 @@ def linear_then(layer: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
     A GELU after a :class:`Linear` is computed with the product where no gradient is needed.
     """
     if type(layer) is not Linear or type(activation) is not nn.GELU or has_hooks(layer) or has_hooks(activation):
-        return activation(layer(x))
+        return activate(activation, layer(x))
     return linear_gelu(x, layer.weight, layer.bias, activation.approximate)
 
 
@@ -61,7 +64,7 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None, approxima
     """``gelu(linear(x, weight, bias))`` in one pass where no gradient is needed."""
     inputs = fusable_inputs(x, weight, bias)
     if inputs is None:
-        return F.gelu(linear(x, weight, bias), approximate=approximate)
+        return gelu(linear(x, weight, bias), approximate)
     return _product(*inputs, "gelu", approximate)
 
 
@@ -113,11 +116,6 @@ def _autocast(x: Tensor) -> bool:
 
 def _needs_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether a call of this module runs hooks."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none", algorithm: str = "") -> Tensor:

@@ -40,13 +40,13 @@ class Loaded:
 
 
 @lru_cache(maxsize=8)
-def load(scalar: str) -> Loaded:
-    """The library for one scalar type ("float", "double", "bf16"), compiled if the cache lacks it; kept."""
+def load(scalar: str, source: str = MAIN) -> Loaded:
+    """The library of one source and scalar type ("float", "double", "bf16"), compiled if the cache lacks it; kept."""
     compiler = find_compiler()
     if compiler is None:
         return Loaded(None, "no C++ compiler was found (looked for $CXX, c++, g++, clang++)")
     try:
-        return Loaded(ctypes.CDLL(str(compiled(compiler, scalar))))
+        return Loaded(ctypes.CDLL(str(compiled(compiler, scalar, source))))
     except (OSError, subprocess.SubprocessError) as error:
         return Loaded(None, f"compiling with {compiler} failed: {error}")
 
@@ -57,9 +57,9 @@ def find_compiler() -> str | None:
     return next((path for path in paths if path), None)
 
 
-def compiled(compiler: str, scalar: str) -> Path:
+def compiled(compiler: str, scalar: str, source: str = MAIN) -> Path:
     """The shared library's path. Written under a private name, then renamed: other processes never see half of it."""
-    target = cache_directory() / f"attention-{scalar}-{fingerprint(compiler, scalar)}.so"
+    target = cache_directory() / f"{Path(source).stem}-{scalar}-{fingerprint(compiler, scalar)}.so"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def compiled(compiler: str, scalar: str) -> Path:
         for name, content in SOURCES.items():
             (Path(scratch) / name).write_bytes(content)
         built = Path(scratch) / target.name
-        run_compiler(compiler, scalar, Path(scratch) / MAIN, built)
+        run_compiler(compiler, scalar, Path(scratch) / source, built)
         built.replace(target)
     return target
 

@@ -1,15 +1,11 @@
 // What Python hands over, and what every tile of it needs. The structures mirror library.py field by field.
 #pragma once
-#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <vector>
 
-#ifndef _OPENMP
-#include <thread>
-#endif
-
+#include "parallel.h"
 #include "simd.h"
 
 // First query's and key's position on the axis, distance between neighbours, index of the shape.
@@ -51,25 +47,6 @@ inline int most_keys(const Axis& axis) {
 }
 
 inline int vectors(int width) { return (width + LANES - 1) / LANES; }
-
-// Calls work(job) for every job, threads taking jobs as they come. Results may not depend on who takes which.
-// With OpenMP it shares torch's threads, which would otherwise spin for a while on the cores that ours need.
-template <class F> void parallel(int jobs, int threads, F work) {
-    std::atomic<int> next{0};
-    auto run = [&] {
-        for (int job; (job = next.fetch_add(1)) < jobs;) work(job);
-    };
-    const int team = larger(1, threads < jobs ? threads : jobs);
-#ifdef _OPENMP
-#pragma omp parallel num_threads(team)
-    run();
-#else
-    std::vector<std::thread> others;
-    for (int i = 1; i < team; ++i) others.emplace_back(run);
-    run();
-    for (auto& other : others) other.join();
-#endif
-}
 
 // What is added to logits before softmax: per pair of tile shapes, block of LANES queries and key, one vector. Empty
 // if nothing is added.

@@ -1,0 +1,37 @@
+// What surrounds attention, in bf16: functions of single numbers by a table, and strided depthwise convolutions.
+#include "depthwise.h"
+
+constexpr int64_t CHUNK = 1 << 14;
+
+template <class F> static void each_chunk(int64_t count, int threads, F work) {
+    parallel(int((count + CHUNK - 1) / CHUNK), threads, [&](int job) {
+        const int64_t first = job * CHUNK;
+        work(first, first + CHUNK < count ? first + CHUNK : count);
+    });
+}
+
+extern "C" {
+// to[i] = table[bits of x[i]]
+void visionattn_lookup(const uint16_t* x, const uint16_t* table, uint16_t* to, int64_t count, int threads) {
+    each_chunk(count, threads, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) to[i] = table[x[i]];
+    });
+}
+// to[i] = grad[i] * slope[bits of x[i]]
+void visionattn_lookup_backward(const uint16_t* x, const float* slope, const bf16* grad, bf16* to, int64_t count,
+                                int threads) {
+    each_chunk(count, threads, [&](int64_t first, int64_t last) {
+        int64_t i = first;
+        for (; i + LANES <= last; i += LANES) {
+            f32x slopes;
+            for (int lane = 0; lane < LANES; ++lane) slopes[lane] = slope[x[i + lane]];
+            store_vector(to + i, load_vector(grad + i) * slopes);
+        }
+        for (; i < last; ++i) store(to[i], load(grad[i]) * slope[x[i]]);
+    });
+}
+int visionattn_depthwise_size() { return sizeof(Depthwise); }
+void visionattn_depthwise_forward(const Depthwise* p) { depthwise_forward(*p); }
+void visionattn_depthwise_input(const Depthwise* p) { depthwise_input(*p); }
+void visionattn_depthwise_weight(const Depthwise* p) { depthwise_weight(*p); }
+}
