@@ -166,6 +166,15 @@ def test_only_the_bias_needs_a_gradient(backend: str) -> None:
     torch.testing.assert_close(*results)
 
 
+def test_a_bias_that_needs_no_gradient(backend: str) -> None:
+    x, bias = torch.randn(2, 5, 6, 2, 4, requires_grad=True), torch.randn(2, 5, 5)
+    results = []
+    for name in (backend, "reference"):
+        out = neighborhood_attention(x, x, x, kernel_size=3, bias=bias, backend=name)
+        results.append(torch.autograd.grad(out.square().sum(), x)[0])
+    torch.testing.assert_close(*results)
+
+
 def test_an_empty_batch_and_inference_mode(backend: str) -> None:
     q = torch.randn(0, 5, 6, 2, 4, requires_grad=True)
     bias = torch.randn(2, 5, 5, requires_grad=True)

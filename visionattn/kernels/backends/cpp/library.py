@@ -94,10 +94,10 @@ def backward(
     tensors = {"q": dense(q), "k": dense(k), "v": dense(v), "grad": dense(grad)}
     tensors |= zip(("dq", "dk", "dv"), into, strict=True)
     units, together = backward_units(q, geometry)
-    tables = None if bias is None or not table else stats.new_empty((-(-units // together), *bias.shape))
+    tables = None if bias is None else stats.new_empty((-(-units // together), *bias.shape))
     arrays = {"bias": as_table(bias, stats.dtype), "stats": stats.contiguous(), "dbias": tables}
     call("backward", tensors, arrays, geometry, scale)
-    if bias is None or tables is None:
+    if bias is None or tables is None or not table:
         return q.new_empty(0)
     return tables.sum(0).to(bias.dtype)
 
