@@ -70,6 +70,27 @@ def test_autocast_gives_the_autocast_type(always):
 
 
 @needs_onednn
+@pytest.mark.parametrize("bias", [True, False])
+def test_training_in_bfloat16_errs_no_more_than_torchs(always, bias):
+    layer, x, grad = Linear(24, 40, bias=bias), torch.randn(6, 5, 24), torch.randn(6, 5, 40).bfloat16()
+    leaves = [x.requires_grad_(), *layer.parameters()]
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+
+    def results(y, leaves):
+        first = torch.autograd.grad(y, leaves, grad.to(y.dtype), create_graph=True)
+        return [y.detach(), *first, *torch.autograd.grad(first[0].square().sum() + first[1].square().sum(), leaves[:2])]
+
+    truth = results(F.linear(*exact), exact)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = layer(x), F.linear(x, *leaves[1:])
+    assert len(always) == 1
+    for own, plain, expected in zip(results(ours, leaves), results(theirs, leaves), truth, strict=True):
+        assert own.dtype == plain.dtype
+        bound = (plain.double() - expected).abs().max() * 1.5 + 1e-6
+        assert (own.double() - expected).abs().max() <= bound
+
+
+@needs_onednn
 def test_hooks_and_other_activations_are_honoured(always):
     layer, x, seen = Linear(7, 9), torch.randn(2, 5, 7), []
     layer.register_forward_hook(lambda *args: seen.append(args[2]))

@@ -1,8 +1,9 @@
 """Linear layers, and layers with a GELU after them, that the CPU computes through oneDNN.
 
 torch computes a float32 linear layer on x86 with MKL, and adds the bias and the GELU in separate passes. On AMD CPUs
-MKL runs at a half to a third of oneDNN's speed. oneDNN's product has bias and GELU built in. Everywhere else (other
-types and devices, small products, while a graph is traced) these layers are torch's own.
+MKL runs at a half to a third of oneDNN's speed. oneDNN's product has bias and GELU built in. In bfloat16, under
+autocast, torch uses oneDNN, but copies the bias to every row of the output first. Everywhere else (other types and
+devices, small products, while a graph is traced) these layers are torch's own.
 
 Shapes: C channels in, E channels out.
 """
@@ -18,11 +19,12 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
 from visionattn.kernels.activation import activate, gelu
-from visionattn.kernels.eager import has_hooks
+from visionattn.kernels.eager import has_hooks, reduced
 
 SMALLEST = 1 << 21
 """Multiply-adds below which oneDNN's start-up costs more than it saves."""
 _PLAIN = (Tensor, nn.Parameter)
+_CAST = (torch.float32, torch.bfloat16)
 _AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -43,11 +45,25 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Shape:
         x ``(..., C)``, weight ``(E, C)``, bias ``(E,)`` ``-> (..., E)``
     """
-    if not _supports_onednn(x, weight) or _autocast(x) or x.dtype != torch.float32:
+    if not _supports_onednn(x, weight):
+        return F.linear(x, weight, bias)
+    if _autocast(x):
+        return _autocast_linear(x, weight, bias)
+    if x.dtype != torch.float32:
         return F.linear(x, weight, bias)
     if _needs_gradient(x, weight, bias):
         return _Linear.apply(x, weight, bias)
     return _product(x, weight, bias)
+
+
+def _autocast_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """In bfloat16 with the bias in the product: torch copies it to every row of the output before."""
+    if not reduced(x) or any(tensor is not None and tensor.dtype not in _CAST for tensor in (x, weight, bias)):
+        return F.linear(x, weight, bias)
+    inputs = [None if tensor is None else tensor.to(torch.bfloat16) for tensor in (x, weight, bias)]
+    if _needs_gradient(x, weight, bias):
+        return _BFloat16Linear.apply(*inputs)
+    return _product(*inputs)
 
 
 def linear_then(layer: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
@@ -143,6 +159,31 @@ class _Linear(torch.autograd.Function):
         return (
             linear(grad, weight.t()) if to_x else None,
             linear(x.flatten(0, -2).t(), rows.t()).t() if to_weight else None,
+            rows.sum(0) if to_bias else None,
+        )
+
+
+class _BFloat16Linear(torch.autograd.Function):
+    """The three products of a linear layer in bfloat16; those of the gradients are torch's."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x, weight), grad = ctx.saved_tensors, grads[0]
+        to_x, to_weight, to_bias = ctx.needs_input_grad
+        rows = grad.flatten(0, -2)
+        return (
+            (rows @ weight).view(x.shape) if to_x else None,
+            rows.t() @ x.flatten(0, -2) if to_weight else None,
             rows.sum(0) if to_bias else None,
         )
 
