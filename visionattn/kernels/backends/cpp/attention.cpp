@@ -3,6 +3,7 @@
 // number of threads.
 #include "additive.h"
 #include "tile.h"
+#include "tile_bf16.h"
 
 constexpr int ENOUGH_JOBS = 16;
 
@@ -19,7 +20,7 @@ template <class S> static void forward(const Problem& p) {
             const int head = first + step % group, next = step + 1;
             if (next < p.cols.tiles * group)
                 work.expect(p.rows.tile[row], p.cols.tile[next / group], first + next % group, false);
-            work.enter(p.rows.tile[row], p.cols.tile[step / group], head);
+            work.enter(p.rows.tile[row], p.cols.tile[step / group], head, false);
             for (int block = 0; block < work.blocks; ++block) work.forward(block, added.of(work, head, block));
         }
     });
@@ -46,7 +47,7 @@ template <class S> static void backward(const Problem& p) {
                 if (next < steps)
                     work.expect(p.rows.tile[top + next / group / p.cols.tiles], p.cols.tile[next / group % p.cols.tiles],
                                 first + next % group, true);
-                work.enter(p.rows.tile[top + tile / p.cols.tiles], p.cols.tile[tile % p.cols.tiles], head);
+                work.enter(p.rows.tile[top + tile / p.cols.tiles], p.cols.tile[tile % p.cols.tiles], head, true);
                 for (int block = 0; block < work.blocks; ++block)
                     work.backward(block, added.of(work, head, block), grads,
                                   grads.of_bias(work.y, work.x, head, block));

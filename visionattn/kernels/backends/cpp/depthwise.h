@@ -6,7 +6,7 @@
 
 #include "parallel.h"
 
-constexpr int STRIDE = 2, TAPS = 9, SIDE = 3, GROUP = 64;  // GROUP: channels that one job of the weights' gradient takes
+constexpr int STRIDE = 2, TAPS = 9, SIDE = 3, GROUP = 64;  // GROUP: channels of a job of the weights' gradient
 
 // Token (i, j) of the output sees the tokens (2i + u - top, 2j + v - left) of x, 0 <= u, v < 3.
 struct Depthwise {

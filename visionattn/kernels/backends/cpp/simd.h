@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 // A function that only prefetches is "pure" to GCC, which leaves out calls of such functions.
 #define INLINED inline __attribute__((always_inline))
@@ -27,6 +29,7 @@ template <class C> struct Vector;
 template <> struct Vector<float> { using type = f32x; };
 template <> struct Vector<double> { using type = f64x; };
 template <class C> using V = typename Vector<C>::type;
+template <class X> using Element = std::decay_t<decltype(std::declval<X>()[0])>;
 
 // Storage type -> type of arithmetic. bf16 is the upper half of a float.
 struct bf16 { uint16_t bits; };

@@ -1,0 +1,153 @@
+// The attention of one tile where the CPU multiplies pairs of bf16: half as many steps as in float32, sums in float32.
+// What a product takes in that is not a bf16 already, the weights and their gradients, is rounded to one.
+#pragma once
+#include "place.h"
+#include "products.h"
+
+#if defined(__AVX512BF16__)
+// The pairs (low[i], high[i]) of two rows of `depth` numbers, for all i; high may be null (zeros).
+inline void pair_rows(const bf16* low, const bf16* high, int depth, uint32_t* to) {
+    int d = 0;
+    for (; d + LANES <= depth; d += LANES) {
+        u16x lower, upper = {};
+        std::memcpy(&lower, low + d, sizeof lower);
+        if (high) std::memcpy(&upper, high + d, sizeof upper);
+        const u32x both = __builtin_convertvector(lower, u32x) | __builtin_convertvector(upper, u32x) << 16;
+        std::memcpy(to + d, &both, sizeof both);
+    }
+    for (; d < depth; ++d) to[d] = low[d].bits | (high ? uint32_t(high[d].bits) << 16 : 0);
+}
+// LANES numbers as bf16, and two such vectors as pairs.
+INLINED u16x rounded(const f32x& x) { return (u16x)_mm512_cvtneps_pbh((__m512)x); }
+INLINED u32x paired(const f32x& low, const f32x& high) {
+    return __builtin_convertvector(rounded(low), u32x) | __builtin_convertvector(rounded(high), u32x) << 16;
+}
+
+template <> struct TileWork<bf16> : Place<bf16> {
+    explicit TileWork(const Problem& p)
+        : Place(p), half((p.depth + 1) / 2), value_half((p.value_depth + 1) / 2), key(vectors(most_keys * half) + 1),
+          value(vectors(most_keys * value_half) + 1), key_pairs(vectors((most_keys + 1) / 2 * p.depth) + 1),
+          value_pairs(vectors((most_keys + 1) / 2 * p.value_depth) + 1), q(LANES * vectors(half)),
+          q_rows(LANES / 2 * wide), g(LANES * vectors(value_half)), g_rows(LANES / 2 * value_wide),
+          weight_pairs((most_keys + 1) / 2), logits(most_keys), weights(most_keys), o(LANES * larger(wide, value_wide)),
+          narrow(most_keys) {}
+
+    // Packs the tile's keys and values: each as rows, and in pairs of neighbours where a product sums over keys.
+    void enter(const Tile& rows, const Tile& cols, int of_head, bool back) {
+        const bf16 *last_key = nullptr, *last_value = nullptr;
+        uint32_t *to_key = numbers(key), *to_value = numbers(value);
+        uint32_t* to_pairs = numbers(back ? key_pairs : value_pairs);
+        const int depth = back ? p.depth : p.value_depth;
+        int index = 0;
+        go(rows, cols, of_head, [&](const bf16* from_key, const bf16* from_value) {
+            copy_row(from_key, p.depth, to_key + index * half);
+            if (back) copy_row(from_value, p.value_depth, to_value + index * value_half);
+            const bf16 *from = back ? from_key : from_value, *last = back ? last_key : last_value;
+            if (index % 2) pair_rows(last, from, depth, to_pairs + index / 2 * depth);
+            last_key = from_key, last_value = from_value, ++index;
+        });
+        if (keys % 2) pair_rows(back ? last_key : last_value, nullptr, depth, to_pairs + keys / 2 * depth);
+    }
+    static void copy_row(const bf16* from, int depth, uint32_t* to) {
+        if (depth % 2) to[depth / 2] = from[depth - 1].bits;
+        std::memcpy(to, from, depth / 2 * sizeof(uint32_t));
+    }
+
+    void forward(int block, const f32x* added) {
+        locate(block);
+        read_lanes(p.q, p.depth, half, q.data);
+        const f32x most = find_logits(added);
+        for (int i = 0; i < keys; ++i) {
+            logits.data[i] -= most;
+            exp_nonpositive(logits.data[i]);
+        }
+        const f32x inverse = 1.0f / sum_of<float>(keys, [&](int i) { return logits.data[i]; });
+        pair_keys(logits.data);
+        times_columns(weight_pairs.data, numbers(value_pairs), p.value_depth, (keys + 1) / 2, o.data);
+        for (int e = 0; e < p.value_depth; ++e) o.data[e] *= inverse;
+        write(p.out, p.value_depth, o, 1.0f);
+        for (int lane = 0; lane < lanes; ++lane) {
+            float* to = stats(lane);
+            to[0] = most[lane], to[1] = inverse[lane];
+        }
+    }
+
+    void backward(int block, const f32x* added, Gradients<float>& grads, f32x* bias) {
+        locate(block);
+        read_lanes(p.q, p.depth, half, q.data);
+        read_lanes(p.grad, p.value_depth, value_half, g.data);
+        read_rows(p.q, p.depth, wide, q_rows.data);
+        read_rows(p.grad, p.value_depth, value_wide, g_rows.data);
+        f32x most = f32x{} + std::numeric_limits<float>::infinity(), inverse = {};  // missing lanes weigh nothing
+        for (int lane = 0; lane < lanes; ++lane) most[lane] = stats(lane)[0], inverse[lane] = stats(lane)[1];
+        find_logits(added);
+        for (int i = 0; i < keys; ++i) {
+            logits.data[i] -= most;
+            exp_nonpositive(logits.data[i]);
+            logits.data[i] *= inverse;
+            narrow.data[i] = rounded(logits.data[i]);
+        }
+        scatter(numbers(narrow), LANES / 2, g_rows.data, keys, (lanes + 1) / 2, value_wide, place.data(), grads.v.data);
+        times_rows<u32x, 16>(g.data, numbers(value), value_half, keys, nullptr, weights.data);
+        const f32x delta = sum_of<float>(keys, [&](int i) { return logits.data[i] * weights.data[i]; });
+        for (int i = 0; i < keys; ++i) weights.data[i] = logits.data[i] * (weights.data[i] - delta);
+        if (bias)
+            for (int i = 0; i < keys; ++i) bias[i] += weights.data[i];
+        for (int i = 0; i < keys; ++i) {
+            weights.data[i] *= float(p.scale);
+            narrow.data[i] = rounded(weights.data[i]);
+        }
+        scatter(numbers(narrow), LANES / 2, q_rows.data, keys, (lanes + 1) / 2, wide, place.data(), grads.k.data);
+        pair_keys(weights.data);
+        times_columns(weight_pairs.data, numbers(key_pairs), p.depth, (keys + 1) / 2, o.data);
+        write(p.dq, p.depth, o, 1.0f);
+    }
+
+    // The logits of the block; returns the largest of each lane.
+    f32x find_logits(const f32x* added) {
+        times_rows<u32x, 16>(q.data, numbers(key), half, keys, nullptr, logits.data);
+        const float scale = float(p.scale);
+        f32x most = f32x{} - std::numeric_limits<float>::infinity();
+        for (int i = 0; i < keys; ++i) {
+            logits.data[i] = added ? logits.data[i] * scale + added[i] : logits.data[i] * scale;
+            most = larger(most, logits.data[i]);
+        }
+        return most;
+    }
+    void pair_keys(const f32x* from) {
+        for (int i = 0; i + 1 < keys; i += 2) weight_pairs.data[i / 2] = paired(from[i], from[i + 1]);
+        if (keys % 2) weight_pairs.data[keys / 2] = paired(from[keys - 1], f32x{});
+    }
+
+    // The block's rows, pairs of channels across lanes: to[i] has channels 2i and 2i + 1. Missing lanes are zero.
+    void read_lanes(const Map& map, int depth, int pairs, u32x* to) {
+        for (int part = 0; part < vectors(pairs); ++part, to += LANES) {
+            const int first = part * 2 * LANES, count = depth - first < 2 * LANES ? depth - first : 2 * LANES;
+            for (int lane = 0; lane < LANES; ++lane) {
+                to[lane] = u32x{};
+                if (lane < lanes)
+                    std::memcpy(to + lane, at<bf16>(map, b, rows[lane], cols[lane], head) + first, count * sizeof(bf16));
+            }
+            transpose(to);
+        }
+    }
+    // The block's rows in pairs of neighbours, padded to `pitch` vectors.
+    void read_rows(const Map& map, int depth, int pitch, u32x* to) {
+        for (int lane = 0; lane < lanes; lane += 2) {
+            const bf16* low = at<bf16>(map, b, rows[lane], cols[lane], head);
+            const bool two = lane + 1 < lanes;
+            if (depth % LANES) to[lane / 2 * pitch + pitch - 1] = u32x{};
+            pair_rows(low, two ? at<bf16>(map, b, rows[lane + 1], cols[lane + 1], head) : nullptr, depth,
+                      reinterpret_cast<uint32_t*>(to + lane / 2 * pitch));
+        }
+    }
+    template <class T> static uint32_t* numbers(const Aligned<T>& from) {
+        return reinterpret_cast<uint32_t*>(from.data);
+    }
+
+    int half, value_half;  // pairs of a row
+    Aligned<u32x> key, value, key_pairs, value_pairs, q, q_rows, g, g_rows, weight_pairs;
+    Aligned<f32x> logits, weights, o;
+    Aligned<u16x> narrow;
+};
+#endif
