@@ -60,10 +60,9 @@ def _autocast_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """In bfloat16 with the bias in the product: torch copies it to every row of the output before."""
     if not reduced(x) or any(tensor is not None and tensor.dtype not in _CAST for tensor in (x, weight, bias)):
         return F.linear(x, weight, bias)
-    inputs = [None if tensor is None else tensor.to(torch.bfloat16) for tensor in (x, weight, bias)]
-    if _needs_gradient(x, weight, bias):
-        return _BFloat16Linear.apply(*inputs)
-    return _product(*inputs)
+    needed, to = _needs_gradient(x, weight, bias), torch.bfloat16
+    x, weight, bias = x.to(to), weight.to(to), None if bias is None else bias.to(to)
+    return _BFloat16Linear.apply(x, weight, bias) if needed else _product(x, weight, bias)
 
 
 def linear_then(layer: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
