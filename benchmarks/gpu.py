@@ -1,61 +1,158 @@
 """Tests and measurements that need a GPU, in under eight minutes on one card: `make gpu`.
 
-1. the tests marked gpu (kernels, training steps), on several processes where pytest-xdist is there;
-2. the kernel benchmark: Swin-T and DiNAT-T stages against everything, then the other backbones without FlexAttention,
-   whose compilation takes longest;
-3. the Triton plans worth trying, timed.
-Rows go to benchmarks/results/ with hardware, versions and configuration; the exit status is that of the tests.
+1. the tests marked gpu, those first that have never run on a card (tests/gpu/conftest.py says which);
+2. the kernels of Swin, DiNAT, MaxViT and CSWin: forward, backward and both, wall and device time;
+3. whole models, ours and timm's, eager and compiled, training and inference;
+4. the other kernels, the other models, FlexAttention, and the Triton plans worth trying.
+Each stage is a process of its own with a limit: one that fails or hangs takes nothing from the others. Rows go to
+benchmarks/results/ (or --results) with hardware, versions and configuration; the exit status is 0 if all stages passed.
+
+`python benchmarks/gpu.py --rehearse` runs every stage on the CPU with the smallest models, and writes no rows.
 """
 
+import argparse
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
-from visionattn.benchmarks import record
-from visionattn.benchmarks.kernels import run_kernels
-from visionattn.benchmarks.kernels.tune import tune
-
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-LIMIT = 460.0
-TESTS = 240.0
+LIMIT = 465.0
+TESTS = 215.0
 WORKERS = 4
-CLOSELY = ["swin_tiny.s1*", "swin_tiny.s3*", "dinat_tiny.s1*", "dinat_tiny.s3*"]
-WIDELY = ["swin_tiny.s2*", "swin_tiny.s4", "dinat_tiny.s2*", "dinat_tiny.s4", "cswin_tiny.*", "maxvit_tiny.*"]
-QUICK = ["auto", "tiled", "timm*", "partition*", "naive gather", "natten*", "xformers", "sdpa ceiling"]
+ENDING = 25.0
+"""Seconds that a stage gets to end after it may begin nothing more."""
+FOREIGN = (
+    "benchmark",
+    "cov",
+    "pytest_cov",
+    "timeout",
+    "randomly",
+    "rerunfailures",
+    "sugar",
+    "anyio",
+    "asyncio",
+    "typeguard",
+)
+"""pytest's plugins that this suite does not want, where they are installed."""
+KERNELS = ["swin_tiny.s1.shifted", "dinat_tiny.s1", "swin_tiny.s3.shifted", "dinat_tiny.s1.dilated"]
+KERNELS += ["maxvit_tiny.s1.grid", "cswin_tiny.s1.vertical", "cswin_tiny.s3.vertical", "dinat_tiny.s3"]
+OTHERS = ["swin_tiny.s1", "swin_tiny.s2*", "swin_tiny.s3", "swin_tiny.s4", "dinat_tiny.s2*", "dinat_tiny.s3.dilated"]
+OTHERS += ["dinat_tiny.s4", "cswin_tiny.*.horizontal", "maxvit_tiny.*.block"]
+QUICK = ["auto", "timm*", "partition sdpa", "sdpa ceiling"]
+MODELS = ["swin_tiny", "dinat_tiny", "davit_tiny", "maxvit_tiny", "gcvit_tiny"]
+OTHER_MODELS = ["nat_tiny", "cswin_tiny", "fastervit_0"]
 
 
-def run_tests() -> int:
-    """pytest's exit status; 124 where the tests took too long."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "tests/gpu", "-q", "--durations=10"]
+@dataclass(frozen=True)
+class Stage:
+    """A process of the run.
+
+    Attributes:
+        name: as it is printed.
+        command: what follows `python`; `{left}` stands for the seconds in which it may begin something.
+        until: second of the whole run at which it has to have ended.
+    """
+
+    name: str
+    command: list[str]
+    until: float
+
+
+def listed(words: list[str]) -> str:
+    """A list as Hydra reads it."""
+    return "[" + ",".join(f"'{word}'" for word in words) + "]"
+
+
+def tests(until: float) -> Stage:
+    command = ["-m", "pytest", "-m", "gpu", "tests/gpu", "-q", "-rfEs", "--tb=short", "--durations=10"]
+    command += [word for plugin in FOREIGN for word in ("-p", f"no:{plugin}")]
     if find_spec("xdist") is not None:
         command += ["-n", str(WORKERS)]
+    return Stage("tests", command, until)
+
+
+def benchmark(name: str, until: float, kind: str, *options: str) -> Stage:
+    return Stage(name, ["-m", "visionattn", "benchmark", kind, "seconds={left}", *options], until)
+
+
+def stages(results: Path, rehearse: bool) -> list[Stage]:
+    """What runs, in the order of importance."""
+    rows = f"output_dir={results}"
+    if rehearse:
+        small = ["device=cpu", "repeats=2", rows]
+        kernels = [
+            "cases=swin_tiny.s4",
+            "batch=1",
+            f"backends={listed(QUICK)}",
+            "directions=[forward,backward]",
+            *small,
+        ]
+        models = ["names=swin_pico", "batches=[2]", "compile=[false,true]", "channels_last=[false,true]", *small]
+        return [
+            tests(1200.0),
+            benchmark("kernels", 1300.0, "kernels", *kernels),
+            benchmark("models", 1500.0, "backbones", *models),
+        ]
+    both = ["directions=[forward,backward,forward+backward]", f"backends={listed(QUICK)}", rows]
+    models = ["dtypes=[bfloat16]", "batches=[64]", rows]
+    compiled = ["compile=[false,true]", *models]
+    return [
+        tests(TESTS + ENDING),
+        benchmark("kernels", 290.0, "kernels", f"cases={listed(KERNELS)}", *both),
+        benchmark("swin compiled", 355.0, "backbones", f"names={listed(MODELS[:1])}", *compiled),
+        benchmark("models compiled", 440.0, "backbones", f"names={listed(MODELS[1:])}", *compiled),
+        benchmark("other models", LIMIT, "backbones", f"names={listed(OTHER_MODELS)}", *models),
+        benchmark("other kernels", LIMIT, "kernels", f"cases={listed(OTHERS)}", *both),
+    ]
+
+
+def run(stage: Stage, begin: float, environment: dict[str, str]) -> int:
+    """The exit status of a stage; 124 where it did not end in time, 125 where no time was left for it."""
+    left = begin + stage.until - time.monotonic()
+    if left < ENDING:
+        print(f"== {stage.name}: no time left", flush=True)
+        return 125
+    may_begin = str(int(left - ENDING))
+    command = [sys.executable, *(word.format(left=may_begin) for word in stage.command)]
+    print(f"== {stage.name}, at most {left:.0f} s", flush=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment | {"VISIONATTN_GPU_SECONDS": may_begin}, start_new_session=True
+    )
     try:
-        return subprocess.run(command, cwd=ROOT, timeout=TESTS).returncode
+        return process.wait(left)
     except subprocess.TimeoutExpired:
-        print(f"the tests did not end within {TESTS:.0f} s", file=sys.stderr)
+        os.killpg(process.pid, signal.SIGKILL)  # with its workers
+        print(f"== {stage.name}: did not end within {left:.0f} s", flush=True)
         return 124
 
 
 def main() -> int:
-    if not torch.cuda.is_available():
-        print("make gpu needs a CUDA device, and torch finds none", file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rehearse", action="store_true", help="every stage on the CPU, small")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the rows")
+    options = parser.parse_args()
+    environment = {"TORCHINDUCTOR_COMPILE_THREADS": "4", **os.environ}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    if options.rehearse:
+        environment["VISIONATTN_GPU_TESTS"] = "cpu"
+    else:
+        import torch
+
+        if not torch.cuda.is_available():
+            print("make gpu needs a CUDA device, and torch finds none", file=sys.stderr)
+            return 2
     begin = time.monotonic()
-    status = run_tests()
-    for cases, methods, share in ((CLOSELY, None, 0.7), (WIDELY, QUICK, 0.95)):
-        seconds = max(begin + share * LIMIT - time.monotonic(), 0.0)
-        run_kernels(cases, methods, repeats=7, device="cuda", output_dir=RESULTS, seconds=seconds)
-    if time.monotonic() - begin < LIMIT:
-        cases = ["swin_tiny.s1.shifted", "dinat_tiny.s1"]
-        rows = tune(cases)
-        record.save(rows, RESULTS, "plans", torch.device("cuda"), {"cases": cases})
-    print(f"took {time.monotonic() - begin:.0f} s")
-    return status
+    with tempfile.TemporaryDirectory() as temporary:
+        results = Path(temporary) if options.rehearse else options.results
+        found = {stage.name: run(stage, begin, environment) for stage in stages(results, options.rehearse)}
+    print(f"took {time.monotonic() - begin:.0f} s; exit status of each stage: {found}")
+    return max(found.values(), key=lambda status: status not in (0, 125))
 
 
 if __name__ == "__main__":

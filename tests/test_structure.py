@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "tasks": "errors lazy drawing heads data training",
     "runs": "errors lazy drawing heads weights config data backbones training tasks",
     "export": "errors lazy drawing kernels attention heads weights config data backbones training tasks runs",
-    "benchmarks": "errors lazy drawing kernels attention heads weights config data backbones training tasks runs",
+    "benchmarks": "errors lazy kernels attention heads weights config data backbones training tasks runs export",
     "commands": "errors lazy drawing kernels heads weights config data backbones training tasks runs export benchmarks",
     "cli": "errors lazy config commands runs",
     "registration": "backbones",

@@ -1,14 +1,18 @@
 """The comparison of whole backbones: small, but the real thing."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
+import torch
+from torch import nn
 
-from visionattn.benchmarks import backbones
+from visionattn.benchmarks import backbones, contenders, runtimes
 from visionattn.errors import ConfigError
 
 
-def test_rows_of_a_backbone_without_a_counterpart(tmp_path):
+def test_rows_of_a_backbone_without_a_counterpart(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(backbones, "gemm_limit", lambda dtype, device: (1e9, "oneDNN"))
     rows = backbones.run_backbones("swin_pico", batches=[2], repeats=2, device="cpu", output_dir=tmp_path)
     assert [(row["pass"], row["dtype"]) for row in rows] == [
         ("inference", "float32"),
@@ -16,13 +20,19 @@ def test_rows_of_a_backbone_without_a_counterpart(tmp_path):
         ("inference", "bfloat16"),
         ("train", "bfloat16"),
     ]
-    assert all(row["images_per_second"] > 0 and row["times_timm"] is None for row in rows)
+    for row in rows:
+        assert row["images_per_second"] == pytest.approx(row["device_images_per_second"])
+        assert row["device_how"] == "wall"
+        assert row["times_timm"] is row["times_timm_eager"] is None
     (path,) = tmp_path.glob("backbones_*.json")
-    assert json.loads(path.read_text())["rows"] == rows
+    written = json.loads(path.read_text())
+    assert written["rows"] == rows
+    assert written["configuration"]["gemm_library"] == {"float32": "oneDNN", "bfloat16": "oneDNN"}
+    assert max(map(len, capsys.readouterr().out.splitlines()[:-2])) <= 100  # the last two lines are paths
 
 
 def test_the_counterpart_has_the_same_weights():
-    models = backbones.with_counterpart("swin_tiny", 224)
+    models = contenders.with_counterpart("swin_tiny", 224)
     assert set(models) == {"visionattn", "timm"}
 
 
@@ -30,3 +40,82 @@ def test_the_counterpart_has_the_same_weights():
 def test_nothing_to_measure_is_an_error(wrong):
     with pytest.raises(ConfigError, match="nothing to measure"):
         backbones.run_backbones(**({"names": "swin_pico", "output_dir": None} | wrong))
+
+
+def test_an_unknown_counterpart_is_an_error():
+    with pytest.raises(ConfigError, match="against=caffe is not known; choose from timm, onnxruntime, openvino"):
+        backbones.run_backbones("swin_pico", against=["caffe"], output_dir=None)
+
+
+def work(kind="inference", dtype="float32"):
+    return contenders.Work(kind, dtype, torch.randn(2, 3, 8, 8))
+
+
+class Stub(nn.Sequential):
+    """As small as a model can be."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 5))
+
+
+def test_each_form_of_each_model_is_a_contender(monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch, "compile", lambda model, mode, dynamic: modes.append((mode, dynamic)) or model)
+    models = {"visionattn": Stub(), "timm": Stub()}
+    found = list(contenders.contenders(models, work("train"), [False, True, "reduce-overhead"], [False, True]))
+    labels = ["visionattn", "visionattn compiled", "visionattn reduce-overhead"]
+    labels += [label.replace("visionattn", "timm") for label in labels]
+    assert [one.label for one in found] == labels + [f"{label} nhwc" for label in labels]
+    assert set(modes) == {("default", False), ("reduce-overhead", False)}
+    assert all(one.run is not None and one.first_seconds > 0 for one in found)
+
+
+def test_a_compiler_that_fails_is_the_reason_of_its_row(monkeypatch):
+    def failing(model, **options):
+        def call(images):
+            raise RuntimeError("no compiler here\nand much more")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", failing)
+    eager, compiled = contenders.contenders({"visionattn": Stub()}, work(), [False, True], [False])
+    assert eager.run is not None
+    assert (compiled.run, compiled.reason) == (None, "RuntimeError: no compiler here")
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "reason"),
+    [
+        ("openvino", work("train"), "an exported graph cannot be trained"),
+        ("onnxruntime", work(dtype="bfloat16"), "ONNX Runtime's CPU kernels have no bfloat16"),
+    ],
+)
+def test_what_a_runtime_cannot_do_is_the_reason_of_its_row(name, of, reason):
+    (found,) = contenders.runtime_contenders([name], Stub(), of, lambda: pytest.fail("no graph is needed"))
+    assert (found.run, found.reason) == (None, reason)
+
+
+def test_a_runtime_that_is_missing_names_its_extra(monkeypatch):
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name == "openvino" else find_spec(name))
+    (found,) = contenders.runtime_contenders(["openvino"], Stub(), work(), lambda: pytest.fail("no graph is needed"))
+    assert found.reason == "openvino is not installed: pip install 'visionattn[openvino]'"
+
+
+def test_another_output_is_not_timed(monkeypatch):
+    monkeypatch.setattr(runtimes, "_onnxruntime", lambda graph, images, dtype: lambda: torch.ones(2, 5))
+    (found,) = contenders.runtime_contenders(["onnxruntime"], Stub(), work(), lambda: None)
+    assert found.run is None
+    assert "its output differs from ours by" in found.reason
+
+
+@pytest.mark.heavy
+def test_onnx_runtime_beside_ours(tmp_path):
+    options = {"batches": [1, 2], "dtypes": ["float32"], "passes": ["inference"], "repeats": 2, "device": "cpu"}
+    rows = backbones.run_backbones(
+        "swin_pico", against=["onnxruntime"], graphs=tmp_path, output_dir=None, size=64, **options
+    )
+    assert [(row["batch"], row["model"], row["reason"]) for row in rows] == [
+        (batch, model, "") for batch in (1, 2) for model in ("visionattn", "onnxruntime")
+    ]
+    assert all(row["relative_error"] <= 1e-4 for row in rows if row["model"] == "onnxruntime")
+    assert [path.name for path in tmp_path.iterdir()] == ["swin_pico_64.onnx"]

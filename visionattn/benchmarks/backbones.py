@@ -1,155 +1,248 @@
-"""Speed of whole backbones beside timm's model of the same architecture and weights, measured in one run."""
+"""Speed of whole backbones beside timm's model of the same architecture and weights, measured in one run.
+
+Keys of a row: ``backbone``, ``size``, ``dtype``, ``batch``, ``pass``, ``model``, ``compile`` (mode, or empty),
+``channels_last``, ``images_per_second`` on the wall, ``device_ms`` with ``device_how`` and ``device_reason``
+(:mod:`visionattn.benchmarks.device_time`), ``device_images_per_second``, ``times_timm`` (timm's device time in the same
+form, divided by the model's), ``times_timm_eager`` (timm's without compilation), ``peak_bytes`` (None for a runtime,
+whose memory torch does not see), ``share_of_gemm`` of the device time, ``first_seconds`` (the first call, with
+compilation), ``relative_error`` of a runtime's output, and ``reason``: empty, or why there are no figures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-import timm
 import torch
-from torch import Tensor, nn
 
 from visionattn.backbones.cost import count_gmacs
-from visionattn.backbones.zoo import backbone_files, create_backbone, list_backbones
+from visionattn.backbones.zoo import backbone_files, list_backbones
+from visionattn.benchmarks import runtimes
+from visionattn.benchmarks.contenders import (
+    INFERENCE,
+    OURS,
+    TIMM,
+    TRAIN,
+    Compile,
+    Contender,
+    Work,
+    contenders,
+    runtime_contenders,
+    with_counterpart,
+)
+from visionattn.benchmarks.device_time import WALL, DeviceTime, device_times
 from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
-from visionattn.benchmarks.timing import gemm_flops, interleaved, medians, peak_bytes
+from visionattn.benchmarks.timing import gemm_limit, interleaved, peak_bytes
 from visionattn.errors import ConfigError
-from visionattn.weights import load_weights
 
-PASSES = ("inference", "train")
+PASSES = (INFERENCE, TRAIN)
+DTYPES = ("float32", "bfloat16")
+AGAINST = (TIMM, *runtimes.RUNTIMES)
+BATCHES = {"cpu": (1, 8), "cuda": (64,)}
 
 
 def run_backbones(
     names: str | Sequence[str] = "swin_tiny",
-    batches: Sequence[int] = (1, 8),
-    dtypes: Sequence[str] = ("float32", "bfloat16"),
-    passes: Sequence[str] = PASSES,
-    repeats: int = 5,
-    size: int | None = None,
+    *,
     device: str | None = None,
     output_dir: str | Path | None = RESULTS,
+    **options: Any,
 ) -> list[Row]:
-    """Measure images per second and peak memory of our backbones and of timm's counterparts, in turn.
+    """Measure images per second and peak memory of our backbones and of their counterparts, in turn.
 
     Args:
         names: patterns of backbone names.
-        batches: images at a time.
+        device: ``cpu`` or ``cuda``; None: cuda where it is available.
+        output_dir: folder of the JSON and CSV files; None writes none.
+        **options: the fields of :class:`Comparison`.
+
+    Returns:
+        One row per backbone, type, batch, pass and model; the module's docstring names its keys.
+
+    Raises:
+        ConfigError: no backbone of that name, an unknown pass, type or counterpart, or outputs that differ from timm's.
+    """
+    comparison = Comparison(**options)
+    chosen = comparison.choose([names] if isinstance(names, str) else list(names))
+    measuring = _Measuring(comparison, choose_device(device))
+    rows, left_out = measuring.rows(chosen)
+    _show(rows)
+    if left_out:
+        print(f"left out after {comparison.seconds:.0f} s: {', '.join(left_out)}")
+    save(rows, output_dir, "backbones", measuring.device, measuring.configuration() | {"left_out": left_out})
+    return rows
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and how.
+
+    Attributes:
+        batches: images at a time; None: 1 and 8 on the CPU, 64 on cuda.
         dtypes: ``float32`` or ``bfloat16`` (autocast).
         passes: ``inference``; ``train`` is forward, backward and a fused AdamW step.
         repeats: rounds; each model runs once in a round, and medians over rounds are reported.
         size: side of the square image; None: the card's.
-        device: ``cpu`` or ``cuda``; None: cuda where it is available.
-        output_dir: folder of the JSON and CSV files; None writes none.
-
-    Raises:
-        ConfigError: no backbone of that name, or an unknown pass or type.
+        against: ``timm``; for inference on the CPU also ``onnxruntime`` and ``openvino``, on our exported graph.
+        compile: ``false``, ``true`` or a mode of ``torch.compile``; ours and timm's are measured in each.
+        channels_last: ``false``, ``true`` or both: the layout of images and convolutions.
+        graphs: folder where exported graphs are kept for the next run; None keeps none.
+        seconds: no backbone starts later than that; the configuration names those that are left out.
     """
-    chosen = _choose([names] if isinstance(names, str) else list(names), dtypes, passes)
-    torch_device = choose_device(device)
-    limits = {kind: gemm_flops(getattr(torch, kind), torch_device) for kind in dtypes}
-    rows: list[Row] = []
-    for name in chosen:
-        side = size or backbone_files()[name]["card"]["input_size"][-1]
-        models = {owner: model.to(torch_device) for owner, model in with_counterpart(name, side).items()}
-        gmacs = count_gmacs(models["visionattn"], (3, side, side))
-        for kind, batch, work in product(dtypes, batches, passes):
-            facts = {"backbone": name, "size": side, "dtype": kind, "batch": batch, "pass": work}
-            rows += _measure(models, facts, gmacs, repeats, limits[kind], torch_device)
-    _show(rows)
-    settings = {"repeats": repeats, "gemm_flops": limits, "device": str(torch_device)}
-    save(rows, output_dir, "backbones", torch_device, settings)
-    return rows
+
+    batches: Sequence[int] | None = None
+    dtypes: Sequence[str] = DTYPES
+    passes: Sequence[str] = PASSES
+    repeats: int = 5
+    size: int | None = None
+    against: Sequence[str] = (TIMM,)
+    compile: Sequence[Compile] = (False,)
+    channels_last: Sequence[bool] = (False,)
+    graphs: str | Path | None = None
+    seconds: float | None = None
+
+    def choose(self, patterns: list[str]) -> list[str]:
+        """Names of backbones that match a pattern, once each; refuse a request of which nothing can be measured."""
+        chosen = list(dict.fromkeys(name for pattern in patterns for name in list_backbones(pattern)))
+        passes, dtypes = list(self.passes), list(self.dtypes)
+        if not chosen or set(passes) - set(PASSES) or set(dtypes) - set(DTYPES):
+            raise ConfigError(f"nothing to measure for names={patterns}, passes={passes}, dtypes={dtypes}")
+        unknown = sorted(set(self.against) - set(AGAINST))
+        if unknown:
+            raise ConfigError(f"against={unknown[0]} is not known; choose from {', '.join(AGAINST)}")
+        return chosen
 
 
-def _choose(patterns: list[str], dtypes: Sequence[str], passes: Sequence[str]) -> list[str]:
-    """Names of backbones that match a pattern, once each; refuse a request of which nothing can be measured."""
-    chosen = list(dict.fromkeys(name for pattern in patterns for name in list_backbones(pattern)))
-    if not chosen or set(passes) - set(PASSES) or set(dtypes) - {"float32", "bfloat16"}:
-        raise ConfigError(f"nothing to measure for names={patterns}, passes={list(passes)}, dtypes={list(dtypes)}")
-    return chosen
+class _Measuring:
+    """A comparison on a device, with the limits that were measured there.
 
-
-def with_counterpart(name: str, side: int) -> dict[str, nn.Module]:
-    """Our model and, where the card names one, timm's with the same weights, checked to agree.
-
-    Args:
-        name: backbone.
-        side: side of the square image of the check.
-
-    Raises:
-        ConfigError: the outputs differ by more than 1e-4; then a comparison of speed means nothing.
+    Attributes:
+        limits: type to FLOP/s of a matrix product and the library that reaches them.
     """
-    card = backbone_files()[name]["card"]
-    ours = create_backbone(name)
-    counterpart = (card.get("weights") or {}).get("timm")
-    if counterpart is None:
-        return {"visionattn": ours}
-    theirs = timm.create_model(counterpart, pretrained=False, num_classes=1000)
-    load_weights(ours, theirs.state_dict())
-    image = torch.randn(1, 3, side, side)
-    with torch.no_grad():
-        expected = theirs.eval()(image)
-        error = float((ours.eval()(image) - expected).abs().max() / expected.abs().max())
-    if not error < 1e-4:
-        raise ConfigError(f"{name} and timm's {counterpart} differ by {error:.1e}; nothing was measured")
-    return {"visionattn": ours, "timm": theirs}
 
+    def __init__(self, comparison: Comparison, device: torch.device) -> None:
+        self.comparison, self.device = comparison, device
+        self.limits = {kind: gemm_limit(getattr(torch, kind), device) for kind in comparison.dtypes}
 
-def _measure(
-    models: dict[str, nn.Module], facts: Row, gmacs: float, repeats: int, limit: float, device: torch.device
-) -> list[Row]:
-    images = torch.randn(facts["batch"], 3, facts["size"], facts["size"], device=device)
-    work = {owner: _work(model, images, facts["pass"], facts["dtype"]) for owner, model in models.items()}
-    for run in work.values():
-        run()
-    seconds = medians(interleaved(work, repeats, device))
-    flops = 2e9 * gmacs * facts["batch"] * (3 if facts["pass"] == "train" else 1)
-    return [
-        facts
-        | {
-            "model": owner,
-            "images_per_second": facts["batch"] / seconds[owner],
-            "times_timm": seconds["timm"] / seconds[owner] if "timm" in seconds else None,
-            "peak_bytes": peak_bytes(work[owner], device),
-            "share_of_gemm": flops / seconds[owner] / limit,
+    def configuration(self) -> Row:
+        """What a file records beside the rows."""
+        values = asdict(self.comparison) | {"device": str(self.device), "threads": torch.get_num_threads()}
+        return values | {
+            "graphs": None,  # a folder of this machine
+            "gemm_flops": {kind: limit for kind, (limit, _) in self.limits.items()},
+            "gemm_library": {kind: library for kind, (_, library) in self.limits.items()},
         }
-        for owner in models
-    ]
+
+    def rows(self, names: list[str]) -> tuple[list[Row], list[str]]:
+        """The rows, and the names that would have started after ``seconds``."""
+        rows: list[Row] = []
+        left_out: list[str] = []
+        begin, limit = time.monotonic(), self.comparison.seconds
+        with TemporaryDirectory(prefix="visionattn-") as temporary:
+            for name in names:
+                if limit is None or time.monotonic() - begin <= limit:
+                    rows += self._backbone(name, Path(self.comparison.graphs or temporary))
+                else:
+                    left_out.append(name)
+        return rows, left_out
+
+    def _backbone(self, name: str, graphs: Path) -> list[Row]:
+        """The rows of a backbone, for each type, batch and pass."""
+        how = self.comparison
+        side = how.size or backbone_files()[name]["card"]["input_size"][-1]
+        models = with_counterpart(name, side, TIMM in how.against)
+        gmacs = count_gmacs(models[OURS], (3, side, side))
+        graph = partial(runtimes.write_graph, models[OURS], side, graphs / f"{name}_{side}.onnx")
+        rows: list[Row] = []
+        for model in models.values():
+            model.to(self.device)
+        for dtype, batch, kind in product(how.dtypes, how.batches or BATCHES[self.device.type], how.passes):
+            work = Work(kind, dtype, torch.randn(batch, 3, side, side, device=self.device))
+            facts = {"backbone": name, "size": side, "dtype": dtype, "batch": batch, "pass": kind}
+            flops = 2e9 * gmacs * batch * (3 if kind == TRAIN else 1)
+            found = list(contenders(models, work, how.compile, how.channels_last))
+            others = [engine for engine in how.against if engine != TIMM]
+            found += runtime_contenders(others, models[OURS], work, graph)
+            rows += [facts | row for row in self._figures(found, batch, flops / self.limits[dtype][0])]
+            torch._dynamo.reset()  # what was compiled for this batch is not used again
+        return rows
+
+    def _figures(self, found: list[Contender], batch: int, at_limit: float) -> list[Row]:
+        """A row of each contender; ``at_limit``: seconds that the GEMM limit would take."""
+        runners = {contender.label: contender.run for contender in found if contender.run is not None}
+        wall = interleaved(runners, self.comparison.repeats, self.device)
+        device = device_times(runners, wall, self.device)
+        rows = []
+        for contender in found:
+            row: Row = {name: getattr(contender, name) for name in _FORM}
+            if contender.run is None:
+                rows.append(row | dict.fromkeys(_FIGURES) | {"reason": contender.reason})
+                continue
+            timm = replace(
+                contender, model=TIMM, compile="" if contender.relative_error is not None else contender.compile
+            )
+            row |= _figures(wall[contender.label], device, contender.label, timm.label, batch, at_limit)
+            peak = peak_bytes(contender.run, self.device) if contender.model in (OURS, TIMM) else None
+            rows.append(row | {"peak_bytes": peak, "reason": ""})
+        return rows
 
 
-def _work(model: nn.Module, images: Tensor, kind: str, dtype: str) -> Callable[[], object]:
-    cast = torch.autocast(images.device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
-    if kind == "inference":
+_FORM = ("model", "compile", "channels_last", "first_seconds", "relative_error")
+_FIGURES = (
+    *("images_per_second", "device_ms", "device_how", "device_reason", "device_images_per_second"),
+    *("times_timm", "times_timm_eager", "share_of_gemm", "peak_bytes"),
+)
 
-        def infer() -> Tensor:
-            with torch.inference_mode(), cast:
-                return model.eval()(images)
 
-        return infer
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0, fused=True)
-
-    def train() -> None:
-        model.train()
-        with cast:
-            loss = model(images).float().square().mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return train
+def _figures(
+    wall: list[float], device: dict[str, DeviceTime], label: str, timm: str, batch: int, at_limit: float
+) -> Row:
+    medians = {name: statistics.median(times.seconds) for name, times in device.items()}
+    seconds = medians[label]
+    return {
+        "images_per_second": batch / statistics.median(wall),
+        "device_ms": seconds * 1e3,
+        "device_how": device[label].how,
+        "device_reason": device[label].reason,
+        "device_images_per_second": batch / seconds,
+        "times_timm": medians[timm] / seconds if timm in medians else None,
+        "times_timm_eager": medians[TIMM] / seconds if TIMM in medians else None,
+        "share_of_gemm": at_limit / seconds,
+    }
 
 
 def _show(rows: list[Row]) -> None:
-    cells = (
-        [
-            *(str(row[name]) for name in ("backbone", "size", "pass", "dtype", "batch", "model")),
-            f"{row['images_per_second']:.1f}",
-            f"{row['times_timm']:.2f}" if row["times_timm"] else "-",
-            f"{row['peak_bytes'] / 1e6:.0f}",
-            f"{row['share_of_gemm']:.0%}",
-        ]
-        for row in rows
-    )
-    show(("backbone", "size", "pass", "type", "batch", "model", "img/s", "x timm", "peak MB", "of GEMM"), cells)
+    """Print a table per backbone and pass, and below it why a model has no figures."""
+    for name, kind in dict.fromkeys((row["backbone"], row["pass"]) for row in rows):
+        own = [row for row in rows if (row["backbone"], row["pass"]) == (name, kind)]
+        on_gpu = any(row["device_how"] not in (WALL, None) for row in own)
+        rates = ("img/s", "device img/s") if on_gpu else ("img/s",)
+        headings = ("type", "batch", "model", *rates, "x timm", "x eager", "peak MB", "of GEMM")
+        cells = [_cells(row, on_gpu) for row in own if not row["reason"]]
+        show(headings, cells, f"{name}, {kind}, {own[0]['size']} x {own[0]['size']}")
+        for label, reason in dict.fromkeys((_label(row), row["reason"]) for row in own if row["reason"]):
+            print(f"  {label}: {reason}")
+        for label, reason in dict.fromkeys((_label(row), row["device_reason"]) for row in own if row["device_reason"]):
+            print(f"  {label}: device time from the profiler, no CUDA graph ({reason})")
+
+
+def _label(row: Row) -> str:
+    return Contender(row["model"], row["compile"], row["channels_last"]).label
+
+
+def _cells(row: Row, on_gpu: bool) -> list[str]:
+    rates = ("images_per_second", "device_images_per_second") if on_gpu else ("images_per_second",)
+    return [
+        *(str(row["dtype"]), str(row["batch"]), _label(row)),
+        *(f"{row[rate]:.1f}" for rate in rates),
+        *(f"{row[name]:.2f}" if row[name] else "-" for name in ("times_timm", "times_timm_eager")),
+        f"{row['peak_bytes'] / 1e6:.0f}" if row["peak_bytes"] is not None else "-",
+        f"{row['share_of_gemm']:.0%}",
+    ]

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from visionattn.kernels.linear import linear
+
 Runner = Callable[[], object]
 SHORTEST, SHORT = 0.02, 0.1
 
@@ -123,8 +125,16 @@ def silent() -> Iterator[None]:
         os.close(kept)
 
 
-def gemm_flops(dtype: torch.dtype, device: torch.device, side: int = 2048, repeats: int = 7) -> float:
-    """FLOP/s of a square matrix product: the most that this machine reaches."""
+def gemm_limit(dtype: torch.dtype, device: torch.device, side: int = 2048, repeats: int = 7) -> tuple[float, str]:
+    """FLOP/s of a square matrix product, the most that this machine reaches, and the library that reaches it.
+
+    On the CPU torch's own product (MKL in float32 on x86) and oneDNN's are measured, for either may be the faster one.
+    """
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    times = interleaved({"gemm": lambda: a @ b}, repeats, device)
-    return 2 * side**3 / min(times["gemm"])
+    products: dict[str, Runner] = {"torch": lambda: a @ b}
+    if device.type == "cpu":
+        products["oneDNN"] = lambda: linear(a, b)
+    with torch.no_grad():
+        times = {name: min(values) for name, values in interleaved(products, repeats, device).items()}
+    name = min(times, key=lambda name: times[name])
+    return 2 * side**3 / times[name], name

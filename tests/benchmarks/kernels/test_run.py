@@ -12,9 +12,10 @@ from rich.console import Console
 from visionattn.benchmarks.kernels import compare, run_kernels, timm_swin
 from visionattn.benchmarks.kernels.baselines import BASELINES
 from visionattn.benchmarks.kernels.cases import CASES, Case, choose
-from visionattn.benchmarks.kernels.methods import leaf_call, methods
+from visionattn.benchmarks.kernels.limits import Limits
+from visionattn.benchmarks.kernels.methods import DIRECTIONS, leaf_call, methods
 from visionattn.benchmarks.kernels.tune import tune
-from visionattn.benchmarks.timing import UNTOLD, interleaved, medians, peak_bytes, quartiles, verdict
+from visionattn.benchmarks.timing import UNTOLD, gemm_limit, interleaved, medians, peak_bytes, quartiles, verdict
 from visionattn.kernels.backends import reference
 
 CPU = torch.device("cpu")
@@ -74,22 +75,28 @@ def test_methods_hide_the_slow_ones_unless_named():
 
 
 def test_run_writes_rows_hardware_versions_and_configuration(tmp_path, monkeypatch):
-    monkeypatch.setattr("visionattn.benchmarks.kernels.run.gemm_flops", lambda dtype, device: 1e9)
+    monkeypatch.setattr(Limits, "measured", lambda dtype, device: Limits(1e9, "torch", 1e8))
     monkeypatch.setattr("visionattn.benchmarks.kernels.cases.CASES", tuple(SMALL.values()))
-    screen = Console(file=io.StringIO(), width=120)
+    screen = Console(file=io.StringIO(), width=100)
     wanted = ["auto", "tiled", "naive gather", "timm"]
-    rows = run_kernels("neighborhood", wanted, repeats=2, device="cpu", output_dir=tmp_path, batch=1, console=screen)
-    assert {row["direction"] for row in rows} == {"forward", "forward+backward"}
+    options = {"repeats": 2, "device": "cpu", "output_dir": tmp_path, "batch": 1, "directions": DIRECTIONS}
+    rows = run_kernels("neighborhood", wanted, console=screen, **options)
     measured = [row for row in rows if not row["reason"]]
-    assert len(rows) == 8
-    assert len(measured) == 6
+    assert len(rows) == 12
+    assert len(measured) == 9
+    passes = {"forward": (1, 4, 1), "backward": (2, 8, 2), "forward+backward": (3, 12, 3)}
+    assert {row["direction"] for row in rows} == set(passes)
     for row in measured:
+        factor, maps, tables = passes[row["direction"]]
         assert row["median_ms"] > 0
-        assert row["flops"] == (3 if "+" in row["direction"] else 1) * 2 * 64 * 2 * 49 * 12
-        assert row["share_of_gemm"] == pytest.approx(row["flops"] / row["median_ms"] / 1e6)
+        assert row["flops"] == factor * 2 * 64 * 2 * 49 * 12
+        assert row["bytes"] == 4 * (maps * 49 * 2 * 32 + tables * 2 * 5 * 7)
+        assert (row["device_how"], row["device_ms"]) == ("wall", row["median_ms"])
+        assert row["share_of_gemm"] == pytest.approx(row["flops"] / row["device_ms"] / 1e6)
+        assert row["share_of_copy"] == pytest.approx(row["bytes"] / row["device_ms"] / 1e5)
         assert row["q1_ms"] <= row["median_ms"] <= row["q3_ms"]
         assert (row["rounds"], row["verdict"]) == (2, "" if row["method"].startswith("auto") else UNTOLD)
-    assert [row["times_auto"] for row in measured if row["method"].startswith("auto")] == [1, 1]
+    assert [row["times_auto"] for row in measured if row["method"].startswith("auto")] == [1, 1, 1]
     (document,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernels_*.json"))
     assert document["rows"] == rows
     assert document["configuration"]["repeats"] == 2
@@ -98,15 +105,17 @@ def test_run_writes_rows_hardware_versions_and_configuration(tmp_path, monkeypat
     (table,) = tmp_path.glob("kernels_*.csv")
     with table.open() as file:
         assert [line["method"] for line in csv.DictReader(file)] == [row["method"] for row in rows]
+    assert document["configuration"]["copy_bytes"] == 1e8
     assert "naive gather" in screen.file.getvalue()
+    assert "…" not in screen.file.getvalue()  # every cell of the table fits
 
 
 def test_cases_begun_too_late_are_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("visionattn.benchmarks.kernels.run.gemm_flops", lambda dtype, device: 1e9)
+    monkeypatch.setattr(Limits, "measured", lambda dtype, device: Limits(1e9, "torch", 1e8))
     screen = Console(file=io.StringIO(), width=200)
     rows = run_kernels(["swin_tiny.s4", "dinat_tiny.s4"], device="cpu", output_dir=tmp_path, seconds=-1, console=screen)
     assert rows == []
-    assert "left out after -1 s: swin_tiny.s4, dinat_tiny.s4" in screen.file.getvalue()
+    assert "no time was left for swin_tiny.s4, dinat_tiny.s4" in screen.file.getvalue()
     (document,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernels_*.json"))
     assert document["configuration"]["left_out"] == ["swin_tiny.s4", "dinat_tiny.s4"]
 
@@ -155,3 +164,25 @@ def test_peak_memory_counts_what_is_held_at_once():
         del held
 
     assert 2 << 20 <= peak_bytes(run, CPU) < 3 << 20
+
+
+def test_the_limit_of_a_cpu_is_that_of_its_faster_library(monkeypatch):
+    times = {"torch": [2.0, 4.0], "oneDNN": [1.0, 9.0]}
+    monkeypatch.setattr("visionattn.benchmarks.timing.interleaved", lambda runners, *_: {n: times[n] for n in runners})
+    assert gemm_limit(torch.float32, CPU, side=4) == (2 * 4**3 / 1.0, "oneDNN")
+
+
+def test_a_backward_pass_gives_the_gradients_each_time():
+    call = SMALL["windows"].call(1, torch.float32, CPU)
+    method = next(iter(methods(call, train=True, wanted="tiled")))
+    found = []
+    grad = torch.autograd.grad
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.autograd, "grad", lambda *given, **options: found.append(grad(*given, **options)))
+        for direction in ("backward", "forward+backward"):
+            run = method.runner(direction)
+            run()
+            run()
+    assert len(found) == 4
+    for gradients in found:
+        torch.testing.assert_close(gradients, found[0])

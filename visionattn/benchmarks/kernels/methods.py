@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from visionattn.benchmarks.kernels import timm_swin
 from visionattn.benchmarks.kernels.baselines import BASELINES, not_tiled
+from visionattn.benchmarks.timing import Runner
 from visionattn.kernels import neighborhood_attention, window_attention
 from visionattn.kernels.backends.xformers import to_windows
 from visionattn.kernels.op import Backend, Call
@@ -20,6 +22,7 @@ from visionattn.kernels.op import Backend, Call
 REPLACED = ("flex", "natten")
 """Backends that are left out unless named: their baselines run the same code in more cases."""
 SLOW = ("reference",)
+FORWARD, BACKWARD, BOTH = DIRECTIONS = ("forward", "backward", "forward+backward")
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,38 @@ class Method:
     leaves: tuple[Tensor, ...] = ()
     reason: str = ""
 
-    def forward(self) -> None:
+    def runner(self, direction: str) -> Runner:
+        """What is timed: one of :data:`DIRECTIONS`. The gradient of the output is made once, before."""
+        return {FORWARD: lambda: self._forward, BACKWARD: self._backward, BOTH: self._forward_backward}[direction]()
+
+    def _forward(self) -> None:
         with torch.no_grad():
             self._run()
 
-    def forward_backward(self) -> None:
-        out = self._run()
-        torch.autograd.grad(out, self.leaves, torch.ones_like(out), allow_unused=True)
+    def _backward(self) -> Runner:
+        """Autograd runs a backward pass on the CUDA stream of its forward pass, so each stream has its own forward."""
+        passes: dict[Any, tuple[Tensor, Tensor]] = {}
+
+        def run() -> None:
+            stream = torch.cuda.current_stream() if self.leaves[0].device.type == "cuda" else None
+            if stream not in passes:
+                out = self._run()
+                passes[stream] = out, torch.ones_like(out)
+            out, upstream = passes[stream]
+            torch.autograd.grad(out, self.leaves, upstream, retain_graph=True, allow_unused=True)
+
+        return run
+
+    def _forward_backward(self) -> Runner:
+        upstream: list[Tensor] = []
+
+        def run() -> None:
+            out = self._run()
+            if not upstream:
+                upstream.append(torch.ones_like(out))
+            torch.autograd.grad(out, self.leaves, upstream[0], allow_unused=True)
+
+        return run
 
     def _run(self) -> Tensor:
         if self.run is None:

@@ -1,32 +1,39 @@
 """``visionattn benchmark kernels``: every way to compute a backbone's attention, measured side by side in one run.
 
-Keys of a row: ``case``, ``method``, ``direction``, ``dtype``, ``batch``, ``median_ms`` with the quartiles ``q1_ms`` and
-``q3_ms`` over ``rounds``, ``times_auto``, ``verdict``, ``peak_bytes`` (beyond what was held before), ``flops`` (2 per
-multiply-add over pairs that attend; backward counts as twice forward), ``share_of_gemm``, and ``reason``: empty, or why
-the method cannot run this case, with None for the figures. The method ``auto`` is what the package chooses;
-``times_auto`` is in units of its time, and ``verdict`` says whether the method is faster or slower than it, or that
-this cannot be told: fewer than five rounds, or quartiles that overlap.
+Keys of a row: ``case``, ``method``, ``direction``, ``dtype``, ``batch``, ``median_ms`` on the wall with the quartiles
+``q1_ms`` and ``q3_ms`` over ``rounds``, ``device_ms`` with ``device_how`` and ``device_reason``
+(:mod:`visionattn.benchmarks.device_time`), ``times_auto``, ``verdict``, ``peak_bytes`` (beyond what was held before),
+``flops`` and ``bytes`` (:mod:`visionattn.benchmarks.kernels.limits`), ``share_of_gemm`` and ``share_of_copy``, and
+``reason``: empty, or why the method cannot run this case, with None for the figures. The method ``auto`` is what the
+package chooses; ``times_auto`` is in units of its device time, and ``verdict`` says whether the method is faster or
+slower than it, or that this cannot be told: fewer than five rounds, or quartiles that overlap. The shares are those of
+the device time: 1 where a method takes as long as the machine's matrix product, or its copy, for the same operations
+or bytes. Small cases lie in a cache and may exceed the copy, which does not.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from torch._functorch import config as functorch_config
 
+from visionattn.benchmarks.device_time import WALL, DeviceTime, device_times
 from visionattn.benchmarks.kernels.cases import Case, choose
-from visionattn.benchmarks.kernels.methods import Method, methods
+from visionattn.benchmarks.kernels.limits import Limits, byte_count, flop_count
+from visionattn.benchmarks.kernels.methods import BOTH, DIRECTIONS, FORWARD, methods
 from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
-from visionattn.benchmarks.timing import Runner, gemm_flops, interleaved, peak_bytes, quartiles, verdict
+from visionattn.benchmarks.timing import Runner, interleaved, peak_bytes, quartiles, verdict
+from visionattn.errors import ConfigError
 from visionattn.kernels.op import Call
 from visionattn.runs.provenance import device_properties
 
-FORWARD, BOTH = "forward", "forward+backward"
 BATCH = {"cpu": 4, "cuda": 64}
 DTYPE = {"cpu": "float32", "cuda": "bfloat16"}
 
@@ -40,7 +47,7 @@ def run_kernels(
     *,
     dtype: str | None = None,
     batch: int | None = None,
-    directions: tuple[str, ...] = (FORWARD, BOTH),
+    directions: Sequence[str] = (FORWARD, BOTH),
     seconds: float | None = None,
     console: Console | None = None,
 ) -> list[Row]:
@@ -48,26 +55,26 @@ def run_kernels(
 
     Args:
         cases: patterns of names in ``cases.CASES``, such as ``swin_tiny.*``.
-        backends: patterns of methods: backends, ``timm``, ``timm fused``, ``partition``, ``naive gather``, ...; None:
-            all but the dense reference.
+        backends: patterns of methods: backends, ``timm*``, ``partition*``, ...; None: all but the dense reference.
         repeats: rounds; each method runs once in a round, and medians over rounds are reported.
         device: ``cpu`` or ``cuda``; None: cuda where it is available.
         output_dir: folder of the JSON and CSV files; None writes none.
         dtype: None: float32 on the CPU, bfloat16 on cuda.
         batch: None: 4 on the CPU, 64 on cuda.
-        directions: ``forward``, ``forward+backward``.
+        directions: ``forward``, ``backward``, ``forward+backward``.
         seconds: no case starts later than that; cases left out are named in the configuration and on the screen.
         console: where to print.
 
     Returns:
         One row per case, direction and method; the module's docstring names its keys.
+
+    Raises:
+        ConfigError: an unknown direction.
     """
     setup = _set_up(device, dtype, batch, backends, repeats, directions)
     rows, left_out = _measure_cases(choose(cases), setup, seconds)
     screen = console or Console()
-    _show(rows, setup.title(), screen)
-    if left_out:
-        screen.print(f"left out after {seconds:.0f} s: {', '.join(left_out)}", soft_wrap=True)
+    _show(rows, setup.title(), left_out, screen)
     configuration = {"cases": cases, **setup.configuration(), "left_out": left_out}
     save(rows, output_dir, "kernels", setup.device, configuration, screen)
     return rows
@@ -83,8 +90,8 @@ class _Setup:
         device: where the methods run.
         dtype: name of the tensors' type.
         batch: images at a time.
-        directions: ``forward``, ``forward+backward``.
-        gemm_flops: floating-point operations per second of a matrix product of that type.
+        directions: ``forward``, ``backward``, ``forward+backward``.
+        limits: what the machine computes and copies in a second.
     """
 
     backends: str | list[str] | None
@@ -93,7 +100,7 @@ class _Setup:
     dtype: str
     batch: int
     directions: tuple[str, ...]
-    gemm_flops: float
+    limits: Limits
 
     def call(self, case: Case) -> Call:
         """The case's tensors."""
@@ -102,12 +109,13 @@ class _Setup:
     def title(self) -> str:
         """A line above the tables."""
         name = device_properties(self.device)["name"]
-        return f"{name}, {self.dtype}, batch {self.batch}, GEMM {self.gemm_flops / 1e9:.0f} GFLOP/s"
+        gemm = f"GEMM {self.limits.gemm_flops / 1e9:.0f} GFLOP/s ({self.limits.gemm_library})"
+        return f"{name}, {self.dtype}, batch {self.batch}, {gemm}, copy {self.limits.copy_bytes / 1e9:.0f} GB/s"
 
     def configuration(self) -> dict[str, Any]:
         """The fields as the file of a run records them."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values | {"device": str(self.device), "directions": list(self.directions)}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "limits"}
+        return values | {"device": str(self.device), "directions": list(self.directions)} | self.limits.as_dict()
 
 
 def _set_up(
@@ -116,13 +124,15 @@ def _set_up(
     batch: int | None,
     backends: str | list[str] | None,
     repeats: int,
-    directions: tuple[str, ...],
+    directions: Sequence[str],
 ) -> _Setup:
-    """Fill in what depends on the device, and measure its matrix products."""
+    """Fill in what depends on the device, and measure its matrix product and copy."""
+    if not directions or set(directions) - set(DIRECTIONS):
+        raise ConfigError(f"directions are some of {', '.join(DIRECTIONS)}, got {list(directions)}")
     torch_device = choose_device(device)
     kind, images = dtype or DTYPE[torch_device.type], batch or BATCH[torch_device.type]
-    limit = gemm_flops(getattr(torch, kind), torch_device)
-    return _Setup(backends, repeats, torch_device, kind, images, directions, limit)
+    limits = Limits.measured(getattr(torch, kind), torch_device)
+    return _Setup(backends, repeats, torch_device, kind, images, tuple(directions), limits)
 
 
 def _measure_cases(cases: list[Case], setup: _Setup, seconds: float | None) -> tuple[list[Row], list[str]]:
@@ -140,79 +150,85 @@ def _measure_cases(cases: list[Case], setup: _Setup, seconds: float | None) -> t
     return rows, left_out
 
 
-def _show(rows: list[Row], title: str, console: Console) -> None:
-    """Print the title and a table per case; methods that cannot run a case are in the files alone."""
+def _show(rows: list[Row], title: str, left_out: list[str], console: Console) -> None:
+    """Print the title and a table per case and pass; methods that cannot run a case are in the files alone.
+
+    On a GPU the device's time takes the place of the quartiles.
+    """
     console.print(title)
-    headings = ("method", "pass", "ms", "quartiles", "x auto", "than auto", "peak MB", "GFLOP/s", "of GEMM")
-    for case in dict.fromkeys(row["case"] for row in rows):
-        cells = (_cells(row) for row in rows if row["case"] == case and not row["reason"])
-        show(headings, cells, case, console)
+    for case, direction in dict.fromkeys((row["case"], row["direction"]) for row in rows):
+        own = [row for row in rows if (row["case"], row["direction"]) == (case, direction) and not row["reason"]]
+        on_gpu = any(row["device_how"] != WALL for row in own)
+        times = ("wall ms", "device ms") if on_gpu else ("ms", "quartiles")
+        headings = ("method", *times, "x auto", "than auto", "peak MB", "of copy", "of GEMM")
+        show(headings, (_cells(row, on_gpu) for row in own), f"{case}, {direction}", console)
+        for reason in dict.fromkeys(row["device_reason"] for row in own if row["device_reason"]):
+            names = ", ".join(row["method"] for row in own if row["device_reason"] == reason)
+            console.print(f"  {names}: device time from the profiler, no CUDA graph ({reason})", soft_wrap=True)
+    if left_out:
+        console.print(f"no time was left for {', '.join(left_out)}", soft_wrap=True)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, on_gpu: bool) -> tuple[str, ...]:
     return (
         row["method"],
-        "fwd" if row["direction"] == "forward" else "fwd+bwd",
         f"{row['median_ms']:.3f}",
-        f"{row['q1_ms']:.3f} to {row['q3_ms']:.3f}",
+        f"{row['device_ms']:.3f}" if on_gpu else f"{row['q1_ms']:.3f} to {row['q3_ms']:.3f}",
         f"{row['times_auto']:.2f}" if row["times_auto"] else "-",
         row["verdict"] or "-",
         f"{row['peak_bytes'] / 1e6:.1f}",
-        f"{row['flops'] / row['median_ms'] / 1e6:.1f}",
+        f"{row['share_of_copy']:.0%}",
         f"{row['share_of_gemm']:.1%}",
     )
 
 
 def _measure(case: Case, call: Call, direction: str, setup: _Setup) -> list[Row]:
-    train = direction == BOTH
-    candidates = list(methods(call, train, setup.backends))
+    candidates = list(methods(call, direction != FORWARD, setup.backends))
     runners: dict[str, Runner] = {}
-    for method in candidates:
-        if method.run is not None:
-            runners[method.name] = method.forward_backward if train else method.forward
-    for run in runners.values():
-        run()  # compiles, fills caches
-    times = interleaved(runners, setup.repeats, setup.device)
-    auto = next((name for name in times if name.startswith("auto")), None)
-    flops = flop_count(call) * (3 if train else 1)
+    with functorch_config.patch(donated_buffer=False):  # a compiled method's backward pass is run several times
+        for method in candidates:
+            if method.run is not None:
+                runners[method.name] = method.runner(direction)
+                runners[method.name]()  # compiles, fills caches
+        wall = interleaved(runners, setup.repeats, setup.device)
+        device = device_times(runners, wall, setup.device)
+        peaks = {name: peak_bytes(run, setup.device) for name, run in runners.items()}
+    auto = next((device[name].seconds for name in device if name.startswith("auto")), None)
+    limits: Row = {"flops": flop_count(call, direction), "bytes": byte_count(call, direction)}
     rows = []
     for method in candidates:
         row: Row = {
             "case": case.name, "method": method.name, "direction": direction,
             "dtype": str(call.q.dtype).removeprefix("torch."), "batch": len(call.q),
         }  # fmt: skip
-        rows.append(row | _figures(method, runners, times, auto, flops, setup))
+        if method.run is None:
+            rows.append(row | dict.fromkeys(_FIGURES) | limits | {"reason": method.reason})
+            continue
+        name = method.name
+        figures = _figures(wall[name], device[name], None if name.startswith("auto") else auto, limits, setup.limits)
+        times_auto = statistics.median(device[name].seconds) / statistics.median(auto) if auto else None
+        rows.append(row | figures | {"times_auto": times_auto, "peak_bytes": peaks[name], **limits, "reason": ""})
     return rows
 
 
-def _figures(
-    method: Method,
-    runners: dict[str, Runner],
-    times: dict[str, list[float]],
-    auto: str | None,
-    flops: int,
-    setup: _Setup,
-) -> Row:
-    names = ("median_ms", "q1_ms", "q3_ms", "rounds", "times_auto", "verdict", "peak_bytes", "share_of_gemm")
-    if method.run is None:
-        return dict.fromkeys(names) | {"flops": flops, "reason": method.reason}
-    own = times[method.name]
-    seconds, (low, high) = statistics.median(own), quartiles(own)
+_FIGURES = (
+    *("median_ms", "q1_ms", "q3_ms", "rounds", "device_ms", "device_how", "device_reason", "verdict"),
+    *("share_of_gemm", "share_of_copy", "times_auto", "peak_bytes"),
+)
+
+
+def _figures(wall: list[float], device: DeviceTime, auto: list[float] | None, counts: Row, limits: Limits) -> Row:
+    """The figures of a method; ``auto``: the device times of that method, None for itself."""
+    (low, high), seconds = quartiles(wall), statistics.median(device.seconds)
     return {
-        "median_ms": seconds * 1e3,
+        "median_ms": statistics.median(wall) * 1e3,
         "q1_ms": low * 1e3,
         "q3_ms": high * 1e3,
-        "rounds": len(own),
-        "times_auto": seconds / statistics.median(times[auto]) if auto else None,
-        "verdict": verdict(own, times[auto]) if auto and auto != method.name else "",
-        "peak_bytes": peak_bytes(runners[method.name], setup.device),
-        "flops": flops,
-        "share_of_gemm": flops / seconds / setup.gemm_flops,
-        "reason": "",
+        "rounds": len(wall),
+        "device_ms": seconds * 1e3,
+        "device_how": device.how,
+        "device_reason": device.reason,
+        "verdict": verdict(device.seconds, auto) if auto else "",
+        "share_of_gemm": counts["flops"] / seconds / limits.gemm_flops,
+        "share_of_copy": counts["bytes"] / seconds / limits.copy_bytes,
     }
-
-
-def flop_count(call: Call) -> int:
-    """Floating-point operations of the forward pass over the pairs that attend."""
-    batch, height, width, heads, depth = call.q.shape
-    return 2 * (depth + call.v.shape[-1]) * batch * heads * call.geometry.pairs(height, width)
