@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from visionattn.kernels.backends.triton.plan import Axis, candidates, default_plan, power_of_two, tile_side
+from visionattn.kernels.backends.triton.window_plan import cut, default_window_plan, window_candidates
 from visionattn.kernels.geometry import AxisRule
 
 NEIGHBORHOODS = product((2, 3, 4, 7), (1, 2, 3), (1, 2))
@@ -56,13 +57,6 @@ def test_spans_hold_every_visible_pair(rule):
                     assert viewers[-1] - viewers[0] < queries
 
 
-def test_swin_window_is_one_block():
-    axis = Axis(56, 7, 3, 1, True)
-    plan = default_plan(axis, axis, 2, 32)
-    assert (plan.tile, plan.block_m, plan.block_n, plan.blocks) == ((7, 7), 64, 64, 1)
-    assert axis.tiles(7) == 9
-
-
 def test_tiles_are_whole_strides():
     assert [tile_side(Axis(56, 7, stride, 1, False), 8) for stride in (1, 2, 3, 7)] == [8, 8, 6, 7]
 
@@ -76,3 +70,50 @@ def test_candidates_are_bounded_by_shared_memory():
     plenty, little = candidates(axis, axis, 2, 128, 232448), candidates(axis, axis, 2, 128, 49152)
     assert 1 < len(little) < len(plenty) <= 12
     assert plenty[0] == little[0] == default_plan(axis, axis, 2, 128)
+
+
+def window_positions(rule: AxisRule, length: int, group: int, tile: int) -> tuple[list[int], list[bool]]:
+    """Positions of a window's points as the kernels compute them, and which of them are in a second, merged window."""
+    axis = as_axis(rule, length)
+    own = cut(axis)
+    first = group + (tile * rule.size - own.offset) * rule.dilation
+    second = [own.merged and first < 0 and index < own.offset for index in range(rule.size)]
+    after = own.tiles * rule.size * rule.dilation
+    return [first + index * rule.dilation + after * moved for index, moved in enumerate(second)], second
+
+
+WINDOW_RULES = [AxisRule(size, d, shift=shift) for size in (1, 3, 7) for d in (1, 2, 5) for shift in range(0, size, 2)]
+
+
+@pytest.mark.parametrize("rule", WINDOW_RULES, ids=str)
+def test_cut_windows_hold_each_query_once_with_all_its_keys(rule):
+    for length in (1, 4, 6, 7, 14, 20, 21, 23):
+        own, spans = cut(as_axis(rule, length)), rule.spans(length)
+        found = []
+        for group, tile in product(range(rule.dilation), range(own.tiles)):
+            positions, second = window_positions(rule, length, group, tile)
+            assert own.border or all(0 <= position < length for position in positions)
+            for part in (False, True):
+                keys = [p for p, moved in zip(positions, second, strict=True) if moved == part and 0 <= p < length]
+                for query in keys:
+                    start, extent = int(spans.start[query]), int(spans.extent[query])
+                    assert keys == [query % rule.dilation + rule.dilation * (start + j) for j in range(extent)]
+                found += keys
+        assert sorted(found) == list(range(length))
+
+
+def test_shifted_windows_merge_on_maps_they_divide():
+    shifted = cut(Axis(56, 7, 3, 1, True))
+    assert (shifted.tiles, shifted.offset, shifted.merged, shifted.border) == (8, 4, True, False)
+    assert not cut(Axis(56, 7, 0, 8, True)).border
+    assert cut(Axis(57, 7, 3, 1, True)).border
+
+
+def test_window_plans():
+    plan = default_window_plan(49, 2, 32)
+    assert (plan.block, plan.forward.num_warps, plan.forward.num_stages, plan.backward.num_stages) == (64, 4, 3, 3)
+    assert default_window_plan(16, 2, 32).forward.num_warps == 1
+    assert default_window_plan(49, 2, 128).backward.num_stages == 1
+    candidates = window_candidates(plan)
+    assert candidates[0] == plan
+    assert len(candidates) == len(set(candidates)) <= 20

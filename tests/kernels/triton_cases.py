@@ -45,6 +45,9 @@ ACCURACY = {
     "stride": (NEIGHBORHOOD, (1, 10, 11, 1, 16, 24), {"kernel_size": (5, 4), "stride": (2, 3)}, True, "float32"),
     "stride is the kernel": (NEIGHBORHOOD, (1, 10, 7, 1, 16, 16), {"kernel_size": 3, "stride": 3}, True, "float32"),
     "no bias": (NEIGHBORHOOD, (1, 6, 6, 2, 16, 16), {"kernel_size": 3}, False, "float32"),
+    "shifted, whole": (WINDOW, (2, 8, 4, 2, 16, 16), {"window": 4, "shift": (1, 2)}, True, "float32"),
+    "half, shifted, whole": (WINDOW, (1, 8, 4, 1, 16, 16), {"window": 4, "shift": (3, 1)}, True, "float16"),
+    "half, shifted, no bias": (WINDOW, (1, 5, 6, 1, 16, 24), {"window": 3, "shift": 1}, False, "float16"),
     "half window": (WINDOW, (1, 8, 7, 1, 32, 32), {"window": 4, "shift": 2}, True, "float16"),
     "half neighborhood": (NEIGHBORHOOD, (1, 8, 9, 1, 32, 32), {"kernel_size": 5}, True, "float16"),
 }
@@ -90,13 +93,13 @@ def determinism() -> list[str]:
 
 def chunked_table() -> list[str]:
     """The table's gradient does not depend on how often its sum is cut, beyond rounding."""
-    failures, kept = [], problem.PROGRAMS_PER_PROCESSOR
+    failures, kept = [], problem.INTERPRETED_PROCESSORS
     for call in sample():
-        many = gradients(call, "bias")[0]
-        problem.PROGRAMS_PER_PROCESSOR = 1
-        launch.backward_run.cache_clear()
         few = gradients(call, "bias")[0]
-        problem.PROGRAMS_PER_PROCESSOR = kept
+        problem.INTERPRETED_PROCESSORS = 3
+        launch.backward_run.cache_clear()
+        many = gradients(call, "bias")[0]
+        problem.INTERPRETED_PROCESSORS = kept
         launch.backward_run.cache_clear()
         if not torch.allclose(few, many, rtol=1e-4, atol=1e-4):
             failures.append(f"cut sums differ by {(few - many).abs().max()}")

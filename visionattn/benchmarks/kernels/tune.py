@@ -1,4 +1,4 @@
-"""Timing of Triton plans on this device; the defaults in ``kernels/backends/triton/plan.py`` rest on it.
+"""Timing of Triton plans on this device: of tiles, or of windows that fit one block.
 
 The kernels do not tune themselves at run time: two processes could choose different plans, and a resumed run would not
 give the same bits.
@@ -35,15 +35,16 @@ def tune(cases: str | list[str], repeats: int = 5, dtype: str = "bfloat16", batc
 
 
 def _tune_call(name: str, call: Call, repeats: int) -> list[Row]:
-    from visionattn.kernels.backends.triton import launch, plan
+    from visionattn.kernels.backends.triton import launch, plan, window_plan
 
     base = launch.problem(call.q, call.k, call.v, call.bias, call.geometry, call.scale)
-    widest = max(call.q.shape[-1], call.v.shape[-1])
-    memory = torch.cuda.get_device_properties(call.q.device).shared_memory_per_block_optin
-    rows = []
-    for candidate in plan.candidates(base.y, base.x, call.q.element_size(), widest, memory):
-        rows.append({"case": name, **asdict(candidate), **_time(call, candidate, repeats)})
-    return rows
+    if base.window is not None:
+        plans: list[Any] = window_plan.window_candidates(base.window)
+    else:
+        widest = max(call.q.shape[-1], call.v.shape[-1])
+        memory = torch.cuda.get_device_properties(call.q.device).shared_memory_per_block_optin
+        plans = plan.candidates(base.y, base.x, call.q.element_size(), widest, memory)
+    return [{"case": name, **asdict(candidate), **_time(call, candidate, repeats)} for candidate in plans]
 
 
 def _time(call: Call, plan: Any, repeats: int) -> Row:

@@ -16,11 +16,18 @@ from torch import Tensor
 from visionattn.kernels.backends.triton import tiled_launch, window_launch
 from visionattn.kernels.backends.triton.plan import Plan
 from visionattn.kernels.backends.triton.problem import Problem, problem
+from visionattn.kernels.backends.triton.window_plan import WindowPlan
 from visionattn.kernels.geometry import Geometry
 
 
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float, plan: Plan | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    scale: float,
+    plan: Plan | WindowPlan | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Output (B, H, W, N, E) and log-sum-exp (B, N, H, W) in fp32; ``plan`` replaces the default one."""
     q, k, v = dense(q), dense(k), dense(v)
@@ -35,7 +42,7 @@ def forward(
 def backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor,
     geometry: Geometry, scale: float, into: Sequence[Tensor], *,
-    maps: bool = True, table: bool = True, plan: Plan | None = None,
+    maps: bool = True, table: bool = True, plan: Plan | WindowPlan | None = None,
 ) -> Tensor:  # fmt: skip
     """Write the gradients of q, k and v into the maps ``into``, if ``maps``.
 
@@ -56,13 +63,13 @@ def backward(
 @lru_cache(maxsize=1024)
 def forward_run(call: Problem) -> Callable[..., None]:
     """The function that runs a forward."""
-    return tiled_launch.forward(call)
+    return tiled_launch.forward(call) if call.window is None else window_launch.forward(call, call.window)
 
 
 @lru_cache(maxsize=1024)
 def backward_run(call: Problem) -> Callable[..., Tensor]:
     """The function that runs a backward."""
-    return window_launch.backward(call) if call.fits_one_block else tiled_launch.backward(call)
+    return tiled_launch.backward(call) if call.window is None else window_launch.backward(call, call.window)
 
 
 def dense(x: Tensor) -> Tensor:

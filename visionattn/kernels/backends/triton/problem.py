@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.triton.plan import Axis, Plan, default_plan, fits_one_block, power_of_two
+from visionattn.kernels.backends.triton.window_plan import WindowPlan, default_window_plan
 from visionattn.kernels.geometry import AxisRule, Geometry
 
 LOG2E = 1.4426950408889634
@@ -43,7 +44,8 @@ class Problem:
         y: axis of the rows.
         x: axis of the columns.
         scale: of the logits before the bias.
-        plan: tile and block sizes.
+        plan: tile and block sizes of the kernels that work by tiles.
+        window: plan of the kernels for windows that fit one block; None: this call has none.
         gradients: four strides of the gradients of q and of k, then four of that of v; empty in the forward.
         maps: whether the gradients of q, k and v are wanted.
         table: whether the gradient of the bias table is wanted.
@@ -59,6 +61,7 @@ class Problem:
     x: Axis
     scale: float
     plan: Plan
+    window: WindowPlan | None = None
     gradients: tuple[int, ...] = ()
     maps: bool = False
     table: bool = False
@@ -85,11 +88,6 @@ class Problem:
         return self.groups * self.heads * tiles_y * tiles_x * self.plan.blocks
 
     @property
-    def fits_one_block(self) -> bool:
-        """Whether a whole window is one block, so that a single program can make all its gradients."""
-        return fits_one_block(self.y, self.x, self.dtype.itemsize, max(self.q.shape[-1], self.v.shape[-1]))
-
-    @property
     def table_shape(self) -> tuple[int, int, int]:
         """Shape of the bias table."""
         return self.heads, 2 * self.y.size - 1, 2 * self.x.size - 1
@@ -98,6 +96,13 @@ class Problem:
     def entries(self) -> int:
         """Entries of one head's bias table."""
         return (2 * self.y.size - 1) * (2 * self.x.size - 1)
+
+    @property
+    def processors(self) -> int:
+        """Multiprocessors of the device."""
+        if self.device.type != "cuda":
+            return INTERPRETED_PROCESSORS
+        return torch.cuda.get_device_properties(self.device).multi_processor_count
 
     def placement(self) -> tuple[int, ...]:
         """Kernel arguments from q's strides to the tile counts."""
@@ -125,10 +130,7 @@ class Problem:
 
     def chunks(self, owners: int, items: int) -> int:
         """How often a sum over ``items`` is cut to fill the device; fixed by device and shape, so bits repeat."""
-        processors = INTERPRETED_PROCESSORS
-        if self.device.type == "cuda":
-            processors = torch.cuda.get_device_properties(self.device).multi_processor_count
-        wanted = -(-processors * PROGRAMS_PER_PROCESSOR // (owners * self.heads))
+        wanted = -(-self.processors * PROGRAMS_PER_PROCESSOR // (owners * self.heads))
         return max(1, min(wanted, items))
 
 
@@ -139,7 +141,7 @@ def problem(
     bias: Tensor | None,
     geometry: Geometry,
     scale: float,
-    plan: Plan | None = None,
+    plan: Plan | WindowPlan | None = None,
     *,
     into: Sequence[Tensor] = (),
     maps: bool = False,
@@ -147,9 +149,15 @@ def problem(
 ) -> Problem:
     """The problem of a call whose maps have their channels side by side; ``into``: the gradients' maps, if wanted."""
     y, x = axis(q.shape[1], geometry.rows), axis(q.shape[2], geometry.cols)
-    plan = plan or default_plan(y, x, q.element_size(), max(q.shape[-1], v.shape[-1]))
+    size, widest = q.element_size(), max(q.shape[-1], v.shape[-1])
+    window, tiles = None, plan
+    if isinstance(tiles, WindowPlan):
+        window, tiles = tiles, None
+    elif tiles is None and fits_one_block(y, x, size, widest):
+        window = default_window_plan(y.size * x.size, size, widest)
     return Problem(
-        Map.of(q), Map.of(k), Map.of(v), q.dtype, q.device, None if bias is None else bias.dtype, y, x, scale, plan,
+        Map.of(q), Map.of(k), Map.of(v), q.dtype, q.device, None if bias is None else bias.dtype, y, x, scale,
+        tiles or default_plan(y, x, size, widest), window,
         (*into[0].stride()[:4], *into[2].stride()[:4]) if into else (), maps, table,
     )  # fmt: skip
 
