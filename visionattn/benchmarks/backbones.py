@@ -224,8 +224,10 @@ def _show(rows: list[Row]) -> None:
         own = [row for row in rows if (row["backbone"], row["pass"]) == (name, kind)]
         on_gpu = any(row["device_how"] not in (WALL, None) for row in own)
         rates = ("img/s", "device img/s") if on_gpu else ("img/s",)
-        headings = ("type", "batch", "model", *rates, "x timm", "x eager", "peak MB", "of GEMM")
-        cells = [_cells(row, on_gpu) for row in own if not row["reason"]]
+        compiled = any(row["compile"] for row in own)
+        ratios = ("x timm", "x eager") if compiled else ("x timm",)
+        headings = ("type", "batch", "model", *rates, *ratios, "peak MB", "of GEMM")
+        cells = [_cells(row, on_gpu, compiled) for row in own if not row["reason"]]
         show(headings, cells, f"{name}, {kind}, {own[0]['size']} x {own[0]['size']}")
         for label, reason in dict.fromkeys((_label(row), row["reason"]) for row in own if row["reason"]):
             print(f"  {label}: {reason}")
@@ -237,12 +239,13 @@ def _label(row: Row) -> str:
     return Contender(row["model"], row["compile"], row["channels_last"]).label
 
 
-def _cells(row: Row, on_gpu: bool) -> list[str]:
+def _cells(row: Row, on_gpu: bool, compiled: bool) -> list[str]:
+    ratios = ("times_timm", "times_timm_eager") if compiled else ("times_timm",)
     rates = ("images_per_second", "device_images_per_second") if on_gpu else ("images_per_second",)
     return [
         *(str(row["dtype"]), str(row["batch"]), _label(row)),
         *(f"{row[rate]:.1f}" for rate in rates),
-        *(f"{row[name]:.2f}" if row[name] else "-" for name in ("times_timm", "times_timm_eager")),
+        *(f"{row[name]:.2f}" if row[name] else "-" for name in ratios),
         f"{row['peak_bytes'] / 1e6:.0f}" if row["peak_bytes"] is not None else "-",
         f"{row['share_of_gemm']:.0%}",
     ]

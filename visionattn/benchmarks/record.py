@@ -71,7 +71,9 @@ def show(
     """Print a table; columns of numbers are aligned to the right."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in _TEXT_COLUMNS else "right", no_wrap=heading == "method")
+        table.add_column(
+            heading, justify="left" if heading in _TEXT_COLUMNS else "right", no_wrap=heading in ("method", "model")
+        )
     for row in cells:
         table.add_row(*row)
     (console or Console()).print(table)
