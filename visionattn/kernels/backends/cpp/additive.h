@@ -4,8 +4,8 @@
 
 // Bias and -inf masks laid out as the tiles' logits are: one copy per head with a bias, one for all without.
 template <class C> struct Additive {
-    explicit Additive(const Problem& p)
-        : offsets(p), heads(p.bias ? p.heads : needed(p) ? 1 : 0), data(offsets.total() * heads) {
+    explicit Additive(const Problem& p, C unit)
+        : unit(unit), offsets(p), heads(p.bias ? p.heads : needed(p) ? 1 : 0), data(offsets.total() * heads) {
         const int pairs = p.rows.shapes * p.cols.shapes;
         parallel(heads * pairs, p.threads, [&](int job) { fill(p, job / pairs, job % pairs); });
     }
@@ -26,7 +26,7 @@ template <class C> struct Additive {
             if (!visible)  // the table may have no such entry
                 to[place][lane] = -std::numeric_limits<C>::infinity();
             else
-                to[place][lane] = p.bias ? table[row * p.table_cols + col] : C(0);
+                to[place][lane] = p.bias ? table[row * p.table_cols + col] * unit : C(0);
         });
     }
     template <class W> const V<C>* of(const W& work, int head, int block) const {
@@ -34,6 +34,7 @@ template <class C> struct Additive {
         const V<C>* of_head = data.data + (heads > 1 ? head : 0) * offsets.total();
         return of_head + offsets.of(work.y, work.x) + size_t(block) * work.keys;
     }
+    C unit;  // of logits
     Offsets offsets;
     int heads;
     Zeros<V<C>> data;

@@ -9,7 +9,7 @@ constexpr int ENOUGH_JOBS = 16;
 
 template <class S> static void forward(const Problem& p) {
     using C = typename Compute<S>::type;
-    const Additive<C> added(p);
+    const Additive<C> added(p, TileWork<S>::UNIT);
     // heads of a token lie side by side: one job takes them together, unless that leaves threads idle
     const int group = p.batch * p.rows.tiles >= 4 * p.threads ? p.heads : 1, groups = p.heads / group;
     parallel(p.batch * p.rows.tiles * groups, p.threads, [&](int job) {
@@ -31,7 +31,7 @@ template <class S> static void forward(const Problem& p) {
 // leaves enough jobs. Neighborhoods: a unit is an image.
 template <class S> static void backward(const Problem& p) {
     using C = typename Compute<S>::type;
-    const Additive<C> added(p);
+    const Additive<C> added(p, TileWork<S>::UNIT);
     const int height = p.windows ? 1 : p.rows.tiles, units = p.batch * p.rows.tiles / height;
     const int group = p.windows && units >= ENOUGH_JOBS ? p.heads : 1, groups = p.heads / group;
     const int parts = (units + p.units - 1) / p.units, steps = height * p.cols.tiles * group;

@@ -107,7 +107,7 @@ def backward_units(q: Tensor, geometry: Geometry) -> tuple[int, int]:
     batch, height, _, heads, _ = q.shape
     if geometry.is_window:
         units = batch * axis(geometry.rows, height).tiles
-        return units, max(1, units // JOBS)
+        return units, max(1, (units if units >= JOBS else units * heads) // JOBS)
     return batch, max(1, batch * heads // JOBS)
 
 

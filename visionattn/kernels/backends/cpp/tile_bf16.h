@@ -23,7 +23,27 @@ INLINED u32x paired(const f32x& low, const f32x& high) {
     return __builtin_convertvector(rounded(low), u32x) | __builtin_convertvector(rounded(high), u32x) << 16;
 }
 
+// 2^x of numbers <= 0, exactly 0 below -126; error below 5e-6, a thousandth of what rounding to bf16 adds.
+INLINED f32x power_of_two(const f32x& x) {
+    const f32x zero = {}, least = zero - 126.0f, magic = zero + 12582912.0f;
+    const f32x clamped = x < least ? least : x, shifted = clamped + magic;
+    const f32x r = clamped - (shifted - magic);
+    f32x p = r * 9.6004e-3f + 5.591689e-2f;
+    p = p * r + 2.4023718e-1f;
+    p = p * r + 6.9312199e-1f;
+    p = p * r + 1.0f;
+    const f32x power = (f32x)((i32x)p + ((i32x)shifted << 23));
+    return x < least ? zero : power;
+}
+// `count` bf16, in whole vectors where they fill them.
+INLINED void copy(void* to, const bf16* from, int count) {
+    int i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES) std::memcpy(static_cast<bf16*>(to) + i, from + i, sizeof(u32x));
+    if (i < count) std::memcpy(static_cast<bf16*>(to) + i, from + i, (count - i) * sizeof(bf16));
+}
+
 template <> struct TileWork<bf16> : Place<bf16> {
+    static constexpr float UNIT = 1.44269504088896341f;  // logits are to the base 2
     explicit TileWork(const Problem& p)
         : Place(p), half((p.depth + 1) / 2), value_half((p.value_depth + 1) / 2), key(vectors(most_keys * half) + 1),
           value(vectors(most_keys * value_half) + 1), key_pairs(vectors((most_keys + 1) / 2 * p.depth) + 1),
@@ -49,18 +69,15 @@ template <> struct TileWork<bf16> : Place<bf16> {
         if (keys % 2) pair_rows(back ? last_key : last_value, nullptr, depth, to_pairs + keys / 2 * depth);
     }
     static void copy_row(const bf16* from, int depth, uint32_t* to) {
-        if (depth % 2) to[depth / 2] = from[depth - 1].bits;
-        std::memcpy(to, from, depth / 2 * sizeof(uint32_t));
+        if (depth % 2) to[depth / 2] = 0;
+        copy(to, from, depth);
     }
 
     void forward(int block, const f32x* added) {
         locate(block);
         read_lanes(p.q, p.depth, half, q.data);
         const f32x most = find_logits(added);
-        for (int i = 0; i < keys; ++i) {
-            logits.data[i] -= most;
-            exp_nonpositive(logits.data[i]);
-        }
+        for (int i = 0; i < keys; ++i) logits.data[i] = power_of_two(logits.data[i] - most);
         const f32x inverse = 1.0f / sum_of<float>(keys, [&](int i) { return logits.data[i]; });
         pair_keys(logits.data);
         times_columns(weight_pairs.data, numbers(value_pairs), p.value_depth, (keys + 1) / 2, o.data);
@@ -82,9 +99,7 @@ template <> struct TileWork<bf16> : Place<bf16> {
         for (int lane = 0; lane < lanes; ++lane) most[lane] = stats(lane)[0], inverse[lane] = stats(lane)[1];
         find_logits(added);
         for (int i = 0; i < keys; ++i) {
-            logits.data[i] -= most;
-            exp_nonpositive(logits.data[i]);
-            logits.data[i] *= inverse;
+            logits.data[i] = power_of_two(logits.data[i] - most) * inverse;
             narrow.data[i] = rounded(logits.data[i]);
         }
         scatter(numbers(narrow), LANES / 2, g_rows.data, keys, (lanes + 1) / 2, value_wide, place.data(), grads.v.data);
@@ -106,7 +121,7 @@ template <> struct TileWork<bf16> : Place<bf16> {
     // The logits of the block; returns the largest of each lane.
     f32x find_logits(const f32x* added) {
         times_rows<u32x, 16>(q.data, numbers(key), half, keys, nullptr, logits.data);
-        const float scale = float(p.scale);
+        const float scale = float(p.scale) * UNIT;
         f32x most = f32x{} - std::numeric_limits<float>::infinity();
         for (int i = 0; i < keys; ++i) {
             logits.data[i] = added ? logits.data[i] * scale + added[i] : logits.data[i] * scale;
@@ -125,8 +140,7 @@ template <> struct TileWork<bf16> : Place<bf16> {
             const int first = part * 2 * LANES, count = depth - first < 2 * LANES ? depth - first : 2 * LANES;
             for (int lane = 0; lane < LANES; ++lane) {
                 to[lane] = u32x{};
-                if (lane < lanes)
-                    std::memcpy(to + lane, at<bf16>(map, b, rows[lane], cols[lane], head) + first, count * sizeof(bf16));
+                if (lane < lanes) copy(to + lane, at<bf16>(map, b, rows[lane], cols[lane], head) + first, count);
             }
             transpose(to);
         }
