@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from visionattn.attention.mixer import StageContext, declared
 from visionattn.backbones.stage import Stage
 from visionattn.kernels.folding import SameConv, conv_gelu
-from visionattn.kernels.linear import is_inference
+from visionattn.kernels.linear import convolution_layout
 
 
 class FusedMBConv(nn.Module):
@@ -78,8 +77,7 @@ class GCViTStem(nn.Module):
         self.down = GCViTDownsample(dim, dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        if is_inference(self):
-            image = image.contiguous(memory_format=torch.channels_last)
+        image = convolution_layout(self, image)
         return self.down(self.conv1(image).permute(0, 2, 3, 1))
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from timm.layers import DropPath
 from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from torch.nn import functional as F
 from visionattn.attention.mixer import MixerFactory, StageContext
 from visionattn.backbones.stage import BlockFactory, Stage
 from visionattn.kernels.folding import SameConv, conv_gelu, pointwise
-from visionattn.kernels.linear import is_inference
+from visionattn.kernels.linear import convolution_layout
 
 _GELU = partial(nn.GELU, approximate="tanh")
 _BatchNorm = partial(nn.BatchNorm2d, eps=1e-3)
@@ -94,8 +93,7 @@ class MaxViTStem(nn.Module):
         self.down = MBConv(width, dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        if is_inference(self):
-            image = image.contiguous(memory_format=torch.channels_last)
+        image = convolution_layout(self, image)
         y = conv_gelu(self.conv1, image, self.act1, self.norm1)
         return self.down(self.conv2(y).permute(0, 2, 3, 1))
 
