@@ -1,60 +1,62 @@
-"""The Triton kernels through Triton's own compiler down to machine code, which needs no GPU."""
+"""The tiled Triton kernels through Triton's own compiler down to machine code, which needs no GPU."""
 
 import pytest
 import torch
 
-from visionattn.kernels.geometry import neighborhood_geometry
+from visionattn.kernels.geometry import neighborhood_geometry, window_geometry
 
-triton = pytest.importorskip("triton", reason="the package triton is not installed")
-from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler import ASTSource  # noqa: E402
+pytest.importorskip("triton", reason="the package triton is not installed")
+from tests.kernels.triton_compiling import Taken, compile_instead
+from visionattn.kernels.backends.triton import launch
 
-from visionattn.kernels.backends.triton import launch, launcher  # noqa: E402
-
-TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16"}
-KINDS = {int: "i32", float: "fp32"}
-OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
 MOST_SHARED_MEMORY = 99 * 1024
+KERNELS = ("picture", "forward", "query_gradient", "key_gradient", "table_gradient")
+BF16, FP32 = torch.bfloat16, torch.float32
 
 
-@pytest.fixture
-def taken(monkeypatch, capability) -> dict[str, int]:
-    """Kernel to the shared memory that it takes: a launch compiles its kernel for the device instead."""
-    found: dict[str, int] = {}
-
-    def compiled(launch: launcher.Launch, *tensors: torch.Tensor) -> None:
-        constants = {name: value for name, value in launch.constants.items() if name not in OPTIONS}
-        signature = dict.fromkeys(constants, "constexpr")
-        for name, value in zip(launch.kernel.arg_names, (*tensors, *launch.numbers), strict=False):
-            signature[name] = TYPES[value.dtype] if isinstance(value, torch.Tensor) else KINDS[type(value)]
-        ordered = {name: signature[name] for name in launch.kernel.arg_names}
-        options = {name: launch.constants[name] for name in OPTIONS}
-        source = ASTSource(launch.kernel, ordered, constants)
-        result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-        found[launch.kernel.__name__] = result.metadata.shared
-
-    monkeypatch.setattr(launcher.Launch, "__call__", compiled)
-    return found
-
-
-def run(geometry, shape, dtype) -> None:
+def run(geometry, shape, dtype, biased) -> None:
     """Forward and backward of the packed form."""
     batch, height, width, heads, depth = shape
-    qkv = torch.empty(batch, height, width, 3, heads, depth, dtype=dtype)
-    bias = torch.empty(heads, *geometry.table_shape)
+    qkv = torch.empty(batch, height, width, 3, heads, depth, dtype=dtype, device="meta")
+    bias = torch.empty(heads, *geometry.table_shape, device="meta") if biased else None
     inputs, rule = (*qkv.unbind(3), bias), (geometry, 0.25)
     out, lse = launch.forward(*inputs, *rule)
     launch.backward(out, *inputs, out, lse, *rule, torch.empty_like(qkv).unbind(3))
 
 
 @pytest.mark.parametrize(
-    ("capability", "geometry", "shape", "kernels"),
+    ("capability", "geometry", "shape", "dtype", "biased"),
     [
-        (90, neighborhood_geometry(14, 14, 7, 2, 1), (1, 14, 14, 3, 128), 4),
+        (90, neighborhood_geometry(56, 56, 7, 1, 1), (64, 56, 56, 2, 32), BF16, True),
+        (80, neighborhood_geometry(14, 14, 7, 2, 1), (1, 14, 14, 1, 128), BF16, False),
     ],
-    ids=["dilated neighborhood on sm_90"],
+    ids=["NAT on sm_90", "dilated, wide heads, no bias on sm_80"],
 )
-def test_compiles_within_shared_memory(taken, geometry, shape, kernels):
-    run(geometry, shape, torch.bfloat16)
-    assert len(taken) == kernels
-    assert all(bytes_taken <= MOST_SHARED_MEMORY for bytes_taken in taken.values()), taken
+def test_compiles_without_spilling(monkeypatch, capability, geometry, shape, dtype, biased):
+    check(compile_instead(monkeypatch, capability), geometry, shape, dtype, biased)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("depth", [32, 128])
+@pytest.mark.parametrize("dtype", [BF16, FP32], ids=str)
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        neighborhood_geometry(56, 56, 7, 8, 1),
+        neighborhood_geometry(57, 40, (7, 6), 2, (3, 1)),
+        neighborhood_geometry(256, 256, 80, 1, 1),
+        window_geometry(57, 57, 12, 6, 1),
+        window_geometry(96, 96, 48, 0, 1),
+    ],
+    ids=["dilated", "strided", "large kernel", "window 12", "window 48"],
+)
+def test_every_kernel_compiles_without_spilling(monkeypatch, capability, geometry, depth, dtype):
+    check(compile_instead(monkeypatch, capability), geometry, (2, 57, 57, 3, depth), dtype, True)
+
+
+def check(found: dict[str, Taken], geometry, shape, dtype, biased) -> None:
+    run(geometry, shape, dtype, biased)
+    wanted = KERNELS if biased else KERNELS[1:-1]
+    assert sorted(found) == sorted(f"{name}_kernel" for name in wanted)
+    assert all(taken.shared <= MOST_SHARED_MEMORY and taken.stack == 0 for taken in found.values()), found

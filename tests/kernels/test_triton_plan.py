@@ -4,19 +4,21 @@ from itertools import product
 
 import pytest
 
-from visionattn.kernels.backends.triton.plan import Axis, candidates, default_plan, power_of_two, tile_side
+from visionattn.kernels.backends.triton import layout
+from visionattn.kernels.backends.triton.plan import Axis, candidates, default_plan
 from visionattn.kernels.backends.triton.window_plan import cut, default_window_plan, window_candidates
 from visionattn.kernels.geometry import AxisRule
 
 NEIGHBORHOODS = product((2, 3, 4, 7), (1, 2, 3), (1, 2))
-WINDOWS = product((1, 3, 7), (1, 2))
+WINDOWS = product((1, 3, 7, 11), (1, 2))
 RULES = [
-    *(AxisRule(size, dilation, stride=stride) for size, dilation, stride in NEIGHBORHOODS),
+    *(AxisRule(size, dilation, stride=stride) for size, dilation, stride in NEIGHBORHOODS if stride <= size),
     *(AxisRule(size, dilation=2, stride=size) for size in (3, 4, 7)),
     *(AxisRule(size, dilation, shift=size // 2) for size, dilation in WINDOWS),
     *(AxisRule(size) for size in (3, 7)),
 ]
 LENGTHS = (21, 23, 24)
+SIDE = 4
 
 
 def as_axis(rule: AxisRule, length: int) -> Axis:
@@ -40,29 +42,87 @@ def test_first_key_agrees_with_the_geometry(rule):
             assert found == [start for start, _ in seen]
 
 
+@pytest.mark.parametrize("by_keys", [False, True], ids=["query tiles", "key tiles"])
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_spans_hold_every_visible_pair(rule):
+def test_views_are_those_of_the_geometry(rule, by_keys):
     for length in LENGTHS:
         axis = as_axis(rule, length)
-        side = tile_side(axis, 8)
-        keys, queries = axis.key_span(side), axis.query_span(side)
         for group in range(rule.dilation):
-            seen = runs(rule, length, group)
-            for tile in range(axis.tiles(side)):
-                first = tile * side - axis.offset
-                inside = range(max(first, 0), min(first + side, len(seen)))
-                if inside:
-                    assert max(seen[q][1] for q in inside) - min(seen[q][0] for q in inside) <= keys
-                    viewers = [q for q, (start, stop) in enumerate(seen) if start < inside.stop and stop > inside.start]
-                    assert viewers[-1] - viewers[0] < queries
+            met = seen = runs(rule, length, group)
+            if by_keys:
+                viewers = [[q for q, (first, end) in enumerate(seen) if first <= key < end] for key in range(len(seen))]
+                met = [
+                    (min(queries, default=key), max(queries, default=key - 1) + 1)
+                    for key, queries in enumerate(viewers)
+                ]
+            points = []
+            for tile in range(layout.count(axis, SIDE, len(seen))):
+                start, stop, _ = layout.bounds(axis, SIDE, len(seen), tile)
+                first, end, shifted = layout.view(axis, SIDE, len(seen), tile, by_keys)
+                own = range(max(start, 0), stop)
+                points += own
+                if own:
+                    assert [(a + start, b + start) for a, b in shifted[1:]] == [met[point] for point in own]
+                    assert (first + start, end + start) == (min(met[p][0] for p in own), max(met[p][1] for p in own))
+                    assert end - first <= layout.span(axis, SIDE, by_keys)
+            assert points == list(range(len(seen)))  # each point has one owner
+
+
+def number(found: layout.Relations, tile: int, tiles: int) -> int:
+    """The relation of a tile of a group of ``tiles``, as the kernels compute it."""
+    if tile < found.edge:
+        return tile
+    if tile < tiles - found.tail:
+        return found.edge + (tile - found.edge) % found.period
+    return found.edge + found.period + tile - (tiles - found.tail)
+
+
+@pytest.mark.parametrize("by_keys", [False, True], ids=["query tiles", "key tiles"])
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_tiles_of_one_relation_have_one_view(rule, by_keys):
+    for length in (*LENGTHS, 97):
+        axis = as_axis(rule, length)
+        found = layout.relations(axis, SIDE, by_keys)
+        classes = layout.views(axis, SIDE, by_keys)
+        assert len(classes) == found.classes
+        for views in classes:
+            held: dict[int, object] = {}
+            for tile, view in enumerate(views):
+                relation = number(found, tile, len(views))
+                assert 0 <= relation < found.count
+                assert held.setdefault(relation, view) == view
+
+
+def test_a_large_map_has_few_relations():
+    axis = Axis(560, 7, 1, 1, False)
+    assert layout.relations(axis, 8, by_keys=False).numbers == (1, 1, 1, 3, 3)
+    assert layout.members(axis, 8) == 68
+    strided, shifted = Axis(560, 7, 3, 1, False), Axis(560, 24, 12, 1, True)
+    assert layout.relations(strided, 8, by_keys=False).period == 3  # tiles of 8 meet stride groups of 3 in three ways
+    assert layout.relations(shifted, 8, by_keys=False).numbers == (3, 3, 3, 9, 9)  # a cut window at either end
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"), [(14, (16, 16)), (12, (12, 4)), (7, (8, 8)), (87, (88, 8)), (95, (96, 32))]
+)
+def test_few_columns_are_added(columns, expected):
+    assert layout.width(columns) == expected
 
 
 def test_tiles_are_whole_strides():
-    assert [tile_side(Axis(56, 7, stride, 1, False), 8) for stride in (1, 2, 3, 7)] == [8, 8, 6, 7]
+    axes = [Axis(56, 7, stride, 1, False) for stride in (1, 2, 3, 7)]
+    assert [layout.tile_side(axis, 8) for axis in axes] == [8, 8, 6, 7]
+    assert layout.tile_side(Axis(56, 13, 13, 1, False), 8) == 8  # but never a single query
+
+
+def test_windows_are_covered_without_waste():
+    for size, tile in ((24, (8, 8)), (48, (4, 16)), (12, (4, 12))):
+        axis = Axis(96, size, 0, 1, True)
+        assert default_plan(axis, axis, 2, 32).tile == tile
 
 
 def test_power_of_two():
-    assert [power_of_two(number) for number in (1, 2, 3, 64, 65)] == [1, 2, 4, 64, 128]
+    assert [layout.power_of_two(number) for number in (1, 2, 3, 64, 65)] == [1, 2, 4, 64, 128]
 
 
 def test_candidates_are_bounded_by_shared_memory():

@@ -44,6 +44,23 @@ ACCURACY = {
     ),
     "stride": (NEIGHBORHOOD, (1, 10, 11, 1, 16, 24), {"kernel_size": (5, 4), "stride": (2, 3)}, True, "float32"),
     "stride is the kernel": (NEIGHBORHOOD, (1, 10, 7, 1, 16, 16), {"kernel_size": 3, "stride": 3}, True, "float32"),
+    "many tiles": (NEIGHBORHOOD, (1, 3, 37, 1, 16, 16), {"kernel_size": (2, 3)}, True, "float32"),
+    "many strided tiles": (
+        NEIGHBORHOOD,
+        (1, 2, 49, 1, 16, 16),
+        {"kernel_size": (2, 5), "stride": (1, 3)},
+        True,
+        "float32",
+    ),
+    "stride beyond the tile": (
+        NEIGHBORHOOD,
+        (1, 2, 38, 1, 16, 16),
+        {"kernel_size": (2, 18), "stride": (2, 17)},
+        True,
+        "float32",
+    ),
+    "windows of tiles": (WINDOW, (1, 2, 75, 1, 16, 16), {"window": (2, 36), "shift": (0, 10)}, True, "float32"),
+    "cut windows of tiles": (WINDOW, (1, 13, 11, 1, 16, 16), {"window": (9, 10), "shift": (4, 7)}, False, "float32"),
     "no bias": (NEIGHBORHOOD, (1, 6, 6, 2, 16, 16), {"kernel_size": 3}, False, "float32"),
     "shifted, whole": (WINDOW, (2, 8, 4, 2, 16, 16), {"window": 4, "shift": (1, 2)}, True, "float32"),
     "half, shifted, whole": (WINDOW, (1, 8, 4, 1, 16, 16), {"window": 4, "shift": (3, 1)}, True, "float16"),
@@ -146,6 +163,16 @@ def packed() -> list[str]:
     return failures
 
 
+def scales() -> list[str]:
+    """Negative scales and none at all: the kernels take maxima of scores before they are scaled."""
+    failures = []
+    for call in sample():
+        for scale in (-0.5, 0.0):
+            errors = compare(replace(call, scale=scale), attend)
+            failures += [f"{scale}, {part}: {error}" for part, error in errors.items() if not error.is_fine]
+    return failures
+
+
 def empty_batch() -> list[str]:
     failures = []
     for call in sample():
@@ -230,6 +257,7 @@ CHECKS = {
     "some gradients": some_gradients,
     "any strides": any_strides,
     "packed": packed,
+    "scales": scales,
     "empty batch": empty_batch,
     "registered": registered,
     "compiled": compiled,

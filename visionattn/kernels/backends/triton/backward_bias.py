@@ -1,22 +1,25 @@
 """Gradient of the relative-position table without atomics: equal bits in every run.
 
-All pairs of a query block and a key block with the same relative positions contribute to the same table entries. A
-program owns such a relation (a window's block pair, or a neighborhood tile's), adds the logits' gradients up over a
-fixed range of images, groups and windows, and only then sorts the sum into table entries. The entries of all
-programs are summed in a fixed order afterwards.
+Tiles that stand in one relation to their keys, along both axes, share the table entries of their pairs. A program owns
+such a relation and a block of its keys, adds the logits' gradients up over a fixed range of the tiles that have it, in
+all images and groups, and only then sorts the sum into table entries. What the tiles of a relation share, the picture
+and where their points lie from the tile's corner on, is loaded and computed once. The entries of all programs are
+summed in a fixed order afterwards.
 """
 
 import triton
 import triton.language as tl
 
-from visionattn.kernels.backends.triton.device import (
-    LOG2E,
-    group_length,
-    key_range,
-    load_rows,
-    pair_logits,
-    points,
-    tile_start,
+from visionattn.kernels.backends.triton.device import LOG2E, load_rows
+from visionattn.kernels.backends.triton.tiles import (
+    load_picture,
+    members_of,
+    numbered,
+    own_points,
+    partner_bounds,
+    seen_rows,
+    signed,
+    tile_bounds,
 )
 
 
@@ -46,136 +49,102 @@ def store_table(
 
 
 @triton.jit
-def relation(
-    rest, height, width, dilation_y, dilation_x, tiles_y, tiles_x, classes_y, classes_x, WINDOWED: tl.constexpr
-):
-    """What a program owns: (tile, first group, number of groups, block pairs per image, chunk).
-
-    All windows of all groups share one relation. Of a neighborhood, the tiles at one position in groups of one length
-    do: groups before length % dilation are one point longer; where the dilation divides the length there is one class.
-    """
-    if WINDOWED:
-        tile_y, tile_x, group_y0, group_x0 = 0, 0, 0, 0
-        groups_y, groups_x = dilation_y, dilation_x
-        shared = dilation_y * dilation_x * tiles_y * tiles_x
-    else:
-        tile_x = rest % tiles_x
-        rest = rest // tiles_x
-        tile_y = rest % tiles_y
-        rest = rest // tiles_y
-        class_x = rest % classes_x
-        rest = rest // classes_x
-        class_y = rest % classes_y
-        rest = rest // classes_y
-        long_y, long_x = height % dilation_y, width % dilation_x
-        group_y0, group_x0 = class_y * long_y, class_x * long_x
-        groups_y = tl.where(classes_y == 1, dilation_y, tl.where(class_y == 0, long_y, dilation_y - long_y))
-        groups_x = tl.where(classes_x == 1, dilation_x, tl.where(class_x == 0, long_x, dilation_x - long_x))
-        shared = groups_y * groups_x
-    return tile_y, tile_x, group_y0, group_x0, groups_y, groups_x, shared, rest
+def carry(low, high, base):
+    """Two digits of a number, the lower of which may have reached its base."""
+    over = low == base
+    return tl.where(over, 0, low), high + over.to(tl.int32)
 
 
 @triton.jit
 def table_gradient_kernel(
-    q_ptr, k_ptr, v_ptr, table_ptr, grad_ptr, lse_ptr, delta_ptr, partial_ptr,
+    q_ptr, k_ptr, v_ptr, picture_ptr, grad_ptr, lse_ptr, delta_ptr, partial_ptr,
     q_batch, q_row, q_column, q_head, k_batch, k_row, k_column, k_head, v_batch, v_row, v_column, v_head,
-    heads, height, width, dilation_y, dilation_x, tiles_y, tiles_x, images, classes_y, classes_x, chunks, scale_log2,
+    images, heads, height, width, dilation_y, dilation_x,
+    edge_y, tail_y, period_y, relations_y, edge_x, tail_x, period_x, relations_x, all_relations, key_blocks,
+    chunks, per_chunk, scale_log2,
     SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, STEP_Y: tl.constexpr, STEP_X: tl.constexpr,
-    WINDOWED: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, SPAN_X: tl.constexpr,
+    WINDOWED: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr,
+    WIDE: tl.constexpr, CHUNK: tl.constexpr, SIGN: tl.constexpr,
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCKS: tl.constexpr, KEY_BLOCKS: tl.constexpr,
-    PRECISION: tl.constexpr, BLOCK_R: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """One program: a head, a block pair, and a chunk of the tiles that share them.
+    """One program: a head, a relation along both axes, a block of its keys, and a chunk of the tiles that have it.
 
-    Unless windowed, the tile and the length class of its group are the program's own as well.
+    Tiles are numbered: those of a group row by row, then groups, then images.
     """
     ENTRIES: tl.constexpr = (2 * SIZE_Y - 1) * (2 * SIZE_X - 1)
     pid = tl.program_id(0)
     head = pid % heads
     rest = pid // heads
-    partial_ptr += pid.to(tl.int64) * ENTRIES
-    query_index = rest % BLOCKS * BLOCK_M + tl.arange(0, BLOCK_M)
-    rest = rest // BLOCKS
-    key_begin = rest % KEY_BLOCKS * BLOCK_N
-    rest = rest // KEY_BLOCKS
-    tile_y, tile_x, group_y0, group_x0, groups_y, groups_x, shared, chunk = relation(
-        rest, height, width, dilation_y, dilation_x, tiles_y, tiles_x, classes_y, classes_x, WINDOWED
+    key_begin = rest % key_blocks * BLOCK_N
+    rest = rest // key_blocks
+    begin = rest % chunks * per_chunk
+    rest = rest // chunks
+    relation_x = rest % all_relations
+    relation_y = rest // all_relations
+    group_y, groups_y, length_y, tile_y, tiles_y, step_y = members_of(
+        relation_y, height, dilation_y, edge_y, tail_y, period_y, relations_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED
     )
-    items = images * shared
-    per_chunk = (items + chunks - 1) // chunks
-    table_ptr += head * ENTRIES
-    base_y, base_x = 0, 0
-    if not WINDOWED:
-        corner_y, corner_x = tile_y * TILE_Y, tile_x * TILE_X
-        first_y, _ = key_range(corner_y, group_length(height, group_y0, dilation_y), TILE_Y, SIZE_Y, STEP_Y, WINDOWED)
-        first_x, _ = key_range(corner_x, group_length(width, group_x0, dilation_x), TILE_X, SIZE_X, STEP_X, WINDOWED)
-        base_y, base_x = first_y - corner_y, first_x - corner_x
+    group_x, groups_x, length_x, tile_x, tiles_x, step_x = members_of(
+        relation_x, width, dilation_x, edge_x, tail_x, period_x, relations_x, TILE_X, SIZE_X, STEP_X, WINDOWED
+    )
+    start_y, stop_y = tile_bounds(tile_y, length_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED)
+    start_x, stop_x = tile_bounds(tile_x, length_x, TILE_X, SIZE_X, STEP_X, WINDOWED)
+    first_y, end_y = partner_bounds(tile_y, start_y, stop_y, length_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED, False)
+    first_x, end_x = partner_bounds(tile_x, start_x, stop_x, length_x, TILE_X, SIZE_X, STEP_X, WINDOWED, False)
+    query_y, query_x, query_in = own_points(start_y, start_x, stop_y, stop_x, TILE_Y, TILE_X, BLOCK_M)
+    key_y, key_x = numbered(key_begin, BLOCK_N, WIDE)
+    key_y, key_x = first_y + key_y, first_x + key_x
+    key_in = (key_y < end_y) & (key_x < end_x)
+    items = images * groups_y * groups_x * tiles_y * tiles_x
+    is_empty = (stop_y <= tl.maximum(start_y, 0)) | (stop_x <= tl.maximum(start_x, 0))
+    items = tl.where(is_empty | (first_y + key_begin // WIDE >= end_y), 0, items)
 
+    chunk_y, part = numbered(key_begin // CHUNK, BLOCK_N // CHUNK, WIDE // CHUNK)
+    seen = seen_rows(query_y, query_in, first_y + chunk_y, end_y, length_y, SIZE_Y, STEP_Y, WINDOWED, False)
+    picture_ptr += (head * all_relations + relation_x).to(tl.int64) * ((2 * SIZE_Y - 1) * TILE_X * WIDE)
+    picture = load_picture(
+        picture_ptr, query_y, tl.arange(0, BLOCK_M) % TILE_X, first_y + chunk_y, part * CHUNK, seen,
+        SIZE_Y, TILE_X, WIDE, CHUNK, False,
+    )  # fmt: skip
+    query_y, query_x = query_y * dilation_y, query_x * dilation_x
+    key_y, key_x = key_y * dilation_y, key_x * dilation_x
+    q_place, point = query_y * q_row + query_x * q_column, query_y * width + query_x
+    k_place, v_place = key_y * k_row + key_x * k_column, key_y * v_row + key_x * v_column
+    column, rest = begin % tiles_x, begin // tiles_x
+    row, rest = rest % tiles_y, rest // tiles_y
+    member_x, rest = rest % groups_x, rest // groups_x
+    member_y, image = rest % groups_y, rest // groups_y
     slopes = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for item in range(chunk * per_chunk, tl.minimum((chunk + 1) * per_chunk, items)):
-        left = item
-        if WINDOWED:
-            tile_x = left % tiles_x
-            left = left // tiles_x
-            tile_y = left % tiles_y
-            left = left // tiles_y
-        group_x = group_x0 + left % groups_x
-        left = left // groups_x
-        group_y = group_y0 + left % groups_y
-        batch = (left // groups_y).to(tl.int64)
-        slopes += block_slopes(
-            q_ptr + batch * q_batch + head * q_head, k_ptr + batch * k_batch + head * k_head,
-            v_ptr + batch * v_batch + head * v_head, table_ptr,
-            grad_ptr + batch * height * width * heads * DEPTH_V + head * DEPTH_V,
-            lse_ptr + (batch * heads + head) * height * width, delta_ptr + (batch * heads + head) * height * width,
-            q_row, q_column, k_row, k_column, v_row, v_column, heads, height, width, dilation_y, dilation_x,
-            group_y, group_x, tile_y, tile_x, query_index, key_begin, scale_log2,
-            SIZE_Y, SIZE_X, STEP_Y, STEP_X, WINDOWED, TILE_Y, TILE_X, SPAN_X,
-            DEPTH, DEPTH_V, BLOCK_D, BLOCK_V, BLOCK_N, PRECISION,
+    for _ in range(begin, tl.minimum(begin + per_chunk, items)):
+        y = group_y + member_y + row * (step_y * dilation_y)
+        x = group_x + member_x + column * (step_x * dilation_x)
+        corner, long = y * width + x, image.to(tl.int64)
+        at = q_ptr + long * q_batch + (head * q_head + y * q_row + x * q_column)
+        q = signed(load_rows(at, q_place, query_in, DEPTH, BLOCK_D), SIGN)
+        at = k_ptr + long * k_batch + (head * k_head + y * k_row + x * k_column)
+        k = load_rows(at, k_place, key_in, DEPTH, BLOCK_D)
+        at = v_ptr + long * v_batch + (head * v_head + y * v_row + x * v_column)
+        v = load_rows(at, v_place, key_in, DEPTH_V, BLOCK_V)
+        at = grad_ptr + long * (height * width * heads * DEPTH_V) + (corner * heads + head) * DEPTH_V
+        grad = load_rows(at, point * (heads * DEPTH_V), query_in, DEPTH_V, BLOCK_V)
+        base = long * (heads * height * width) + (head * height * width + corner)
+        lse_log2 = tl.load(lse_ptr + base + point, mask=query_in, other=0.0) * LOG2E
+        delta = tl.load(delta_ptr + base + point, mask=query_in, other=0.0)
+        scores = tl.dot(q, tl.trans(k), picture, input_precision=PRECISION)
+        weights = tl.exp2(scores * scale_log2 - lse_log2[:, None])
+        slopes += weights * (tl.dot(grad, tl.trans(v), input_precision=PRECISION) - delta[:, None])
+        column, row = carry(column + 1, row, tiles_x)
+        row, member_x = carry(row, member_x, tiles_y)
+        member_x, member_y = carry(member_x, member_y, groups_x)
+        member_y, image = carry(member_y, image, groups_y)
+    partial_ptr += pid.to(tl.int64) * ENTRIES
+    if begin < items:
+        store_table(
+            partial_ptr, slopes, first_y - start_y, first_x - start_x, tl.arange(0, BLOCK_M), key_begin,
+            SIZE_Y, SIZE_X, TILE_X, WIDE, BLOCK_M, BLOCK_N, BLOCK_R,
         )  # fmt: skip
-    store_table(
-        partial_ptr, slopes, base_y, base_x, query_index, key_begin,
-        SIZE_Y, SIZE_X, TILE_X, SPAN_X, BLOCK_M, BLOCK_N, BLOCK_R,
-    )  # fmt: skip
-
-
-@triton.jit
-def block_slopes(
-    q_ptr, k_ptr, v_ptr, table_ptr, grad_ptr, lse_ptr, delta_ptr,
-    q_row, q_column, k_row, k_column, v_row, v_column, heads, height, width, dilation_y, dilation_x,
-    group_y, group_x, tile_y, tile_x, query_index, key_begin, scale_log2,
-    SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, STEP_Y: tl.constexpr, STEP_X: tl.constexpr,
-    WINDOWED: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, SPAN_X: tl.constexpr,
-    DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
-    BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Gradient of one block pair's logits, zeros where a pair is not seen; pointers are at the image and head."""
-    length_y = group_length(height, group_y, dilation_y)
-    length_x = group_length(width, group_x, dilation_x)
-    start_y = tile_start(tile_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED)
-    start_x = tile_start(tile_x, TILE_X, SIZE_X, STEP_X, WINDOWED)
-    query_y, query_x, query_in = points(
-        query_index, start_y, start_x, start_y + TILE_Y, start_x + TILE_X, length_y, length_x, TILE_X
-    )
-    first_y, stop_y = key_range(start_y, length_y, TILE_Y, SIZE_Y, STEP_Y, WINDOWED)
-    first_x, stop_x = key_range(start_x, length_x, TILE_X, SIZE_X, STEP_X, WINDOWED)
-    key_y, key_x, key_in = points(
-        key_begin + tl.arange(0, BLOCK_N), first_y, first_x, stop_y, stop_x, length_y, length_x, SPAN_X
-    )
-    row, column = group_y + query_y * dilation_y, group_x + query_x * dilation_x
-    point = row * width + column
-    q = load_rows(q_ptr, row * q_row + column * q_column, query_in, DEPTH, BLOCK_D)
-    grad = load_rows(grad_ptr, point * (heads * DEPTH_V), query_in, DEPTH_V, BLOCK_V)
-    lse_log2 = tl.load(lse_ptr + point, mask=query_in, other=0.0) * LOG2E
-    delta = tl.load(delta_ptr + point, mask=query_in, other=0.0)
-    row, column = group_y + key_y * dilation_y, group_x + key_x * dilation_x
-    k = load_rows(k_ptr, row * k_row + column * k_column, key_in, DEPTH, BLOCK_D)
-    v = load_rows(v_ptr, row * v_row + column * v_column, key_in, DEPTH_V, BLOCK_V)
-    logits = pair_logits(
-        tl.dot(q, tl.trans(k), input_precision=PRECISION), query_y[:, None], query_x[:, None], key_y[None, :],
-        key_x[None, :], query_in[:, None] & key_in[None, :], length_y, length_x, table_ptr, scale_log2,
-        SIZE_Y, SIZE_X, STEP_Y, STEP_X, WINDOWED, True,
-    )  # fmt: skip
-    weights = tl.exp2(logits - lse_log2[:, None])
-    return weights * (tl.dot(grad, tl.trans(v), input_precision=PRECISION) - delta[:, None])
+    else:
+        for entry in range(0, ENTRIES, BLOCK_R):
+            index = entry + tl.arange(0, BLOCK_R)
+            tl.store(partial_ptr + index, tl.zeros([BLOCK_R], tl.float32), mask=index < ENTRIES)

@@ -82,12 +82,6 @@ class Problem:
         return self.q.shape[0] * self.y.dilation * self.x.dilation
 
     @property
-    def programs(self) -> int:
-        """Programs of a kernel that owns one block of one tile of one head."""
-        tiles_y, tiles_x = self.tiles
-        return self.groups * self.heads * tiles_y * tiles_x * self.plan.blocks
-
-    @property
     def table_shape(self) -> tuple[int, int, int]:
         """Shape of the bias table."""
         return self.heads, 2 * self.y.size - 1, 2 * self.x.size - 1
@@ -104,12 +98,6 @@ class Problem:
             return INTERPRETED_PROCESSORS
         return torch.cuda.get_device_properties(self.device).multi_processor_count
 
-    def placement(self) -> tuple[int, ...]:
-        """Kernel arguments from q's strides to the tile counts."""
-        _, height, width, heads, _ = self.q.shape
-        strides = *self.q.strides, *self.k.strides, *self.v.strides
-        return *strides, heads, height, width, self.y.dilation, self.x.dilation, *self.tiles
-
     def shape_constants(self) -> dict[str, Any]:
         """Compile-time constants that every kernel takes."""
         depth, depth_v = self.q.shape[4], self.v.shape[4]
@@ -121,17 +109,9 @@ class Problem:
             "enable_fp_fusion": True,  # named, because Triton 3.10 turns it off where it is not
         }  # fmt: skip
 
-    def tile_constants(self, span_x: int) -> dict[str, Any]:
-        """Compile-time constants of the kernels that work by tiles; ``span_x`` is the width of the key rectangle."""
-        return self.shape_constants() | {
-            "WINDOWED": self.y.windowed, "TILE_Y": self.plan.tile[0], "TILE_X": self.plan.tile[1], "SPAN_X": span_x,
-            "BLOCK_M": self.plan.block_m, "BLOCK_N": self.plan.block_n, "BLOCKS": self.plan.blocks,
-        }  # fmt: skip
-
-    def chunks(self, owners: int, items: int) -> int:
-        """How often a sum over ``items`` is cut to fill the device; fixed by device and shape, so bits repeat."""
-        wanted = -(-self.processors * PROGRAMS_PER_PROCESSOR // (owners * self.heads))
-        return max(1, min(wanted, items))
+    def share(self, items: int) -> int:
+        """How many of all heads' ``items`` a program handles to fill the device; fixed by device and shape."""
+        return max(-(-items // (self.processors * PROGRAMS_PER_PROCESSOR)), 1)
 
 
 def problem(
