@@ -1,13 +1,13 @@
 """Fused Triton kernels for both ops: forward, all gradients and the bias table's gradient, on CUDA devices.
 
-Files: ``axis``, ``layout`` and ``plan`` (how a map is cut into tiles), ``device`` (parts that all kernels share), ``tiles``
-(parts of the kernels that work by tiles), ``pictures``, ``forward``, ``backward_query``, ``backward_key``,
-``backward_bias`` (those kernels), ``window_plan``, ``window_device``, ``window_forward``, ``window_backward`` (the same for
-windows that fit one block), ``problem`` (what launches depend on), ``launcher`` (one launch), ``tiled_launch`` and
-``window_launch`` (the launches of a call), ``launch`` (from tensors to launches), ``ops`` (registered ops). Nothing but the output and the log-sum-exp is kept for the backward, and
-no kernel uses atomics: two runs give equal bits. With TRITON_INTERPRET=1 in the environment before the import, the same
-kernels run on the CPU, slowly, for checking. Triton takes half a second to import, so it is imported by the first call
-that may use it.
+Files: ``axis``, ``layout`` and ``plan`` (how a map is cut into tiles), ``device`` (parts that all kernels share),
+``tiles`` (parts of the kernels that work by tiles), ``pictures``, ``forward``, ``backward_query``, ``backward_key``,
+``backward_bias`` (those kernels), ``window_plan``, ``window_device``, ``window_forward``, ``window_backward`` (the same
+for windows that fit one block), ``problem`` (what launches depend on), ``launcher`` (one launch), ``tiled_launch`` and
+``window_launch`` (the launches of a call), ``launch`` (from tensors to launches), ``ops`` (registered ops). Nothing but
+the output and the log-sum-exp is kept for the backward, and no kernel uses atomics: two runs give equal bits. With
+TRITON_INTERPRET=1 in the environment before the import, the same kernels run on the CPU, slowly, for checking. Triton
+takes half a second to import, so it is imported by the first call that may use it.
 """
 
 import os
