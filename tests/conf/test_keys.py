@@ -52,7 +52,9 @@ def test_keys_of_a_prefix_with_type_default_and_sentence(capsys):
     assert main(["keys", "data.source", "data=image_mask"]) == 0
     assert "data.source.mask_suffix" in capsys.readouterr().out
     assert main(["keys", "task.compile"]) == 0
-    assert "task.compile = false\n    bool: compile the backbone with torch.compile." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "task.compile = false\n    bool | Literal['default', 'reduce-overhead'," in printed
+    assert "compile backbone and head with torch.compile;" in printed
     assert main(["keys", "evaluate"]) == 0
     assert "\nckpt = null\n    a checkpoint of a run" in capsys.readouterr().out
     assert main(["keys", "optimm"]) == 2

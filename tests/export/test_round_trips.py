@@ -1,7 +1,5 @@
 """Weights of every kind of training, in every form they are written: loaded strictly, the same logits."""
 
-import functools
-
 import pytest
 import timm
 import torch
@@ -14,6 +12,7 @@ from visionattn import config
 from visionattn.cli import main
 from visionattn.runs.open import open_run
 from visionattn.runs.pretrained import load_pretrained
+from visionattn.training import compiling
 
 pytestmark = pytest.mark.filterwarnings("default")
 SHARED = ["backbone=swin_pico", *TINY, "trainer.max_epochs=1", "trainer.limit_train_batches=2", "logger=csv"]
@@ -39,7 +38,7 @@ def checkpoint(request, tmp_path_factory):
         assert done.returncode == 0, done.stderr[-3000:]
     else:
         with pytest.MonkeyPatch.context() as patch:  # the wrapping is compile's, the speed does not matter
-            patch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+            patch.setattr(compiling, "BACKEND", "eager")
             assert main(words) == 0
     return folder / "checkpoints" / "last.ckpt"
 

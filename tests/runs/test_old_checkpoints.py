@@ -37,7 +37,7 @@ def test_an_old_checkpoint_gives_its_recorded_outputs(name):
     task = open_run(OLD / f"{name}.ckpt").task
     task.eval()
     with torch.no_grad():
-        maps = task._features(image(name), norm=True, intermediates_only=True)
+        maps = task.features(image(name))
         outputs = {
             "classification": lambda: task(image(name)),
             "detection": lambda: task(image(name))[0]["scores"],

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from visionattn.training import StepOutput, VisionTask
+from visionattn.training import StepOutput, VisionTask, compiling
 from visionattn.training.auxiliary import AuxiliaryLosses
 
 WEIGHT = 0.5
@@ -108,10 +108,11 @@ def test_they_are_added_and_logged():
 
 
 @pytest.mark.parametrize("way", ["plain", "checkpointing", "compile"])
-def test_gradients_over_two_batches_are_those_by_hand(way):
+def test_gradients_over_two_batches_are_those_by_hand(way, monkeypatch):
     task = build(checkpointing=way == "checkpointing")
     if way == "compile":
-        task._features = torch.compile(task.backbone.forward_intermediates, backend="eager")
+        monkeypatch.setattr(compiling, "BACKEND", "eager")
+        task._region = task.compiling.whole("all", task._uncompiled, evaluation=True)
     for found, expected in zip(gradients(task), by_hand(), strict=True):
         torch.testing.assert_close(found, expected)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning import seed_everything
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.messages import plain
@@ -41,6 +41,9 @@ from visionattn.tasks.class_order import reorder_classes
 from visionattn.tasks.observer import PLOTS, drawn
 from visionattn.training.task import VisionTask
 from visionattn.weights.sources import weights_file
+
+UNCOMPILED = {"compile": False}
+"""Of a run's task: an evaluation compiles only where its own command says so (``task.compile=true``)."""
 
 
 @dataclass
@@ -126,7 +129,9 @@ def _pretrained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
 
 def _trained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
     """A run's checkpoint, on its own data or those of the command line."""
-    opened = open_run(cfg.ckpt, policy, cfg.task)
+    changes = OmegaConf.create(UNCOMPILED)
+    changes.merge_with(cfg.task)
+    opened = open_run(cfg.ckpt, policy, changes)
     own = opened.config.data
     trained, protocol = plain(own), protocol_of_run(own)
     if _names_data(cfg):
@@ -137,7 +142,7 @@ def _trained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
         with_typed_keys(own, cfg.get("data"), str(opened.path))
         data = _with_loading(cfg, opened.config, policy)
         differing = {key: pair for key, pair in differences(trained, plain(data)).items() if key not in LOADING}
-    differing |= {f"task.{key}": pair for key, pair in opened.changed.items()}
+    differing |= {f"task.{key}": pair for key, pair in opened.changed.items() if key not in UNCOMPILED}
     path = str(opened.path)
     checkpoint = {"path": path, "sha256": opened.sha256}
     return EvaluationTarget(opened.task, data, {"checkpoint": path}, checkpoint, differing)

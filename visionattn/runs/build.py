@@ -176,5 +176,6 @@ def _run(
     )
     if resumed and resumed.path.is_file() and type(trainer.strategy).load_checkpoint is Strategy.load_checkpoint:
         checkpoint_io.hand_in(resumed.path, resumed.contents)  # FSDP reads by itself
+    task.compiling.check(trainer)
     talking = next((callback for callback in callbacks if isinstance(callback, Talking)), None)
     return Run(data, task, policy.instantiate(data), trainer, observer, stopwatch, talking)

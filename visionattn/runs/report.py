@@ -76,6 +76,11 @@ def results_of(run: Run, facts: Mapping[str, Any], seconds: float) -> dict[str, 
     if run.talking is not None and run.talking.loss is not None:
         results["train/loss"] = Figure(run.talking.loss, f"{run.talking.loss:.4g}")
     results |= facts
+    if task.compiling.regions:
+        told = f"{task.compiling.describe()}: {task.compiling.outcome()}"
+        results["compiled"] = Figure(task.compiling.facts(), told)
+        if run.talking is not None and run.talking.first_step is not None:
+            results["first step"] = Figure(run.talking.first_step, duration(run.talking.first_step))
     for name, phase in (("training", "train"), ("validation", "val")):
         rate = run.stopwatch.rate(phase)
         if rate:

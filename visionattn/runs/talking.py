@@ -24,31 +24,42 @@ class Talking(Callback):
 
     Attributes:
         loss: mean training loss of the last epoch; None before its end.
+        first_step: seconds that the first step took, in which ``task.compile`` compiles; None before its end.
     """
 
     def __init__(self, stopwatch: Stopwatch, facts: Mapping[str, str]) -> None:
         self.stopwatch, self.facts = stopwatch, facts
         self.loss: float | None = None
+        self.first_step: float | None = None
         self._sum: Tensor | None = None
         self._batches = self._first_step = 0
-        self._since = 0.0
+        self._since = self._step_since = 0.0
         self._before = (0, 0.0)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         log.tee_anew()
         for name, text in {**self.facts, "data": _data(trainer), "device": _device(trainer)}.items():
             print(f"{name}: {text}")
         print(f"training {_length(trainer)}, {counted(int(trainer.num_training_batches), 'batch', 'batches')} an epoch")
+        if compiled := pl_module.compiling.describe():
+            print(f"compile: {compiled}; this makes the first step slow", flush=True)
         self._since, self._first_step = time.monotonic(), trainer.global_step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._sum, self._batches = None, 0
         self._before = (self.stopwatch.images["train"], self.stopwatch.seconds["train"])
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.first_step is None:
+            self._step_since = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         log.begin()
+        if self.first_step is None:
+            self.first_step = time.monotonic() - self._step_since
+            if news := pl_module.compiling.news():
+                print(f"first step: {duration(self.first_step)}, {news}", flush=True)
+                self._since, self._first_step = time.monotonic(), trainer.global_step  # of no use for an estimate
         if isinstance(outputs, dict) and "loss" in outputs:
             loss = outputs["loss"].float() * trainer.accumulate_grad_batches  # Lightning divides it
             self._sum = loss if self._sum is None else self._sum + loss
@@ -69,6 +80,8 @@ class Talking(Callback):
         if left is not None:
             parts.append(f"{duration(left)} left" if left > 0 else "last epoch")
         print(f"{name_of_epoch(trainer, trainer.current_epoch)}: {', '.join(parts)}", flush=True)
+        if news := pl_module.compiling.news():
+            print(f"compiled since the first step: {news}", flush=True)
 
     def _left(self, trainer: Trainer) -> float | None:
         """Seconds until the end at the pace of now; None where no end is known."""

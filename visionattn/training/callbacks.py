@@ -20,13 +20,15 @@ def name_of_epoch(trainer: Trainer, epoch: int) -> str:
 class Stopwatch(Callback):
     """Images per second over all processes, in training and in validation.
 
-    Time runs from the start of each epoch to its last batch.
+    Time runs from the start of each epoch to its last batch. The first batch of training and that of validation are
+    left out where ``task.compile`` compiles in them.
     """
 
     def __init__(self) -> None:
         self.images = {"train": 0, "val": 0}
         self.seconds = {"train": 0.0, "val": 0.0}
         self._since = 0.0
+        self._compiled: set[str] = set()
 
     def rate(self, phase: str) -> float:
         """Images per second in ``train`` or ``val``; 0 before the first batch."""
@@ -41,27 +43,28 @@ class Stopwatch(Callback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self._count("train", trainer, batch)
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._count("train", trainer, pl_module, batch)
 
     def on_validation_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
+        pl_module: Any,
         outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         if not trainer.sanity_checking:
-            self._count("val", trainer, batch)
+            self._count("val", trainer, pl_module, batch)
 
-    def _count(self, phase: str, trainer: Trainer, batch: Any) -> None:
+    def _count(self, phase: str, trainer: Trainer, pl_module: Any, batch: Any) -> None:
         now = time.perf_counter()
-        self.images[phase] += len(batch["id"]) * trainer.world_size
-        self.seconds[phase] += now - self._since
+        if pl_module.compiling.regions and phase not in self._compiled:
+            self._compiled.add(phase)
+        else:
+            self.images[phase] += len(batch["id"]) * trainer.world_size
+            self.seconds[phase] += now - self._since
         self._since = now
 
 

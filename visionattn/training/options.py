@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 from visionattn.errors import ConfigError
 
@@ -21,7 +21,9 @@ class TrainingOptions:
             real batch. None: the rate as it is given.
         lr_base_scale: how the rate follows, ``linear`` or ``sqrt``; see :class:`LearningRateScaling`.
         channels_last: channels-last memory format for images and weights of convolutions.
-        compile: compile the backbone with ``torch.compile``.
+        compile: compile backbone and head with ``torch.compile``; ``True`` is torch's mode ``default``. The modes
+            ``reduce-overhead`` and ``max-autotune`` use CUDA graphs, which need a GPU and images of one size;
+            ``max-autotune-no-cudagraphs`` only searches longer for fast kernels.
         grad_checkpointing: recompute activations in the backward pass.
         nonfinite: what to do about a loss or gradient that is not finite: ``stop``, or ``skip`` the step on all
             processes. Both leave the weights as they are; a skipped step also leaves the running statistics and the
@@ -33,7 +35,7 @@ class TrainingOptions:
     lr_base_size: int | None = None
     lr_base_scale: str = "linear"
     channels_last: bool = False
-    compile: bool = False
+    compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False
     grad_checkpointing: bool = False
     nonfinite: str = "stop"
 

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-from lightning import LightningModule
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,9 +19,9 @@ from visionattn.training.accumulation import global_batch, group_factor, steps_p
 from visionattn.training.auxiliary import AuxiliaryLosses
 from visionattn.training.buffers import BufferSnapshot
 from visionattn.training.evaluator import Evaluator, Given, named_evaluators
-from visionattn.training.fsdp import FullySharded
 from visionattn.training.lr_scaling import LearningRateScaling
 from visionattn.training.monitor import check_mode, check_monitors, monitors_of
+from visionattn.training.network import Network
 from visionattn.training.nonfinite import (
     Records,
     StepDecision,
@@ -46,7 +44,7 @@ if TYPE_CHECKING:
     from visionattn.data.module import VisionData
 
 
-class VisionTask(LightningModule):
+class VisionTask(Network):
     """A LightningModule of which a new task writes only :meth:`step` and names its evaluators.
 
     Modules of the backbone or the head may add auxiliary losses; see :class:`HasAuxiliaryLoss`.
@@ -84,11 +82,10 @@ class VisionTask(LightningModule):
         monitor_mode: str = "max",
         **options: Any,
     ):
-        super().__init__()
-        self.options = TrainingOptions.of(options, type(self).__name__)
-        self.backbone: Any = backbone
+        super().__init__(
+            backbone, head(feature_info=backbone.feature_info), TrainingOptions.of(options, type(self).__name__)
+        )
         self.loss: nn.Module = loss if loss is not None else nn.Identity()
-        self.head = head(feature_info=backbone.feature_info)
         if isinstance(getattr(backbone, "head", None), nn.Module):
             backbone.head = nn.Identity()  # what it keeps without classes (DaViT's norm) would never get a gradient
         self.evaluators = named_evaluators(self.default_evaluators() if evaluators is None else evaluators)
@@ -97,7 +94,6 @@ class VisionTask(LightningModule):
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self._optimizer, self._schedule = optimizer, schedule
         self.lr_scaling = LearningRateScaling(self.options.lr_base_size, self.options.lr_base_scale)
-        self._features: Callable[..., Any] = backbone.forward_intermediates
         self.config_text, self.class_info = "", ClassInfo()
         self.step_monitor, self.stop_requested = StepMonitor(self.options.nonfinite), False
         self.decision = StepDecision()
@@ -126,26 +122,11 @@ class VisionTask(LightningModule):
         """The data module of the run."""
         return data_of(self.trainer)
 
-    def forward(self, images: Tensor) -> Any:
-        if self.options.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return self.head(self._features(images, norm=True, intermediates_only=True))
-
     def setup(self, stage: str) -> None:
-        if self.options.channels_last:
-            self.to(memory_format=torch.channels_last)
-        if self.options.compile:
-            self._features = torch.compile(self.backbone.forward_intermediates)
+        super().setup(stage)
         self.class_info = self.data.class_info
         for evaluator in self.evaluators.values():
             evaluator.setup(self.data)
-
-    def configure_model(self) -> None:
-        strategy = self.trainer.strategy
-        if isinstance(strategy, FullySharded):
-            strategy.shard(self.backbone, self.head)
-            features = self.backbone.forward_intermediates
-            self._features = torch.compile(features) if self.options.compile else features
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._batch_size = len(batch["id"])
@@ -154,7 +135,7 @@ class VisionTask(LightningModule):
         if self.step_monitor.policy == "skip" and self.step_monitor.at_start:
             self._buffers_before.take()
         self.step_monitor.add_faults(batch.get("faults", []))
-        with out_of_memory_explained(self._batch_size):
+        with out_of_memory_explained(self._batch_size), self.compiling.active():
             output = self._with_auxiliary_losses(batch)
         loss = output.loss
         assert loss is not None, "step gives a loss in training"
@@ -181,7 +162,7 @@ class VisionTask(LightningModule):
         return bool(trainer._logger_connector.should_update_logs) or bool(trainer.fast_dev_run)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        with out_of_memory_explained(self._batch_size):
+        with out_of_memory_explained(self._batch_size), self.compiling.active():
             factor = group_factor(self.trainer)
             super().backward(loss if factor == 1 else loss * factor, *args, **kwargs)
 
@@ -218,7 +199,8 @@ class VisionTask(LightningModule):
         self.validation.note(self._newly_unreadable(batch, split), batch.get("faults", []))
         if not batch["id"]:
             return None
-        output = self.step(batch)
+        with self.compiling.active():
+            output = self.step(batch)
         self.validation.add(output.loss, output.prediction, batch)
         return output
 

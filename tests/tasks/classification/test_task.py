@@ -26,7 +26,7 @@ def build(num_classes=10, **kwargs):
 
 def set_up(task):
     data = SimpleNamespace(num_classes=task.num_classes, class_info=ClassInfo([str(k) for k in range(10)]))
-    task._trainer = SimpleNamespace(datamodule=data)
+    task._trainer = SimpleNamespace(datamodule=data, strategy=None)
     task.setup("fit")
 
 

@@ -135,6 +135,9 @@ class CascadeRCNN(Detector):
             self._add_masks(detections, maps, sizes)
         return shifted(detections, -1)
 
+    def layers_on_maps(self) -> list[nn.Module]:
+        return [self.pyramid, self.rpn.head]
+
     def cost(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> None:
         maps = self.pyramid(features)
         self.rpn.head(list(maps.values()))

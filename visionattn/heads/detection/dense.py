@@ -47,6 +47,9 @@ class _Dense(Detector):
         counts = [x.shape[2] * x.shape[3] * per_place for x in maps]
         return detector.head(maps), detector.anchor_generator(images, maps), counts
 
+    def layers_on_maps(self) -> list[nn.Module]:
+        return [self.pyramid, self.detector.head]
+
     def cost(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> None:
         self.detector.head(list(self.pyramid(features).values()))
 

@@ -75,6 +75,10 @@ class Detector(nn.Module):
         """What is in the images."""
 
     @abstractmethod
+    def layers_on_maps(self) -> list[nn.Module]:
+        """The layers that compute whole maps from whole maps; what follows them selects boxes, whose number varies."""
+
+    @abstractmethod
     def cost(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> None:
         """Run the layers on maps of torch's meta device, to count multiply-adds.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from visionattn.heads.detection.detector import Detections, Detector, Targets, shifted
@@ -65,6 +65,9 @@ class RCNN(Detector):
         proposals, _ = self.rpn(images, maps)
         detections, _ = self.roi_heads(maps, proposals, images.image_sizes)
         return shifted(detections, -1)
+
+    def layers_on_maps(self) -> list[nn.Module]:
+        return [self.pyramid, self.rpn.head]
 
     def cost(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> None:
         maps = self.pyramid(features)

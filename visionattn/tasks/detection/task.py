@@ -42,6 +42,7 @@ class DetectionTask(VisionTask):
     """
 
     head: Detector
+    sizes_vary = True
 
     def __init__(
         self,
@@ -71,6 +72,10 @@ class DetectionTask(VisionTask):
         if isinstance(data, MasksOnDemand):
             data.require_masks(bool(getattr(self.head, "has_masks", True)))
 
+    def compile_parts(self, dynamic: bool) -> None:
+        super().compile_parts(dynamic)
+        self.compiling.parts("layers of the detector on whole maps", self.head.layers_on_maps(), dynamic)
+
     def default_evaluators(self) -> dict[str, Evaluator]:
         return {"coco": CocoEvaluator()}
 
@@ -96,10 +101,8 @@ class DetectionTask(VisionTask):
             sizes: (height, width) of each image in it; None: they fill it.
             targets: see :data:`visionattn.heads.detection.Targets`.
         """
-        if self.options.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
         height, width = images.shape[-2:]
-        features = self._features(images, norm=True, intermediates_only=True)
+        features = self.features(images)
         if images.is_meta:
             return self.head.cost(features)
         listed = ImageList(images, list(sizes) if sizes is not None else [(height, width)] * len(images))

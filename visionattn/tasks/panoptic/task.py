@@ -59,6 +59,7 @@ class PanopticTask(VisionTask):
 
     head: Mask2Former
     num_classes: int
+    sizes_vary = True
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class SegmentationTask(VisionTask):
     """
 
     num_classes: int
+    evaluation_sizes_vary = True
 
     def __init__(
         self,
