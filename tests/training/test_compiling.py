@@ -175,8 +175,8 @@ def test_a_missing_compiler_is_told_before_the_run(monkeypatch):
     from torch._inductor import config as settings
 
     check(trainer("cpu"))
-    monkeypatch.setattr(settings.cpp, "cxx", ("no-such-compiler",))
-    with pytest.raises(ConfigError, match=r"^task\.compile=default needs a compiler: .*; task\.compile=false trains"):
+    told = r"^task\.compile=default needs a compiler: .*; task\.compile=false trains"
+    with settings.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.raises(ConfigError, match=told):
         check(trainer("cpu"))
     monkeypatch.setattr("torch.utils._triton.has_triton", lambda: False)
     with pytest.raises(ConfigError, match="Triton is not installed"):
