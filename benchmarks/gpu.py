@@ -2,8 +2,8 @@
 
 1. the tests marked gpu, those first that have never run on a card (tests/gpu/conftest.py says which);
 2. the kernels of Swin, DiNAT, MaxViT and CSWin: forward, backward and both, wall and device time;
-3. whole models, ours and timm's, eager and compiled, training and inference;
-4. the other kernels, the other models, FlexAttention, and the Triton plans worth trying.
+3. Swin-T, ours and timm's, eager and compiled, training and inference; then the other models, eager;
+4. the Triton plans worth trying; the other models compiled, and the other kernels, if time is left.
 Each stage is a process of its own with a limit: one that fails or hangs takes nothing from the others. Rows go to
 benchmarks/results/ (or --results) with hardware, versions and configuration; the exit status is 0 if all stages passed.
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 465.0
-TESTS = 215.0
+TESTS = 175.0
 WORKERS = 4
 ENDING = 25.0
 """Seconds that a stage gets to end after it may begin nothing more."""
@@ -46,6 +46,13 @@ OTHERS = ["swin_tiny.s1", "swin_tiny.s2*", "swin_tiny.s3", "swin_tiny.s4", "dina
 OTHERS += ["dinat_tiny.s4", "cswin_tiny.*.horizontal", "maxvit_tiny.*.block"]
 QUICK = ["auto", "timm*", "partition sdpa", "sdpa ceiling"]
 MODELS = ["swin_tiny", "dinat_tiny", "davit_tiny", "maxvit_tiny", "gcvit_tiny"]
+PLANS = """
+import torch
+from visionattn.benchmarks import record
+from visionattn.benchmarks.kernels.tune import tune
+cases = ["swin_tiny.s1.shifted", "dinat_tiny.s1"]
+record.save(tune(cases), RESULTS, "plans", torch.device("cuda"), {"cases": cases})
+"""
 OTHER_MODELS = ["nat_tiny", "cswin_tiny", "fastervit_0"]
 
 
@@ -100,14 +107,15 @@ def stages(results: Path, rehearse: bool) -> list[Stage]:
             benchmark("models", 1500.0, "backbones", *models),
         ]
     both = ["directions=[forward,backward,forward+backward]", f"backends={listed(QUICK)}", rows]
-    models = ["dtypes=[bfloat16]", "batches=[64]", rows]
+    models = ["dtypes=[bfloat16]", "batches=[64]", "passes=[train,inference]", rows]
     compiled = ["compile=[false,true]", *models]
     return [
         tests(TESTS + ENDING),
-        benchmark("kernels", 290.0, "kernels", f"cases={listed(KERNELS)}", *both),
-        benchmark("swin compiled", 355.0, "backbones", f"names={listed(MODELS[:1])}", *compiled),
-        benchmark("models compiled", 440.0, "backbones", f"names={listed(MODELS[1:])}", *compiled),
-        benchmark("other models", LIMIT, "backbones", f"names={listed(OTHER_MODELS)}", *models),
+        benchmark("kernels", 250.0, "kernels", f"cases={listed(KERNELS)}", *both),
+        benchmark("swin compiled", 370.0, "backbones", f"names={listed(MODELS[:1])}", *compiled),
+        benchmark("models", 430.0, "backbones", f"names={listed([*MODELS[1:], *OTHER_MODELS])}", *models),
+        Stage("plans", ["-c", PLANS.replace("RESULTS", repr(str(results)))], LIMIT),
+        benchmark("models compiled", LIMIT, "backbones", f"names={listed(MODELS[1:])}", *compiled),
         benchmark("other kernels", LIMIT, "kernels", f"cases={listed(OTHERS)}", *both),
     ]
 
@@ -119,7 +127,7 @@ def run(stage: Stage, begin: float, environment: dict[str, str]) -> int:
         print(f"== {stage.name}: no time left", flush=True)
         return 125
     may_begin = str(int(left - ENDING))
-    command = [sys.executable, *(word.format(left=may_begin) for word in stage.command)]
+    command = [sys.executable, *(word.replace("{left}", may_begin) for word in stage.command)]
     print(f"== {stage.name}, at most {left:.0f} s", flush=True)
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment | {"VISIONATTN_GPU_SECONDS": may_begin}, start_new_session=True

@@ -94,7 +94,7 @@ class Comparison:
         compile: ``false``, ``true`` or a mode of ``torch.compile``; ours and timm's are measured in each.
         channels_last: ``false``, ``true`` or both: the layout of images and convolutions.
         graphs: folder where exported graphs are kept for the next run; None keeps none.
-        seconds: no backbone starts later than that; the configuration names those that are left out.
+        seconds: no backbone, type, batch or pass starts later than that; the configuration names what is left out.
     """
 
     batches: Sequence[int] | None = None
@@ -128,7 +128,7 @@ class _Measuring:
     """
 
     def __init__(self, comparison: Comparison, device: torch.device) -> None:
-        self.comparison, self.device = comparison, device
+        self.comparison, self.device, self.begin = comparison, device, time.monotonic()
         self.limits = {kind: gemm_limit(getattr(torch, kind), device) for kind in comparison.dtypes}
 
     def configuration(self) -> Row:
@@ -141,29 +141,37 @@ class _Measuring:
         }
 
     def rows(self, names: list[str]) -> tuple[list[Row], list[str]]:
-        """The rows, and the names that would have started after ``seconds``."""
+        """The rows, and what would have started after ``seconds``."""
         rows: list[Row] = []
         left_out: list[str] = []
-        begin, limit = time.monotonic(), self.comparison.seconds
         with TemporaryDirectory(prefix="visionattn-") as temporary:
             for name in names:
-                if limit is None or time.monotonic() - begin <= limit:
-                    rows += self._backbone(name, Path(self.comparison.graphs or temporary))
+                if self._in_time():
+                    found, late = self._backbone(name, Path(self.comparison.graphs or temporary))
+                    rows, left_out = rows + found, left_out + late
                 else:
                     left_out.append(name)
         return rows, left_out
 
-    def _backbone(self, name: str, graphs: Path) -> list[Row]:
-        """The rows of a backbone, for each type, batch and pass."""
+    def _in_time(self) -> bool:
+        limit = self.comparison.seconds
+        return limit is None or time.monotonic() - self.begin <= limit
+
+    def _backbone(self, name: str, graphs: Path) -> tuple[list[Row], list[str]]:
+        """The rows of a backbone, for each type, batch and pass, and what there was no time for."""
         how = self.comparison
         side = how.size or backbone_files()[name]["card"]["input_size"][-1]
         models = with_counterpart(name, side, TIMM in how.against)
         gmacs = count_gmacs(models[OURS], (3, side, side))
         graph = partial(runtimes.write_graph, models[OURS], side, graphs / f"{name}_{side}.onnx")
         rows: list[Row] = []
+        left_out: list[str] = []
         for model in models.values():
             model.to(self.device)
         for dtype, batch, kind in product(how.dtypes, how.batches or BATCHES[self.device.type], how.passes):
+            if rows and not self._in_time():
+                left_out.append(f"{name} {dtype} {batch} {kind}")
+                continue
             work = Work(kind, dtype, torch.randn(batch, 3, side, side, device=self.device))
             facts = {"backbone": name, "size": side, "dtype": dtype, "batch": batch, "pass": kind}
             flops = 2e9 * gmacs * batch * (3 if kind == TRAIN else 1)
@@ -172,7 +180,7 @@ class _Measuring:
             found += runtime_contenders(others, models[OURS], work, graph)
             rows += [facts | row for row in self._figures(found, batch, flops / self.limits[dtype][0])]
             torch._dynamo.reset()  # what was compiled for this batch is not used again
-        return rows
+        return rows, left_out
 
     def _figures(self, found: list[Contender], batch: int, at_limit: float) -> list[Row]:
         """A row of each contender; ``at_limit``: seconds that the GEMM limit would take."""

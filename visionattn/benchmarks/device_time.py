@@ -54,9 +54,11 @@ def device_times(
 
 
 def _measure(run: Runner, replays: int) -> DeviceTime:
+    stream = torch.cuda.current_stream()
     try:
         return DeviceTime(_replayed(run, replays), GRAPH)
     except Exception as error:  # noqa: BLE001 - whatever a library does that a graph cannot hold
+        torch.cuda.set_stream(stream)  # a capture that fails leaves its own
         torch.cuda.synchronize()
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return DeviceTime([_profiled(run)], PROFILER, f"{type(error).__name__}: {lines[0] if lines else ''}"[:200])

@@ -6,19 +6,21 @@ give the same bits.
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from visionattn.benchmarks.device_time import device_times
 from visionattn.benchmarks.kernels.cases import choose
 from visionattn.benchmarks.record import Row
-from visionattn.benchmarks.timing import interleaved, medians
+from visionattn.benchmarks.timing import interleaved
 from visionattn.kernels.op import Call
 
 
 def tune(cases: str | list[str], repeats: int = 5, dtype: str = "bfloat16", batch: int = 64) -> list[Row]:
-    """Measure median milliseconds of forward and backward of each plan on the current CUDA device, the default first.
+    """Measure median device milliseconds of forward and backward of each plan on the current GPU, the default first.
 
     A plan that does not fit the device has a reason instead of times.
 
@@ -63,5 +65,6 @@ def _time(call: Call, plan: Any, repeats: int) -> Row:
         runners["backward_ms"]()
     except OutOfResources as error:
         return {"forward_ms": None, "backward_ms": None, "reason": str(error)}
-    times = medians(interleaved(runners, repeats, call.q.device))
-    return {key: seconds * 1e3 for key, seconds in times.items()} | {"reason": ""}
+    device = call.q.device
+    times = device_times(runners, interleaved(runners, repeats, device), device)
+    return {key: statistics.median(found.seconds) * 1e3 for key, found in times.items()} | {"reason": ""}
