@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from visionattn.backbones.zoo import create_backbone
-from visionattn.kernels import activation, depthwise, linear
+from visionattn.kernels import activation, depthwise, linear, norm
 from visionattn.kernels.backends.cpp import build
 
 
@@ -30,13 +30,14 @@ def error(found: list[Tensor], expected: list[Tensor]) -> float:
 def test_a_training_step_errs_no_more_than_torchs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activation, "SMALLEST", 0)
     monkeypatch.setattr(linear, "SMALLEST", 0)
+    monkeypatch.setattr(norm, "SMALLEST", 0)
     model = create_backbone(name, 5, overrides=["dims=[16,32,32,32]", "num_heads=[1,2,2,2]", "depths=[1,1,1,1]"])
     image = torch.randn(4, 3, 64, 64)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0  # the statistics stay as they are
     ours = gradients(model, image, torch.bfloat16)
-    for module in (activation, depthwise):
+    for module in (activation, depthwise, norm):
         monkeypatch.setattr(module, "runs_own_code", lambda *tensors: False)
     monkeypatch.setattr(linear, "_supports_onednn", lambda *tensors: False)
     monkeypatch.setattr(linear, "convolution_layout", lambda module, image: image)

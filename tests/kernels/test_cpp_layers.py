@@ -1,4 +1,4 @@
-"""GELU and strided depthwise convolutions of the C++ library are torch's own, in bfloat16, forward and backward."""
+"""GELU, layer norms and strided depthwise convolutions of the C++ library in bfloat16 err no more than torch's."""
 
 import pytest
 import torch
@@ -8,10 +8,12 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from visionattn.kernels import activation as activation_module
+from visionattn.kernels import norm as norm_module
 from visionattn.kernels.activation import activate, gelu
 from visionattn.kernels.backends.cpp import build, layers
 from visionattn.kernels.folding import SameConv
 from visionattn.kernels.linear import Linear, linear_then
+from visionattn.kernels.norm import LayerNorm
 
 pytestmark = pytest.mark.skipif(build.find_compiler() is None, reason="no C++ compiler on this machine")
 BF16 = torch.bfloat16
@@ -20,6 +22,7 @@ BF16 = torch.bfloat16
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activation_module, "SMALLEST", 0)
+    monkeypatch.setattr(norm_module, "SMALLEST", 0)
 
 
 def every_number() -> Tensor:
@@ -116,6 +119,45 @@ def test_the_number_of_threads_has_no_say() -> None:
         results.append((y, *torch.autograd.grad(y.float().square().sum(), [x, conv.weight])))
     torch.set_num_threads(threads)
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def normed(kind: type[nn.LayerNorm], x: Tensor, grad: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+    """The value and the gradients of x, weight and bias; parameters are float64 for float64, else float32."""
+    norm = kind(x.shape[-1]).to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    norm.load_state_dict({"weight": weight, "bias": bias})
+    x = x.clone().requires_grad_()
+    y = norm(x)
+    return y.detach(), *torch.autograd.grad(y, [x, *norm.parameters()], grad.to(y.dtype))
+
+
+@pytest.mark.parametrize("shape", [(1, 16), (3, 5, 48), (2, 9, 8, 96)])
+def test_a_layer_norm_errs_no_more_than_torchs(shape: tuple[int, ...]) -> None:
+    x, grad = (torch.randn(shape) * 2 + 3).to(BF16), torch.randn(shape).to(BF16)
+    weight, bias = torch.randn(shape[-1]), torch.randn(shape[-1])
+    truth = normed(nn.LayerNorm, x.double(), grad, weight, bias)
+    ours, theirs = (normed(kind, x, grad, weight, bias) for kind in (LayerNorm, nn.LayerNorm))
+    for own, plain, expected in zip(ours, theirs, truth, strict=True):
+        assert (own.dtype, own.shape) == (plain.dtype, plain.shape)
+        bound = (plain.double() - expected).abs().max() * 1.01 + 1e-5
+        assert (own.double() - expected).abs().max() <= bound
+    norm = LayerNorm(shape[-1])
+    assert type(norm(x).grad_fn).__name__ == "_LayerNormBackward"
+    with torch.no_grad():
+        assert torch.equal(norm(x), norm(x.clone()))
+
+
+def test_a_layer_norm_differentiates_twice_and_leaves_the_rest_to_torch() -> None:
+    x, norm = torch.randn(4, 32).to(BF16).requires_grad_(), LayerNorm(32)
+    plain = nn.LayerNorm(32)
+    results = []
+    for layer in (norm, plain):
+        (first,) = torch.autograd.grad(layer(x).float().sin().sum(), x, create_graph=True)
+        results.append((first, *torch.autograd.grad(first.float().square().sum(), [x, layer.weight])))
+    torch.testing.assert_close(*results, rtol=0.05, atol=0.05)
+    for value in (torch.randn(4, 32), torch.randn(32, 4).t().to(BF16)):
+        assert torch.equal(norm(value), plain(value))
+    assert list(norm.state_dict()) == list(plain.state_dict())
+    assert isinstance(norm, nn.LayerNorm)
 
 
 def test_counted_traced_and_recomputed() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import fit, round_up
 from visionattn.kernels.linear import Linear
+from visionattn.kernels.norm import LayerNorm
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -62,7 +63,7 @@ class StripSelfAttention(nn.Module):
         self.proj = Linear(dim, dim)
         reduced = reduction > 1
         self.reduce = nn.Conv2d(dim, dim, reduction, stride=reduction, groups=dim) if reduced else nn.Identity()
-        self.norm = nn.LayerNorm(dim) if reduced else nn.Identity()
+        self.norm = LayerNorm(dim) if reduced else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         b, h, w, c = x.shape

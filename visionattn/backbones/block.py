@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from visionattn.attention.mixer import StageContext
 from visionattn.backbones.feed_forward import FeedForward
+from visionattn.kernels.norm import LayerNorm
 
 NormFactory = Callable[[int], nn.Module]
 FeedForwardFactory = Callable[..., nn.Module]
@@ -46,7 +47,7 @@ class Block(nn.Module):
         *,
         mlp_ratio: float = 4.0,
         ffn: FeedForwardFactory = FeedForward,
-        norm: NormFactory = nn.LayerNorm,
+        norm: NormFactory = LayerNorm,
         position: Callable[[int], nn.Module] | None = None,
         drop_path: float = 0.0,
         layer_scale: float | None = None,

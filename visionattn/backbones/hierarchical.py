@@ -18,6 +18,7 @@ from visionattn.attention.mixer import MixerFactory
 from visionattn.backbones.block import Block, NormFactory
 from visionattn.backbones.stage import BlockFactory, Stage, stride_of
 from visionattn.backbones.stem import PatchMerging, PatchStem
+from visionattn.kernels.norm import LayerNorm
 from visionattn.options import grouped
 
 StageFactory = Callable[..., Stage]
@@ -83,7 +84,7 @@ class HierarchicalBackbone(nn.Module):
         stem: Callable[[int, int], nn.Module] = PatchStem,
         block: BlockFactory = Block,
         stage: StageFactory | Mapping[str, StageFactory] = _MERGING_STAGE,
-        norm: NormFactory = nn.LayerNorm,
+        norm: NormFactory = LayerNorm,
         drop_path_rate: float = 0.0,
         in_chans: int = 3,
         classifier: ClassifierOptions,

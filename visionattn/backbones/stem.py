@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from visionattn.attention.padding import fit, pad_image, round_up
 from visionattn.kernels.linear import Linear
+from visionattn.kernels.norm import LayerNorm
 
 
 class PatchStem(nn.Module):
@@ -30,7 +31,7 @@ class PatchStem(nn.Module):
         super().__init__()
         self.stride = patch_size
         self.conv1 = nn.Conv2d(in_chans, dim, patch_size, stride=patch_size)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.norm(self.conv1(pad_image(image, self.stride)).permute(0, 2, 3, 1))
@@ -63,7 +64,7 @@ class ConvStem(nn.Module):
         hidden = dim // 2 if stride == 4 else dim
         self.conv1 = nn.Conv2d(in_chans, hidden, 3, stride=2, padding=1)
         self.conv2 = nn.Conv2d(hidden, dim, 3, stride=2, padding=1) if stride == 4 else nn.Identity()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.norm(self.conv2(self.conv1(image)).permute(0, 2, 3, 1))
@@ -90,7 +91,7 @@ class OverlapStem(nn.Module):
         super().__init__()
         self.stride = stride
         self.conv1 = nn.Conv2d(in_chans, dim, kernel_size, stride=stride, padding=padding)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.norm(self.conv1(pad_image(image, self.stride)).permute(0, 2, 3, 1))
@@ -109,7 +110,7 @@ class PatchMerging(nn.Module):
 
     def __init__(self, dim_in: int, dim: int):
         super().__init__()
-        self.norm = nn.LayerNorm(4 * dim_in)
+        self.norm = LayerNorm(4 * dim_in)
         self.reduction = Linear(4 * dim_in, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -138,7 +139,7 @@ class ConvDownsample(nn.Module):
     def __init__(self, dim_in: int, dim: int, *, bias: bool = False):
         super().__init__()
         self.conv = nn.Conv2d(dim_in, dim, 3, stride=2, padding=1, bias=bias)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))

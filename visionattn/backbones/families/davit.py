@@ -13,6 +13,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from visionattn.attention.padding import fit, round_up
+from visionattn.kernels.norm import LayerNorm
 
 
 class NormConvDownsample(nn.Module):
@@ -26,7 +27,7 @@ class NormConvDownsample(nn.Module):
 
     def __init__(self, dim_in: int, dim: int):
         super().__init__()
-        self.norm = nn.LayerNorm(dim_in)
+        self.norm = LayerNorm(dim_in)
         self.conv = nn.Conv2d(dim_in, dim, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:

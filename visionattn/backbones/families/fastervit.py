@@ -23,6 +23,7 @@ from visionattn.attention.continuous import GridEncoding
 from visionattn.attention.mixer import CarrierMixer, MixerFactory, StageContext, declared
 from visionattn.attention.padding import fit, from_windows, round_up, to_windows
 from visionattn.backbones.stage import BlockFactory, DownsampleFactory, Stage
+from visionattn.kernels.norm import LayerNorm
 
 
 class ResidualBlock(nn.Module):
@@ -266,7 +267,7 @@ class NormOverlapDownsample(nn.Module):
 
     def __init__(self, dim_in: int, dim: int):
         super().__init__()
-        self.norm = nn.LayerNorm(dim_in, eps=1e-6)
+        self.norm = LayerNorm(dim_in, eps=1e-6)
         self.conv = nn.Conv2d(dim_in, dim, 3, stride=2, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from visionattn.attention.mixer import StageContext, declared
 from visionattn.backbones.stage import Stage
 from visionattn.kernels.folding import SameConv, conv_gelu
 from visionattn.kernels.linear import convolution_layout
+from visionattn.kernels.norm import LayerNorm
 
 
 class FusedMBConv(nn.Module):
@@ -48,10 +49,10 @@ class GCViTDownsample(nn.Module):
 
     def __init__(self, dim_in: int, dim: int):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim_in)
+        self.norm1 = LayerNorm(dim_in)
         self.mbconv = FusedMBConv(dim_in)
         self.conv = nn.Conv2d(dim_in, dim, 3, stride=2, padding=1, bias=False)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.mbconv(self.norm1(x).permute(0, 3, 1, 2))

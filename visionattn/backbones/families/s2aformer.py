@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from visionattn.backbones.block import Block, NormFactory
 from visionattn.backbones.families.davit import ConvPosition
 from visionattn.kernels.linear import Linear
+from visionattn.kernels.norm import LayerNorm
 
 
 class ThreeConvStem(nn.Module):
@@ -40,7 +41,7 @@ class ThreeConvStem(nn.Module):
         self.conv2, self.norm2 = nn.Conv2d(half, half, 3, padding=1, bias=False), nn.BatchNorm2d(half)
         self.conv3, self.norm3 = nn.Conv2d(half, half, 3, padding=1, bias=False), nn.BatchNorm2d(half)
         self.act = nn.GELU()
-        self.embedding, self.norm = nn.Conv2d(half, dim, 3, stride=2, padding=1), nn.LayerNorm(dim)
+        self.embedding, self.norm = nn.Conv2d(half, dim, 3, stride=2, padding=1), LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.act(self.norm1(self.conv1(image)))
@@ -64,7 +65,7 @@ class LocalInteraction(nn.Module):
         ``(B, H, W, C) -> (B, H, W, C)``
     """
 
-    def __init__(self, dim: int, *, norm: NormFactory = nn.LayerNorm, drop_path: float = 0.0):
+    def __init__(self, dim: int, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0):
         super().__init__()
         self.norm = norm(dim)
         self.mix, self.conv = Linear(dim, dim), nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
@@ -93,7 +94,7 @@ class HybridPerceptionBlock(Block):
     """
 
     def __init__(
-        self, dim: int, mixer: nn.Module, *, norm: NormFactory = nn.LayerNorm, drop_path: float = 0.0, **kwargs: Any
+        self, dim: int, mixer: nn.Module, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0, **kwargs: Any
     ):
         super().__init__(dim, mixer, norm=norm, drop_path=drop_path, **kwargs)
         self.position1 = ConvPosition(dim)

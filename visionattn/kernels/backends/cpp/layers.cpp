@@ -1,5 +1,7 @@
-// What surrounds attention, in bf16: functions of single numbers by a table, and strided depthwise convolutions.
+// What surrounds attention, in bf16: functions of single numbers by a table, strided depthwise convolutions,
+// layer norms.
 #include "depthwise.h"
+#include "layer_norm.h"
 
 constexpr int64_t CHUNK = 1 << 14;
 
@@ -30,6 +32,9 @@ void visionattn_lookup_backward(const uint16_t* x, const float* slope, const bf1
         for (; i < last; ++i) store(to[i], load(grad[i]) * slope[x[i]]);
     });
 }
+int visionattn_layer_norm_size() { return sizeof(LayerNorm); }
+void visionattn_layer_norm_forward(const LayerNorm* p) { layer_norm(*p); }
+void visionattn_layer_norm_backward(const LayerNorm* p) { layer_norm_backward(*p); }
 int visionattn_depthwise_size() { return sizeof(Depthwise); }
 void visionattn_depthwise_forward(const Depthwise* p) { depthwise_forward(*p); }
 void visionattn_depthwise_input(const Depthwise* p) { depthwise_input(*p); }

@@ -1,7 +1,7 @@
 """Calls of ``layers.cpp``: what surrounds attention, in bfloat16 on the CPU.
 
 torch computes these through slow paths on x86. Each function takes plain dense tensors and returns new ones; what can
-be differentiated is made of them in ``kernels/activation.py`` and ``kernels/depthwise.py``.
+be differentiated is made of them in ``kernels/activation.py``, ``kernels/depthwise.py`` and ``kernels/norm.py``.
 
 Shapes: B batch, H W map, C channels, h w the map that comes out.
 """
@@ -26,6 +26,21 @@ class Depthwise(ctypes.Structure):
         *((name, ctypes.c_int32) for name in (*SIZES, "top", "left", "threads", "reserved")),
         *((name, ctypes.c_void_p) for name in ("x", "weight", "grad", "out", "dx", "dweight")),
     )
+
+
+class LayerNorm(ctypes.Structure):
+    """The C++ struct of a layer norm."""
+
+    _fields_ = (
+        ("rows", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("channels", "threads", "parts", "reserved")),
+        ("eps", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("x", "grad", "weight", "bias", "out", "dx", "stats", "dweight")),
+    )
+
+
+PARTS, PART_ROWS = 32, 64
+"""Most jobs of a layer norm's backward, and the fewest rows of one; the number of threads has no say."""
 
 
 def unavailable() -> str:
@@ -77,6 +92,38 @@ def depthwise_weight(grad: Tensor, x: Tensor, padding: tuple[int, int]) -> Tenso
     return parts.sum(0).t().reshape(channels, 1, 3, 3)
 
 
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, stats: bool) -> tuple[Tensor, Tensor | None]:
+    """A layer norm of the last axis, and what its backward needs: mean and 1 / deviation of each row.
+
+    Args:
+        x: bfloat16, contiguous, its last axis a multiple of 16.
+        weight: float32, contiguous.
+        bias: float32, contiguous.
+        eps: added to the variance.
+        stats: whether there will be a backward.
+    """
+    out = torch.empty_like(x)
+    kept = weight.new_empty((x.numel() // x.shape[-1], 2)) if stats else None
+    arrays = {"x": x, "weight": weight, "bias": bias, "out": out}
+    _run_norm("forward", x, eps, 1, arrays if kept is None else arrays | {"stats": kept})
+    return out, kept
+
+
+def layer_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, stats: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, weight and bias; all contiguous."""
+    dx, parts = torch.empty_like(x), max(1, min(PARTS, stats.shape[0] // PART_ROWS))
+    sums = weight.new_empty((parts, 2, x.shape[-1]))
+    arrays = {"x": x, "grad": grad, "weight": weight, "dx": dx, "stats": stats, "dweight": sums}
+    _run_norm("backward", x, 0.0, parts, arrays)
+    totals = sums.sum(0)
+    return dx, totals[0], totals[1]
+
+
+def _run_norm(what: str, x: Tensor, eps: float, parts: int, arrays: dict[str, Tensor]) -> None:
+    sizes = (x.numel() // x.shape[-1], x.shape[-1], torch.get_num_threads(), parts, 0, eps)
+    _call("layer_norm", what, LayerNorm(*sizes, **{name: array.data_ptr() for name, array in arrays.items()}))
+
+
 def _by_tap(weight: Tensor) -> Tensor:
     return weight.float().flatten(1).t().contiguous()
 
@@ -87,10 +134,14 @@ def _run(what: str, x: Tensor, padding: tuple[int, int], size: tuple[int, ...], 
     images, channels, height, width = x.shape
     sizes = (images, height, width, channels, *size, *padding, torch.get_num_threads(), 0)
     problem = Depthwise(*sizes, x=x.data_ptr(), **{name: array.data_ptr() for name, array in arrays.items()})
+    _call("depthwise", what, problem)
+
+
+def _call(layer: str, what: str, problem: ctypes.Structure) -> None:
     library = _library()
-    if library.visionattn_depthwise_size() != ctypes.sizeof(Depthwise):
+    if getattr(library, f"visionattn_{layer}_size")() != ctypes.sizeof(problem):
         raise RuntimeError("the compiled library of layers does not match this package's sources")
-    getattr(library, f"visionattn_depthwise_{what}")(ctypes.byref(problem))
+    getattr(library, f"visionattn_{layer}_{what}")(ctypes.byref(problem))
 
 
 def _addresses(*tensors: Tensor) -> list[ctypes.c_void_p]:
