@@ -121,6 +121,21 @@ def test_windows_are_covered_without_waste():
         assert default_plan(axis, axis, 2, 32).tile == tile
 
 
+def test_large_kernels_load_keys_for_many_queries():
+    axis = Axis(256, 80, 1, 1, False)
+    plans = [
+        default_plan(axis, axis, 2, 128, backward, warpgroups)
+        for backward in (False, True)
+        for warpgroups in (True, False)
+    ]
+    assert [(plan.tile, plan.block_m, plan.block_n) for plan in plans] == [
+        ((8, 16), 128, 64),
+        ((8, 16), 128, 32),
+        ((8, 8), 64, 32),
+        ((8, 8), 64, 32),
+    ]
+
+
 def test_power_of_two():
     assert [layout.power_of_two(number) for number in (1, 2, 3, 64, 65)] == [1, 2, 4, 64, 128]
 

@@ -10,7 +10,10 @@ from math import gcd
 from visionattn.kernels.backends.triton.axis import Axis
 
 MOST_CHUNK = 32
-KEY_COST, TILE_COST = 8, 5000  # of loading a key, and of a program, in pairs of query and key: instructions on sm_90
+TILE_COST = 5000
+"""Cost of a program beside its blocks, in pairs of query and key, by the instructions of sm_90."""
+BYTES_PER_PAIR = 4
+"""How much of keys and values the cache delivers in the time of a pair, on an H200."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +143,14 @@ def members(axis: Axis, side: int) -> int:
     return max(n * max(-(-inner // found.period), 1) for n, inner in zip(groups, alike, strict=True))
 
 
-def best_tile(y: Axis, x: Axis, points: int) -> tuple[int, int]:
-    """The tile of at most ``points`` queries with which a map takes the least work."""
+def best_tile(y: Axis, x: Axis, points: int, key_bytes: int) -> tuple[int, int]:
+    """The tile of at most ``points`` queries with which a map takes the least work.
+
+    ``key_bytes``: of a key and its value.
+    """
     sides = range(1, points + 1) if y.windowed else [1 << power for power in range(points.bit_length())]
     tiles = {(tile_side(y, points // side), tile_side(x, side)) for side in sides}
-    return min(sorted(tiles, key=lambda tile: (-tile[1], tile[0])), key=lambda tile: _work(y, x, tile))
+    return min(sorted(tiles, key=lambda tile: (-tile[1], tile[0])), key=lambda tile: _work(y, x, tile, key_bytes))
 
 
 def tile_side(axis: Axis, limit: int) -> int:
@@ -155,10 +161,10 @@ def tile_side(axis: Axis, limit: int) -> int:
     return side // axis.step * axis.step
 
 
-def _work(y: Axis, x: Axis, tile: tuple[int, int]) -> int:
+def _work(y: Axis, x: Axis, tile: tuple[int, int], key_bytes: int) -> int:
     keys = span(y, tile[0], by_keys=False) * width(span(x, tile[1], by_keys=False))[0]
     queries = max(power_of_two(tile[0] * tile[1]), 16)
-    return y.tiles(tile[0]) * x.tiles(tile[1]) * (keys * (queries + KEY_COST) + TILE_COST)
+    return y.tiles(tile[0]) * x.tiles(tile[1]) * (keys * (queries + key_bytes // BYTES_PER_PAIR) + TILE_COST)
 
 
 def power_of_two(number: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -137,9 +138,15 @@ def problem(
         window = default_window_plan(y.size * x.size, size, widest)
     return Problem(
         Map.of(q), Map.of(k), Map.of(v), q.dtype, q.device, None if bias is None else bias.dtype, y, x, scale,
-        tiles or default_plan(y, x, size, widest), window,
+        tiles or default_plan(y, x, size, widest, bool(into), has_warpgroups(q.device)), window,
         (*into[0].stride()[:4], *into[2].stride()[:4]) if into else (), maps, table,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def has_warpgroups(device: torch.device) -> bool:
+    """Whether warpgroups multiply from shared memory, as from compute capability 9.0 on."""
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def axis(length: int, rule: AxisRule) -> Axis:

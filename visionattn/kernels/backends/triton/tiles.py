@@ -108,6 +108,9 @@ def numbered(begin, BLOCK: tl.constexpr, WIDE: tl.constexpr):
     if BLOCK % WIDE == 0:
         y = begin // WIDE + index // WIDE
         x = index % WIDE
+    elif WIDE % BLOCK == 0:
+        y = begin // WIDE + tl.zeros([BLOCK], tl.int32)
+        x = begin % WIDE + index
     else:
         y = (begin + index) // WIDE
         x = (begin + index) % WIDE
@@ -202,7 +205,7 @@ def members_of(
     inner = relation - tl.where(is_short, relations, 0)
     count = tile_count(length, SIDE, SIZE, STEP, WINDOWED)
     turns = (count - tail - tile + period - 1) // period
-    turns = tl.where((inner < edge) | (inner >= edge + period), (tile < count).to(tl.int32), turns)
+    turns = tl.where((inner < edge) | (inner >= edge + period), 1, turns)  # or none, if the tile is empty
     return group, groups, length, tile, turns, SIZE if WINDOWED else period * SIDE
 
 
