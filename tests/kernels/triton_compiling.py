@@ -10,7 +10,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from visionattn.kernels.backends.triton import launcher
+from visionattn.kernels.backends.triton import launch, launcher
+from visionattn.kernels.custom_op import signed
+from visionattn.kernels.geometry import Geometry
+from visionattn.kernels.signature import Layout, Wanted
 
 TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
 KINDS = {int: "i32", float: "fp32"}
@@ -36,23 +39,23 @@ def compile_instead(monkeypatch: pytest.MonkeyPatch, capability: int) -> dict[st
     """
     found: dict[str, Taken] = {}
 
-    def compiled(launch: launcher.Launch, *tensors: torch.Tensor) -> None:
-        constants = {name: value for name, value in launch.constants.items() if name not in OPTIONS}
+    def compiled(own: launcher.Launch, *tensors: torch.Tensor) -> None:
+        constants = {name: value for name, value in own.constants.items() if name not in OPTIONS}
         signature = dict.fromkeys(constants, "constexpr")
         attributes = {}
-        for index, value in enumerate((*tensors, *launch.numbers)):
-            name = launch.kernel.arg_names[index]
+        for index, value in enumerate((*tensors, *own.numbers)):
+            name = own.kernel.arg_names[index]
             signature[name] = TYPES[value.dtype] if isinstance(value, torch.Tensor) else KINDS[type(value)]
             if isinstance(value, torch.Tensor) or (isinstance(value, int) and value % 16 == 0):
                 attributes[index,] = [["tt.divisibility", 16]]
             elif value == 1:
                 signature[name], constants[name] = "constexpr", 1
-        ordered = {name: signature[name] for name in launch.kernel.arg_names}
-        options = {name: value for name, value in launch.constants.items() if name in OPTIONS}
-        source = ASTSource(launch.kernel, ordered, constants, attributes)
+        ordered = {name: signature[name] for name in own.kernel.arg_names}
+        options = {name: value for name, value in own.constants.items() if name in OPTIONS}
+        source = ASTSource(own.kernel, ordered, constants, attributes)
         result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
         copies = result.asm["ptx"].count("cp.async.c")
-        found[launch.kernel.__name__] = Taken(result.metadata.shared, stack_of(result.asm["cubin"]), copies)
+        found[own.kernel.__name__] = Taken(result.metadata.shared, stack_of(result.asm["cubin"]), copies)
 
     monkeypatch.setattr(launcher.Launch, "__call__", compiled)
     return found
@@ -66,3 +69,17 @@ def stack_of(binary: bytes) -> int:
         command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
         usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return int(usage.split("STACK:")[1].split()[0])
+
+
+def run_packed(
+    geometry: Geometry, shape: tuple[int, ...], dtype: torch.dtype = torch.bfloat16, biased: bool = True
+) -> None:
+    """Forward and backward of the packed form of a map (B, H, W, N, D)."""
+    batch, height, width, heads, depth = shape
+    qkv = torch.empty(batch, height, width, 3, heads, depth, dtype=dtype)
+    maps, gradients = qkv.unbind(3), torch.empty_like(qkv).unbind(3)
+    bias = torch.empty(heads, *geometry.table_shape) if biased else None
+    call = signed(*maps, bias, geometry, 0.25)
+    out, lse = launch.forward(call)(*maps, bias)
+    wanted = Wanted(tuple(Layout.of(gradient) for gradient in gradients), maps=True, table=biased)
+    launch.backward(call, wanted)(out, *maps, bias, out, lse, gradients)

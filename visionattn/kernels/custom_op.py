@@ -1,236 +1,274 @@
-"""Turn a pair of plain functions into a registered torch op.
+"""Turn a kernel into registered torch ops.
 
-The fake rule, the autograd rule and the FLOP counts are the same for every backend.
+``visionattn::<name>`` takes q, k and v, ``visionattn::<name>_packed`` one tensor with all three; each has a
+``_backward``. The fake rule, the autograd rule and the FLOP counts are the same for every backend. The ops are defined
+without ``torch.library.custom_op``, whose wrappers cost more time than the kernels of a small map.
 
 Legend: B batch, H W map, N heads, D head width of queries and keys, E head width of values.
 """
 
-# No `from __future__ import annotations` here: the op's schema is read from the annotations.
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
+from visionattn.kernels.flops import register_attention_flops
 from visionattn.kernels.geometry import Geometry, decode
-from visionattn.kernels.op import AttentionFn, PackedFn, check_bias
+from visionattn.kernels.op import AttentionFn, PackedFn, check_bias, check_tensors
+from visionattn.kernels.signature import (
+    BackwardRun,
+    ForwardRun,
+    Kept,
+    Kernel,
+    Layout,
+    Maps,
+    Signature,
+    Wanted,
+    stats_dtype,
+)
 
-Maps = Sequence[Tensor]
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """The functions of a backend.
-
-    Attributes:
-        forward: ``(q, k, v, bias, geometry, scale) -> (out (B, H, W, N, E), stats)``, both contiguous.
-        backward: ``(grad, q, k, v, bias, out, stats, geometry, scale, into, maps, table)``. It writes the gradients of
-            q, k and v into the three maps ``into``, of any strides but with channels side by side; if ``maps`` is False
-            it need not. It returns that of the bias table, contiguous and of the bias's type, or an empty tensor where
-            bias is None or ``table`` False.
-        stats_shape: of q, the shape of ``stats``, what forward leaves to backward beside the output; its type is
-            ``stats_dtype(q.dtype)``.
-    """
-
-    forward: Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], tuple[Tensor, Tensor]]
-    backward: Callable[
-        [Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor, Geometry, float, Maps, bool, bool], Tensor
-    ]
-    stats_shape: Callable[[Tensor], Sequence[int]]
+LIBRARY = torch.library.Library("visionattn", "FRAGMENT")
+RULES = "SymInt[] rows, SymInt[] cols, float scale"
+THREE = "Tensor q, Tensor k, Tensor v, Tensor? bias"
+ONE = "Tensor qkv, Tensor? bias"
+BACKWARD = "Tensor out, Tensor stats, " + RULES + ", bool maps=True, bool table=True"
+Rule = list[int]
 
 
-def stats_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Type in which sums are kept: float64 for float64, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def no_stats(q: Tensor) -> Sequence[int]:
-    """The ``stats_shape`` of a kernel whose backward needs nothing but the inputs and the output."""
-    return (0,)
-
-
-def register_attention(name: str, kernel: Kernel) -> AttentionFn:
-    """Register ``visionattn::<name>`` and ``visionattn::<name>_backward``; return the function of a ``Backend``."""
-    forward_op, backward_op = _forward_op(name, kernel), _backward_op(name, kernel)
-
-    def setup_context(ctx, inputs, output) -> None:
-        q, k, v, bias, ctx.rows, ctx.cols, ctx.scale = inputs
-        ctx.save_for_backward(q, k, v, bias, *output)
-        ctx.set_materialize_grads(False)
-
-    def backward(ctx, grad, grad_stats):
-        if grad is None:
-            return (None,) * 7
-        maps, table = any(ctx.needs_input_grad[:3]), ctx.needs_input_grad[3]
-        *gradients, of_table = backward_op(grad, *ctx.saved_tensors, ctx.rows, ctx.cols, ctx.scale, maps, table)
-        return *(gradients if maps else (None,) * 3), of_table if table else None, None, None, None
-
-    forward_op.register_autograd(backward, setup_context=setup_context)
+def register_attention(name: str, kernel: Kernel) -> tuple[AttentionFn, PackedFn]:
+    """Register the ops of a kernel; return the functions of a ``Backend``: of q, k and v, and of all in one tensor."""
+    runs = Runs(kernel)
+    forward_op = _define(name, f"({THREE}, {RULES}) -> (Tensor, Tensor)", _forward(runs), _forward_fake(kernel))
+    results = "(Tensor, Tensor, Tensor, Tensor)"
+    backward_op = _define(
+        f"{name}_backward", f"(Tensor grad, {THREE}, {BACKWARD}) -> {results}", _backward(runs), _backward_fake
+    )
+    packed_op = _define(
+        f"{name}_packed", f"({ONE}, {RULES}) -> (Tensor, Tensor)", _packed_forward(runs), _packed_forward_fake(kernel)
+    )
+    packed_backward_op = _define(
+        f"{name}_packed_backward",
+        f"(Tensor grad, {ONE}, {BACKWARD}) -> (Tensor, Tensor)",
+        _packed_backward(runs),
+        _packed_backward_fake,
+    )
+    _differentiate(forward_op, backward_op, maps=3)
+    _differentiate(packed_op, packed_backward_op, maps=1)
     register_attention_flops(name)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-        return forward_op(q, k, v, bias, geometry.rows.encode(), geometry.cols.encode(), scale)[0]
+        out: Tensor = forward_op(q, k, v, bias, geometry.rows.encode(), geometry.cols.encode(), scale)[0]
+        return out
 
-    return attend
+    def attend_packed(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
+        out: Tensor = packed_op(qkv, bias, geometry.rows.encode(), geometry.cols.encode(), scale)[0]
+        return out
+
+    return attend, attend_packed
 
 
-def _forward_op(name: str, kernel: Kernel):
-    @torch.library.custom_op(f"visionattn::{name}", mutates_args=())
-    def forward(
-        q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: Sequence[int], cols: Sequence[int], scale: float
-    ) -> tuple[Tensor, Tensor]:
-        return kernel.forward(q, k, v, bias, fitting(q, bias, rows, cols), scale)
+def _define(name: str, schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+    """Define ``visionattn::<name>`` and return it; ``kernel`` runs it on every device."""
+    LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+    LIBRARY.impl(name, _untraced(kernel), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"visionattn::{name}", fake, lib=LIBRARY)
+    return getattr(torch.ops.visionattn, name).default
 
-    @forward.register_fake
-    def fake(q, k, v, bias, rows, cols, scale):
-        return v.new_empty(v.shape), q.new_empty(kernel.stats_shape(q), dtype=stats_dtype(q.dtype))
+
+def _untraced(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """``kernel``, hidden from Dynamo, which would trace it where a graph breaks beside it."""
+    hidden: list[Callable[..., Any]] = []
+
+    def run(*arguments: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:  # importing it would cost an eager program a second
+            return kernel(*arguments)
+        if not hidden:
+            hidden.append(torch.compiler.disable(kernel))
+        return hidden[0](*arguments)
+
+    return run
+
+
+def _differentiate(forward_op: Any, backward_op: Any, maps: int) -> None:
+    """Register the autograd rules of an op whose first ``maps`` arguments are maps, and of its backward."""
+
+    class Attention(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+            with torch._C._AutoDispatchBelowAutograd():
+                out, stats = forward_op(*inputs)
+            ctx.save_for_backward(*inputs[: maps + 1], out, stats)
+            ctx.rule = inputs[maps + 1 :]
+            ctx.mark_non_differentiable(stats)
+            ctx.set_materialize_grads(False)
+            return out, stats
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+            if grad is None:
+                return (None,) * (maps + 4)
+            needed = ctx.needs_input_grad
+            of_maps, of_table = any(needed[:maps]), needed[maps]
+            *gradients, table = backward_op(grad, *ctx.saved_tensors, *ctx.rule, of_maps, of_table)
+            return *(gradients if of_maps else (None,) * maps), table if of_table else None, None, None, None
+
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+            with torch._C._AutoDispatchBelowAutograd():
+                results: tuple[Tensor, ...] = backward_op(*inputs)
+            return results
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Tensor) -> None:
+            raise RuntimeError(
+                f"{backward_op} has no gradient of its own; where a second derivative is needed, choose the backend "
+                "'reference' or 'traceable'"
+            )
+
+    for op, function, tensors in ((forward_op, Attention, maps + 1), (backward_op, Once, maps + 4)):
+        LIBRARY.impl(op._opname, _autograd(op, function, tensors), "Autograd")
+
+
+def _autograd(op: Any, function: type[torch.autograd.Function], tensors: int) -> Callable[..., Any]:
+    def run(*inputs: Any) -> Any:
+        if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs[:tensors]):
+            return function.apply(*inputs)
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*inputs)
+
+    return run
+
+
+class Runs:
+    """The functions that a kernel built, by everything that they depend on."""
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+        self.forwards: Kept[ForwardRun] = Kept()
+        self.backwards: Kept[BackwardRun] = Kept()
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rows: Rule, cols: Rule, scale: float):
+        """Output and stats."""
+        key = (*_key(q, k, v, bias), *rows, *cols, scale)
+        run = self.forwards.get(key)
+        if run is None:
+            signature = signed(q, k, v, bias, decode(rows, cols), scale)
+            run = self.forwards.keep(key, _on_dense(self.kernel.forward(signature), 0, (q, k, v), bias))
+        return run(q, k, v, bias)
+
+    def backward(
+        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, stats: Tensor,
+        rows: Rule, cols: Rule, scale: float, into: Maps, maps: bool, table: bool,
+    ) -> Tensor:  # fmt: skip
+        """Write the gradients of the maps, return that of the table."""
+        key = (*_key(q, k, v, bias), into[0].stride(), into[2].stride(), *rows, *cols, scale, maps, table)
+        run = self.backwards.get(key)
+        if run is None:
+            signature = signed(q, k, v, bias, decode(rows, cols), scale)
+            wanted = Wanted(tuple(Layout.of(gradient) for gradient in into), maps, table and bias is not None)
+            run = self.backwards.keep(key, _on_dense(self.kernel.backward(signature, wanted), 1, (q, k, v), bias))
+        return run(grad.contiguous(), q, k, v, bias, out.contiguous(), stats.contiguous(), into)
+
+
+def _key(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[object, ...]:
+    of_bias = None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.device)
+    types = q.dtype, k.dtype, v.dtype, q.device, k.device, v.device
+    return q.shape, q.stride(), k.shape, k.stride(), v.shape, v.stride(), *types, of_bias
+
+
+def signed(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Signature:
+    """The checked signature of a call: a compiled or exported graph takes sizes that were symbols when it was traced.
+
+    Raises:
+        ValueError: shapes, sizes or devices that do not fit together.
+        TypeError: types that do not.
+    """
+    name = "window_attention" if geometry.is_window else "neighborhood_attention"
+    check_tensors(name, q, k, v)
+    geometry.check(q.shape[1], q.shape[2])
+    if bias is not None:
+        check_bias(name, q, bias, geometry)
+    of_q, of_k, of_v = (Layout.of(dense(x)) for x in (q, k, v))
+    return Signature(of_q, of_k, of_v, q.dtype, q.device, None if bias is None else bias.dtype, geometry, scale)
+
+
+def dense(x: Tensor) -> Tensor:
+    """The tensor with its channels side by side in memory; the other strides are free."""
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+
+
+def _on_dense(run: Callable[..., Any], first: int, maps: Maps, bias: Tensor | None) -> Callable[..., Any]:
+    """``run`` with its maps (arguments from ``first`` on) made dense and the table contiguous, where they are not."""
+    if all(dense(x) is x for x in maps) and (bias is None or bias.is_contiguous()):
+        return run
+
+    def copied(*tensors: Tensor) -> Any:
+        before, (q, k, v, table), rest = tensors[:first], tensors[first : first + 4], tensors[first + 4 :]
+        return run(*before, dense(q), dense(k), dense(v), None if table is None else table.contiguous(), *rest)
+
+    return copied
+
+
+def _forward(runs: Runs):
+    def forward(q, k, v, bias, rows, cols, scale):
+        return runs.forward(q, k, v, bias, rows, cols, scale)
 
     return forward
 
 
-def fitting(q: Tensor, bias: Tensor | None, rows: Sequence[int], cols: Sequence[int]) -> Geometry:
-    """The geometry that ``rows`` and ``cols`` encode, checked.
+def _forward_fake(kernel: Kernel):
+    def fake(q, k, v, bias, rows, cols, scale):
+        return v.new_empty(v.shape), q.new_empty(kernel.stats_shape(q), dtype=stats_dtype(q.dtype))
 
-    A compiled or exported graph takes sizes that could not be checked while it was traced.
-
-    Raises:
-        ValueError: it does not fit the map or the bias table.
-    """
-    geometry = decode(rows, cols)
-    geometry.check(q.shape[1], q.shape[2])
-    if bias is not None:
-        check_bias("window_attention" if geometry.is_window else "neighborhood_attention", q, bias, geometry)
-    return geometry
+    return fake
 
 
-def _backward_op(name: str, kernel: Kernel):
-    @torch.library.custom_op(f"visionattn::{name}_backward", mutates_args=())
-    def backward(
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        bias: Tensor | None,
-        out: Tensor,
-        stats: Tensor,
-        rows: Sequence[int],
-        cols: Sequence[int],
-        scale: float,
-        maps: bool = True,
-        table: bool = True,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _backward(runs: Runs):
+    def backward(grad, q, k, v, bias, out, stats, rows, cols, scale, maps=True, table=True):
         into = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
-        return *into, kernel.backward(grad, q, k, v, bias, out, stats, decode(rows, cols), scale, into, maps, table)
-
-    @backward.register_fake
-    def fake(grad, q, k, v, bias, out, stats, rows, cols, scale, maps=True, table=True):
-        return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), _table_like(q, bias, table)
+        return *into, runs.backward(grad, q, k, v, bias, out, stats, rows, cols, scale, into, maps, table)
 
     return backward
 
 
-def register_packed_attention(name: str, kernel: Kernel) -> PackedFn:
-    """Register ``visionattn::<name>_packed``: q, k and v in one tensor ``(B, H, W, 3, N, D)``.
-
-    The gradient is one such tensor, written in place: autograd has nothing to stack.
-    """
-    forward_op, backward_op = _packed_forward_op(name, kernel), _packed_backward_op(name, kernel)
-
-    def setup_context(ctx, inputs, output) -> None:
-        qkv, bias, ctx.rows, ctx.cols, ctx.scale = inputs
-        ctx.save_for_backward(qkv, bias, *output)
-        ctx.set_materialize_grads(False)
-
-    def backward(ctx, grad, grad_stats):
-        if grad is None:
-            return (None,) * 5
-        maps, table = ctx.needs_input_grad[:2]
-        gradient, of_table = backward_op(grad, *ctx.saved_tensors, ctx.rows, ctx.cols, ctx.scale, maps, table)
-        return gradient if maps else None, of_table if table else None, None, None, None
-
-    forward_op.register_autograd(backward, setup_context=setup_context)
-    register_packed_flops(name)
-
-    def attend(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-        return forward_op(qkv, bias, geometry.rows.encode(), geometry.cols.encode(), scale)[0]
-
-    return attend
+def _backward_fake(grad, q, k, v, bias, out, stats, rows, cols, scale, maps=True, table=True):
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), _table_like(q, bias, table)
 
 
-def _packed_forward_op(name: str, kernel: Kernel):
-    @torch.library.custom_op(f"visionattn::{name}_packed", mutates_args=())
-    def forward(
-        qkv: Tensor, bias: Tensor | None, rows: Sequence[int], cols: Sequence[int], scale: float
-    ) -> tuple[Tensor, Tensor]:
+def _packed_forward(runs: Runs):
+    def forward(qkv, bias, rows, cols, scale):
         q, k, v = qkv.unbind(3)
-        return kernel.forward(q, k, v, bias, fitting(q, bias, rows, cols), scale)
+        return runs.forward(q, k, v, bias, rows, cols, scale)
 
-    @forward.register_fake
+    return forward
+
+
+def _packed_forward_fake(kernel: Kernel):
     def fake(qkv, bias, rows, cols, scale):
         q = qkv.select(3, 0)
         return q.new_empty(q.shape), q.new_empty(kernel.stats_shape(q), dtype=stats_dtype(q.dtype))
 
-    return forward
+    return fake
 
 
-def _packed_backward_op(name: str, kernel: Kernel):
-    @torch.library.custom_op(f"visionattn::{name}_packed_backward", mutates_args=())
-    def backward(
-        grad: Tensor,
-        qkv: Tensor,
-        bias: Tensor | None,
-        out: Tensor,
-        stats: Tensor,
-        rows: Sequence[int],
-        cols: Sequence[int],
-        scale: float,
-        maps: bool = True,
-        table: bool = True,
-    ) -> tuple[Tensor, Tensor]:
+def _packed_backward(runs: Runs):
+    def backward(grad, qkv, bias, out, stats, rows, cols, scale, maps=True, table=True):
         q, k, v = qkv.unbind(3)
         gradient = qkv.new_empty(qkv.shape)
-        into, geometry = gradient.unbind(3), decode(rows, cols)
-        return gradient, kernel.backward(grad, q, k, v, bias, out, stats, geometry, scale, into, maps, table)
-
-    @backward.register_fake
-    def fake(grad, qkv, bias, out, stats, rows, cols, scale, maps=True, table=True):
-        return qkv.new_empty(qkv.shape), _table_like(qkv, bias, table)
+        into = gradient.unbind(3)
+        return gradient, runs.backward(grad, q, k, v, bias, out, stats, rows, cols, scale, into, maps, table)
 
     return backward
 
 
+def _packed_backward_fake(grad, qkv, bias, out, stats, rows, cols, scale, maps=True, table=True):
+    return qkv.new_empty(qkv.shape), _table_like(qkv, bias, table)
+
+
 def _table_like(q: Tensor, bias: Tensor | None, wanted: bool) -> Tensor:
     return bias.new_empty(bias.shape) if wanted and bias is not None else q.new_empty(0)
-
-
-def register_attention_flops(name: str) -> None:
-    """Register the FLOP formulas of ``visionattn::<name>`` and its backward.
-
-    Their arguments must be those of :func:`register_attention`'s ops. Only real pairs of query and key are
-    counted: 2 * (D + E) for each and head in the forward, twice that in the backward (without recomputation).
-    """
-
-    def forward(q_shape, k_shape, v_shape, bias_shape, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
-        batch, height, width, heads, depth = q_shape
-        return 2 * (depth + v_shape[-1]) * batch * heads * decode(rows, cols).pairs(height, width)
-
-    def backward(grad, q, k, v, bias, out, stats, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
-        return 2 * forward(q, k, v, bias, rows, cols, scale)
-
-    register_flop_formula(getattr(torch.ops.visionattn, name))(forward)
-    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_backward"))(backward)
-
-
-def register_packed_flops(name: str) -> None:
-    """The same formulas for ``visionattn::<name>_packed`` and its backward."""
-
-    def forward(qkv_shape, bias_shape, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
-        batch, height, width, _, heads, depth = qkv_shape
-        return 4 * depth * batch * heads * decode(rows, cols).pairs(height, width)
-
-    def backward(grad, qkv, bias, out, stats, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
-        return 2 * forward(qkv, bias, rows, cols, scale)
-
-    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_packed"))(forward)
-    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_packed_backward"))(backward)

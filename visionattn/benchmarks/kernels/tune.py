@@ -16,7 +16,9 @@ from visionattn.benchmarks.device_time import device_times
 from visionattn.benchmarks.kernels.cases import choose
 from visionattn.benchmarks.record import Row
 from visionattn.benchmarks.timing import interleaved
+from visionattn.kernels.custom_op import signed
 from visionattn.kernels.op import Call
+from visionattn.kernels.signature import Layout, Wanted
 
 
 def tune(cases: str | list[str], repeats: int = 5, dtype: str = "bfloat16", batch: int = 64) -> list[Row]:
@@ -37,9 +39,10 @@ def tune(cases: str | list[str], repeats: int = 5, dtype: str = "bfloat16", batc
 
 
 def _tune_call(name: str, call: Call, repeats: int) -> list[Row]:
-    from visionattn.kernels.backends.triton import launch, plan, window_plan
+    from visionattn.kernels.backends.triton import plan, window_plan
+    from visionattn.kernels.backends.triton.problem import problem
 
-    base = launch.problem(call.q, call.k, call.v, call.bias, call.geometry, call.scale)
+    base = problem(signed(call.q, call.k, call.v, call.bias, call.geometry, call.scale))
     if base.window is not None:
         plans: list[Any] = window_plan.window_candidates(base.window)
     else:
@@ -54,13 +57,17 @@ def _time(call: Call, plan: Any, repeats: int) -> Row:
 
     from visionattn.kernels.backends.triton import launch
 
-    inputs, geometry = (call.q, call.k, call.v, call.bias), (call.geometry, call.scale)
+    maps = call.q, call.k, call.v
+    gradients = [x.new_empty(x.shape) for x in maps]
+    signature = signed(*maps, call.bias, call.geometry, call.scale)
+    wanted = Wanted(tuple(Layout.of(x) for x in gradients), maps=True, table=call.bias is not None)
     try:
-        out, lse = launch.forward(*inputs, *geometry, plan)
-        grad, into = torch.ones_like(out), [x.new_empty(x.shape) for x in (call.q, call.k, call.v)]
+        forward, backward = launch.forward(signature, plan), launch.backward(signature, wanted, plan)
+        out, lse = forward(*maps, call.bias)
+        grad = torch.ones_like(out)
         runners = {
-            "forward_ms": lambda: launch.forward(*inputs, *geometry, plan),
-            "backward_ms": lambda: launch.backward(grad, *inputs, out, lse, *geometry, into, plan=plan),
+            "forward_ms": lambda: forward(*maps, call.bias),
+            "backward_ms": lambda: backward(grad, *maps, call.bias, out, lse, gradients),
         }
         runners["backward_ms"]()
     except OutOfResources as error:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.cpp import build, library
-from visionattn.kernels.custom_op import Kernel, register_attention, register_packed_attention
+from visionattn.kernels.custom_op import register_attention
 from visionattn.kernels.geometry import Geometry, certainly
 from visionattn.kernels.op import Backend
+from visionattn.kernels.signature import Kernel
 
 MOST_KEYS = 4096
 """Keys of a window or neighborhood above which the bias and mask of one tile no longer pay."""
@@ -42,6 +43,6 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
 
 
 KERNEL = Kernel(library.forward, library.backward, library.stats_shape)
-attend, attend_packed = register_attention("cpp", KERNEL), register_packed_attention("cpp", KERNEL)
+attend, attend_packed = register_attention("cpp", KERNEL)
 WINDOW = Backend("cpp", attend, refuses, attend_packed)
 NEIGHBORHOOD = Backend("cpp", attend, refuses, attend_packed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from visionattn.kernels.backends.cpp import build
 from visionattn.kernels.backends.tiled.tiles import axis_tiles
-from visionattn.kernels.custom_op import Maps, stats_dtype
-from visionattn.kernels.geometry import AxisRule, Geometry
+from visionattn.kernels.geometry import AxisRule
+from visionattn.kernels.signature import BackwardRun, ForwardRun, Layout, Maps, Signature, Wanted, stats_dtype
 
 NAMES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bf16"}
 TILE = 4
@@ -21,6 +22,9 @@ TILE = 4
 
 JOBS = 16
 """Backward jobs to aim at: enough to share out, few enough that each sums several units' bias gradients."""
+
+
+ADDRESS = struct.Struct("@P")
 
 
 class Axis(ctypes.Structure):
@@ -65,83 +69,105 @@ def stats_shape(q: Tensor) -> Sequence[int]:
     return (*q.shape[:4], 2)
 
 
-def forward(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float
-) -> tuple[Tensor, Tensor]:
-    """The attended map and what the backward needs; see :class:`visionattn.kernels.custom_op.Kernel`."""
-    out = v.new_empty(v.shape)
-    stats = q.new_empty(stats_shape(q), dtype=stats_dtype(q.dtype))
-    maps = {"q": dense(q), "k": dense(k), "v": dense(v), "out": out}
-    call("forward", maps, {"bias": as_table(bias, stats.dtype), "stats": stats}, geometry, scale)
-    return out, stats
+def forward(call: Signature) -> ForwardRun:
+    """The attended map and what the backward needs; see :class:`visionattn.kernels.signature.Kernel`."""
+    sums, shape, shape_of_stats = stats_dtype(call.dtype), call.v.shape, (*call.q.shape[:4], 2)
+    convert = call.bias not in (None, sums)
+    direction = Direction(call, "forward", {"q": call.q, "k": call.k, "v": call.v, "out": contiguous(shape)})
+
+    def run(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        out, stats = v.new_empty(shape), q.new_empty(shape_of_stats, dtype=sums)
+        table = bias.to(sums) if convert and bias is not None else bias
+        direction.run((q, k, v, out), table, stats, None)
+        return out, stats
+
+    return run
 
 
-def backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor | None,
-    out: Tensor,
-    stats: Tensor,
-    geometry: Geometry,
-    scale: float,
-    into: Maps,
-    maps: bool = True,
-    table: bool = True,
-) -> Tensor:
-    """The gradients; see :class:`visionattn.kernels.custom_op.Kernel`."""
-    tensors = {"q": dense(q), "k": dense(k), "v": dense(v), "grad": dense(grad)}
-    tensors |= zip(("dq", "dk", "dv"), into, strict=True)
-    units, together = backward_units(q, geometry)
-    tables = None if bias is None else stats.new_empty((-(-units // together), *bias.shape))
-    arrays = {"bias": as_table(bias, stats.dtype), "stats": stats.contiguous(), "dbias": tables}
-    call("backward", tensors, arrays, geometry, scale)
-    if bias is None or tables is None or not table:
-        return q.new_empty(0)
-    return tables.sum(0).to(bias.dtype)
+def backward(call: Signature, wanted: Wanted) -> BackwardRun:
+    """The gradients; see :class:`visionattn.kernels.signature.Kernel`."""
+    sums, units = stats_dtype(call.dtype), backward_units(call)
+    convert = call.bias not in (None, sums)
+    jobs = -(-units[0] // units[1])
+    maps = {"q": call.q, "k": call.k, "v": call.v, "grad": contiguous(call.v.shape)}
+    maps |= zip(("dq", "dk", "dv"), wanted.gradients, strict=True)
+    direction = Direction(call, "backward", maps)
+
+    def run(
+        grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, stats: Tensor, into: Maps
+    ) -> Tensor:
+        table = bias.to(sums) if convert and bias is not None else bias
+        tables = None if bias is None else stats.new_empty((jobs, *bias.shape))
+        direction.run((q, k, v, grad, *into), table, stats, tables)
+        if tables is None or bias is None or not wanted.table:
+            return q.new_empty(0)
+        total = tables.sum(0)
+        return total.to(bias.dtype) if convert else total
+
+    return run
 
 
-def backward_units(q: Tensor, geometry: Geometry) -> tuple[int, int]:
+def backward_units(call: Signature) -> tuple[int, int]:
     """Units of backward work (see attention.cpp), and how many a job takes; the number of threads has no say."""
-    batch, height, _, heads, _ = q.shape
-    if geometry.is_window:
-        units = batch * axis(geometry.rows, height).tiles
+    batch, height, _, heads, _ = call.q.shape
+    if call.geometry.is_window:
+        units = batch * axis(call.geometry.rows, height).tiles
         return units, max(1, (units if units >= JOBS else units * heads) // JOBS)
     return batch, max(1, batch * heads // JOBS)
 
 
-def dense(x: Tensor) -> Tensor:
-    """The tensor with its channels side by side in memory; the other strides are free."""
-    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+def contiguous(shape: Sequence[int]) -> Layout:
+    """The layout of a contiguous map."""
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.insert(0, strides[0] * max(size, 1))
+    return Layout(tuple(shape), tuple(strides))
 
 
-def as_table(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """The bias table, contiguous and in the type of the sums."""
-    return None if bias is None else bias.to(dtype).contiguous()
+class Direction:
+    """One direction of one signature: the structure that the library takes, filled in but for the addresses.
 
+    Args:
+        call: the call.
+        name: "forward" or "backward".
+        maps: layouts by their names in the structure, in the order in which :meth:`run` takes the tensors.
 
-def call(
-    direction: str, maps: dict[str, Tensor], arrays: dict[str, Tensor | None], geometry: Geometry, scale: float
-) -> None:
-    """Fill in a Problem and run one direction. The tensors outlive the call, so their addresses may be passed."""
-    q = maps["q"]
-    batch, height, width, heads, depth = q.shape
-    if not q.numel():
-        return
-    sizes = (batch, height, width, heads, depth, maps["v"].shape[-1], *geometry.table_shape)
-    settings = (torch.get_num_threads(), backward_units(q, geometry)[1], int(geometry.is_window), 0)
-    problem = Problem(*sizes, *settings, scale, axis(geometry.rows, height), axis(geometry.cols, width))
-    for name, tensor in maps.items():
-        setattr(problem, name, Map(tensor.data_ptr(), *tensor.stride()[:4]))
-    for name, array in arrays.items():
-        setattr(problem, name, None if array is None else array.data_ptr())
-    loaded = build.load(NAMES[q.dtype])
-    if loaded.library is None:
-        raise RuntimeError(f"the cpp backend is not available: {loaded.reason}")
-    if loaded.library.visionattn_problem_size() != ctypes.sizeof(Problem):
-        raise RuntimeError("the compiled cpp library does not match this package's sources")
-    getattr(loaded.library, f"visionattn_{direction}")(ctypes.byref(problem))
+    Raises:
+        RuntimeError: the library is not available, or does not match the sources.
+    """
+
+    def __init__(self, call: Signature, name: str, maps: dict[str, Layout]):
+        batch, height, width, heads, depth = call.q.shape
+        geometry = call.geometry
+        loaded = build.load(NAMES[call.dtype])
+        if loaded.library is None:
+            raise RuntimeError(f"the cpp backend is not available: {loaded.reason}")
+        if loaded.library.visionattn_problem_size() != ctypes.sizeof(Problem):
+            raise RuntimeError("the compiled cpp library does not match this package's sources")
+        self.function = getattr(loaded.library, f"visionattn_{name}")
+        sizes = (batch, height, width, heads, depth, call.v.shape[-1], *geometry.table_shape)
+        settings = (1, backward_units(call)[1], int(geometry.is_window), 0)
+        self.axes = axis(geometry.rows, height), axis(geometry.cols, width)  # they hold the arrays that are pointed at
+        self.problem = Problem(*sizes, *settings, call.scale, *self.axes)
+        for field, layout in maps.items():
+            setattr(self.problem, field, Map(None, *layout.strides[:4]))
+        self.addresses = [getattr(Problem, field).offset for field in maps]
+        self.empty = 0 in call.q.shape
+
+    def run(self, maps: Sequence[Tensor], bias: Tensor | None, stats: Tensor, tables: Tensor | None) -> None:
+        """Fill in the addresses and run. The tensors outlive the call, so their addresses may be passed."""
+        if self.empty:
+            return
+        problem = Problem.from_buffer_copy(self.problem)
+        problem.threads = torch.get_num_threads()
+        for offset, tensor in zip(self.addresses, maps, strict=True):
+            ADDRESS.pack_into(problem, offset, tensor.data_ptr())
+        problem.stats = stats.data_ptr()
+        if bias is not None:
+            problem.bias = bias.data_ptr()
+        if tables is not None:
+            problem.dbias = tables.data_ptr()
+        self.function(ctypes.byref(problem))
 
 
 @lru_cache(maxsize=256)

@@ -18,65 +18,56 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.tiled.plan import Plan, plan_for
-from visionattn.kernels.custom_op import (
-    Kernel,
-    Maps,
-    no_stats,
-    register_attention,
-    register_packed_attention,
-    stats_dtype,
-)
+from visionattn.kernels.custom_op import register_attention
 from visionattn.kernels.geometry import Geometry
 from visionattn.kernels.op import Backend
+from visionattn.kernels.signature import BackwardRun, ForwardRun, Kernel, Maps, Signature, Wanted, no_stats, stats_dtype
 
 CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
 """Logits held at once, per kind of device: on a CPU about what its caches hold."""
 
 
-def forward(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float
-) -> tuple[Tensor, Tensor]:
-    """The attended map, and empty statistics; see :class:`visionattn.kernels.custom_op.Kernel`."""
-    plan = plan_for(q, geometry)
-    added = plan.additive(bias, q.dtype)
-    out = v.new_empty(v.shape)
-    for part in chunks(q, plan):
-        weights = attention_weights(plan, q[part], k[part], added, scale)
-        out[part] = plan.scatter_queries(product(weights, plan.gather_keys(v[part])))
-    return out, q.new_empty(0, dtype=stats_dtype(q.dtype))
+def forward(call: Signature) -> ForwardRun:
+    """The attended map, and empty statistics; see :class:`visionattn.kernels.signature.Kernel`."""
+    geometry, scale = call.geometry, call.scale
+
+    def run(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        plan = plan_for(q, geometry)
+        added = plan.additive(bias, q.dtype)
+        out = v.new_empty(v.shape)
+        for part in chunks(q, plan):
+            weights = attention_weights(plan, q[part], k[part], added, scale)
+            out[part] = plan.scatter_queries(product(weights, plan.gather_keys(v[part])))
+        return out, q.new_empty(0, dtype=stats_dtype(q.dtype))
+
+    return run
 
 
-def backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor | None,
-    out: Tensor,
-    stats: Tensor,
-    geometry: Geometry,
-    scale: float,
-    into: Maps,
-    maps: bool = True,
-    table: bool = True,
-) -> Tensor:
-    """The gradients; see :class:`visionattn.kernels.custom_op.Kernel`."""
-    plan = plan_for(q, geometry)
-    added = plan.additive(bias, q.dtype)
-    dq, dk, dv = into
-    total = plan.no_gradient(q) if bias is not None and table else None
-    for part in chunks(q, plan):
-        weights = attention_weights(plan, q[part], k[part], added, scale)
-        d_out = plan.gather_grads(grad[part])
-        dv[part] = plan.sum_keys(product(weights.mT, d_out))
-        d_weights = product(d_out, plan.gather_keys(v[part]).mT)
-        d_logits = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
-        if total is not None:
-            total += d_logits.sum(0, dtype=total.dtype)
-        d_logits.mul_(scale)
-        dq[part] = plan.scatter_queries(product(d_logits, plan.gather_keys(k[part])))
-        dk[part] = plan.sum_keys(product(d_logits.mT, plan.gather_queries(q[part])))
-    return q.new_empty(0) if bias is None or total is None else plan.fold(total).to(bias.dtype)
+def backward(call: Signature, wanted: Wanted) -> BackwardRun:
+    """The gradients; see :class:`visionattn.kernels.signature.Kernel`."""
+    geometry, scale = call.geometry, call.scale
+
+    def run(
+        grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, stats: Tensor, into: Maps
+    ) -> Tensor:
+        plan = plan_for(q, geometry)
+        added = plan.additive(bias, q.dtype)
+        dq, dk, dv = into
+        total = plan.no_gradient(q) if wanted.table else None
+        for part in chunks(q, plan):
+            weights = attention_weights(plan, q[part], k[part], added, scale)
+            d_out = plan.gather_grads(grad[part])
+            dv[part] = plan.sum_keys(product(weights.mT, d_out))
+            d_weights = product(d_out, plan.gather_keys(v[part]).mT)
+            d_logits = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+            if total is not None:
+                total += d_logits.sum(0, dtype=total.dtype)
+            d_logits.mul_(scale)
+            dq[part] = plan.scatter_queries(product(d_logits, plan.gather_keys(k[part])))
+            dk[part] = plan.sum_keys(product(d_logits.mT, plan.gather_queries(q[part])))
+        return q.new_empty(0) if bias is None or total is None else plan.fold(total).to(bias.dtype)
+
+    return run
 
 
 def attention_weights(plan: Plan, q: Tensor, k: Tensor, added: Tensor | None, scale: float) -> Tensor:
@@ -105,6 +96,6 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
 
 
 KERNEL = Kernel(forward, backward, no_stats)
-attend, attend_packed = register_attention("tiled", KERNEL), register_packed_attention("tiled", KERNEL)
+attend, attend_packed = register_attention("tiled", KERNEL)
 WINDOW = Backend("tiled", attend, refuses, attend_packed)
 NEIGHBORHOOD = Backend("tiled", attend, refuses, attend_packed)

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from visionattn.kernels.backends.tiled.tiles import Shape, Tile, axis_tiles
-from visionattn.kernels.custom_op import stats_dtype
 from visionattn.kernels.geometry import AxisRule, Geometry
+from visionattn.kernels.signature import stats_dtype
 
 TILE = 7
 """Neighborhood queries of a tile, per axis: best for kernel 7 (smaller: many products; larger: masked work)."""

@@ -1,13 +1,11 @@
-"""From tensors to kernel launches. Everything here runs inside registered ops, so nothing is traced by the compiler.
+"""From a call's signature to the function that launches its kernels.
 
-The launches of a call are built once for its shapes, strides, types and geometry, and kept.
+That function runs inside registered ops, so nothing is traced by the compiler. It is built once per signature.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,68 +13,88 @@ from torch import Tensor
 
 from visionattn.kernels.backends.triton import tiled_launch, window_launch
 from visionattn.kernels.backends.triton.plan import Plan
-from visionattn.kernels.backends.triton.problem import Problem, problem
+from visionattn.kernels.backends.triton.problem import problem
 from visionattn.kernels.backends.triton.window_plan import WindowPlan
-from visionattn.kernels.geometry import Geometry
+from visionattn.kernels.geometry import certainly
+from visionattn.kernels.signature import BackwardRun, ForwardRun, Maps, Signature, Wanted
 
 
-def forward(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor | None,
-    geometry: Geometry,
-    scale: float,
-    plan: Plan | WindowPlan | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Output (B, H, W, N, E) and log-sum-exp (B, N, H, W) in fp32; ``plan`` replaces the default one."""
-    q, k, v = dense(q), dense(k), dense(v)
-    batch, height, width, heads, _ = q.shape
-    out, lse = v.new_empty(v.shape), q.new_empty((batch, heads, height, width), dtype=torch.float32)
-    run = forward_run(problem(q, k, v, bias, geometry, scale, plan))
-    with on_device(q):
-        run(q, k, v, q if bias is None else bias.contiguous(), out, lse)
-    return out, lse
+def forward(call: Signature, plan: Plan | WindowPlan | None = None) -> ForwardRun:
+    """The attended map and the log-sum-exp; see :class:`visionattn.kernels.signature.Kernel`.
 
+    ``plan`` replaces the default one.
 
-def backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor,
-    geometry: Geometry, scale: float, into: Sequence[Tensor], *,
-    maps: bool = True, table: bool = True, plan: Plan | WindowPlan | None = None,
-) -> Tensor:  # fmt: skip
-    """Write the gradients of q, k and v into the maps ``into``, if ``maps``.
-
-    Those of q and k have equal strides. Returns the gradient of the bias table in its type, or an empty tensor if it
-    is not wanted.
+    Raises:
+        ValueError: an image is too large.
     """
-    q, k, v = dense(q), dense(k), dense(v)
-    wanted = table and bias is not None
-    run = backward_run(problem(q, k, v, bias, geometry, scale, plan, into=into, maps=maps, table=wanted))
-    with on_device(q):
-        result: Tensor = run(
-            grad.contiguous(), q, k, v, q if bias is None else bias.contiguous(), out.contiguous(), lse.contiguous(),
-            *into,
-        )  # fmt: skip
-    return result
+    check_size(call.q.shape, call.v.shape[-1], [layout.strides[1] for layout in (call.q, call.k, call.v)])
+    batch, height, width, heads, _ = call.q.shape
+    shape, rows = call.v.shape, (batch, heads, height, width)
+    described = problem(call, plan)
+    window = described.window
+    launches = on_device(
+        call.device, tiled_launch.forward(described) if window is None else window_launch.forward(described, window)
+    )
+
+    def run(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        out, lse = v.new_empty(shape), q.new_empty(rows, dtype=torch.float32)
+        launches(q, k, v, q if bias is None else bias, out, lse)
+        return out, lse
+
+    return run
 
 
-@lru_cache(maxsize=1024)
-def forward_run(call: Problem) -> Callable[..., None]:
-    """The function that runs a forward."""
-    return tiled_launch.forward(call) if call.window is None else window_launch.forward(call, call.window)
+def backward(call: Signature, wanted: Wanted, plan: Plan | WindowPlan | None = None) -> BackwardRun:
+    """The gradients; see :class:`visionattn.kernels.signature.Kernel`. ``plan`` replaces the default one.
+
+    Raises:
+        ValueError: an image of the gradients is too large.
+    """
+    check_size(call.q.shape, call.v.shape[-1], [layout.strides[1] for layout in wanted.gradients])
+    described = problem(call, plan, wanted)
+    window = described.window
+    launches = on_device(
+        call.device, tiled_launch.backward(described) if window is None else window_launch.backward(described, window)
+    )
+
+    def run(
+        grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, out: Tensor, lse: Tensor, into: Maps
+    ) -> Tensor:
+        table: Tensor = launches(grad, q, k, v, q if bias is None else bias, out, lse, *into)
+        return table
+
+    return run
 
 
-@lru_cache(maxsize=1024)
-def backward_run(call: Problem) -> Callable[..., Tensor]:
-    """The function that runs a backward."""
-    return tiled_launch.backward(call) if call.window is None else window_launch.backward(call, call.window)
+def on_device(device: torch.device, launches: Callable[..., Any]) -> Callable[..., Any]:
+    """``launches``, run with ``device`` as the current one: Triton launches on that, whatever the tensors are on."""
+    if device.type != "cuda":
+        return launches
+
+    def run(*tensors: Tensor) -> Any:
+        if torch.cuda.current_device() == device.index:
+            return launches(*tensors)
+        with torch.cuda.device(device):
+            return launches(*tensors)
+
+    return run
 
 
-def dense(x: Tensor) -> Tensor:
-    """The tensor with its channels side by side in memory; the other strides are free."""
-    return x if x.stride(-1) == 1 else x.contiguous()
+def check_size(shape: Sequence[int], depth_v: int, strides: Sequence[int]) -> None:
+    """Check that one image is addressed with 32 bits: sizes may have been symbols when the graph was traced.
+
+    Raises:
+        ValueError: it is not.
+    """
+    reason = too_large(shape, depth_v, strides)
+    if reason:
+        raise ValueError(f"the Triton backend cannot run: {reason}")
 
 
-def on_device(x: Tensor) -> AbstractContextManager[Any]:
-    """A context in which the device of ``x`` is the current one."""
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+def too_large(shape: Sequence[int], depth_v: int, strides: Sequence[int]) -> str:
+    """Why an image of maps ``(B, H, W, N, D)`` with these distances between rows certainly has too many offsets."""
+    _, height, width, heads, depth = shape
+    offsets = height * width * heads * max(depth, depth_v), *(stride * height for stride in strides)
+    if any(certainly(offset >= 2**31) for offset in offsets):
+        return f"it addresses one image with 32 bits, and an image of {height} x {width} points needs more"
+    return ""

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from visionattn.kernels.backends.triton.plan import Axis, Plan, default_plan, fits_one_block, power_of_two
 from visionattn.kernels.backends.triton.window_plan import WindowPlan, default_window_plan
-from visionattn.kernels.geometry import AxisRule, Geometry
+from visionattn.kernels.geometry import AxisRule
+from visionattn.kernels.signature import Layout, Signature, Wanted
 
 LOG2E = 1.4426950408889634
 PROGRAMS_PER_PROCESSOR = 8
 INTERPRETED_PROCESSORS = 1
-
-
-class Map(NamedTuple):
-    """Where a map ``(B, H, W, N, D)`` lies in memory: its channels side by side, the other four strides free."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> Map:
-        """The place of ``tensor``."""
-        return cls(tuple(tensor.shape), tensor.stride()[:4])
 
 
 @dataclass(frozen=True)
@@ -36,9 +23,9 @@ class Problem:
     """One call.
 
     Attributes:
-        q: place of the queries.
-        k: place of the keys.
-        v: place of the values.
+        q: layout of the queries (B, H, W, N, D) with its first four strides: channels lie side by side.
+        k: layout of the keys.
+        v: layout of the values.
         dtype: type of the maps.
         device: of all tensors.
         bias: type of the bias table, or None.
@@ -52,9 +39,9 @@ class Problem:
         table: whether the gradient of the bias table is wanted.
     """
 
-    q: Map
-    k: Map
-    v: Map
+    q: Layout
+    k: Layout
+    v: Layout
     dtype: torch.dtype
     device: torch.device
     bias: torch.dtype | None
@@ -115,32 +102,23 @@ class Problem:
         return max(-(-items // (self.processors * PROGRAMS_PER_PROCESSOR)), 1)
 
 
-def problem(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor | None,
-    geometry: Geometry,
-    scale: float,
-    plan: Plan | WindowPlan | None = None,
-    *,
-    into: Sequence[Tensor] = (),
-    maps: bool = False,
-    table: bool = False,
-) -> Problem:
-    """The problem of a call whose maps have their channels side by side; ``into``: the gradients' maps, if wanted."""
-    y, x = axis(q.shape[1], geometry.rows), axis(q.shape[2], geometry.cols)
-    size, widest = q.element_size(), max(q.shape[-1], v.shape[-1])
-    window, tiles = None, plan
-    if isinstance(tiles, WindowPlan):
-        window, tiles = tiles, None
-    elif tiles is None and fits_one_block(y, x, size, widest):
+def problem(call: Signature, plan: Plan | WindowPlan | None = None, wanted: Wanted | None = None) -> Problem:
+    """The problem of a forward, or of the backward that is ``wanted``; ``plan`` replaces the default one."""
+    y, x = axis(call.q.shape[1], call.geometry.rows), axis(call.q.shape[2], call.geometry.cols)
+    size, widest = call.dtype.itemsize, max(call.q.shape[-1], call.v.shape[-1])
+    window = None
+    if isinstance(plan, WindowPlan):
+        window, plan = plan, None
+    elif plan is None and fits_one_block(y, x, size, widest):
         window = default_window_plan(y.size * x.size, size, widest)
-    return Problem(
-        Map.of(q), Map.of(k), Map.of(v), q.dtype, q.device, None if bias is None else bias.dtype, y, x, scale,
-        tiles or default_plan(y, x, size, widest, bool(into), has_warpgroups(q.device)), window,
-        (*into[0].stride()[:4], *into[2].stride()[:4]) if into else (), maps, table,
-    )  # fmt: skip
+    plan = plan or default_plan(y, x, size, widest, wanted is not None, has_warpgroups(call.device))
+    q, k, v = (Layout(layout.shape, layout.strides[:4]) for layout in (call.q, call.k, call.v))
+    forward = Problem(q, k, v, call.dtype, call.device, call.bias, y, x, call.scale, plan, window)
+    if wanted is None:
+        return forward
+    of_queries, _, of_values = wanted.gradients
+    strides = *of_queries.strides[:4], *of_values.strides[:4]
+    return replace(forward, gradients=strides, maps=wanted.maps, table=wanted.table)
 
 
 @lru_cache(maxsize=64)

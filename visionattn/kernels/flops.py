@@ -1,0 +1,35 @@
+"""FLOP formulas of the registered ops.
+
+Only real pairs of query and key are counted: 2 * (D + E) for each and head in the forward, twice that in the backward
+(without recomputation), with D and E the head widths of queries and of values.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.flop_counter import register_flop_formula
+
+from visionattn.kernels.geometry import decode
+
+
+def register_attention_flops(name: str) -> None:
+    """Register the formulas of ``visionattn::<name>``, ``visionattn::<name>_packed`` and their backwards."""
+
+    def forward(q_shape, k_shape, v_shape, bias_shape, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
+        batch, height, width, heads, depth = q_shape
+        return 2 * (depth + v_shape[-1]) * batch * heads * decode(rows, cols).pairs(height, width)
+
+    def backward(grad, q, k, v, bias, out, stats, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
+        return 2 * forward(q, k, v, bias, rows, cols, scale)
+
+    def packed(qkv_shape, bias_shape, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
+        batch, height, width, _, heads, depth = qkv_shape
+        return 4 * depth * batch * heads * decode(rows, cols).pairs(height, width)
+
+    def packed_backward(grad, qkv, bias, out, stats, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
+        return 2 * packed(qkv, bias, rows, cols, scale)
+
+    register_flop_formula(getattr(torch.ops.visionattn, name))(forward)
+    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_backward"))(backward)
+    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_packed"))(packed)
+    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_packed_backward"))(packed_backward)
