@@ -6,22 +6,12 @@ import torch
 from visionattn.kernels.geometry import neighborhood_geometry, window_geometry
 
 pytest.importorskip("triton", reason="the package triton is not installed")
-from tests.kernels.triton_compiling import Taken, compile_instead
-from visionattn.kernels.backends.triton import launch, problem
+from tests.kernels.triton_compiling import Taken, compile_instead, run_packed
+from visionattn.kernels.backends.triton import problem
 
 MOST_SHARED_MEMORY = 99 * 1024
 KERNELS = ("picture", "forward", "query_gradient", "key_gradient", "table_gradient")
 BF16, FP32 = torch.bfloat16, torch.float32
-
-
-def run(geometry, shape, dtype, biased) -> None:
-    """Forward and backward of the packed form."""
-    batch, height, width, heads, depth = shape
-    qkv = torch.empty(batch, height, width, 3, heads, depth, dtype=dtype, device="meta")
-    bias = torch.empty(heads, *geometry.table_shape, device="meta") if biased else None
-    inputs, rule = (*qkv.unbind(3), bias), (geometry, 0.25)
-    out, lse = launch.forward(*inputs, *rule)
-    launch.backward(out, *inputs, out, lse, *rule, torch.empty_like(qkv).unbind(3))
 
 
 @pytest.mark.parametrize(
@@ -57,8 +47,7 @@ def test_every_kernel_compiles_without_spilling(monkeypatch, capability, geometr
 def check(monkeypatch, capability, geometry, shape, dtype, biased) -> None:
     found: dict[str, Taken] = compile_instead(monkeypatch, capability)
     monkeypatch.setattr(problem, "has_warpgroups", lambda device: capability >= 90)
-    launch.forward_run.cache_clear()
-    run(geometry, shape, dtype, biased)
+    run_packed(geometry, shape, dtype, biased)
     wanted = KERNELS if biased else KERNELS[1:-1]
     assert sorted(found) == sorted(f"{name}_kernel" for name in wanted)
     assert all(taken.shared <= MOST_SHARED_MEMORY and taken.stack == 0 for taken in found.values()), found

@@ -76,9 +76,9 @@ def run_packed(
 ) -> None:
     """Forward and backward of the packed form of a map (B, H, W, N, D)."""
     batch, height, width, heads, depth = shape
-    qkv = torch.empty(batch, height, width, 3, heads, depth, dtype=dtype)
+    qkv = torch.empty(batch, height, width, 3, heads, depth, dtype=dtype, device="meta")
     maps, gradients = qkv.unbind(3), torch.empty_like(qkv).unbind(3)
-    bias = torch.empty(heads, *geometry.table_shape) if biased else None
+    bias = torch.empty(heads, *geometry.table_shape, device="meta") if biased else None
     call = signed(*maps, bias, geometry, 0.25)
     out, lse = launch.forward(call)(*maps, bias)
     wanted = Wanted(tuple(Layout.of(gradient) for gradient in gradients), maps=True, table=biased)
