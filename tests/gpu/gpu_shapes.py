@@ -15,6 +15,8 @@ WINDOWS = {
     "several blocks": ((2, 24, 26, 2, 32, 32), {"window": 12, "shift": 6}),
     "strips": ((2, 28, 28, 2, 24, 32), {"window": (28, 3)}),
     "grid": ((2, 28, 21, 2, 32, 32), {"window": 7, "dilation": (4, 3)}),
+    "window 24": ((1, 50, 48, 2, 32, 32), {"window": 24, "shift": 11}),
+    "window 48": ((1, 48, 96, 1, 64, 64), {"window": 48}),
     "wide heads": ((1, 14, 14, 2, 128, 128), {"window": 7, "shift": 3}),
 }
 NEIGHBORHOODS = {
@@ -23,6 +25,9 @@ NEIGHBORHOODS = {
     "even": ((1, 20, 33, 2, 48, 48), {"kernel_size": (4, 6)}),
     "strided": ((1, 26, 31, 2, 32, 16), {"kernel_size": (7, 5), "stride": (2, 3)}),
     "large kernel": ((1, 28, 28, 1, 96, 96), {"kernel_size": 13}),
+    "many tiles": ((2, 56, 70, 2, 32, 32), {"kernel_size": 7}),
+    "many strided tiles": ((1, 61, 70, 2, 32, 32), {"kernel_size": (9, 7), "stride": (9, 3)}),
+    "large kernel, wide heads": ((1, 56, 56, 1, 128, 128), {"kernel_size": 40}),
     "the whole map": ((2, 7, 7, 4, 32, 32), {"kernel_size": 7}),
 }
 NAMED = WINDOWS | NEIGHBORHOODS

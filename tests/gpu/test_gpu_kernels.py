@@ -1,5 +1,7 @@
 """The Triton kernels on a device: errors, equal bits, registration, compilation, large batches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.library import opcheck
@@ -36,7 +38,13 @@ def test_half_precision(cuda, name):
     assert_fine(make(*NAMED[name], torch.float16, cuda))
 
 
-@pytest.mark.parametrize("name", ["swin", "strips", "nat"])
+@pytest.mark.parametrize("scale", [-0.5, 0.0])
+@pytest.mark.parametrize("name", ["swin", "nat"])
+def test_scales_that_are_not_positive(cuda, name, scale):
+    assert_fine(replace(make(*NAMED[name], torch.bfloat16, cuda), scale=scale))
+
+
+@pytest.mark.parametrize("name", ["swin", "strips", "nat", "many tiles", "window 24"])
 def test_without_a_bias(cuda, name):
     assert_fine(make(*NAMED[name], torch.bfloat16, cuda, biased=False))
 
@@ -47,7 +55,9 @@ def test_random_shapes(cuda, seed):
     assert_fine(make(*draw(seed), (torch.float32, torch.bfloat16)[seed % 2], cuda, biased=seed % 3 > 0))
 
 
-@pytest.mark.parametrize("name", ["swin shifted", "several blocks", "grid", "nat", "dilated"])
+@pytest.mark.parametrize(
+    "name", ["swin shifted", "several blocks", "grid", "nat", "dilated", "window 24", "many tiles"]
+)
 def test_two_runs_give_equal_bits(cuda, name):
     shape, arguments = NAMED[name]
     call = make((16, *shape[1:]), arguments, torch.bfloat16, cuda)

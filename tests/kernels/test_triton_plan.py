@@ -143,8 +143,10 @@ def test_power_of_two():
 def test_candidates_are_bounded_by_shared_memory():
     axis = Axis(56, 7, 1, 1, False)
     plenty, little = candidates(axis, axis, 2, 128, 232448), candidates(axis, axis, 2, 128, 49152)
-    assert 1 < len(little) < len(plenty) <= 12
-    assert plenty[0] == little[0] == default_plan(axis, axis, 2, 128)
+    assert 2 < len(little) < len(plenty) <= 20
+    defaults = [default_plan(axis, axis, 2, 128, backward) for backward in (False, True)]
+    assert plenty[:2] == little[:2] == defaults
+    assert len(plenty) == len(set(plenty))
 
 
 def window_positions(rule: AxisRule, length: int, group: int, tile: int) -> tuple[list[int], list[bool]]:

@@ -6,6 +6,7 @@ tile.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 from visionattn.kernels.backends.triton.axis import Axis
 from visionattn.kernels.backends.triton.layout import best_tile, power_of_two
@@ -51,18 +52,17 @@ def fits_one_block(y: Axis, x: Axis, bytes_per_value: int, widest: int) -> bool:
 
 
 def candidates(y: Axis, x: Axis, bytes_per_value: int, widest: int, shared_memory: int) -> list[Plan]:
-    """At most twelve plans worth timing on a device with ``shared_memory`` bytes per program.
+    """At most twenty plans worth timing on a device with ``shared_memory`` bytes per program, the default ones first.
 
-    The bound: keys and values of one block, ``num_stages`` deep, and the queries must fit; two to eight warps, because
-    fewer leave the tensor cores idle and more split a 64x64 block below one instruction per warp.
+    Tiles of 16 to 128 queries, 32 or 64 keys, one or two stages. The bound: keys and values of one block,
+    ``num_stages`` deep, the queries and a block's bias must fit. A warp takes 16 rows, or there are four warps.
     """
-    base = default_plan(y, x, bytes_per_value, widest)
-    plans = [base]
-    for block_n in (32, 64):
-        for warps in (2, 4, 8):
-            for stages in (1, 2, 3):
-                need = bytes_per_value * widest * (base.block_m + 2 * stages * block_n)
-                plan = Plan(base.tile, base.block_m, block_n, warps, stages)
-                if need <= shared_memory and plan not in plans and base.block_m * block_n >= 512 * warps:
-                    plans.append(plan)
-    return plans[:12]
+    plans = [default_plan(y, x, bytes_per_value, widest, backward) for backward in (False, True)]
+    for points in (64, 32, 128, 16):
+        tile = best_tile(y, x, points, 2 * widest * bytes_per_value)
+        block_m = max(power_of_two(tile[0] * tile[1]), 16)
+        for block_n, stages, warps in product((32, 64), (1, 2), {max(block_m // 16, 1), 4}):
+            need = bytes_per_value * widest * (block_m + 2 * stages * block_n) + 4 * block_m * block_n
+            if need <= shared_memory:
+                plans.append(Plan(tile, block_m, block_n, warps, stages))
+    return list(dict.fromkeys(plans))[:20]
