@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
@@ -18,6 +19,7 @@ from omegaconf import DictConfig
 from visionattn.config import BuildPolicy
 from visionattn.config.messages import one_line, plain
 from visionattn.errors import ConfigError
+from visionattn.runs.memory import keep_freed_memory
 
 Rule = tuple[Callable[[Any], bool], str]
 _CLUES = (TypeError, ValueError, AttributeError, ZeroDivisionError, AssertionError, ImportError, RuntimeError)
@@ -130,6 +132,8 @@ def build_trainer(policy: BuildPolicy, node: DictConfig, **given: Any) -> Traine
         if error.__cause__ is None or not str(error).startswith("trainer:"):
             raise
         raise _sentence(error.__cause__, values) from error.__cause__
+    if isinstance(trainer.accelerator, CPUAccelerator):
+        keep_freed_memory()
     return trainer
 
 
