@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
 
 from tests.training.tiny_run import SGD, Backbone, Data, Head, Score, Task, tiny_task, tiny_trainer
@@ -13,6 +14,7 @@ from visionattn.training import FullySharded, WeightEMA, compiling
 from visionattn.training.checkpoints import LastCheckpoint
 from visionattn.training.compiling import SHAPES, Compiling, FixedRegion
 from visionattn.training.options import TrainingOptions
+from visionattn.training.progress import StepSeeds
 
 pytestmark = pytest.mark.filterwarnings("default")
 RUN = {"max_epochs": 3, "num_sanity_val_steps": 1}
@@ -182,3 +184,60 @@ def test_a_missing_compiler_is_told_before_the_run(monkeypatch):
     with pytest.raises(ConfigError, match="Triton is not installed"):
         check(trainer("cuda"))
     Compiling(TrainingOptions(), sizes_vary=True, owner="Task").check(trainer("cpu"))  # nothing is compiled
+
+
+class Dropped(nn.Module):
+    """A block with dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.dropout = nn.Linear(4, 4), nn.Dropout(0.3)
+
+    def forward(self, x):
+        return x + self.dropout(self.layer(x).tanh())
+
+
+class Checkpointed(Backbone):
+    """Two blocks with dropout, and with gradient checkpointing where it is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Sequential(Dropped(), Dropped())
+        self.checkpointing = False
+
+    def set_grad_checkpointing(self, enable=True):
+        self.checkpointing = enable
+
+    def forward_intermediates(self, x, **kwargs):
+        for block in self.layer:
+            x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
+        return [x]
+
+
+def with_dropout(folder, *callbacks, ckpt_path=None, epochs=3, **options):
+    torch.manual_seed(0)
+    score = {"evaluators": {"score": Score()}, "monitor": "val/score"}
+    task = Task(Checkpointed(), Head, None, SGD, **score, **options)
+    return fit(folder, StepSeeds(0), *callbacks, task=task, run=RUN | {"max_epochs": epochs}, ckpt_path=ckpt_path)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_dropout_draws_the_same_numbers_with_and_without(checkpointing, tmp_path):
+    task, plain = (
+        with_dropout(tmp_path, compile=compile, grad_checkpointing=checkpointing) for compile in (True, False)
+    )
+    assert task.compiling.facts()["graphs"] == 2
+    same(task, plain)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_inductor_draws_the_same_numbers_and_resumes_to_the_bit(checkpointing, tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling, "BACKEND", "inductor")
+    options = {"compile": True, "grad_checkpointing": checkpointing}
+    whole = with_dropout(tmp_path, WeightEMA(decay=0.5), **options)
+    assert whole.compiling.outcome() == "2 graphs, no graph break"
+    same(whole, with_dropout(tmp_path, WeightEMA(decay=0.5), grad_checkpointing=checkpointing))
+    with_dropout(tmp_path, WeightEMA(decay=0.5), LastCheckpoint(tmp_path / "c"), epochs=1, **options)
+    resumed = with_dropout(tmp_path, WeightEMA(decay=0.5), ckpt_path=tmp_path / "c" / "last.ckpt", **options)
+    same(resumed, whole, rtol=0, atol=0)
