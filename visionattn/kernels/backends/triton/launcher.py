@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
+ALIGNMENT = 16
+"""Bytes; Triton compiles a kernel anew for a pointer that is not a multiple of it."""
+
 
 class Launch:
     """A kernel, its grid, its numbers and its compile-time constants; a call adds the tensors and launches it.
+
+    Triton's own launch looks up the compiled kernel by the types and values of all arguments, which takes longer than
+    many kernels run. Here they are fixed but for the addresses, so that the first launch's kernel serves all others
+    whose tensors are aligned as Triton assumes; the rest goes the long way.
 
     Args:
         kernel: a function of Triton whose parameters are pointers, then numbers, then constants.
@@ -25,7 +32,24 @@ class Launch:
         self.grid = grid
         self.numbers = numbers
         self.constants = dict(constants)
+        self.rest: tuple[Any, ...] = ()
+        self.compiled: Callable[..., None] | None = None
 
     def __call__(self, *tensors: Tensor) -> None:
         """Launch on the current device and stream."""
-        self.kernel[self.grid](*tensors, *self.numbers, **self.constants)
+        pointers = [tensor.data_ptr() for tensor in tensors]
+        bits = 0
+        for pointer in pointers:
+            bits |= pointer
+        if self.compiled is None or bits % ALIGNMENT or self.kernel.pre_run_hooks:
+            self.launch(tensors, aligned=bits % ALIGNMENT == 0)
+        else:
+            self.compiled(*pointers, *self.rest)
+
+    def launch(self, tensors: tuple[Tensor, ...], aligned: bool) -> None:
+        """Launch as Triton does, compiling the kernel if need be; what is compiled for aligned tensors is kept."""
+        compiled = self.kernel[self.grid](*tensors, *self.numbers, **self.constants)
+        if compiled is not None and aligned:  # the interpreter compiles nothing
+            constants = self.kernel.arg_names[len(tensors) + len(self.numbers) :]
+            self.rest = *self.numbers, *(self.constants[name] for name in constants)
+            self.compiled = compiled[(*self.grid, 1, 1)[:3]]
