@@ -1,4 +1,4 @@
-"""Backend ``traceable``: tiles gathered into one dense attention, in plain torch operators and nothing else.
+"""Backend ``traceable``: tiles into one dense attention, in plain torch operators and nothing else.
 
 It computes what ``tiled`` computes, and its graph can leave PyTorch: it has no registered op, no table made in Python
 and no branch on a size. ONNX, torch.export and AOTInductor take it operator by operator, with symbols for batch, height
@@ -10,7 +10,8 @@ Legend: B batch, H W map, N heads, D E head widths; on one axis L positions in T
     out tiles -> out (B, H, W, N, E)
 
 Work and memory are those of ``tiled``: a window's tile is the window, a neighborhood's 7 x 7 queries with the rectangle
-of keys that any of them sees.
+of keys that any of them sees. The two windows that the border cuts where lines are shifted share a tile. Where windows
+are known to tile the map, tokens are moved by one permutation; elsewhere they are gathered.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ class AxisTiles:
     Attributes:
         query: positions of the queries, ``(T, Q)``.
         key: positions of the keys, ``(T, K)``.
-        visible: whether a query sees a key, ``(T, Q or 1, K)``.
+        visible: whether a query sees a key, ``(T, Q, K)``.
         index: into the bias table, ``(T or 1, Q, K)``.
         slot: of each position among the T * Q queries, ``(L,)``.
+        tiled: count, size and dilation of windows that tile the axis in order, with every key visible; None: gather.
     """
 
     query: Tensor
@@ -43,6 +45,7 @@ class AxisTiles:
     visible: Tensor
     index: Tensor
     slot: Tensor
+    tiled: tuple[int, int, int] | None = None
 
 
 def axis_tiles(rule: AxisRule, length: int, device: torch.device) -> AxisTiles:
@@ -51,21 +54,28 @@ def axis_tiles(rule: AxisRule, length: int, device: torch.device) -> AxisTiles:
 
 
 def _windows(rule: AxisRule, length: int, device: torch.device) -> AxisTiles:
-    size, dilation = rule.size, rule.dilation
-    lead = 0 if certainly(rule.shift == 0) else (size - rule.shift) % size
+    """Windows of the axis rolled by ``-shift``, which the last one's two parts share without seeing each other."""
+    size, dilation, shift = rule.size, rule.dilation, rule.shift
     members = (length + dilation - 1) // dilation
-    one = certainly(size >= length) and certainly(lead == 0)  # then neither size nor window need be known numbers
-    count = 1 if one else (members + lead + size - 1) // size
-    offset, group = torch.arange(size, device=device), torch.arange(dilation, device=device)
-    coordinate = torch.arange(count, device=device)[:, None] * size + offset - lead
-    position = coordinate * dilation + group[:, None, None]
-    real = ((coordinate >= 0) & (position < length)).flatten(0, 1)
-    position = position.clamp(0, length - 1).flatten(0, 1)
+    unshifted = certainly(shift == 0)
+    one = unshifted and certainly(size >= length)  # then neither size nor window need be known numbers
+    count = 1 if one else (members + size - 1) // size
+    group, offset = torch.arange(dilation, device=device)[:, None, None], torch.arange(size, device=device)
+    rolled = torch.arange(count, device=device)[:, None] * size + offset
+    coordinate = rolled if unshifted else (rolled + shift) % (count * size)
+    position = (coordinate * dilation + group).flatten(0, 1)
+    visible = (position < length)[:, None, :].expand(-1, size, -1)
+    if not unshifted:
+        first = (coordinate < shift).expand(dilation, -1, -1).flatten(0, 1)
+        visible = visible & (first[:, None, :] == first[:, :, None])
+    inside = torch.arange(members, device=device)[:, None]
+    inside = inside if unshifted else (inside + count * size - shift) % (count * size)
+    slot = (group[:, 0, 0] * (count * size) + inside).flatten()[:length]
+    position = position.clamp(max=length - 1)
     index = offset[None, :] - offset[:, None] + size - 1
-    inside = torch.arange(members, device=device)[:, None] + lead
-    window, offset_in_window = (0, inside) if one else (inside // size, inside % size)
-    slot = ((group * count + window) * size + offset_in_window).flatten()[:length]
-    return AxisTiles(position, position, real[:, None], index[None], slot)
+    in_order = unshifted and certainly(count * size * dilation == length)
+    tiled = (count, size, dilation) if in_order else None
+    return AxisTiles(position, position, visible, index[None], slot, tiled)
 
 
 def _neighborhoods(rule: AxisRule, length: int, device: torch.device) -> AxisTiles:
@@ -92,20 +102,20 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
     """Attention on a map; see ``op.py`` for the arguments."""
     rows = axis_tiles(geometry.rows, q.shape[1], q.device)
     cols = axis_tiles(geometry.cols, q.shape[2], q.device)
-    key, value = _gather(k, rows.key, cols.key), _gather(v, rows.key, cols.key)
-    return _attend(_gather(q, rows.query, cols.query), key, value, bias, rows, cols, scale)
+    query = _gather(q[:, :, :, None], rows.query, cols.query, rows, cols)[0]
+    key, value = (_gather(x[:, :, :, None], rows.key, cols.key, rows, cols)[0] for x in (k, v))
+    return _attend(query, key, value, bias, rows, cols, scale)
 
 
 def attend_packed(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """The same for q, k and v in one tensor (B, H, W, 3, N, D), gathered together where their tiles agree."""
-    heads = qkv.shape[4]
+    """The same for q, k and v in one tensor (B, H, W, 3, N, D), moved together where their tiles agree."""
     rows = axis_tiles(geometry.rows, qkv.shape[1], qkv.device)
     cols = axis_tiles(geometry.cols, qkv.shape[2], qkv.device)
     if geometry.is_window:  # a tile's keys are its queries
-        query, key, value = _gather(qkv.flatten(3, 4), rows.key, cols.key).split(heads, 2)
+        query, key, value = _gather(qkv, rows.query, cols.query, rows, cols)
     else:
-        query = _gather(qkv.select(3, 0), rows.query, cols.query)
-        key, value = _gather(qkv[:, :, :, 1:].flatten(3, 4), rows.key, cols.key).split(heads, 2)
+        (query,) = _gather(qkv[:, :, :, :1], rows.query, cols.query, rows, cols)
+        key, value = _gather(qkv[:, :, :, 1:], rows.key, cols.key, rows, cols)
     return _attend(query, key, value, bias, rows, cols, scale)
 
 
@@ -113,37 +123,54 @@ def _attend(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rows: AxisTiles, cols: AxisTiles, scale: float
 ) -> Tensor:
     logits = (query * scale) @ key.mT
-    if bias is not None:
-        logits = logits + _bias(bias.to(query.dtype), rows.index, cols.index)
+    added = _added(bias, rows, cols, logits.dtype)
+    return _scatter((logits if added is None else logits + added).softmax(-1) @ value, rows, cols)
+
+
+def _added(bias: Tensor | None, rows: AxisTiles, cols: AxisTiles, dtype: torch.dtype) -> Tensor | None:
+    """What is added to the logits, ``(T or 1, N or 1, Q, K)``: the bias, and a huge negative number for unseen keys.
+
+    That number is finite: a tile beside the map has no visible key at all, and gets some result, which is not read.
+    """
+    table = None if bias is None else _bias(bias.to(dtype), rows.index, cols.index)
+    if rows.tiled and cols.tiled:
+        return table
     visible = rows.visible[:, None, :, None, :, None] & cols.visible[None, :, None, :, None, :]
-    visible = _merged(visible)[:, None]
-    # a tile beside the map has no visible key at all: it gets some finite result, which is not read
-    weights = logits.masked_fill(~visible, torch.finfo(logits.dtype).min).softmax(-1)
-    return _scatter(weights @ value, rows, cols)
+    down, across, high, wide, keys_down, keys_across = visible.shape
+    visible = visible.reshape(down * across, 1, high * wide, keys_down * keys_across)
+    values = torch.zeros((), dtype=dtype, device=visible.device) if table is None else table
+    return torch.where(visible, values, torch.finfo(dtype).min / 2)
 
 
-def _merged(x: Tensor) -> Tensor:
-    """Merge the axes of rows and columns: ``(R, S, r, s, K, L) -> (R * S, r * s, K * L)``."""
-    down, across, high, wide, keys_down, keys_across = x.shape
-    return x.reshape(down * across, high * wide, keys_down * keys_across)
-
-
-def _gather(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-    """Gather ``(B, H, W, N, D)`` at (R, r) rows and (S, s) columns ``-> (B, R * S, N, r * s, D)``."""
-    (down, high), (across, wide) = rows.shape, cols.shape
-    batch, _, _, heads, depth = x.shape
-    x = x.index_select(1, rows.flatten()).index_select(2, cols.flatten())
-    x = x.view(batch, down, high, across, wide, heads, depth).permute(0, 1, 3, 5, 2, 4, 6)
-    return x.reshape(batch, down * across, heads, high * wide, depth)
+def _gather(x: Tensor, at_rows: Tensor, at_cols: Tensor, rows: AxisTiles, cols: AxisTiles) -> tuple[Tensor, ...]:
+    """Tiles of maps ``(B, H, W, M, N, D)`` at (R, r) rows and (S, s) columns: M times ``(B, R * S, N, r * s, D)``."""
+    batch, _, width, maps, heads, depth = x.shape
+    if rows.tiled and cols.tiled:
+        (down, high, apart), (across, wide, beside) = rows.tiled, cols.tiled
+        cells = x.reshape(batch, down, high, apart, across, wide, beside, maps, heads, depth)
+        tiles = cells.permute(7, 0, 3, 1, 6, 4, 8, 2, 5, 9)
+        return tiles.reshape(maps, batch, apart * down * beside * across, heads, high * wide, depth).unbind(0)
+    (down, high), (across, wide) = at_rows.shape, at_cols.shape
+    index = at_rows[:, None, :, None] * width + at_cols[None, :, None, :]
+    tiles = x.flatten(1, 2).index_select(1, index.flatten())
+    tiles = tiles.reshape(batch, down * across, high * wide, maps, heads, depth)
+    return tiles.permute(3, 0, 1, 4, 2, 5).unbind(0)
 
 
 def _scatter(tiles: Tensor, rows: AxisTiles, cols: AxisTiles) -> Tensor:
     """Scatter the tiles to the map: ``(B, T, N, Q, E) -> (B, H, W, N, E)``."""
-    (down, high), (across, wide) = rows.query.shape, cols.query.shape
     batch, _, heads, _, depth = tiles.shape
-    tiles = tiles.view(batch, down, across, heads, high, wide, depth).permute(0, 1, 4, 2, 5, 3, 6)
-    tiles = tiles.reshape(batch, down * high, across * wide, heads, depth)
-    return tiles.index_select(1, rows.slot).index_select(2, cols.slot)
+    height, width = rows.slot.shape[0], cols.slot.shape[0]
+    if rows.tiled and cols.tiled:
+        (down, high, apart), (across, wide, beside) = rows.tiled, cols.tiled
+        cells = tiles.reshape(batch, apart, down, beside, across, heads, high, wide, depth)
+        return cells.permute(0, 2, 6, 1, 4, 7, 3, 5, 8).reshape(batch, height, width, heads, depth)
+    high, (across, wide) = rows.query.shape[1], cols.query.shape
+    row, col = rows.slot[:, None], cols.slot[None]
+    tile, query = row // high * across + col // wide, row % high * wide + col % wide
+    index = (tile * (high * wide) + query).flatten()
+    flat = tiles.transpose(2, 3).flatten(1, 2).index_select(1, index)
+    return flat.reshape(batch, height, width, heads, depth)
 
 
 def _bias(bias: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
