@@ -52,7 +52,8 @@ COMMANDS = {
         "visionattn export ckpt=PATH format=timm|safetensors|onnx|torch_export|aot_inductor [key=value ...]\n\n"
         "Writes a trained model for use elsewhere, loads the result and compares it with the model.",
         "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=timm options.push_to_hub=OWNER/NAME\n"
-        "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=onnx",
+        "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=onnx\n"
+        "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=onnx quantize=int8",
     ),
     "predict": (
         "visionattn predict ckpt=PATH source=IMAGE|DIR [key=value ...]\n\n"
@@ -141,6 +142,7 @@ def show_help(command: str | None) -> int:
 
 _GROUPS = {
     "evaluate": ("data", "backbone", "mixer", "inference", "evaluator", "trainer"),
+    "export": ("data",),
     "explain": ("backbone", "mixer"),
     "data doctor": ("data",),
 }

@@ -9,31 +9,26 @@ from typing import Any
 
 import torch
 from lightning import seed_everything
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.messages import plain
 from visionattn.data import VisionData
-from visionattn.data.facts import AUTO
 from visionattn.data.records import RestrictedRecords
 from visionattn.errors import ConfigError, DataError
 from visionattn.heads import KeepClasses
 from visionattn.runs import provenance
 from visionattn.runs.build import build_evaluation
+from visionattn.runs.chosen_data import data_of_run, names_data, on_data_set
 from visionattn.runs.class_names import ClassMatch, match_classes
-from visionattn.runs.infer import infer
 from visionattn.runs.open import open_run
 from visionattn.runs.pretrained import pretrained_task
 from visionattn.runs.protocol import (
     LOADING,
     Differences,
-    apply_protocol,
-    check_kind,
     differences,
-    given_keys,
     in_words,
     protocol_of_run,
-    with_typed_keys,
 )
 from visionattn.runs.result import protocol_in_use, result_of
 from visionattn.runs.table import print_results
@@ -114,7 +109,7 @@ def _target(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
 def _pretrained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
     """A backbone with published weights, on the data of the command line."""
     model = pretrained_task(cfg, policy)
-    if not _names_data(cfg):
+    if not names_data(cfg):
         raise ConfigError("name a data set: data=image_folder data.root=DIR (see `visionattn list data`)")
     facts = {"backbone": str(cfg.backbone_name), "weights": str(cfg.weights)} | model.facts
     if cfg.weights == "timm":
@@ -123,7 +118,7 @@ def _pretrained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
         checkpoint = {"path": str(file), "sha256": provenance.hash_file(file)}
     else:
         checkpoint = {"source": str(cfg.weights)}
-    data = _on_data_set(cfg, model.protocol, model.task, policy)
+    data = on_data_set(cfg, model.protocol, model.task, policy)
     return EvaluationTarget(model.task, data, facts, checkpoint, differences(model.protocol, protocol_of_run(data)))
 
 
@@ -132,46 +127,16 @@ def _trained(cfg: DictConfig, policy: BuildPolicy) -> EvaluationTarget:
     changes = OmegaConf.create(UNCOMPILED)
     changes.merge_with(cfg.task)
     opened = open_run(cfg.ckpt, policy, changes)
-    own = opened.config.data
-    trained, protocol = plain(own), protocol_of_run(own)
-    if _names_data(cfg):
-        check_kind(own, cfg.data, policy, type(opened.task).__name__)
-        data = _on_data_set(cfg, protocol, opened.task, policy)
+    trained, protocol = plain(opened.config.data), protocol_of_run(opened.config.data)
+    data = data_of_run(cfg, opened, policy)
+    if names_data(cfg):
         differing = differences(protocol, protocol_of_run(data))
     else:
-        with_typed_keys(own, cfg.get("data"), str(opened.path))
-        data = _with_loading(cfg, opened.config, policy)
         differing = {key: pair for key, pair in differences(trained, plain(data)).items() if key not in LOADING}
     differing |= {f"task.{key}": pair for key, pair in opened.changed.items() if key not in UNCOMPILED}
     path = str(opened.path)
     checkpoint = {"path": path, "sha256": opened.sha256}
     return EvaluationTarget(opened.task, data, {"checkpoint": path}, checkpoint, differing)
-
-
-def _names_data(cfg: DictConfig) -> bool:
-    """Whether the command line chooses a data set, not only keys of the run's own data."""
-    return cfg.get("data") is not None and "_target_" in cfg.data
-
-
-def _on_data_set(cfg: DictConfig, protocol: dict[str, Any], task: VisionTask, policy: BuildPolicy) -> DictConfig:
-    """The data set of the command line, with the model's protocol and, unless the data tell it, number of classes."""
-    with open_dict(cfg):
-        open_or_typed = cfg.data.get("num_classes") in (None, AUTO) or "data.num_classes" in given_keys()
-        if not open_or_typed and task.num_classes is not None:
-            cfg.data.num_classes = task.num_classes
-    apply_protocol(cfg.data, protocol)
-    return _with_loading(cfg, cfg, policy)
-
-
-def _with_loading(cfg: DictConfig, root: DictConfig, policy: BuildPolicy) -> DictConfig:
-    """The data of ``root`` with the loader settings of the command line; what is still open is inferred."""
-    with open_dict(root):
-        if cfg.batch_size is not None:
-            root.data.batch_size = root.data.eval_batch_size = cfg.batch_size
-        if cfg.num_workers is not None:
-            root.data.num_workers = cfg.num_workers
-    infer(root, policy)
-    return root.data
 
 
 def _check_number_of_classes(task: VisionTask, data: VisionData[Any]) -> None:

@@ -14,6 +14,8 @@ from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.errors import ConfigError, VisionAttnError
 from visionattn.export.folder import check_target, complete_or_nothing
 from visionattn.export.model import ExportedModel
+from visionattn.runs.chosen_data import data_of_run, names_data
+from visionattn.runs.class_names import match_classes
 from visionattn.runs.open import open_run
 from visionattn.runs.table import print_results
 
@@ -21,6 +23,7 @@ FOLDERS = ("timm", "safetensors")
 """Formats that are folders: modules of ``export`` with a function ``write(exported, folder, dry_run)``."""
 GRAPHS = ("onnx", "torch_export", "aot_inductor")
 """Formats that ``export/graphs.py`` writes."""
+QUANTIZED = "int8"
 
 
 def run(
@@ -37,18 +40,18 @@ def run(
         ConfigError: an unknown format, a model that it cannot express, or a folder that holds something already.
         CheckpointError: an unusable checkpoint, or a copy that gives other results.
     """
-    write = writer(cfg.format)
+    write = writer(cfg)
     if cfg.options.push_to_hub and cfg.format not in FOLDERS:
         raise ConfigError(f"options.push_to_hub goes with format={' or '.join(FOLDERS)}, not {cfg.format}")
     folder = Path(cfg.dir).expanduser() if cfg.dir else run_dir
     if cfg.dir:
         check_target(folder, bool(cfg.overwrite))
     if dry_run:
-        exported = ExportedModel(open_run(cfg.ckpt, policy, hashed=False), cfg.options)
+        exported = _opened(cfg, policy)
         print_results("dry run: the model can be built; nothing was written", write(exported, folder, dry_run))
         return {}
     with complete_or_nothing(folder) as temporary:
-        exported = ExportedModel(open_run(cfg.ckpt, policy, hashed=False), cfg.options)
+        exported = _opened(cfg, policy)
         facts = write(exported, temporary, dry_run)
     facts = {k: v.replace(str(temporary), str(folder)) if isinstance(v, str) else v for k, v in facts.items()}
     shown = {name: value for name, value in facts.items() if not isinstance(value, float)}
@@ -57,7 +60,7 @@ def run(
         outputs["use"] = shown.pop("use")
     if cfg.options.push_to_hub:
         shown["uploaded"] = _upload(folder, cfg)
-    print_results(f"exported: {cfg.format}", shown, outputs)
+    print_results(f"exported: {cfg.format}{f', {cfg.quantize}' if cfg.quantize else ''}", shown, outputs)
     return {"folder": str(folder), **facts}
 
 
@@ -71,16 +74,45 @@ def _upload(folder: Path, cfg: DictConfig) -> str:
         raise
 
 
-def writer(format: str) -> Callable[[ExportedModel, Path, bool], dict[str, Any]]:
-    """The function that writes a format.
+def _opened(cfg: DictConfig, policy: BuildPolicy) -> ExportedModel:
+    """The model, with the data of the command line where it names some.
 
     Raises:
-        ConfigError: there is no such format.
+        ConfigError: data whose classes are not those of the model, or stand in another order.
     """
+    opened = open_run(cfg.ckpt, policy, hashed=False)
+    if cfg.get("data") is None:
+        return ExportedModel(opened, cfg.options)
+    exported = ExportedModel(opened, cfg.options, data_of_run(cfg, opened, policy))
+    if exported.data is not None and names_data(cfg) and cfg.options.part == "model":
+        match = match_classes(opened.task.class_info.names, exported.data.class_names)
+        if match.order is not None:
+            raise ConfigError(
+                "the classes of data= stand in another order than the model's, which an export keeps: "
+                "leave data= out, or use options.part=features"
+            )
+    return exported
+
+
+def writer(cfg: DictConfig) -> Callable[[ExportedModel, Path, bool], dict[str, Any]]:
+    """The function that writes the format of a command.
+
+    Raises:
+        ConfigError: there is no such format, or none that is quantized in this way.
+    """
+    format, kind = str(cfg.format), cfg.quantize
+    if format not in (*FOLDERS, *GRAPHS):
+        raise ConfigError(f"unknown format {format}; choose from {', '.join((*FOLDERS, *GRAPHS))}")
+    if kind is not None:
+        if kind != QUANTIZED:
+            raise ConfigError(f"quantize is {QUANTIZED} or null, got {kind!r}")
+        if format != "onnx":
+            raise ConfigError(f"quantize={QUANTIZED} goes with format=onnx, not {format}")
+        from visionattn.export import int8
+
+        return partial(int8.write, images=int(cfg.calibration_images))
     if format in GRAPHS:
         from visionattn.export import graphs
 
         return partial(graphs.write, format=format)
-    if format not in FOLDERS:
-        raise ConfigError(f"unknown format {format}; choose from {', '.join((*FOLDERS, *GRAPHS))}")
     return import_module(f"visionattn.export.{format}").write

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-NODES = {"evaluate": ("data", "task")}
+NODES = {"evaluate": ("data", "task"), "export": ("data",)}
 """Root configuration -> its nodes that a run fills."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,13 @@ _PIPELINES = {
 }
 
 
-def write_model_card(folder: Path, exported: ExportedModel, facts: Mapping[str, Any], imported: str | None) -> None:
+def write_model_card(
+    folder: Path,
+    exported: ExportedModel,
+    facts: Mapping[str, Any],
+    imported: str | None,
+    example: Sequence[str] | None = None,
+) -> None:
     """Write ``README.md`` and, where the run's log is there, its learning curves beside it.
 
     Args:
@@ -32,6 +38,7 @@ def write_model_card(folder: Path, exported: ExportedModel, facts: Mapping[str, 
         exported: what was exported.
         facts: results of the export, for the card's table.
         imported: what has to be imported for timm to build it, such as ``timm``; None: timm does not.
+        example: lines that show how it is used; None: those of ``imported``.
     """
     figures, (license, origin) = exported.figures(), license_of(exported)
     header = ModelCardData(
@@ -42,7 +49,8 @@ def write_model_card(folder: Path, exported: ExportedModel, facts: Mapping[str, 
     )
     lines = ["---", header.to_yaml(), "---", f"# {exported.trained.name}", ""]
     repository = exported.options.push_to_hub or "OWNER/NAME"
-    lines += [_opening(exported), "", *(_example(imported, repository) if imported else _command(repository)), ""]
+    used = example or (_example(imported, repository) if imported else _command(repository))
+    lines += [_opening(exported), "", *used, ""]
     lines += _table("Figures", {name: f"{value:.4g}" for name, value in figures.items()})
     if figures:
         lines += ["On the validation images of the run, at the epoch of these weights.", ""]

@@ -13,7 +13,7 @@ from visionattn.errors import ConfigError
 
 WRITTEN = (
     *("config.json", "config.yaml", "model.safetensors", "README.md", "curves.png"),
-    *("model.onnx", "model.pt2", "model.aot.pt2", "preprocessing.json"),
+    *("model.onnx", "model.int8.onnx", "model.pt2", "model.aot.pt2", "preprocessing.json"),
 )
 """Every file that an export writes; a folder with others is never replaced."""
 

@@ -112,15 +112,25 @@ def preprocessing(model: ExportedModel, graph: Graph) -> dict[str, Any]:
 
 
 def _onnx(graph: Graph, example: Tensor, path: Path, about: dict[str, Any]) -> Runner:
-    import onnx
     import onnxruntime
 
     to_onnx(exported(graph, example), path, list(graph.outputs))
+    describe(path, about)
+    return runner(onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
+
+
+def describe(path: Path, about: dict[str, Any]) -> None:
+    """Check an ONNX file and store in it what a program that serves it has to know."""
+    import onnx
+
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {"visionattn": json.dumps(about)})
     onnx.checker.check_model(model)
     onnx.save(model, path)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def runner(session: Any) -> Runner:
+    """A session of ONNX Runtime as a function of images."""
     return lambda images: [torch.from_numpy(x) for x in session.run(None, {INPUT: images.numpy()})]
 
 

@@ -31,10 +31,12 @@ class ExportedModel:
     Attributes:
         opened: the run, by its checkpoint.
         options: the ``options`` of the export's configuration.
+        data_config: of the data that it is compared, scored and calibrated with; None: the run's own.
     """
 
     opened: OpenedRun
     options: DictConfig
+    data_config: DictConfig | None = None
 
     @property
     def task(self) -> VisionTask:
@@ -64,9 +66,10 @@ class ExportedModel:
 
     @cached_property
     def data(self) -> VisionData[Any] | None:
-        """The run's data, set up for validation; None where they are not on this machine."""
+        """The data, set up for validation; None where they are not on this machine."""
         try:
-            data = self.opened.data()
+            chosen = self.data_config
+            data = self.opened.data() if chosen is None else self.opened.policy.instantiate(chosen)
             data.setup("validate")
         except DataError:
             return None
