@@ -36,7 +36,8 @@ class AxisTiles:
         key: positions of the keys, ``(T, K)``.
         visible: whether a query sees a key, ``(T, Q, K)``.
         index: into the bias table, ``(T or 1, Q, K)``.
-        slot: of each position among the T * Q queries, ``(L,)``.
+        tile: the tile whose query each position is, ``(L,)``.
+        inside: which of its queries, ``(L,)``.
         tiled: count, size and dilation of windows that tile the axis in order, with every key visible; None: gather.
     """
 
@@ -44,7 +45,8 @@ class AxisTiles:
     key: Tensor
     visible: Tensor
     index: Tensor
-    slot: Tensor
+    tile: Tensor
+    inside: Tensor
     tiled: tuple[int, int, int] | None = None
 
 
@@ -60,22 +62,25 @@ def _windows(rule: AxisRule, length: int, device: torch.device) -> AxisTiles:
     unshifted = certainly(shift == 0)
     one = unshifted and certainly(size >= length)  # then neither size nor window need be known numbers
     count = 1 if one else (members + size - 1) // size
+    total = count * size
     group, offset = torch.arange(dilation, device=device)[:, None, None], torch.arange(size, device=device)
     rolled = torch.arange(count, device=device)[:, None] * size + offset
-    coordinate = rolled if unshifted else (rolled + shift) % (count * size)
+    coordinate = rolled if unshifted else torch.where(rolled + shift < total, rolled + shift, rolled + shift - total)
     position = (coordinate * dilation + group).flatten(0, 1)
     visible = (position < length)[:, None, :].expand(-1, size, -1)
     if not unshifted:
         first = (coordinate < shift).expand(dilation, -1, -1).flatten(0, 1)
         visible = visible & (first[:, None, :] == first[:, :, None])
-    inside = torch.arange(members, device=device)[:, None]
-    inside = inside if unshifted else (inside + count * size - shift) % (count * size)
-    slot = (group[:, 0, 0] * (count * size) + inside).flatten()[:length]
+    place = torch.arange(members, device=device)[:, None]
+    place = place if unshifted else torch.where(place < shift, place - shift + total, place - shift)
+    window, inside = (torch.zeros_like(place), place) if one else (place // size, place % size)
+    tile = (group[:, 0, 0] * count + window).flatten()[:length]
+    inside = inside.expand(-1, dilation).flatten()[:length]
     position = position.clamp(max=length - 1)
     index = offset[None, :] - offset[:, None] + size - 1
-    in_order = unshifted and certainly(count * size * dilation == length)
+    in_order = unshifted and certainly(total * dilation == length)
     tiled = (count, size, dilation) if in_order else None
-    return AxisTiles(position, position, visible, index[None], slot, tiled)
+    return AxisTiles(position, position, visible, index[None], tile, inside, tiled)
 
 
 def _neighborhoods(rule: AxisRule, length: int, device: torch.device) -> AxisTiles:
@@ -87,14 +92,15 @@ def _neighborhoods(rule: AxisRule, length: int, device: torch.device) -> AxisTil
     start, _ = rule.runs(coordinate, rule.group_length(length, group))
     key = start[..., :1] + torch.arange(_TILE + size + stride - 2, device=device)
     from_start = key[..., None, :] - start[..., None]
-    inside = torch.arange(members, device=device)[:, None]
-    slot = (group[:, 0, 0] * count + inside // _TILE) * _TILE + inside % _TILE
+    place = torch.arange(members, device=device)[:, None]
+    tile = group[:, 0, 0] * count + place // _TILE
     return AxisTiles(
         query=(coordinate * dilation + group).clamp(0, length - 1).flatten(0, 1),
         key=(key * dilation + group).clamp(0, length - 1).flatten(0, 1),
         visible=((from_start >= 0) & (from_start < size)).flatten(0, 1),
         index=(key[..., None, :] - coordinate[..., None] + size - 1).clamp(0, 2 * size - 2).flatten(0, 1),
-        slot=slot.flatten()[:length],
+        tile=tile.flatten()[:length],
+        inside=(place % _TILE).expand(-1, dilation).flatten()[:length],
     )
 
 
@@ -104,7 +110,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
     cols = axis_tiles(geometry.cols, q.shape[2], q.device)
     query = _gather(q[:, :, :, None], rows.query, cols.query, rows, cols)[0]
     key, value = (_gather(x[:, :, :, None], rows.key, cols.key, rows, cols)[0] for x in (k, v))
-    return _attend(query, key, value, bias, rows, cols, scale)
+    return _scatter(_attend(query, key, value, bias, rows, cols, scale), rows, cols, q.shape[1:3])
 
 
 def attend_packed(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
@@ -116,7 +122,7 @@ def attend_packed(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: f
     else:
         (query,) = _gather(qkv[:, :, :, :1], rows.query, cols.query, rows, cols)
         key, value = _gather(qkv[:, :, :, 1:], rows.key, cols.key, rows, cols)
-    return _attend(query, key, value, bias, rows, cols, scale)
+    return _scatter(_attend(query, key, value, bias, rows, cols, scale), rows, cols, qkv.shape[1:3])
 
 
 def _attend(
@@ -124,7 +130,7 @@ def _attend(
 ) -> Tensor:
     logits = (query * scale) @ key.mT
     added = _added(bias, rows, cols, logits.dtype)
-    return _scatter((logits if added is None else logits + added).softmax(-1) @ value, rows, cols)
+    return (logits if added is None else logits + added).softmax(-1) @ value
 
 
 def _added(bias: Tensor | None, rows: AxisTiles, cols: AxisTiles, dtype: torch.dtype) -> Tensor | None:
@@ -157,20 +163,18 @@ def _gather(x: Tensor, at_rows: Tensor, at_cols: Tensor, rows: AxisTiles, cols: 
     return tiles.permute(3, 0, 1, 4, 2, 5).unbind(0)
 
 
-def _scatter(tiles: Tensor, rows: AxisTiles, cols: AxisTiles) -> Tensor:
+def _scatter(tiles: Tensor, rows: AxisTiles, cols: AxisTiles, size: torch.Size) -> Tensor:
     """Scatter the tiles to the map: ``(B, T, N, Q, E) -> (B, H, W, N, E)``."""
-    batch, _, heads, _, depth = tiles.shape
-    height, width = rows.slot.shape[0], cols.slot.shape[0]
+    batch, _, heads, queries, depth = tiles.shape
     if rows.tiled and cols.tiled:
         (down, high, apart), (across, wide, beside) = rows.tiled, cols.tiled
         cells = tiles.reshape(batch, apart, down, beside, across, heads, high, wide, depth)
-        return cells.permute(0, 2, 6, 1, 4, 7, 3, 5, 8).reshape(batch, height, width, heads, depth)
-    high, (across, wide) = rows.query.shape[1], cols.query.shape
-    row, col = rows.slot[:, None], cols.slot[None]
-    tile, query = row // high * across + col // wide, row % high * wide + col % wide
-    index = (tile * (high * wide) + query).flatten()
-    flat = tiles.transpose(2, 3).flatten(1, 2).index_select(1, index)
-    return flat.reshape(batch, height, width, heads, depth)
+        return cells.permute(0, 2, 6, 1, 4, 7, 3, 5, 8).reshape(batch, *size, heads, depth)
+    across, wide = cols.query.shape
+    tile = rows.tile[:, None] * across + cols.tile[None]
+    index = tile * queries + rows.inside[:, None] * wide + cols.inside[None]
+    flat = tiles.transpose(2, 3).flatten(1, 2).index_select(1, index.flatten())
+    return flat.reshape(batch, *size, heads, depth)
 
 
 def _bias(bias: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
