@@ -57,13 +57,8 @@ def write_model_card(
     lines += _table("Evaluation images", exported.protocol())
     if _curves(folder, exported):
         lines += [f"![learning curves]({CURVES})", ""]
-    lines += [
-        "## Training",
-        "",
-        "```",
-        exported.command or "the training command is unknown: the run's folder was not found",
-    ]
-    lines += ["```", ""]
+    command = exported.command or "the training command is unknown: the run's folder was not found"
+    lines += ["## Training", "", "```", command, "```", ""]
     lines += _table("Export", facts)
     lines += _table("Versions", provenance.versions())
     lines += ["## License", "", f"`{license}`: {origin}", ""]

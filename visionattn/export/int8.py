@@ -62,17 +62,24 @@ def write(model: ExportedModel, folder: Path, dry_run: bool, images: int) -> dic
     about = graphs.preprocessing(model, graph)
     graphs.describe(target, about | {"quantization": "int8 linear layers"})
     (folder / "preprocessing.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    facts |= _measured(model, graph, source, target, batches[0])
+    source.unlink()
+    write_model_card(folder, model, {k: v for k, v in facts.items() if isinstance(v, str)}, None, _example())
+    return facts | {"deviation": deviation}
+
+
+def _measured(model: ExportedModel, graph: Graph, source: Path, target: Path, images: np.ndarray) -> dict[str, Any]:
+    """Check the file, and tell its size, its accuracy and its speed."""
     session = session_of(target)
-    _check(session, batches[0], graph.outputs)
-    facts["size"] = f"{target.stat().st_size / 2**20:.1f} MiB, float32 {source.stat().st_size / 2**20:.1f} MiB"
+    _check(session, images, graph.outputs)
+    facts: dict[str, Any] = {
+        "size": f"{target.stat().st_size / 2**20:.1f} MiB, float32 {source.stat().st_size / 2**20:.1f} MiB"
+    }
     if isinstance(graph, Logits):
         graphs.tell("scoring the trained model and the file on the validation split")
         facts |= scores(model, graph, session)
     graphs.tell("measuring images per second")
-    facts |= _speed(model, graph, source, session)
-    source.unlink()
-    write_model_card(folder, model, {k: v for k, v in facts.items() if isinstance(v, str)}, None, _example())
-    return facts | {"deviation": deviation}
+    return facts | _speed(model, graph, source, session)
 
 
 def _checked_graph(model: ExportedModel, images: int) -> Graph:
