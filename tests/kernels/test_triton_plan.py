@@ -6,7 +6,7 @@ import pytest
 
 from visionattn.kernels.backends.triton import layout
 from visionattn.kernels.backends.triton.plan import Axis, candidates, default_plan
-from visionattn.kernels.backends.triton.window_plan import cut, default_window_plan, window_candidates
+from visionattn.kernels.backends.triton.window_plan import cut, default_window_plan, fits_one_block, window_candidates
 from visionattn.kernels.geometry import AxisRule
 
 NEIGHBORHOODS = product((2, 3, 4, 7), (1, 2, 3), (1, 2))
@@ -186,11 +186,24 @@ def test_shifted_windows_merge_on_maps_they_divide():
     assert cut(Axis(57, 7, 3, 1, True)).border
 
 
+def test_what_fits_one_block():
+    swin, strip, wide = Axis(56, 7, 3, 1, True), Axis(14, 14, 0, 1, True), Axis(56, 12, 0, 1, True)
+    assert fits_one_block(swin, swin, 2, 128, biased=True)
+    assert fits_one_block(swin, swin, 4, 32, biased=True)
+    assert not fits_one_block(swin, swin, 4, 64, biased=True)
+    assert fits_one_block(strip, swin, 2, 32, biased=False)
+    assert not fits_one_block(strip, swin, 2, 32, biased=True)
+    assert not fits_one_block(wide, wide, 2, 32, biased=False)
+    assert not fits_one_block(Axis(56, 7, 1, 1, False), Axis(56, 7, 1, 1, False), 2, 32, biased=False)
+
+
 def test_window_plans():
     plan = default_window_plan(49, 2, 32)
     assert (plan.block, plan.forward.num_warps, plan.forward.num_stages, plan.backward.num_stages) == (64, 4, 3, 3)
-    assert default_window_plan(16, 2, 32).forward.num_warps == 1
+    assert (plan.forward.programs, plan.backward.programs) == (4, 2)
+    small = default_window_plan(16, 2, 32).forward
+    assert (small.num_warps, small.programs) == (1, 16)
     assert default_window_plan(49, 2, 128).backward.num_stages == 1
     candidates = window_candidates(plan)
     assert candidates[0] == plan
-    assert len(candidates) == len(set(candidates)) <= 20
+    assert len(candidates) == len(set(candidates)) <= 16

@@ -66,6 +66,7 @@ ACCURACY = {
     "shifted, whole": (WINDOW, (2, 8, 4, 2, 16, 16), {"window": 4, "shift": (1, 2)}, True, "float32"),
     "half, shifted, whole": (WINDOW, (1, 8, 4, 1, 16, 16), {"window": 4, "shift": (3, 1)}, True, "float16"),
     "half, shifted, no bias": (WINDOW, (1, 5, 6, 1, 16, 24), {"window": 3, "shift": 1}, False, "float16"),
+    "half, 98 points": (WINDOW, (1, 14, 9, 1, 16, 16), {"window": (14, 7)}, False, "float16"),
     "half window": (WINDOW, (1, 8, 7, 1, 32, 32), {"window": 4, "shift": 2}, True, "float16"),
     "half wide heads": (NEIGHBORHOOD, (1, 9, 17, 1, 72, 80), {"kernel_size": (4, 3)}, True, "float16"),
     "half neighborhood": (NEIGHBORHOOD, (1, 8, 9, 1, 32, 32), {"kernel_size": 5}, True, "float16"),

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from visionattn.kernels.backends.triton.plan import Axis, Plan, default_plan, fits_one_block, power_of_two
-from visionattn.kernels.backends.triton.window_plan import WindowPlan, default_window_plan
+from visionattn.kernels.backends.triton.plan import Axis, Plan, default_plan, power_of_two
+from visionattn.kernels.backends.triton.window_plan import WindowPlan, default_window_plan, fits_one_block
 from visionattn.kernels.geometry import AxisRule
 from visionattn.kernels.signature import Layout, Signature, Wanted
 
@@ -109,7 +109,7 @@ def problem(call: Signature, plan: Plan | WindowPlan | None = None, wanted: Want
     window = None
     if isinstance(plan, WindowPlan):
         window, plan = plan, None
-    elif plan is None and fits_one_block(y, x, size, widest):
+    elif plan is None and fits_one_block(y, x, size, widest, call.bias is not None):
         window = default_window_plan(y.size * x.size, size, widest)
     plan = plan or default_plan(y, x, size, widest, wanted is not None, has_warpgroups(call.device))
     q, k, v = (Layout(layout.shape, layout.strides[:4]) for layout in (call.q, call.k, call.v))

@@ -65,18 +65,19 @@ def window_backward_kernel(
             HAS_BIAS or SIZE_Y * SIZE_X < BLOCK, MERGED_Y or MERGED_X, BORDER, EXACT,
         )  # fmt: skip
         weights *= (1.0 / total)[:, None]
-        dv = tl.dot(tl.trans(weights.to(grad.dtype)), grad, input_precision=PRECISION)
         slope = weights * tl.dot(grad, tl.trans(v), input_precision=PRECISION)
         slope -= weights * tl.sum(slope, 1)[:, None]
         if TABLE:
             slopes += slope
-        offset = row * dq_row + column * dq_column
-        slope = slope.to(q.dtype)
-        dq = tl.dot(slope, k, input_precision=PRECISION) * scale
-        store_points(dq_ptr + image * dq_batch, offset, dq, inside, DEPTH, BLOCK_D)
-        dk = tl.dot(tl.trans(slope), q, input_precision=PRECISION) * scale
-        store_points(dk_ptr + image * dq_batch, offset, dk, inside, DEPTH, BLOCK_D)
-        store_points(dv_ptr + image * dv_batch, row * dv_row + column * dv_column, dv, inside, DEPTH_V, BLOCK_V)
+        if MAPS:  # of the orders tried, this one needs the fewest registers
+            slope = slope.to(q.dtype)
+            dv = tl.dot(tl.trans(weights.to(grad.dtype)), grad, input_precision=PRECISION)
+            dq = tl.dot(slope, k, input_precision=PRECISION) * scale
+            dk = tl.dot(tl.trans(slope), q, input_precision=PRECISION) * scale
+            offset = row * dq_row + column * dq_column
+            store_points(dq_ptr + image * dq_batch, offset, dq, inside, DEPTH, BLOCK_D)
+            store_points(dk_ptr + image * dq_batch, offset, dk, inside, DEPTH, BLOCK_D)
+            store_points(dv_ptr + image * dv_batch, row * dv_row + column * dv_column, dv, inside, DEPTH_V, BLOCK_V)
         batch, group_y, group_x, tile_y, tile_x = next_window(
             batch, group_y, group_x, tile_y, tile_x, dilation_y, dilation_x, tiles_y, tiles_x
         )

@@ -59,18 +59,34 @@ def cut(axis: Axis) -> Cut:
     return Cut(tiles - merged, offset, merged, border)
 
 
+def fits_one_block(y: Axis, x: Axis, bytes_per_value: int, widest: int, biased: bool) -> bool:
+    """Whether a window is one block in both passes: its points, its rows and the sums of its bias in one program."""
+    if not y.windowed:
+        return False
+    points, half = y.size * x.size, bytes_per_value == 2
+    return (points <= 64 and widest <= (128 if half else 32)) or (
+        points <= 128 and widest <= 32 and half and not biased
+    )
+
+
 @lru_cache(maxsize=4096)
 def default_window_plan(points: int, bytes_per_value: int, widest: int) -> WindowPlan:
     """The plan that every call uses, the same in every process, so that a resumed run repeats its bits.
 
-    Chosen from the compiler's reports: no spills for sm_90, no more shared memory than consumer cards have, and loads
-    that run two windows ahead where it suffices for them. A warp has 16 queries.
+    Chosen from the compiler's reports for sm_90: no register is spilled within the loop over windows unless heads are
+    wider than 64 or windows of more than 64 points are cut by the border, no more shared memory is taken than consumer
+    cards have, and the loads run two windows ahead where it suffices for them. A warp has 16 queries; fp32, whose exact
+    products have no tensor cores, and the backward of wide heads have twice the warps. A multiprocessor holds all of
+    its programs at once: 16 warps in the forward, 8 in the backward, which has twice the registers.
     """
     block = max(16, power_of_two(points))
+    full, wide = bytes_per_value == 4, widest > 32
     row = bytes_per_value * max(16, power_of_two(widest))
-    warps = block // 16 if bytes_per_value == 2 else max(1, block // 8)
-    forward = Schedule(4, warps, stages(3 * block * row, block * row))
-    backward = Schedule(2, warps, stages(4 * block * row, 2 * block * block * bytes_per_value))
+    scratch = 2 * block * block * bytes_per_value
+    warps = block // 16 * (2 if full else 1)
+    forward = Schedule(max(1, 16 // warps), warps, stages(3 * block * row, block * row))
+    warps = block // 16 * (2 if full or (wide and block == 64) else 1)
+    backward = Schedule(max(1, 8 // warps), warps, 1 if full else stages(4 * block * row, scratch))
     return WindowPlan(block, forward, backward)
 
 
@@ -80,14 +96,14 @@ def stages(bytes_per_stage: int, scratch: int) -> int:
 
 
 def window_candidates(base: WindowPlan) -> list[WindowPlan]:
-    """Plans worth timing beside ``base``, which is the first."""
+    """At most sixteen plans worth timing, ``base`` first: other numbers of programs, stages and registers."""
     plans = [base]
-    for programs, most in ((4, None), (5, None), (8, None), (16, None)):
-        for number in (2, 3):
-            schedule = Schedule(programs, base.forward.num_warps, number, most)
-            plans.append(replace(base, forward=schedule))
-    for programs, most in ((2, None), (3, 168), (4, None), (4, 128)):
-        for number in (2, 3):
-            schedule = Schedule(programs, base.backward.num_warps, number, most)
-            plans.append(replace(base, backward=schedule))
+    for kernel in ("forward", "backward"):
+        own: Schedule = getattr(base, kernel)
+        for programs in (own.programs, own.programs + 1, 2 * own.programs, 4 * own.programs):
+            plans.append(replace(base, **{kernel: replace(own, programs=programs)}))
+        for number in (1, 2, 3):
+            plans.append(replace(base, **{kernel: replace(own, num_stages=number)}))
+        most = 65536 // (32 * own.num_warps * (own.programs + 1)) // 8 * 8  # one more program fits a multiprocessor
+        plans.append(replace(base, **{kernel: replace(own, programs=own.programs + 1, registers=min(most, 255))}))
     return list(dict.fromkeys(plans))
