@@ -29,7 +29,9 @@ def first_key(query, length, SIZE: tl.constexpr, STEP: tl.constexpr):
 def load_rows(ptr, offset, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
     """Channels of the points at ``offset``, zeros outside."""
     channel = tl.arange(0, BLOCK_D)
-    mask = inside[:, None] & (channel < DEPTH)[None, :]
+    mask = inside[:, None]
+    if DEPTH < BLOCK_D:
+        mask = mask & (channel < DEPTH)[None, :]
     return tl.load(ptr + offset[:, None] + channel[None, :], mask=mask, other=0.0)
 
 
@@ -37,5 +39,7 @@ def load_rows(ptr, offset, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
 def store_rows(ptr, offset, value, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
     """Write the channels of the points at ``offset``, where ``inside``."""
     channel = tl.arange(0, BLOCK_D)
-    mask = inside[:, None] & (channel < DEPTH)[None, :]
+    mask = inside[:, None]
+    if DEPTH < BLOCK_D:
+        mask = mask & (channel < DEPTH)[None, :]
     tl.store(ptr + offset[:, None] + channel[None, :], value.to(ptr.dtype.element_ty), mask=mask)

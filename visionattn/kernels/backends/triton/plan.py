@@ -11,9 +11,6 @@ from itertools import product
 from visionattn.kernels.backends.triton.axis import Axis
 from visionattn.kernels.backends.triton.layout import best_tile, power_of_two
 
-FUSED_WINDOW_POINTS = 64
-FUSED_ROW_BYTES = 256
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -44,11 +41,6 @@ def default_plan(
     block_n = 16 if full and wide else 64 if block_m == 128 and warpgroups else 32
     warps = 8 if wide and (full or backward or block_m == 128) else 4
     return Plan(tile, block_m, block_n, num_warps=warps if block_m * block_n >= 512 else 2, num_stages=1)
-
-
-def fits_one_block(y: Axis, x: Axis, bytes_per_value: int, widest: int) -> bool:
-    """Whether a single program makes all gradients of a window: its points in one block, its rows in shared memory."""
-    return y.windowed and y.size * x.size <= FUSED_WINDOW_POINTS and bytes_per_value * widest <= FUSED_ROW_BYTES
 
 
 def candidates(y: Axis, x: Axis, bytes_per_value: int, widest: int, shared_memory: int) -> list[Plan]:

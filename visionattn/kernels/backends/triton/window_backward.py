@@ -10,13 +10,12 @@ import triton
 import triton.language as tl
 
 from visionattn.kernels.backends.triton.backward_bias import store_table
+from visionattn.kernels.backends.triton.device import load_rows, store_rows
 from visionattn.kernels.backends.triton.window_device import (
     first_window,
-    load_points,
     next_window,
     pair_bias,
     program_range,
-    store_points,
     window_points,
     window_weights,
 )
@@ -53,10 +52,10 @@ def window_backward_kernel(
             SIZE_Y, SIZE_X, OFFSET_Y, OFFSET_X, MERGED_Y, MERGED_X, BORDER,
         )  # fmt: skip
         image = batch.to(tl.int64)
-        q = load_points(q_ptr + image * q_batch, row * q_row + column * q_column, inside, DEPTH, BLOCK_D)
-        k = load_points(k_ptr + image * k_batch, row * k_row + column * k_column, inside, DEPTH, BLOCK_D)
-        v = load_points(v_ptr + image * v_batch, row * v_row + column * v_column, inside, DEPTH_V, BLOCK_V)
-        grad = load_points(
+        q = load_rows(q_ptr + image * q_batch, row * q_row + column * q_column, inside, DEPTH, BLOCK_D)
+        k = load_rows(k_ptr + image * k_batch, row * k_row + column * k_column, inside, DEPTH, BLOCK_D)
+        v = load_rows(v_ptr + image * v_batch, row * v_row + column * v_column, inside, DEPTH_V, BLOCK_V)
+        grad = load_rows(
             grad_ptr + image * height * width * heads * DEPTH_V, (row * width + column) * (heads * DEPTH_V), inside,
             DEPTH_V, BLOCK_V,
         )  # fmt: skip
@@ -75,9 +74,9 @@ def window_backward_kernel(
             dq = tl.dot(slope, k, input_precision=PRECISION) * scale
             dk = tl.dot(tl.trans(slope), q, input_precision=PRECISION) * scale
             offset = row * dq_row + column * dq_column
-            store_points(dq_ptr + image * dq_batch, offset, dq, inside, DEPTH, BLOCK_D)
-            store_points(dk_ptr + image * dq_batch, offset, dk, inside, DEPTH, BLOCK_D)
-            store_points(dv_ptr + image * dv_batch, row * dv_row + column * dv_column, dv, inside, DEPTH_V, BLOCK_V)
+            store_rows(dq_ptr + image * dq_batch, offset, dq, inside, DEPTH, BLOCK_D)
+            store_rows(dk_ptr + image * dq_batch, offset, dk, inside, DEPTH, BLOCK_D)
+            store_rows(dv_ptr + image * dv_batch, row * dv_row + column * dv_column, dv, inside, DEPTH_V, BLOCK_V)
         batch, group_y, group_x, tile_y, tile_x = next_window(
             batch, group_y, group_x, tile_y, tile_x, dilation_y, dilation_x, tiles_y, tiles_x
         )

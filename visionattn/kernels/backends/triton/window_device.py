@@ -144,23 +144,3 @@ def window_weights(
     if BORDER:
         total = tl.where(total == 0.0, 1.0, total)
     return weights, top, total
-
-
-@triton.jit
-def load_points(ptr, offset, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Channels of the points at ``offset``, zeros outside."""
-    channel = tl.arange(0, BLOCK_D)
-    mask = inside[:, None]
-    if DEPTH < BLOCK_D:
-        mask = mask & (channel < DEPTH)[None, :]
-    return tl.load(ptr + offset[:, None] + channel[None, :], mask=mask, other=0.0)
-
-
-@triton.jit
-def store_points(ptr, offset, value, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Write the channels of the points at ``offset``, where ``inside``."""
-    channel = tl.arange(0, BLOCK_D)
-    mask = inside[:, None]
-    if DEPTH < BLOCK_D:
-        mask = mask & (channel < DEPTH)[None, :]
-    tl.store(ptr + offset[:, None] + channel[None, :], value.to(ptr.dtype.element_ty), mask=mask)

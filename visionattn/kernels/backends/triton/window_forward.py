@@ -3,14 +3,12 @@
 import triton
 import triton.language as tl
 
-from visionattn.kernels.backends.triton.device import LN2
+from visionattn.kernels.backends.triton.device import LN2, load_rows, store_rows
 from visionattn.kernels.backends.triton.window_device import (
     first_window,
-    load_points,
     next_window,
     pair_bias,
     program_range,
-    store_points,
     window_points,
     window_weights,
 )
@@ -42,16 +40,16 @@ def window_forward_kernel(
             SIZE_Y, SIZE_X, OFFSET_Y, OFFSET_X, MERGED_Y, MERGED_X, BORDER,
         )  # fmt: skip
         image, point = batch.to(tl.int64), row * width + column
-        q = load_points(q_ptr + image * q_batch, row * q_row + column * q_column, inside, DEPTH, BLOCK_D)
-        k = load_points(k_ptr + image * k_batch, row * k_row + column * k_column, inside, DEPTH, BLOCK_D)
-        v = load_points(v_ptr + image * v_batch, row * v_row + column * v_column, inside, DEPTH_V, BLOCK_V)
+        q = load_rows(q_ptr + image * q_batch, row * q_row + column * q_column, inside, DEPTH, BLOCK_D)
+        k = load_rows(k_ptr + image * k_batch, row * k_row + column * k_column, inside, DEPTH, BLOCK_D)
+        v = load_rows(v_ptr + image * v_batch, row * v_row + column * v_column, inside, DEPTH_V, BLOCK_V)
         weights, top, total = window_weights(
             tl.dot(q, tl.trans(k), input_precision=PRECISION), bias, pair_cuts, cut, inside, scale_log2,
             HAS_BIAS or SIZE_Y * SIZE_X < BLOCK, MERGED_Y or MERGED_X, BORDER, EXACT,
         )  # fmt: skip
         mixed = tl.dot(weights.to(v.dtype), v, input_precision=PRECISION) * (1.0 / total)[:, None]
         rows = image * height * width * heads
-        store_points(out_ptr + rows * DEPTH_V, point * (heads * DEPTH_V), mixed, inside, DEPTH_V, BLOCK_V)
+        store_rows(out_ptr + rows * DEPTH_V, point * (heads * DEPTH_V), mixed, inside, DEPTH_V, BLOCK_V)
         tl.store(lse_ptr + rows + point, (top + tl.log2(total)) * LN2, mask=inside)
         batch, group_y, group_x, tile_y, tile_x = next_window(
             batch, group_y, group_x, tile_y, tile_x, dilation_y, dilation_x, tiles_y, tiles_x

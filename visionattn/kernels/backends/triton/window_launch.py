@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.triton.launcher import Launch
-from visionattn.kernels.backends.triton.plan import power_of_two
+from visionattn.kernels.backends.triton.layout import power_of_two
 from visionattn.kernels.backends.triton.problem import LOG2E, Problem
 from visionattn.kernels.backends.triton.window_backward import table_sum_kernel, window_backward_kernel
 from visionattn.kernels.backends.triton.window_forward import window_forward_kernel

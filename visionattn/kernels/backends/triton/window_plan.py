@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from visionattn.kernels.backends.triton.plan import Axis, power_of_two
+from visionattn.kernels.backends.triton.axis import Axis
+from visionattn.kernels.backends.triton.layout import power_of_two
 
 MOST_SHARED_MEMORY = 99 * 1024
 """Bytes per program on consumer cards, which have the least."""
+REGISTERS = 65536
+"""Of a multiprocessor."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,17 @@ def stages(bytes_per_stage: int, scratch: int) -> int:
 
 def window_candidates(base: WindowPlan) -> list[WindowPlan]:
     """At most sixteen plans worth timing, ``base`` first: other numbers of programs, stages and registers."""
-    plans = [base]
-    for kernel in ("forward", "backward"):
-        own: Schedule = getattr(base, kernel)
-        for programs in (own.programs, own.programs + 1, 2 * own.programs, 4 * own.programs):
-            plans.append(replace(base, **{kernel: replace(own, programs=programs)}))
-        for number in (1, 2, 3):
-            plans.append(replace(base, **{kernel: replace(own, num_stages=number)}))
-        most = 65536 // (32 * own.num_warps * (own.programs + 1)) // 8 * 8  # one more program fits a multiprocessor
-        plans.append(replace(base, **{kernel: replace(own, programs=own.programs + 1, registers=min(most, 255))}))
-    return list(dict.fromkeys(plans))
+    forwards = [replace(base, forward=schedule) for schedule in _schedules(base.forward)]
+    backwards = [replace(base, backward=schedule) for schedule in _schedules(base.backward)]
+    return list(dict.fromkeys((base, *forwards, *backwards)))
+
+
+def _schedules(base: Schedule) -> list[Schedule]:
+    """Schedules of one kernel worth timing; with the last one more program fits a multiprocessor."""
+    counts = base.programs + 1, 2 * base.programs, 4 * base.programs
+    most = REGISTERS // (32 * base.num_warps * (base.programs + 1)) // 8 * 8
+    return [
+        *(replace(base, programs=programs) for programs in counts),
+        *(replace(base, num_stages=number) for number in (1, 2, 3)),
+        replace(base, programs=base.programs + 1, registers=min(most, 255)),
+    ]
