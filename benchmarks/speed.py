@@ -1,7 +1,7 @@
 """The tables of docs/speed.md from the rows in benchmarks/results: `python benchmarks/speed.py` writes them anew.
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->`. Of several runs that measured the same model, type,
-batch and pass on the same hardware the newest one counts, with all models that it measured side by side.
+batch and pass on the same hardware the newest one counts that measured all the models of those before it.
 """
 
 import csv
@@ -60,7 +60,10 @@ def groups(results: Path = RESULTS) -> list[Group]:
                 group = mine.setdefault(key, Group(hardware, key, day, {}, versions))
                 form = row["model"], row.get("compile") or "", row.get("channels_last") == "True"
                 group.rows[form] = row
-        found |= {(hardware, key): group for key, group in mine.items()}
+        for key, group in mine.items():
+            earlier = found.get((hardware, key))
+            if earlier is None or group.rows.keys() >= earlier.rows.keys():
+                found[hardware, key] = group
     return [found[place] for place in sorted(found)]
 
 
