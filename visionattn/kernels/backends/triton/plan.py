@@ -32,14 +32,15 @@ def default_plan(
     64 queries meet 32 keys at a time in 16-bit types, half of them in fp32, whose exact products have no tensor cores.
     The forward of heads wider than 64 takes 128 queries where that is less work, because what limits it is the loading
     of keys, and 64 keys where warpgroups multiply from shared memory. One stage: on an H200, two and three were slower.
-    No kernel spills registers or takes more than 99 KiB of shared memory, the limit of consumer cards.
+    No kernel takes more than 99 KiB of shared memory, the limit of consumer cards, and only the fp32 gradient of keys
+    with heads of 33 to 64 channels spills registers: 24 bytes for compute capability 8.0.
     """
     full, wide = bytes_per_value == 4, widest > 64
     most = 32 if full else 128 if wide and not backward else 64
     tile = best_tile(y, x, most, 2 * widest * bytes_per_value)
     block_m = max(power_of_two(tile[0] * tile[1]), 16)
     block_n = 16 if full and wide else 64 if block_m == 128 and warpgroups else 32
-    warps = 8 if wide and (full or backward or block_m == 128) else 4
+    warps = 8 if (full and widest > 32) or (wide and (backward or block_m == 128)) else 4
     return Plan(tile, block_m, block_n, num_warps=warps if block_m * block_n >= 512 else 2, num_stages=1)
 
 
