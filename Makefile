@@ -6,9 +6,12 @@ BIN     := $(VENV)/bin
 UV      := $(shell command -v uv 2>/dev/null)
 ARGS    ?=
 SOURCES := pyproject.toml constraints.txt
+FLOOR   ?= .venv-floor
+ON_THE_FLOOR := tests/kernels tests/attention tests/contracts/test_compile.py tests/contracts/test_mixers.py \
+	tests/export/test_timm.py tests/commands/test_end_to_end.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test heavy lint types gpu wheel clean
+.PHONY: help install train test floor heavy lint types gpu wheel clean
 
 help: ## list the targets
 	@echo "visionattn: make TARGET [ARGS='...']"
@@ -45,6 +48,24 @@ train: $(VENV)/.ready ## train the default model on scikit-learn's digits; ARGS=
 
 test: $(VENV)/.ready-dev ## run the test suite in two processes; ARGS='...' are passed to pytest
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+ifdef UV
+$(FLOOR)/.ready: PIP = uv pip install --quiet --python $(FLOOR)/bin/python
+$(FLOOR)/.ready: CREATE = uv venv --quiet --allow-existing --python $(PYTHON)
+else
+$(FLOOR)/.ready: PIP = $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check
+$(FLOOR)/.ready: CREATE = $(PYTHON) -m venv
+endif
+
+$(FLOOR)/.ready: pyproject.toml scripts/floors.py
+	@echo "installing the oldest versions that pyproject.toml allows into $(FLOOR) (this downloads another PyTorch)"
+	@$(CREATE) $(FLOOR)
+	@$(PIP) $$($(PYTHON) scripts/floors.py pytest pytest-xdist jaxtyping beartype)
+	@$(PIP) --no-deps -e .
+	@touch $@
+
+floor: $(FLOOR)/.ready ## run the tests that depend on versions on the oldest that pyproject.toml allows
+	@$(FLOOR)/bin/python -m pytest -n 2 --dist loadfile -W default -m 'not heavy and not gpu' $(ON_THE_FLOOR) $(ARGS)
 
 heavy: $(VENV)/.ready-dev ## run the long sweeps that the suite leaves out
 	@$(BIN)/python -m pytest -m heavy $(ARGS)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -67,3 +68,14 @@ def test_floors_and_constraints_agree():
     assert pins["lightning"] not in ("2.6.2", "2.6.3")
     for name in ("torch", "torchvision", "timm", "lightning", "hydra-core", "safetensors", "pytest", "ruff", "mypy"):
         assert name in pins
+
+
+def test_the_floors_are_those_of_pyproject():
+    command = [sys.executable, str(ROOT / "scripts" / "floors.py")]
+    printed = subprocess.run([*command, "pytest"], check=True, capture_output=True, text=True).stdout.split()
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert [line.replace("==", ">=") for line in printed[:-1]] == required
+    assert printed[-1].startswith("pytest==")
+    refused = subprocess.run([*command, "pytset"], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "the extra dev does not name pytset" in refused.stderr

@@ -70,13 +70,13 @@ def _write_as(exported: ExportedModel, folder: Path, dry_run: bool, wanted: str)
 
 def _write(exported: ExportedModel, folder: Path, dry_run: bool, wanted: str) -> dict[str, Any]:
     """Write under timm's or under visionattn's names; arguments, result and errors as for :func:`write`."""
-    model, names = to_timm(exported, wanted)
+    model, names, arguments = to_timm(exported, wanted)
     facts: dict[str, Any] = {"architecture": architecture_of(model), "names": names}
     if dry_run:
         return facts
     evaluation, published = exported.trained.data.eval_transform, pretrained_cfg_of(model)
     channels = int(exported.trained.backbone.get("in_chans", 3))
-    preprocessing = {
+    preprocessing: dict[str, Any] = {
         "input_size": (channels, *exported.image_size),
         "mean": tuple(exported.preparation.mean),
         "std": tuple(exported.preparation.std),
@@ -84,13 +84,15 @@ def _write(exported: ExportedModel, folder: Path, dry_run: bool, wanted: str) ->
         "crop_mode": evaluation.crop_mode,
         "interpolation": evaluation.interpolation,
     }
-    published.pop("tag", None)
+    if tuple(published.get("input_size", ())[1:]) != tuple(exported.image_size):
+        published.pop("pool_size", None)
+    for key in ("tag", "test_input_size", "test_crop_pct", "test_pool_size"):
+        published.pop(key, None)  # what was recommended for the published weights
     if channels != 3:
         published.pop("first_conv", None)  # timm would make the first layer over, as if it were for three channels
-    described: dict[str, Any] = {"pretrained_cfg": {"license": license_of(exported)[0]}}
-    if exported.class_names:
-        described["label_names"] = exported.class_names
-    save_for_hf(model, str(folder), model_config=described, safe_serialization=True, data_config=preprocessing)
+    published.update(preprocessing, license=license_of(exported)[0])
+    described = {"label_names": exported.class_names} if exported.class_names else {}
+    save_for_hf(model, str(folder), model_config=described, model_args=arguments, safe_serialization=True)
     images, origin = exported.images
     logits, features, copy = compare(exported, folder, images)
     facts |= {
@@ -117,8 +119,8 @@ def pretrained_cfg_of(model: nn.Module) -> dict[str, Any]:
     return published
 
 
-def to_timm(exported: ExportedModel, wanted: str) -> tuple[nn.Module, str]:
-    """Backbone and classifier of a task as one timm model, and in words whose names it has.
+def to_timm(exported: ExportedModel, wanted: str) -> tuple[nn.Module, str, dict[str, Any]]:
+    """Backbone and classifier of a task as one timm model, in words whose names it has, and its own arguments.
 
     Raises:
         ConfigError: the task has another head, or no such model can express the backbone.
@@ -131,17 +133,21 @@ def to_timm(exported: ExportedModel, wanted: str) -> tuple[nn.Module, str]:
             f"options.names=visionattn exports it as va_{exported.trained.backbone_name}, which timm knows after "
             "`import visionattn`"
         )
-    ours = _ours(exported)
+    ours, arguments = _ours(exported)
     if counterpart is None:
-        return ours.eval(), f"visionattn's ({'asked for' if wanted == 'visionattn' else 'timm has no such model'})"
-    theirs = timm.create_model(
-        _entry_point(counterpart, exported.trained.backbone_name),
-        num_classes=exported.num_classes,
-        in_chans=ours.in_chans,
-        **counterpart.arguments(plain(exported.trained.backbone), exported.image_size),
-    )
+        words = f"visionattn's ({'asked for' if wanted == 'visionattn' else 'timm has no such model'})"
+        return ours.eval(), words, arguments
+    entry_point = _entry_point(counterpart, exported.trained.backbone_name)
+    arguments = counterpart.arguments(plain(exported.trained.backbone), exported.image_size) | _channels(exported)
+    theirs = timm.create_model(entry_point, num_classes=exported.num_classes, **arguments)
     put_into(theirs, ours.state_dict())
-    return theirs.eval(), f"timm's own ({counterpart.title})"
+    return theirs.eval(), f"timm's own ({counterpart.title})", arguments
+
+
+def _channels(exported: ExportedModel) -> dict[str, int]:
+    """``in_chans`` as an argument, where it is not timm's default."""
+    channels = int(exported.trained.backbone.get("in_chans", 3))
+    return {} if channels == 3 else {"in_chans": channels}
 
 
 def find_counterpart(trained: DictConfig) -> tuple[Twin | None, list[str]]:
@@ -174,22 +180,17 @@ def _entry_point(counterpart: Twin, name: str) -> str:
     return published if published and timm.is_model(published) else counterpart.architecture
 
 
-def _ours(exported: ExportedModel) -> nn.Module:
-    """The trained model as ``va_<name>``."""
+def _ours(exported: ExportedModel) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained model as ``va_<name>``, and its arguments beside the number of classes."""
     name = exported.trained.backbone_name
     if name not in zoo.list_backbones():
         raise ConfigError(f"format=timm exports visionattn's backbones; {name!r} is not one of them")
     ours = plain(exported.trained.backbone)
     changed: dict[str, Any] = {} if ours == plain(zoo.compose_backbone(name)) else {"architecture": ours}
-    channels = int(exported.trained.backbone.get("in_chans", 3))
-    model = timm.create_model(
-        zoo.PREFIX + name,
-        num_classes=exported.num_classes,
-        in_chans=channels,
-        **changed,
-    )
+    arguments = changed | _channels(exported)
+    model = timm.create_model(zoo.PREFIX + name, num_classes=exported.num_classes, **arguments)
     load_weights(model, exported.task.state_dict())
-    return model
+    return model, arguments
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
