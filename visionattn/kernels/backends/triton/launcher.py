@@ -47,8 +47,25 @@ class Launch:
             self.compiled(*pointers, *self.rest)
 
     def launch(self, tensors: tuple[Tensor, ...], aligned: bool) -> None:
-        """Launch as Triton does, compiling the kernel if need be; what is compiled for aligned tensors is kept."""
-        compiled = self.kernel[self.grid](*tensors, *self.numbers, **self.constants)
+        """Launch as Triton does, compiling the kernel if need be; what is compiled for aligned tensors is kept.
+
+        On a device with too little shared memory the kernel loads less ahead, which changes no number.
+
+        Raises:
+            RuntimeError: it has too little even so.
+        """
+        from triton.runtime.errors import OutOfResources
+
+        try:
+            compiled = self.kernel[self.grid](*tensors, *self.numbers, **self.constants)
+        except OutOfResources as error:
+            if self.constants["num_stages"] > 1:
+                self.constants["num_stages"] -= 1
+                return self.launch(tensors, aligned)
+            raise RuntimeError(
+                f"{self.kernel.__name__} needs {error.required} of this device's {error.name}, which has "
+                f"{error.limit}; choose the backend 'tiled', or maps of 16 bits instead of float32"
+            ) from error
         if compiled is not None and aligned:  # the interpreter compiles nothing
             constants = self.kernel.arg_names[len(tensors) + len(self.numbers) :]
             self.rest = *self.numbers, *(self.constants[name] for name in constants)

@@ -1,0 +1,115 @@
+"""A machine where Triton cannot work, or has little memory: one sentence, one warning, and code that works."""
+
+import warnings
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="the package triton is not installed")
+from triton.runtime.errors import OutOfResources
+
+from tests.kernels import triton_driver
+from tests.kernels.test_triton_launch import CONSTANTS, NUMBERS, scaled_kernel
+from visionattn.kernels.backends import triton as backend
+from visionattn.kernels.backends.triton import nothing, toolchain
+from visionattn.kernels.backends.triton.launcher import Launch
+
+
+class Failing:
+    """Stands for a kernel whose launch fails."""
+
+    def __init__(self, error: Exception):
+        self.error, self.asked = error, 0
+
+    def __getitem__(self, grid):
+        return self
+
+    def __call__(self, *arguments, **named):
+        self.asked += 1
+        raise self.error
+
+
+class OnCuda:
+    """As much of a CUDA tensor as a refusal asks for."""
+
+    is_cuda, device, dtype, shape = True, torch.device("cuda", 1), torch.float16, (1, 4, 4, 1, 16)
+
+    def stride(self, axis):
+        return 64
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with CUDA devices, of which nothing is known yet."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device", lambda index: nullcontext())
+    toolchain._found.cache_clear()
+    yield monkeypatch
+    toolchain._found.cache_clear()
+
+
+def refusal() -> str:
+    q = OnCuda()
+    return backend.refuses(q, q, q, None, None, 1.0)
+
+
+def test_a_machine_without_a_compiler_is_tried_once_and_told_once(machine):
+    kernel = Failing(RuntimeError("Failed to find C compiler. Please specify via CC.\nMore"))
+    machine.setattr(nothing, "nothing_kernel", kernel)
+    with pytest.warns(RuntimeWarning, match="attention on cuda:1 takes slower code: Triton cannot build"):
+        assert "(RuntimeError: Failed to find C compiler. Please specify via CC.)" in refusal()
+    assert "C compiler" in refusal()  # a second warning would be an error
+    assert kernel.asked == 1
+
+
+def test_a_machine_without_triton_is_told_once(machine):
+    machine.setattr(toolchain, "INSTALLED", False)
+    machine.setattr(backend, "INSTALLED", False)
+    with pytest.warns(RuntimeWarning, match="slower code: the package triton is not installed"):
+        assert refusal() == "the package triton is not installed"
+    assert refusal() == "the package triton is not installed"
+    x = torch.zeros(1, 4, 4, 1, 16)
+    with warnings.catch_warnings(action="error"):  # a CPU needs none
+        assert backend.refuses(x, x, x, None, None, 1.0) == "the package triton is not installed"
+
+
+def test_a_machine_where_triton_works_is_not_refused(machine):
+    installed = triton_driver.install(machine)
+    assert refusal() == refusal() == ""
+    assert [name for name, _ in installed.launches] == ["nothing_kernel"]
+
+
+def test_the_answer_is_a_constant_of_a_traced_graph(machine):
+    machine.setattr(nothing, "nothing_kernel", Failing(OSError("no ptxas")))
+
+    def choose(x):
+        return x + 1 if toolchain.fault(0) else x - 1
+
+    with pytest.warns(RuntimeWarning, match="OSError: no ptxas"):
+        toolchain.fault(0)
+    machine.undo()  # Dynamo asks for the devices as well
+    assert torch.compile(choose, fullgraph=True, backend="eager")(torch.zeros(1)) == 1
+
+
+def test_with_little_shared_memory_a_kernel_loads_less_ahead(monkeypatch):
+    class Kernel(Failing):
+        """Runs with one stage alone."""
+
+        def __call__(self, *arguments, **named):
+            if named["num_stages"] > 1:
+                super().__call__()
+
+    launch = Launch(scaled_kernel, (2,), NUMBERS, CONSTANTS | {"num_stages": 3})
+    launch.kernel = Kernel(OutOfResources(106496, 101376, "shared memory"))
+    launch.launch((), aligned=False)
+    assert (launch.kernel.asked, launch.constants["num_stages"]) == (2, 1)
+
+
+def test_with_too_little_even_so_the_sentence_says_what_to_choose():
+    launch = Launch(scaled_kernel, (2,), NUMBERS, CONSTANTS)
+    launch.kernel = Failing(OutOfResources(106496, 65536, "shared memory"))
+    launch.kernel.__name__ = "scaled_kernel"
+    with pytest.raises(RuntimeError, match="needs 106496 of this device's shared memory, which has 65536; choose"):
+        launch.launch((), aligned=False)
