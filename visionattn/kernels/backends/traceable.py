@@ -69,13 +69,12 @@ def _windows(rule: AxisRule, length: int, device: torch.device) -> AxisTiles:
     position = (coordinate * dilation + group).flatten(0, 1)
     visible = (position < length)[:, None, :].expand(-1, size, -1)
     if not unshifted:
-        first = (coordinate < shift).expand(dilation, -1, -1).flatten(0, 1)
+        first = ((coordinate < shift) & (group >= 0)).flatten(0, 1)
         visible = visible & (first[:, None, :] == first[:, :, None])
     place = torch.arange(members, device=device)[:, None]
     place = place if unshifted else torch.where(place < shift, place - shift + total, place - shift)
     window, inside = (torch.zeros_like(place), place) if one else (place // size, place % size)
-    tile = (group[:, 0, 0] * count + window).flatten()[:length]
-    inside = inside.expand(-1, dilation).flatten()[:length]
+    tile, inside = _per_position(group[:, 0, 0], window, inside, count, length)
     position = position.clamp(max=length - 1)
     index = offset[None, :] - offset[:, None] + size - 1
     in_order = unshifted and certainly(total * dilation == length)
@@ -93,15 +92,23 @@ def _neighborhoods(rule: AxisRule, length: int, device: torch.device) -> AxisTil
     key = start[..., :1] + torch.arange(_TILE + size + stride - 2, device=device)
     from_start = key[..., None, :] - start[..., None]
     place = torch.arange(members, device=device)[:, None]
-    tile = group[:, 0, 0] * count + place // _TILE
+    tile, inside = _per_position(group[:, 0, 0], place // _TILE, place % _TILE, count, length)
     return AxisTiles(
         query=(coordinate * dilation + group).clamp(0, length - 1).flatten(0, 1),
         key=(key * dilation + group).clamp(0, length - 1).flatten(0, 1),
         visible=((from_start >= 0) & (from_start < size)).flatten(0, 1),
         index=(key[..., None, :] - coordinate[..., None] + size - 1).clamp(0, 2 * size - 2).flatten(0, 1),
-        tile=tile.flatten()[:length],
-        inside=(place % _TILE).expand(-1, dilation).flatten()[:length],
+        tile=tile,
+        inside=inside,
     )
+
+
+def _per_position(group: Tensor, window: Tensor, inside: Tensor, count: int, length: int) -> tuple[Tensor, Tensor]:
+    """Tile and place in it of every position, from those of the members (M, 1) of the groups (d,).
+
+    Both are made by one broadcast sum, so that torch.export gives them one size; ``expand`` asks whether d is 1.
+    """
+    return (group * count + window).flatten()[:length], (group * 0 + inside).flatten()[:length]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
@@ -174,7 +181,7 @@ def _scatter(tiles: Tensor, rows: AxisTiles, cols: AxisTiles, size: torch.Size) 
     tile = rows.tile[:, None] * across + cols.tile[None]
     index = tile * queries + rows.inside[:, None] * wide + cols.inside[None]
     flat = tiles.transpose(2, 3).flatten(1, 2).index_select(1, index.flatten())
-    return flat.reshape(batch, *size, heads, depth)
+    return flat.reshape(batch, rows.tile.shape[0], cols.tile.shape[0], heads, depth)
 
 
 def _bias(bias: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
