@@ -75,7 +75,7 @@ def _write(exported: ExportedModel, folder: Path, dry_run: bool, wanted: str) ->
     if dry_run:
         return facts
     evaluation, published = exported.trained.data.eval_transform, pretrained_cfg_of(model)
-    channels = int(exported.trained.backbone.get("in_chans", 3))
+    channels = _channels(exported).get("in_chans", 3)
     preprocessing: dict[str, Any] = {
         "input_size": (channels, *exported.image_size),
         "mean": tuple(exported.preparation.mean),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.cpp import layers
-from visionattn.kernels.eager import reduced, runs_own_code
+from visionattn.kernels.eager import differentiable_gradients, reduced, runs_own_code
 
 Convolution = Callable[[Tensor, Tensor], Tensor]
 
@@ -67,23 +67,13 @@ class _Depthwise(torch.autograd.Function):
         (x, weight), grad = ctx.saved_tensors, grads[0]
         to_x, to_weight = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled() or not runs_own_code(grad, x, weight):
-            return *_differentiable(ctx.plain, x, weight, grad, (to_x, to_weight)), None, None, None
+            return *differentiable_gradients(ctx.plain, (x, weight), grad, (to_x, to_weight)), None, None, None
         grad, x = _channels_last(grad), _channels_last(x)
         return (
             layers.depthwise_input(grad, x, weight, ctx.padding) if to_x else None,
             layers.depthwise_weight(grad, x, ctx.padding).to(weight.dtype) if to_weight else None,
             *(None,) * 3,
         )
-
-
-def _differentiable(
-    plain: Convolution, x: Tensor, weight: Tensor, grad: Tensor, wanted: tuple[bool, bool]
-) -> list[Tensor | None]:
-    """The gradients by torch's operators, so that they can be differentiated again."""
-    leaves = [tensor for tensor, needed in zip((x, weight), wanted, strict=True) if needed]
-    with torch.enable_grad():
-        found = iter(torch.autograd.grad(plain(x, weight), leaves, grad, create_graph=True))
-    return [next(found) if needed else None for needed in wanted]
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
@@ -31,3 +33,16 @@ def has_hooks(module: nn.Module) -> bool:
 def reduced(x: Tensor) -> bool:
     """Whether the CPU's matrix products of ``x`` are in bfloat16 here, by autocast."""
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+def differentiable_gradients(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], grad: Tensor, wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradients of ``function(*inputs)`` by torch's operators, so that they can be differentiated again.
+
+    None stands for those that are not wanted.
+    """
+    leaves = [tensor for tensor, needed in zip(inputs, wanted, strict=True) if needed]
+    with torch.enable_grad():
+        found = iter(torch.autograd.grad(function(*inputs), leaves, grad, create_graph=True))
+    return [next(found) if needed else None for needed in wanted]

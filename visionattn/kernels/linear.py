@@ -19,11 +19,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
 from visionattn.kernels.activation import activate, gelu
-from visionattn.kernels.eager import has_hooks, reduced
+from visionattn.kernels.eager import PLAIN, has_hooks, reduced
 
 SMALLEST = 1 << 21
 """Multiply-adds below which oneDNN's start-up costs more than it saves."""
-_PLAIN = (Tensor, nn.Parameter)
 _CAST = (torch.float32, torch.bfloat16)
 _AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -125,8 +124,8 @@ def _supports_onednn(x: Tensor, weight: Tensor) -> bool:
     return (
         _AVAILABLE
         and not torch.compiler.is_compiling()
-        and type(x) in _PLAIN
-        and type(weight) in _PLAIN
+        and type(x) in PLAIN
+        and type(weight) in PLAIN
         and x.device.type == weight.device.type == "cpu"
         and x.dim() >= 2
         and x.numel() * weight.shape[0] >= SMALLEST
@@ -171,18 +170,8 @@ class _Linear(torch.autograd.Function):
         )
 
 
-class _BFloat16Linear(torch.autograd.Function):
+class _BFloat16Linear(_Linear):
     """The three products of a linear layer in bfloat16; those of the gradients are torch's."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return _product(x, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.kernels.backends.cpp import layers
-from visionattn.kernels.eager import runs_own_code
+from visionattn.kernels.eager import differentiable_gradients, runs_own_code
 
 SMALLEST = 1 << 14
 """Numbers below which torch's own norm is as fast."""
@@ -68,10 +68,10 @@ class _LayerNorm(torch.autograd.Function):
         if grad is None:
             return (None,) * 4
         if torch.is_grad_enabled() or not runs_own_code(grad, x, weight):
-            with torch.enable_grad():
-                leaves = [leaf for leaf, needed in zip((x, weight, bias), wanted, strict=True) if needed]
-                y = F.layer_norm(x, weight.shape, weight, bias, ctx.eps)
-                found = iter(torch.autograd.grad(y, leaves, grad, create_graph=True))
-            return *(next(found) if needed else None for needed in wanted), None
+
+            def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+                return F.layer_norm(x, weight.shape, weight, bias, ctx.eps)
+
+            return *differentiable_gradients(plain, (x, weight, bias), grad, wanted), None
         gradients = layers.layer_norm_backward(grad.contiguous(), x, weight, stats)
         return *(one if needed else None for one, needed in zip(gradients, wanted, strict=True)), None

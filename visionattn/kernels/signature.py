@@ -32,11 +32,6 @@ class Layout(NamedTuple):
         """The layout of ``tensor``."""
         return cls(tuple(tensor.shape), tensor.stride())
 
-    @property
-    def is_dense(self) -> bool:
-        """Whether the channels lie side by side; the other strides are free."""
-        return self.strides[-1] == 1 or self.shape[-1] == 1
-
 
 @dataclass(frozen=True)
 class Signature:
