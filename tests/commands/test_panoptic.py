@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -70,25 +71,27 @@ def test_training_leaves_figures_and_pictures(run):
     assert contents["class_facts"]["things"] == [True] * 10 + [False] * 5
 
 
-def test_evaluation_is_the_same_on_one_and_two_processes(run, shapes, tmp_path):
+def test_evaluation_is_the_same_on_one_and_two_processes(run, shapes, tmp_path, request):
     contents, generator = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True), torch.Generator()
     for name in ("transformer_module.decoder.mask_predictor.mask_embedder.2.0", "class_predictor"):
         weight = contents["state_dict"][f"head.network.{name}.weight"]
         weight.copy_(3 * torch.randn(weight.shape, generator=generator.manual_seed(0)))  # sure of something
     torch.save(contents, tmp_path / "sure.ckpt")
-    found = []
-    alike = os.environ | {"OMP_NUM_THREADS": "1"}  # another number of threads rounds otherwise
-    for count in (1, 2):
-        command = [sys.executable, "-m", "visionattn", "evaluate", f"ckpt={tmp_path}/sure.ckpt"]
-        where = [
-            f"hydra.run.dir={tmp_path}/{count}",
-            "trainer=ddp",
-            f"trainer.devices={count}",
-            "trainer.accelerator=cpu",
-        ]
-        done = subprocess.run([*command, *where], cwd=tmp_path, env=alike, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        found.append(result(tmp_path / str(count)))
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    torch.set_num_threads(1)  # another number of threads rounds otherwise
+    words = ["evaluate", f"ckpt={tmp_path}/sure.ckpt", "trainer.accelerator=cpu"]
+    assert main([*words, f"hydra.run.dir={tmp_path}/1"]) == 0
+    two = [*words, f"hydra.run.dir={tmp_path}/2", "trainer=ddp", "trainer.devices=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "visionattn", *two],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [result(tmp_path / name) for name in ("1", "2")]
     assert [one["processes"] for one in found] == [1, 2]
     assert found[0]["metrics"] == found[1]["metrics"]
     assert found[0]["ids_sha256"] == found[1]["ids_sha256"]

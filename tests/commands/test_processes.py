@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.commands.short_runs import newest
+from visionattn.cli import main
 
 BATCHES = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.accelerator=cpu", "seed=3"]
 TWO = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
@@ -31,34 +32,33 @@ def validation(metrics: Path) -> dict[str, float]:
     return {name: float(value) for name, value in row.items() if name.startswith("val/")}
 
 
-def test_evaluation_is_the_same_to_the_last_digit(trained, tmp_path):
-    checkpoint = f"ckpt={trained}/checkpoints/last.ckpt"
-    results = []
-    for count in (1, 2, 3):
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        done = visionattn(
-            "evaluate", checkpoint, "trainer=ddp", f"trainer.devices={count}", "trainer.accelerator=cpu", cwd=folder
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("result.json") == 1
-        results.append(result_of(folder))
-    one = results[0]
-    assert [result["processes"] for result in results] == [1, 2, 3]
-    for several in results[1:]:
-        assert several["metrics"]["top1"] == one["metrics"]["top1"]
-        assert several["metrics"]["top5"] == one["metrics"]["top5"]
-        assert several["metrics"]["loss"] == pytest.approx(one["metrics"]["loss"], rel=1e-6)
-        assert several["num_samples"] == one["num_samples"] == 359
-        assert several["ids_sha256"] == one["ids_sha256"]
+def test_evaluation_is_the_same_to_the_last_digit(trained, tmp_path, monkeypatch):
+    words = ["evaluate", f"ckpt={trained}/checkpoints/last.ckpt", "trainer.accelerator=cpu"]
+    for count in (1, 3):
+        (tmp_path / str(count)).mkdir()
+    monkeypatch.chdir(tmp_path / "1")
+    assert main(words) == 0
+    done = visionattn(*words, "trainer=ddp", "trainer.devices=3", cwd=tmp_path / "3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("result.json") == 1
+    one, three = (result_of(tmp_path / str(count)) for count in (1, 3))
+    assert (one["processes"], three["processes"]) == (1, 3)
+    assert three["metrics"]["top1"] == one["metrics"]["top1"]
+    assert three["metrics"]["top5"] == one["metrics"]["top5"]
+    assert three["metrics"]["loss"] == pytest.approx(one["metrics"]["loss"], rel=1e-6)
+    assert three["num_samples"] == one["num_samples"] == 359
+    assert three["ids_sha256"] == one["ids_sha256"]
 
 
-def test_training_on_two_processes_gives_the_weights_and_figures_of_one(tmp_path):
+def test_training_on_two_processes_gives_the_weights_and_figures_of_one(tmp_path, monkeypatch):
     states, figures = [], []
-    for name, options in (("one", ["data.batch_size=32"]), ("two", [*TWO, "data.batch_size=16"])):
+    for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        done = visionattn("train", *options, *BATCHES, cwd=tmp_path / name)
-        assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path / "one")
+    assert main(["train", "data.batch_size=32", *BATCHES]) == 0
+    done = visionattn("train", *TWO, "data.batch_size=16", *BATCHES, cwd=tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    for name in ("one", "two"):
         run = newest(tmp_path / name / "outputs" / "classification" / "dinat_pico")
         assert len(list((tmp_path / name / "outputs").rglob("last.ckpt"))) == 1
         states.append(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])

@@ -28,7 +28,14 @@ def test_values_at_full_depth():
         assert largest_error(ours, theirs, size) < LIMIT
 
 
-@pytest.mark.parametrize(("size", "window"), [("small", 7), ("base", 7), ("large", 12)])
+@pytest.mark.parametrize(
+    ("size", "window"),
+    [
+        ("small", 7),
+        pytest.param("base", 7, marks=pytest.mark.heavy),
+        pytest.param("large", 12, marks=pytest.mark.heavy),
+    ],
+)
 def test_values_of_the_other_sizes(size, window):
     ours, theirs = pair(f"davit_{size}", f"davit_{size}", window_size=window, **SHALLOW)
     for image in [(224, 224), (97, 130)]:

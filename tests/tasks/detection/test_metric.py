@@ -9,9 +9,9 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import distributed as dist
-from torch import multiprocessing
 
 from tests.tasks.coco_sets import generated, perfect
+from tests.tasks.processes import on_processes
 from visionattn.data.detection.masks import encode
 from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.tasks.detection.average_precision import coco_figures
@@ -101,7 +101,7 @@ def _score(rank, world, path):
 
 
 def test_one_two_and_three_processes_give_the_same_and_compute_once(tmp_path):
-    multiprocessing.spawn(_work, (str(tmp_path),), nprocs=3)
+    on_processes(_work, 3, str(tmp_path))
     reports = {(w, r): json.loads((tmp_path / f"{w}_{r}.json").read_text()) for w in (1, 2, 3) for r in range(w)}
     alone = reports[1, 0]
     truth, results = generated(3)

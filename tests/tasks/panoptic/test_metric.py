@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing
 
+from tests.tasks.processes import on_processes
 from visionattn.tasks.panoptic.metric import PanopticQuality, compare, figures, per_class
 
 K = 6
@@ -170,7 +170,7 @@ def _work(rank, path):
 
 
 def test_one_two_and_three_processes_give_the_same_to_the_last_digit(tmp_path):
-    multiprocessing.spawn(_work, (str(tmp_path),), nprocs=3)
+    on_processes(_work, 3, str(tmp_path))
     reports = [json.loads((tmp_path / f"{w}_{r}.json").read_text()) for w in (1, 2, 3) for r in range(w)]
     assert all(report == reports[0] for report in reports)
     assert reports[0][1] == quality(PAIRS)[0].latest.tolist()
