@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "lazy": "",
     "options": "",
     "drawing": "",
+    "reports": "errors drawing",
     "kernels": "errors",
     "weights": "errors lazy",
     "config": "errors",
@@ -21,11 +22,15 @@ MAY_IMPORT = {
     "data": "errors lazy drawing",
     "backbones": "errors lazy options kernels attention weights config",
     "training": "errors lazy weights data",
-    "tasks": "errors lazy drawing heads data training",
-    "runs": "errors lazy drawing heads weights config data backbones training tasks",
+    "tasks": "errors lazy drawing reports heads data training",
+    "runs": "errors lazy drawing reports heads weights config data backbones training tasks",
     "export": "errors lazy drawing kernels attention heads weights config data backbones training tasks runs",
-    "benchmarks": "errors lazy kernels attention heads weights config data backbones training tasks runs export",
-    "commands": "errors lazy drawing kernels heads weights config data backbones training tasks runs export benchmarks",
+    "benchmarks": (
+        "errors lazy reports kernels attention heads weights config data backbones training tasks runs export"
+    ),
+    "commands": (
+        "errors lazy drawing reports kernels heads weights config data backbones training tasks runs export benchmarks"
+    ),
     "cli": "errors lazy config commands runs",
     "registration": "backbones",
     "conf": "",
