@@ -28,10 +28,14 @@ MAY_IMPORT = {
     "benchmarks": (
         "errors lazy reports kernels attention heads weights config data backbones training tasks runs export"
     ),
-    "commands": (
-        "errors lazy drawing reports kernels heads weights config data backbones training tasks runs export benchmarks"
+    "comparison": (
+        "errors drawing reports kernels weights config data backbones training tasks runs export benchmarks"
     ),
-    "cli": "errors lazy config commands runs",
+    "commands": (
+        "errors lazy drawing reports kernels heads weights config data backbones training tasks runs export benchmarks "
+        "comparison"
+    ),
+    "cli": "errors lazy config commands runs comparison",
     "registration": "backbones",
     "conf": "",
     "__init__": "registration backbones weights lazy",

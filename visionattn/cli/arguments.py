@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # command -> (root configuration, module of visionattn.commands)
 COMMANDS = {
     "train": ("train", "train"),
+    "compare": ("compare", "compare"),
     "evaluate": ("evaluate", "evaluate"),
     "export": ("export", "export"),
     "predict": ("predict", "predict"),
@@ -45,6 +46,8 @@ class Request:
         command: what to run; None: nothing was named.
         overrides: for Hydra.
         config_dirs: the user's folders of YAML.
+        folders: words without ``=`` of a command that takes folders.
+        again: the command that goes on where this one was interrupted; empty: follows from what was typed.
         allow: packages of the user's own that targets may name; only the command line fills it.
         multirun: whether ``-m`` was given.
         dry_run: whether ``--dry-run`` was given.
@@ -65,6 +68,8 @@ class Request:
     resolve: bool = False
     help: bool = False
     version: bool = False
+    folders: list[str] = field(default_factory=list)
+    again: str = ""
 
     @property
     def config_name(self) -> str:
@@ -106,6 +111,8 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
             request.command = f"{request.command} {word}"
         elif request.command in WORDS and "=" not in word and not word.startswith("~"):
             request.overrides.append(f"{WORDS[request.command]}={word}")
+        elif request.command == "compare" and "=" not in word and not word.startswith("~"):
+            request.folders.append(word)
         elif request.command not in ("list", "keys") and "=" not in word and not word.startswith("~"):
             raise ConfigError(f"{word!r} is not an override; write key=value, for example backbone=swin_pico")
         else:

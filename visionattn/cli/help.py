@@ -6,6 +6,7 @@ OVERVIEW = """\
 visionattn: train, compare and export hierarchical vision transformers
 
   visionattn train       train a model on a data set
+  visionattn compare     train attentions, backbones or settings alike over seeds, and tell which is better
   visionattn evaluate    score a checkpoint or published weights
   visionattn export      write a model for timm and the Hub, or as a graph (ONNX, torch.export)
   visionattn predict     draw a model's predictions on your images
@@ -40,6 +41,19 @@ COMMANDS = {
         "visionattn train data=image_folder data.root=/path/to/imagenet backbone=swin_tiny\n"
         "visionattn train debug=overfit\n"
         "visionattn train trainer=ddp trainer.devices=2 trainer.accelerator=cpu",
+    ),
+    "compare": (
+        "visionattn compare mixers=[NAME,NAME,...] [seeds=3] [match=flops|params|time] [key=value of train ...]\n"
+        "visionattn compare backbones=[...] | heads=[...] | entries=[[key=value,...],[...]] [key=value ...]\n"
+        "visionattn compare RUN RUN ... | SWEEP | COMPARISON\n\n"
+        "Trains every entry with every seed under the same recipe, with the same order of data and the same first\n"
+        "weights where parameters agree, and writes a table with intervals and a verdict. The same command again goes\n"
+        "on where it stopped. Runs that exist are compared as they are. An experiment may hold the keys (compare:).",
+        "visionattn compare mixers=[window,neighborhood,cross_shaped] seeds=3 backbone=swin_pico\n"
+        "visionattn compare mixers=[window,full] stages=[s2,s3] match=flops change=width\n"
+        "visionattn compare backbones=[swin_tiny,dinat_tiny] data=image_folder data.root=/path/to/images\n"
+        "visionattn compare entries=[[optim.lr=0.001],[optim.lr=0.002]]\n"
+        "visionattn compare outputs/.../2026-01-31_12-00-00 outputs/.../2026-01-31_13-00-00",
     ),
     "evaluate": (
         "visionattn evaluate ckpt=PATH [key=value ...]\n"
@@ -141,6 +155,7 @@ def show_help(command: str | None) -> int:
 
 
 _GROUPS = {
+    "compare": ("mixer", "backbone", "head", "data", "experiment"),
     "evaluate": ("data", "backbone", "mixer", "inference", "evaluator", "trainer"),
     "export": ("data",),
     "explain": ("backbone", "mixer"),

@@ -20,6 +20,7 @@ from visionattn.runs.description import what_is_trained
 from visionattn.runs.infer import Inference, adopt, infer
 from visionattn.runs.pretrained import check_weights, start_from
 from visionattn.runs.settings import Composition, block, far_rate, settings
+from visionattn.runs.start import start_as
 from visionattn.runs.table import Figure, preview, tell_settings, values_of
 from visionattn.runs.trainer import explained
 from visionattn.training.monitor import check_monitors
@@ -61,7 +62,7 @@ def run(
         return _dry_run(cfg, run, resumed.run is None, facts)
     if first:
         report.begin(cfg, run_dir, facts, resumed, notices)
-    results = _fit(cfg, run, resumed, facts)
+    results = _fit(cfg, run, resumed, facts, policy)
     if first:
         report.write_report(cfg, run, run_dir, command, results, shown)
     return values_of(results)
@@ -84,8 +85,12 @@ def _dry_run(cfg: DictConfig, run: Run, begins: bool, facts: dict[str, Any]) -> 
     return preview({**what_is_trained(cfg), **facts}, run.trainer.is_global_zero)
 
 
-def _fit(cfg: DictConfig, run: Run, resumed: resume.Resumption, facts: dict[str, Any]) -> dict[str, Any]:
+def _fit(
+    cfg: DictConfig, run: Run, resumed: resume.Resumption, facts: dict[str, Any], policy: BuildPolicy
+) -> dict[str, Any]:
     """Train, from weights or from where a run stopped; the figures of the final table."""
+    if cfg.get("start_as") is not None and resumed.run is None:
+        start_as(run.task, cfg, policy)
     if cfg.weights is not None and resumed.run is None:
         told = start_from(run.task, cfg.weights, cfg.weights_part, tell=run.trainer.is_global_zero)
         facts["weights"] = Figure(str(cfg.weights), told)

@@ -43,6 +43,7 @@ class Job:
         dry_run: stop before the data are read.
         config_dirs: the user's folders of YAML.
         sweep: the mark of a sweep, in which a failure is written down, not raised; empty for a single run.
+        again: the command that goes on where the job was interrupted; empty: follows from ``typed``.
     """
 
     command: str
@@ -51,12 +52,13 @@ class Job:
     dry_run: bool = False
     config_dirs: tuple[str, ...] = ()
     sweep: str = ""
+    again: str = ""
 
     @classmethod
     def of(cls, request: Request, sweep: str = "") -> Job:
         """The job of a command line."""
         folders = tuple(str(Path(folder).resolve()) for folder in request.config_dirs)
-        return cls(str(request.command), request.typed, request.policy, request.dry_run, folders, sweep)
+        return cls(str(request.command), request.typed, request.policy, request.dry_run, folders, sweep, request.again)
 
     def __call__(self, cfg: DictConfig) -> Any:
         """Run the command.
@@ -152,6 +154,8 @@ class Job:
             raise stopped from stop
 
     def _go_on(self, hydra: Any, run_dir: Path) -> str:
+        if self.again:
+            return self.again
         words = [word for word in shlex.split(self.typed) if not word.startswith(("resume=", "overwrite=", "ckpt="))]
         key, folder = ("hydra.sweep.dir", hydra.sweep.dir) if self.sweep else ("hydra.run.dir", run_dir)
         if not any(word.startswith(f"{key}=") for word in words):

@@ -21,6 +21,10 @@ from visionattn.errors import Interrupted
 
 def execute(request: Request) -> int:
     """Run a command; the exit code. Nothing runs before every configuration has been composed and checked."""
+    if request.command == "compare":
+        from visionattn.cli.launch.comparison import run_comparison
+
+        return run_comparison(request)
     with isolated_hydra(request.config_dirs, request.config_name) as hydra:
         cfg = compose_in(hydra, request.config_name, request.overrides, sweep=request.sweeping)
         sweeping = request.sweeping or str(cfg.hydra.mode) == "RunMode.MULTIRUN"  # a file may ask for a sweep too
