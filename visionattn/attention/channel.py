@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from visionattn.attention.qkv import QKVAttention
+from visionattn.kernels.recording import RecordedChannels, report
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -39,4 +40,6 @@ class ChannelAttention(QKVAttention):
         b, h, w, n, d = q.shape
         q, k, v = (x.reshape(b, h * w, n, d).transpose(1, 2) for x in (q, k, v))
         affinity = ((k * d**-0.5).transpose(-2, -1) @ v).softmax(dim=-1)
-        return (q @ affinity.transpose(-2, -1)).transpose(1, 2).reshape(b, h, w, n, d)
+        out = (q @ affinity.transpose(-2, -1)).transpose(1, 2).reshape(b, h, w, n, d)
+        report(lambda: RecordedChannels(affinity, out))
+        return out

@@ -16,6 +16,7 @@ from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import at_least, dense_table, fit, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
+from visionattn.kernels.recording import Groups, token_attention
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -177,9 +178,10 @@ class CarrierAttention(nn.Module):
         heads, side = self.attention.num_heads, self.attention.window_size
         if side is None:
             raise ValueError("carriers belong to windows of a size, but the attention is over the whole map")
-        window = dense_table(self.attention.bias((side, side)))
-        front = t - window.shape[-1]
+        table = self.attention.bias((side, side))
+        front = t - side * side
         q, k, v = self.attention.qkv(tokens).view(-1, t, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
-        bias = F.pad(window, (front, 0, front, 0)).to(q.dtype)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+        bias = F.pad(dense_table(table), (front, 0, front, 0)).to(q.dtype)
+        groups = Groups(rows, columns, side, self.attention.carriers)
+        out = token_attention(q, k, v, bias, grids=(groups.grid, groups.grid), groups=groups, table=table)
         return self.attention.proj(out.transpose(1, 2).reshape(b, rows, columns, t, c))

@@ -90,6 +90,8 @@ class CrossShapedAttention(QKVAttention):
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
 
+    padding_before = True
+
     def __init__(
         self,
         dim: int,

@@ -42,6 +42,8 @@ class Mixer(Protocol):
                                                 :class:`CarrierMixer`.
     ``halvings: int``       ``GCViTStage``      The mixer reads a global query, ``StageContext.tokens``: the map after
                                                 that many halvings.
+    ``padding_before: bool`` ``analysis``       Half of the tokens that enlarge a map, rounded down, stand before it
+                                                and not all of them after it.
     ======================  ==================  ========================================================================
     """
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import fit, round_up
 from visionattn.kernels.linear import Linear
 from visionattn.kernels.norm import LayerNorm
+from visionattn.kernels.recording import token_attention
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -69,7 +69,7 @@ class StripSelfAttention(nn.Module):
         b, h, w, c = x.shape
         cells = self.cells(x)
         q, k, v = (self._heads(part) for part in (self.q(x), self.k(cells), self.v(cells)))
-        out = F.scaled_dot_product_attention(q, k, v)
+        out = token_attention(q, k, v, grids=((h, w), (cells.shape[1], cells.shape[2])), cell=self.reduction)
         return self.proj(out.transpose(1, 2).reshape(b, h, w, c))
 
     def cells(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w C"]:

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.geometry import Geometry, certainly
+from visionattn.kernels.probabilities import probabilities
+from visionattn.kernels.recording import RecordedMap, report
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -130,8 +132,32 @@ class Op(Generic[P]):
         call = self.prepare(q, k, v, *args, **options)
         return {candidate.name: call.reason(candidate) for candidate in self.backends}
 
+    def probabilities(
+        self, q: Float[Tensor, "B H W N D"], k: Float[Tensor, "B H W N D"], *args: P.args, **options: P.kwargs
+    ) -> Float[Tensor, "B N H W H W"]:
+        """The attention probabilities of every query over the whole map, ``(B, N, H, W, H, W)``, queries first.
+
+        They are 0 for keys that a query does not see, and sum to 1. The result times the values is the op's output. It
+        holds ``B * N * (H * W)**2`` numbers: see :mod:`visionattn.analysis` for maps that this is too much for.
+        """
+        call = self.prepare(q, k, k, *args, **options)
+        height, width = call.q.shape[1:3]
+        queries = torch.arange(height * width, device=q.device)
+        rows = probabilities(call.q, call.k, call.bias, call.geometry, call.scale, queries)
+        return rows.dense(height * width).unflatten(-1, (height, width)).unflatten(2, (height, width))
+
     def dispatch(self, call: Call) -> Tensor:
         """Run the backend that ``call`` names, or for "auto" the first that does not refuse.
+
+        Raises:
+            ValueError: the named backend refuses, with its reason, or does not exist.
+        """
+        out = call.run(self._backend(call))
+        report(lambda: RecordedMap(call.q, call.k, call.v, out, call.bias, call.geometry, call.scale))
+        return out
+
+    def _backend(self, call: Call) -> Backend:
+        """The backend that ``call`` names, or for "auto" the first that does not refuse.
 
         Raises:
             ValueError: the named backend refuses, with its reason, or does not exist.
@@ -139,14 +165,14 @@ class Op(Generic[P]):
         if call.backend == "auto":
             for candidate in self.backends:
                 if not call.reason(candidate):
-                    return call.run(candidate)
+                    return candidate
         name = _present_name(call.backend)
         for candidate in self.backends:
             if candidate.name == name:
                 reason = call.reason(candidate)
                 if reason:
                     raise ValueError(f"{self.name}: backend '{name}' refuses: {reason}")
-                return call.run(candidate)
+                return candidate
         names = ", ".join(["auto", *(candidate.name for candidate in self.backends)])
         raise ValueError(f"{self.name}: no backend '{name}' can run; choose one of {names}")
 

@@ -195,10 +195,10 @@ class CarrierStage(Stage):
         border.
         """
         features = self.tokenizer(x.permute(0, 3, 1, 2))
-        along_rows = self._means(features)
-        return self._means(along_rows.transpose(2, 3)).permute(0, 3, 2, 1)
+        along_rows = self.means(features)
+        return self.means(along_rows.transpose(2, 3)).permute(0, 3, 2, 1)
 
-    def _means(self, x: Tensor) -> Tensor:
+    def means(self, x: Tensor) -> Tensor:
         """Means along the last axis, ``(B, C, H, W) -> (B, C, H, carriers)``.
 
         A product with a matrix that says which token counts in which mean: unlike a pooling layer's, its sizes may be

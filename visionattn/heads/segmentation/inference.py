@@ -86,7 +86,7 @@ class Inference:
         return [self._averaged(network, image) for image in images]
 
     def _at_scale(self, network: Network, images: Sequence[Tensor], scale: float) -> list[Tensor]:
-        inputs = [self._scaled(image, scale) for image in images]
+        inputs = [self.scaled(image, scale) for image in images]
         if self.mode == "slide":
             return [self._slide(network, image) for image in inputs]
         scores = dict[int, Tensor]()
@@ -97,7 +97,8 @@ class Inference:
                 scores[i] = resize(one[None], size)[0]
         return [scores[i] for i in range(len(inputs))]
 
-    def _scaled(self, image: Tensor, scale: float) -> Tensor:
+    def scaled(self, image: Tensor, scale: float) -> Tensor:
+        """An image ``(C, H, W)`` at its base size times ``scale``, ``(C, h, w)``."""
         height, width = image.shape[-2:]
         bounds = ((self.short_edge, min(height, width)), (self.long_edge, max(height, width)))
         factor = scale * min((bound / edge for bound, edge in bounds if bound is not None), default=1.0)

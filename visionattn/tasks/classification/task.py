@@ -19,6 +19,7 @@ from visionattn.errors import ConfigError, NonFiniteLossError
 from visionattn.tasks.classification.metric import ClassificationEvaluator
 from visionattn.tasks.classification.observer import ClassificationObserver
 from visionattn.tasks.classification.predict import top_classes
+from visionattn.tasks.inspection import Scored, above_mean, class_number
 from visionattn.tasks.predict import Predicted, as_rgb
 from visionattn.training.evaluator import Evaluator
 from visionattn.training.step import Batch, StepOutput
@@ -111,6 +112,22 @@ class ClassificationTask(VisionTask):
     def prediction_files(self, folder: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
         """Write nothing further: the table of all images is the usual form."""
         return {}
+
+    def inspected_image(self, image: DecodedImage, data: Any) -> Tensor:
+        """Return an image as the network sees it; see :class:`InspectsImages`."""
+        pixels = data.eval_transform(image)[None].to(self.device)
+        return data.to_model_input({"image": pixels})["image"]
+
+    def inspected_score(
+        self, features: Sequence[Tensor], images: Tensor, target: int | str | None, point: tuple[float, float]
+    ) -> Scored:
+        """Return the logit of a class, by number or name, above the mean of all; of the likeliest one for None."""
+        logits = self.head(features)[0].float()
+        names = self.class_info.names or [str(label) for label in range(len(logits))]
+        asked = class_number(target, names, len(logits))
+        label = int(logits.argmax()) if asked is None else asked
+        probability = float(logits.detach().softmax(0)[label])
+        return Scored(above_mean(logits)[label], f"class {names[label]}, probability {probability:.3f}")
 
     def in_order(self, output: Tensor, order: list[int]) -> Tensor:
         return output[:, order]

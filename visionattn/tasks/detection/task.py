@@ -21,6 +21,7 @@ from visionattn.heads.detection.detector import Detections, Detector
 from visionattn.tasks.detection.metric import CocoEvaluator
 from visionattn.tasks.detection.observer import DetectionObserver
 from visionattn.tasks.detection.predict import coco_files, predicted_detections
+from visionattn.tasks.inspection import Scored, place_number
 from visionattn.tasks.predict import Predicted, as_rgb, batch_of
 from visionattn.training.evaluator import Evaluator, first_of
 from visionattn.training.step import Batch, StepOutput
@@ -146,6 +147,22 @@ class DetectionTask(VisionTask):
             shown = {name: values[one["scores"] >= least] for name, values in one.items()}
             predictions.append(predicted_detections(as_rgb(image), shown, self.class_info))
         return predictions
+
+    def inspected_image(self, image: DecodedImage, data: Any) -> Tensor:
+        """Return an image as the network sees it, padded; see :class:`InspectsImages`."""
+        return batch_of([image], data, self.device)["image"]
+
+    def inspected_score(
+        self, features: Sequence[Tensor], images: Tensor, target: int | str | None, point: tuple[float, float]
+    ) -> Scored:
+        """Return the score of a detection by its place, the most certain one first."""
+        listed = ImageList(images, [(int(images.shape[-2]), int(images.shape[-1]))])
+        found = self.head.detect(features, listed)[0]
+        place = place_number(target, len(found["scores"]), "object")
+        score, label = found["scores"][place], int(found["labels"][place])
+        name = self.class_info.names[label] if self.class_info.names else str(label)
+        left, top, right, bottom = found["boxes"][place].tolist()
+        return Scored(score, f"object {place}: {name}, score {float(score.detach()):.3f}", (left, top, right, bottom))
 
     def prediction_files(self, folder: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
         """Write COCO's results, and the same as an annotation file."""

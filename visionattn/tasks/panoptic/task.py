@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from visionattn.data.decode import DecodedImage
 from visionattn.data.detection.splits import MasksOnDemand
@@ -22,6 +22,7 @@ from visionattn.heads.panoptic.postprocess import Frame, PanopticPrediction, ins
 from visionattn.tasks.detection.metric import CocoEvaluator
 from visionattn.tasks.detection.observer import DetectionObserver
 from visionattn.tasks.detection.predict import coco_files, predicted_objects
+from visionattn.tasks.inspection import Scored, place_number
 from visionattn.tasks.observer import Observer
 from visionattn.tasks.panoptic.metric import CocoInstancesEvaluator, PanopticQualityEvaluator, instance_results
 from visionattn.tasks.panoptic.observer import PanopticObserver
@@ -177,6 +178,35 @@ class PanopticTask(VisionTask):
                 kept = [line for line in results if line["score"] >= least]
                 drawn.append(predicted_objects(as_rgb(image), kept, info))
         return drawn
+
+    def inspected_image(self, image: DecodedImage, data: Any) -> Tensor:
+        """Return an image as the network sees it, padded; see :class:`InspectsImages`."""
+        return batch_of([image], data, self.device)["image"]
+
+    def inspected_score(
+        self, features: Sequence[Tensor], images: Tensor, target: int | str | None, point: tuple[float, float]
+    ) -> Scored:
+        """Return the score of a query: the logit of its class plus the mean logit of its mask.
+
+        Args:
+            features: the backbone's maps.
+            images: what they were computed from.
+            target: the query by its place, the most certain one first.
+            point: not used.
+        """
+        predictions = self.head(features)
+        classes, masks = predictions.classes[0].float(), predictions.masks[0].float()
+        certainty, labels = classes.softmax(-1)[:, :-1].max(-1)
+        inside = (masks > 0).flatten(1)
+        certainty = certainty * (masks.sigmoid().flatten(1) * inside).sum(1) / inside.sum(1).clamp(min=1)
+        order = certainty.argsort(descending=True)
+        place = place_number(target, len(order), "query")
+        query = int(order[place])
+        label, mask = int(labels[query]), masks[query] > 0
+        name = self.class_info.names[label] if self.class_info.names else str(label)
+        covered = masks[query][mask].mean() if bool(mask.any()) else masks[query].max()
+        about = f"query {query} (place {place}): {name}, score {float(certainty[query].detach()):.3f}"
+        return Scored(classes[query, label] + covered, about, mask=mask)
 
     def prediction_files(self, folder: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
         """Write the results in COCO's format, panoptic or of instances."""

@@ -21,6 +21,7 @@ from visionattn.drawing.palette import palette_of
 from visionattn.errors import ConfigError
 from visionattn.heads.segmentation.inference import Inference, class_map
 from visionattn.heads.segmentation.pixel_loss import PixelLoss
+from visionattn.tasks.inspection import Scored, above_mean, class_number
 from visionattn.tasks.predict import Predicted, as_rgb
 from visionattn.tasks.segmentation.metric import BoundaryIoUEvaluator, SemanticEvaluator
 from visionattn.tasks.segmentation.observer import SegmentationObserver
@@ -141,6 +142,35 @@ class SegmentationTask(VisionTask):
             predicted_classes(as_rgb(image), classes.cpu().numpy(), self.class_names, self.palette)
             for image, classes in zip(images, maps, strict=True)
         ]
+
+    def inspected_image(self, image: DecodedImage, data: Any) -> Tensor:
+        """Return an image in one piece, at the base size of :attr:`inference`; see :class:`InspectsImages`."""
+        pixels = as_tensor(image).to(self.device)
+        return self.inference.scaled(data.to_model_input({"image": [pixels], "target": []})["image"][0], 1.0)[None]
+
+    def inspected_score(
+        self, features: Sequence[Tensor], images: Tensor, target: int | str | None, point: tuple[float, float]
+    ) -> Scored:
+        """Return the mean logit of a class, above the mean of all, over the pixels of that class.
+
+        Args:
+            features: the backbone's maps.
+            images: what they were computed from.
+            target: the class, by number or name; None: the one at the point.
+            point: (row, column) in shares of height and width.
+        """
+        logits = self.head(features)[0][0].float()
+        (height, width), classes = logits.shape[-2:], logits.argmax(0)
+        at = classes[min(int(point[0] * height), height - 1), min(int(point[1] * width), width - 1)]
+        asked = class_number(target, self.class_names, len(logits))
+        label = int(at) if asked is None else asked
+        mask = classes == label
+        if not bool(mask.any()):
+            raise ConfigError(f"target={target}: the model gives no pixel of this image to {self.class_names[label]}")
+        share = float(mask.float().mean())
+        return Scored(
+            above_mean(logits)[label][mask].mean(), f"{self.class_names[label]}, {share:.1%} of the image", mask=mask
+        )
 
     def prediction_files(self, folder: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
         """Return the folder of the class maps, PNG images with a palette whose values are the labels."""
