@@ -24,6 +24,9 @@ MAY_IMPORT = {
     "training": "errors lazy weights data",
     "tasks": "errors lazy drawing reports heads data training",
     "runs": "errors lazy drawing reports heads weights config data backbones training tasks",
+    "analysis": (
+        "errors lazy drawing reports kernels attention heads weights config data backbones training tasks runs"
+    ),
     "export": "errors lazy drawing kernels attention heads weights config data backbones training tasks runs",
     "benchmarks": (
         "errors lazy reports kernels attention heads weights config data backbones training tasks runs export"
@@ -33,7 +36,7 @@ MAY_IMPORT = {
     ),
     "commands": (
         "errors lazy drawing reports kernels heads weights config data backbones training tasks runs export benchmarks "
-        "comparison"
+        "comparison analysis"
     ),
     "cli": "errors lazy config commands runs comparison",
     "registration": "backbones",
