@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,16 +29,17 @@ def recorded(name: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
-def drawn(name: str, shape: list[int]) -> Tensor:
+def drawn(name: str, shape: list[int], gain: Sequence[tuple[str, Any]] = ()) -> Tensor:
     """The weight of one published name, the same on every machine.
 
     Normal numbers, seeded by a hash of the name and scaled by what the name says: matrices and kernels have the
-        variance
-    1 / fan-in, biases and running means the deviation 0.1, other vectors lie around 1 by 0.1, variances are positive.
+    variance 1 / fan-in, biases and running means the deviation 0.1, other vectors lie around 1 by 0.1, variances are
+    positive. ``gain`` holds a recording's own pairs of an ending and what weights with it become: multiplied by a
+    number, their absolute value (``abs``), or kernels although all dimensions but one are 1 (``kernel``).
     """
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
-    values = np.random.RandomState(seed).standard_normal(math.prod(shape)).reshape(shape)
-    kind = name.rpartition(".")[2]
+    normal = np.random.RandomState(seed).standard_normal(math.prod(shape)).reshape(shape)
+    values, kind = normal.copy(), name.rpartition(".")[2]
     if len(shape) >= 2 and math.prod(shape) != max(shape):
         values /= math.sqrt(math.prod(shape[1:]))
     elif kind.endswith("bias") or kind == "running_mean":
@@ -48,13 +50,22 @@ def drawn(name: str, shape: list[int]) -> Tensor:
         values = np.abs(values)
     if name.endswith("pos_emb_funct.cpb_mlp.2.weight"):  # FasterViT: else its bias of 8 hides the carrier tokens
         values = -np.abs(values)
+    for ending, factor in gain:
+        if name.endswith(ending):
+            values = _changed(values, factor, normal / math.sqrt(math.prod(shape[1:])))
     return torch.from_numpy(values.astype(np.float32))
+
+
+def _changed(values: np.ndarray, factor: Any, kernel: np.ndarray) -> np.ndarray:
+    if isinstance(factor, str):
+        return {"abs": np.abs(values), "kernel": kernel}[factor]
+    return factor * values
 
 
 def published_state(published: dict[str, Any]) -> dict[str, Tensor]:
     """Published name -> weight."""
     assert not any("int" in dtype or "bool" in dtype for _, _, dtype in published["state"])
-    return {name: drawn(name, shape) for name, shape, _ in published["state"]}
+    return {name: drawn(name, shape, published.get("gain", ())) for name, shape, _ in published["state"]}
 
 
 def image_of(case: dict[str, Any]) -> Tensor:

@@ -1,5 +1,6 @@
 """Token mixers: one lesson a file. They run with torch alone."""
 
+from visionattn.attention.additive import AdditiveMixing
 from visionattn.attention.channel import ChannelAttention
 from visionattn.attention.combine import Alternate, Parallel
 from visionattn.attention.continuous import ContinuousWindowAttention
@@ -10,10 +11,13 @@ from visionattn.attention.global_query import GlobalQueryAttention
 from visionattn.attention.grid import GridAttention
 from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
 from visionattn.attention.neighborhood import NeighborhoodAttention
+from visionattn.attention.nothing import NoMixing
+from visionattn.attention.single_head import SingleHeadAttention
 from visionattn.attention.strip_self import StripSelfAttention
 from visionattn.attention.window import WindowAttention
 
 __all__ = [
+    "AdditiveMixing",
     "Alternate",
     "ChannelAttention",
     "ContinuousWindowAttention",
@@ -27,8 +31,10 @@ __all__ = [
     "Mixer",
     "MixerFactory",
     "NeighborhoodAttention",
+    "NoMixing",
     "Parallel",
     "Pooling",
+    "SingleHeadAttention",
     "StageContext",
     "StripSelfAttention",
     "WindowAttention",

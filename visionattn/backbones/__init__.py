@@ -7,11 +7,13 @@ from visionattn.lazy import face
 if TYPE_CHECKING:
     from visionattn.backbones.block import Block
     from visionattn.backbones.classifier import PoolNormHead
+    from visionattn.backbones.families.cas_vit import DistilledHead, LocalIntegration
     from visionattn.backbones.families.davit import ConvPosition, NormConvDownsample
     from visionattn.backbones.families.fastervit import BatchNormStem, CarrierStage, MapBatchNorm, NormOverlapDownsample
     from visionattn.backbones.families.gcvit import GCViTDownsample, GCViTStage, GCViTStem
     from visionattn.backbones.families.maxvit import MaxViTStage, MaxViTStem, MBConv
-    from visionattn.backbones.families.s2aformer import HybridPerceptionBlock, ThreeConvStem
+    from visionattn.backbones.families.s2aformer import HybridPerceptionBlock, LocalInteraction, ThreeConvStem
+    from visionattn.backbones.families.shvit import NormalizedConvPosition, NormalizedFeedForward, SHViTDownsample
     from visionattn.backbones.feed_forward import FeedForward
     from visionattn.backbones.hierarchical import HierarchicalBackbone
     from visionattn.backbones.stage import Stage
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         OverlapStem,
         PatchMerging,
         PatchStem,
+        StridedConvStem,
     )
 
 __all__ = [
@@ -32,23 +35,30 @@ __all__ = [
     "ConvDownsample",
     "ConvPosition",
     "ConvStem",
+    "DistilledHead",
     "FeedForward",
     "GCViTDownsample",
     "GCViTStage",
     "GCViTStem",
     "HierarchicalBackbone",
     "HybridPerceptionBlock",
+    "LocalIntegration",
+    "LocalInteraction",
     "MBConv",
     "MapBatchNorm",
     "MaxViTStage",
     "MaxViTStem",
     "NormConvDownsample",
     "NormOverlapDownsample",
+    "NormalizedConvPosition",
+    "NormalizedFeedForward",
     "OverlapStem",
     "PatchMerging",
     "PatchStem",
     "PoolNormHead",
+    "SHViTDownsample",
     "Stage",
+    "StridedConvStem",
     "ThreeConvStem",
 ]
 
@@ -62,23 +72,30 @@ __getattr__ = face(
         "ConvDownsample": "stem",
         "ConvPosition": "families.davit",
         "ConvStem": "stem",
+        "DistilledHead": "families.cas_vit",
         "FeedForward": "feed_forward",
         "GCViTDownsample": "families.gcvit",
         "GCViTStage": "families.gcvit",
         "GCViTStem": "families.gcvit",
         "HierarchicalBackbone": "hierarchical",
         "HybridPerceptionBlock": "families.s2aformer",
+        "LocalIntegration": "families.cas_vit",
+        "LocalInteraction": "families.s2aformer",
         "MBConv": "families.maxvit",
         "MapBatchNorm": "families.fastervit",
         "MaxViTStage": "families.maxvit",
         "MaxViTStem": "families.maxvit",
         "NormConvDownsample": "families.davit",
         "NormOverlapDownsample": "families.fastervit",
+        "NormalizedConvPosition": "families.shvit",
+        "NormalizedFeedForward": "families.shvit",
         "OverlapStem": "stem",
         "PatchMerging": "stem",
         "PatchStem": "stem",
         "PoolNormHead": "classifier",
+        "SHViTDownsample": "families.shvit",
         "Stage": "stage",
+        "StridedConvStem": "stem",
         "ThreeConvStem": "families.s2aformer",
     },
 )

@@ -7,7 +7,7 @@ Shapes: B batch, H W map, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from timm.layers import DropPath, LayerScale
@@ -19,6 +19,7 @@ from visionattn.kernels.norm import LayerNorm
 
 NormFactory = Callable[[int], nn.Module]
 FeedForwardFactory = Callable[..., nn.Module]
+PositionFactory = Callable[..., nn.Module]
 
 
 class Block(nn.Module):
@@ -30,8 +31,10 @@ class Block(nn.Module):
         mlp_ratio: width of the feed-forward network in multiples of ``dim``.
         ffn: feed-forward factory, called with ``in_features`` and ``hidden_features``.
         norm: norm factory, called with ``dim``.
-        position: factory of a layer that each branch starts with, called with ``dim`` (a residual depthwise convolution
-            tells tokens where they are: Chu et al. 2021, arXiv 2102.10882); None: no such layer.
+        position: factory of a layer in front of each branch, called with ``dim`` and ``drop_path`` (a residual
+            depthwise convolution tells tokens where they are: Chu et al. 2021, arXiv 2102.10882); or two factories, for
+            the layer before the mixer and for the one between mixer and feed-forward network, which is how a block has
+            a third residual branch; None: no such layer.
         drop_path: probability of leaving a branch out for a sample (Huang et al. 2016, arXiv 1603.09382).
         layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021, arXiv
             2103.17239); None: no factor.
@@ -48,13 +51,16 @@ class Block(nn.Module):
         mlp_ratio: float = 4.0,
         ffn: FeedForwardFactory = FeedForward,
         norm: NormFactory = LayerNorm,
-        position: Callable[[int], nn.Module] | None = None,
+        position: PositionFactory | Sequence[PositionFactory | None] | None = None,
         drop_path: float = 0.0,
         layer_scale: float | None = None,
     ):
         super().__init__()
         scale = partial(LayerScale, dim, init_values=layer_scale) if layer_scale is not None else nn.Identity
-        self.position1, self.position2 = (position(dim) if position else nn.Identity() for _ in range(2))
+        first, second = position if isinstance(position, Sequence) else (position, position)
+        self.position1, self.position2 = (
+            make(dim, drop_path=drop_path) if make is not None else nn.Identity() for make in (first, second)
+        )
         self.norm1, self.mixer, self.scale1 = norm(dim), mixer, scale()
         self.norm2, self.scale2 = norm(dim), scale()
         self.ffn = ffn(in_features=dim, hidden_features=int(dim * mlp_ratio))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from timm.layers import LayerNorm2d, NormMlpClassifierHead
+from torch import nn
+
+_LAYER_NORM = partial(LayerNorm2d, eps=1e-5)
 
 
 class PoolNormHead(NormMlpClassifierHead):
@@ -19,15 +23,22 @@ class PoolNormHead(NormMlpClassifierHead):
         pool_type: timm's name of the pooling.
         drop_rate: dropout before the classifier.
         hidden: a layer of C units with tanh before the classifier (MaxViT).
+        norm: norm factory, called with ``dim``, for pooled maps ``(B, C, 1, 1)``.
 
     Shape:
         ``(B, C, H, W) -> (B, num_classes)``
     """
 
     def __init__(
-        self, dim: int, num_classes: int, *, pool_type: str = "avg", drop_rate: float = 0.0, hidden: bool = False
+        self,
+        dim: int,
+        num_classes: int,
+        *,
+        pool_type: str = "avg",
+        drop_rate: float = 0.0,
+        hidden: bool = False,
+        norm: Callable[[int], nn.Module] = _LAYER_NORM,
     ):
-        norm = partial(LayerNorm2d, eps=1e-5)
         hidden_size = dim if hidden else None
         super().__init__(
             dim, num_classes, hidden_size=hidden_size, pool_type=pool_type, drop_rate=drop_rate, norm_layer=norm

@@ -8,6 +8,9 @@ Shapes: B batch, H W map or image, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from visionattn.attention.padding import fit, pad_image, round_up
@@ -97,6 +100,60 @@ class OverlapStem(nn.Module):
         return self.norm(self.conv1(pad_image(image, self.stride)).permute(0, 2, 3, 1))
 
 
+class StridedConvStem(nn.Module):
+    """A row of 3x3 convolutions of stride 2, each with a batch norm and an activation: Xiao et al. 2021, 2106.14881.
+
+    The parts are named ``conv1``, ``norm1``, ``conv2``, ... in this order.
+
+    Args:
+        in_chans: channels of the image.
+        dim: channels C of the map.
+        divisors: the convolutions before the last one have C / divisor channels.
+        bias: bias in the convolutions.
+        act_layer: activation factory, called without arguments.
+        last_act: an activation after the last norm too.
+
+    Raises:
+        ValueError: a divisor does not divide C.
+
+    Shape:
+        ``(B, in_chans, H, W) -> (B, ceil(H / stride), ceil(W / stride), C)``, the stride 2 to the number of
+        convolutions
+    """
+
+    def __init__(
+        self,
+        in_chans: int,
+        dim: int,
+        *,
+        divisors: Sequence[int] = (2,),
+        bias: bool = False,
+        act_layer: Callable[[], nn.Module] = nn.ReLU,
+        last_act: bool = True,
+    ):
+        super().__init__()
+        if any(divisor < 1 or dim % divisor for divisor in divisors):
+            raise ValueError(f"every divisor of a stem must divide its width {dim}, got {list(divisors)}")
+        widths = [in_chans, *(dim // divisor for divisor in divisors), dim]
+        self.depth, self.stride, self.act, self.last_act = (
+            len(widths) - 1,
+            2 ** (len(widths) - 1),
+            act_layer(),
+            last_act,
+        )
+        for number, (width, following) in enumerate(pairwise(widths), start=1):
+            self.add_module(f"conv{number}", nn.Conv2d(width, following, 3, stride=2, padding=1, bias=bias))
+            self.add_module(f"norm{number}", nn.BatchNorm2d(following))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image
+        for number in range(1, self.depth + 1):
+            x = self.get_submodule(f"norm{number}")(self.get_submodule(f"conv{number}")(x))
+            if number < self.depth or self.last_act:
+                x = self.act(x)
+        return x.permute(0, 2, 3, 1)
+
+
 class PatchMerging(nn.Module):
     """Four neighbors become one token: Liu et al. 2021, Swin Transformer, arXiv 2103.14030.
 
@@ -146,10 +203,16 @@ class ConvDownsample(nn.Module):
 
 
 class ConvBatchNormDownsample(nn.Module):
-    """A 3x3 convolution of stride 2 without bias, a batch norm and a ReLU.
+    """A 3x3 convolution of stride 2, a batch norm and an activation.
 
-    Residual networks have such layers (He et al. 2015, arXiv 1512.03385). No published backbone of this package has
-    it; small ones that are trained from scratch learn shapes faster with it.
+    Residual networks have such layers (He et al. 2015, arXiv 1512.03385); small backbones that are trained from scratch
+    learn shapes faster with them. With a bias and without an activation: Zhang et al. 2024, CAS-ViT, arXiv 2408.03703.
+
+    Args:
+        dim_in: channels that come in.
+        dim: channels that go out.
+        bias: bias in the convolution.
+        act_layer: activation factory, called without arguments.
 
     Shape:
         ``(B, H, W, dim_in) -> (B, ceil(H / 2), ceil(W / 2), dim)``
@@ -157,11 +220,11 @@ class ConvBatchNormDownsample(nn.Module):
 
     stride = 2
 
-    def __init__(self, dim_in: int, dim: int):
+    def __init__(self, dim_in: int, dim: int, *, bias: bool = False, act_layer: Callable[[], nn.Module] = nn.ReLU):
         super().__init__()
-        self.conv = nn.Conv2d(dim_in, dim, 3, stride=2, padding=1, bias=False)
+        self.conv = nn.Conv2d(dim_in, dim, 3, stride=2, padding=1, bias=bias)
         self.norm = nn.BatchNorm2d(dim)
-        self.act = nn.ReLU()
+        self.act = act_layer()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.norm(self.conv(x.permute(0, 3, 1, 2)))).permute(0, 2, 3, 1)

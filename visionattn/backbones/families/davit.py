@@ -38,11 +38,16 @@ class NormConvDownsample(nn.Module):
 class ConvPosition(nn.Module):
     """``x + depthwise convolution(x)``; zeros at the border tell tokens where they are: Chu et al. 2021, 2102.10882.
 
+    Args:
+        dim: channels C.
+        kernel_size: odd side of the kernel.
+        drop_path: ignored; a position is never left out.
+
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
     """
 
-    def __init__(self, dim: int, *, kernel_size: int = 3):
+    def __init__(self, dim: int, *, kernel_size: int = 3, drop_path: float = 0.0):
         super().__init__()
         self.conv = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
 

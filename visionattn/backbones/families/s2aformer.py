@@ -13,7 +13,7 @@ from typing import Any
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from visionattn.backbones.block import Block, NormFactory
+from visionattn.backbones.block import Block
 from visionattn.backbones.families.davit import ConvPosition
 from visionattn.kernels.linear import Linear
 from visionattn.kernels.norm import LayerNorm
@@ -58,16 +58,15 @@ class LocalInteraction(nn.Module):
 
     Args:
         dim: channels C.
-        norm: norm factory, called with ``dim``.
         drop_path: probability of leaving the branch out for a sample.
 
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
     """
 
-    def __init__(self, dim: int, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0):
+    def __init__(self, dim: int, *, drop_path: float = 0.0):
         super().__init__()
-        self.norm = norm(dim)
+        self.norm = LayerNorm(dim)
         self.mix, self.conv = Linear(dim, dim), nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.act, self.proj = nn.GELU(), Linear(dim, dim)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
@@ -85,17 +84,11 @@ class HybridPerceptionBlock(Block):
     Args:
         dim: channels C.
         mixer: token mixer, already built.
-        norm: norm factory, called with ``dim``.
-        drop_path: probability of leaving a branch out for a sample.
         **kwargs: the other arguments of :class:`visionattn.backbones.Block`, but ``position``.
 
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
     """
 
-    def __init__(
-        self, dim: int, mixer: nn.Module, *, norm: NormFactory = LayerNorm, drop_path: float = 0.0, **kwargs: Any
-    ):
-        super().__init__(dim, mixer, norm=norm, drop_path=drop_path, **kwargs)
-        self.position1 = ConvPosition(dim)
-        self.position2 = LocalInteraction(dim, norm=norm, drop_path=drop_path)
+    def __init__(self, dim: int, mixer: nn.Module, **kwargs: Any):
+        super().__init__(dim, mixer, position=(ConvPosition, LocalInteraction), **kwargs)

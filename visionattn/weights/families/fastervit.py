@@ -6,9 +6,7 @@ has for the convolution of the carrier tokens. A list without the batch norms' c
 
 from __future__ import annotations
 
-from torch import tensor
-
-from visionattn.weights.formats import Format, Rule, later_stage
+from visionattn.weights.formats import Format, Rule, later_stage, with_counters
 from visionattn.weights.read import StateDict
 
 _BLOCK = r"levels\.(\d+)\.blocks\.(\d+)\."
@@ -17,16 +15,13 @@ _BIAS = r"pos_emb_funct\.cpb_mlp\.(.+)"
 
 
 def _prepare(state: StateDict) -> StateDict:
-    """Blocks with carriers keep the window's part under another name than blocks without; missing counters are zero."""
+    """Blocks with carriers keep the window's part under another name than blocks without."""
     with_carriers = {name.partition(".hat_norm1.")[0] for name in state if ".hat_norm1." in name}
     named = {}
     for name, value in state.items():
         block, dot, rest = name.partition(".attn.")
         named[f"{block}.joint_attn.{rest}" if dot and block in with_carriers else name] = value
-        if name.endswith("running_mean"):
-            counter = name.replace("running_mean", "num_batches_tracked")
-            named[counter] = state.get(counter, tensor(0))
-    return named
+    return with_counters(named)
 
 
 FORMATS = [
