@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 
-from torch import Tensor, tensor
+import torch
+from torch import Tensor
 
 from visionattn.errors import CheckpointError
 from visionattn.weights.read import StateDict
@@ -158,7 +159,7 @@ def flat_table(query_minus_key: bool = True) -> NewValue:
 def with_counters(state: StateDict) -> StateDict:
     """The same with the counters of batch norms, zero where a list of weights leaves them out."""
     counters = {name.replace("running_mean", "num_batches_tracked") for name in state if name.endswith("running_mean")}
-    return state | {name: tensor(0) for name in counters if name not in state}
+    return state | {name: torch.tensor(0) for name in counters if name not in state}
 
 
 def later_stage(prefix: str) -> Callable[[re.Match[str]], str]:
