@@ -9,6 +9,7 @@ from pathlib import Path
 from visionattn.comparison import files, table
 from visionattn.comparison.existing import read_runs
 from visionattn.comparison.measure import measure
+from visionattn.comparison.page import page
 from visionattn.comparison.plan import Plan
 from visionattn.comparison.results import Result, of_plan
 from visionattn.comparison.summary import Cost, Facts, Summary, summarize
@@ -45,7 +46,7 @@ def conclude(plan: Plan, folder: Path, seconds: float | None, policy: BuildPolic
         policy: what configurations may build.
     """
     results = of_plan(plan, folder)
-    costs = _costs(results, seconds, policy)
+    costs = files.costs_in(folder) if seconds == 0 else _costs(results, seconds, policy)
     facts = {
         one.name: Facts(one.params, one.gmacs, one.shared, one.changed, one.deviation, costs.get(one.name))
         for one in plan.entries
@@ -63,12 +64,17 @@ def show(found: Summary, folder: Path | None) -> None:
     if folder is None:
         print("\ndir=FOLDER writes the table as CSV, Markdown, LaTeX and JSON", flush=True)
     else:
-        written = files.write(found, folder)
+        written = [*files.write(found, folder), page(found).write(folder / "report.html")]
         print(f"\n{relative(folder)}: {', '.join(path.name for path in written)}", flush=True)
 
 
 def of_folders(
-    folders: Sequence[str], folder: Path | None, seconds: float, policy: BuildPolicy, command: str
+    folders: Sequence[str],
+    folder: Path | None,
+    seconds: float,
+    policy: BuildPolicy,
+    command: str,
+    reference: str | None = None,
 ) -> Summary:
     """The table of runs that exist.
 
@@ -78,12 +84,13 @@ def of_folders(
         seconds: of a measurement; 0: none.
         policy: what configurations may build.
         command: as it was typed.
+        reference: name of the entry that the others are compared with; None: the first.
 
     Raises:
         ConfigError: a folder holds no run, or runs that cannot be compared.
     """
-    runs = read_runs([Path(name).expanduser() for name in folders])
-    costs = _costs(runs.results, seconds, policy) if seconds else {}
+    runs = read_runs([Path(name).expanduser() for name in folders], reference)
+    costs = _costs(runs.results, seconds, policy) if seconds else files.costs_in(runs.folder)
     facts = {
         name: Facts(one.params, one.gmacs, one.shared, one.changed, one.deviation, costs.get(name))
         for name, one in runs.facts.items()

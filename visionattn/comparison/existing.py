@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn.comparison.plan import PLAN, Plan, is_done
 from visionattn.comparison.results import Result, figures_of, holds_run, of_plan
 from visionattn.comparison.summary import Facts
-from visionattn.config.messages import plain
+from visionattn.config.messages import nearest, plain
 from visionattn.config.stored import parse_config
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.runs.resume import differences
@@ -73,11 +73,12 @@ class _Run:
     words: tuple[str, ...] = ()
 
 
-def read_runs(folders: Sequence[Path]) -> Existing:
+def read_runs(folders: Sequence[Path], reference: str | None = None) -> Existing:
     """Read runs, sweeps and comparisons.
 
     Args:
         folders: of each.
+        reference: name of the entry that the others are compared with; None: the first that has a result.
 
     Raises:
         ConfigError: a folder holds no run, the runs are about different things, or there is one entry alone.
@@ -95,17 +96,29 @@ def read_runs(folders: Sequence[Path]) -> Existing:
         many = f"all {len(runs)} runs are of one configuration" if len(runs) > 1 else f"{folders[0]} holds one run"
         raise ConfigError(f"a comparison needs two different configurations, and {many}")
     names = _names(groups)
-    results, facts = [], {}
-    for name, group in zip(names, groups, strict=True):
-        own = [_result(name, run) for run in group]
+    results = {name: [_result(name, run) for run in group] for name, group in zip(names, groups, strict=True)}
+    for name, own in results.items():
         _check_seeds(name, own)
-        results += sorted(own, key=lambda one: one.seed)
-        done = next((one for one in own if not one.error), own[0])
+    first = _first(results, reference)
+    order = sorted(names, key=lambda name: name != first)
+    groups = [groups[names.index(name)] for name in order]
+    facts = {}
+    for name in order:
+        done = next((one for one in results[name] if not one.error), results[name][0])
         facts[name] = Facts(params=done.params, gmacs=done.gmacs)
     task = groups[0][0].cfg.task
-    notes = tuple(_notes(names, groups))
+    notes = tuple(_notes(order, groups))
     one = folders[0] if len(folders) == 1 and _is_sweep(folders[0]) else None
-    return Existing(tuple(results), str(task.monitor), str(task.monitor_mode), facts, notes, {}, one)
+    found = [one for name in order for one in sorted(results[name], key=lambda one: one.seed)]
+    return Existing(tuple(found), str(task.monitor), str(task.monitor_mode), facts, notes, {}, one)
+
+
+def _first(results: Mapping[str, Sequence[Result]], reference: str | None) -> str:
+    if reference is None:
+        return next((name for name, own in results.items() if any(not one.error for one in own)), next(iter(results)))
+    if reference not in results:
+        raise ConfigError(f"reference={reference} is no entry{nearest(reference, results)} ({', '.join(results)})")
+    return reference
 
 
 def _is_sweep(folder: Path) -> bool:
@@ -185,10 +198,19 @@ def _grouped(runs: Sequence[_Run]) -> list[list[_Run]]:
 
 def _names(groups: Sequence[Sequence[_Run]]) -> list[str]:
     """What differs between the command lines; folders where that is nothing or not known."""
-    words = differing([{"overrides": group[0].words} for group in groups])
+    words = differing([{"overrides": _with_one_mixer(group[0])} for group in groups])
     names = [", ".join(own) or "unchanged" for own in words]
     places = [str(relative(group[0].folder)) for group in groups]
     return [place if names.count(name) > 1 else name for name, place in zip(names, places, strict=True)]
+
+
+def _with_one_mixer(run: _Run) -> list[str]:
+    """The overrides, with ``mixer=NAME`` where every stage got the same mixer."""
+    places = {f"mixer@backbone.mixers.{stage}" for stage in run.cfg.backbone.get("mixers") or {}}
+    chosen = {key: value for key, _, value in (word.partition("=") for word in run.words) if key in places}
+    if not places or chosen.keys() != places or len(set(chosen.values())) > 1:
+        return list(run.words)
+    return [f"mixer={next(iter(chosen.values()))}", *(one for one in run.words if one.partition("=")[0] not in places)]
 
 
 def _result(name: str, run: _Run) -> Result:

@@ -11,7 +11,7 @@ from typing import Any
 
 from visionattn.comparison.plan import write_whole
 from visionattn.comparison.statistics import Estimate
-from visionattn.comparison.summary import Row, Summary
+from visionattn.comparison.summary import Cost, Row, Summary
 from visionattn.comparison.table import costs, reached, remarks
 from visionattn.comparison.verdict import sentences
 
@@ -20,6 +20,7 @@ METHOD = (
     "intervals of the mean at 95 %. Differences are paired by seed. p is of a two-sided t test of the paired "
     "differences, adjusted for all pairs by Holm's procedure; a verdict needs p < 0.05."
 )
+_COSTS = ("training_images_per_second", "inference_images_per_second", "peak_memory_bytes", "joules_per_training_image")
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": "$<$"}
 _TEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
 
@@ -165,13 +166,22 @@ def _entry(found: Summary, row: Row) -> dict[str, Any]:
         "shared_params": facts.shared,
         "changed": facts.changed,
         "deviation": facts.deviation,
-        "training_images_per_second": cost.training if cost else None,
-        "inference_images_per_second": cost.inference if cost else None,
-        "peak_memory_bytes": cost.memory if cost else None,
-        "joules_per_training_image": cost.energy if cost else None,
+        **dict(
+            zip(_COSTS, (cost.training, cost.inference, cost.memory, cost.energy) if cost else [None] * 4, strict=True)
+        ),
         "values": {str(seed): value for seed, value in row.values.items()},
         "metrics": {name: _estimate(row.metrics[name]) for name in metric_names(found) if name in row.metrics},
     }
+
+
+def costs_in(folder: Path | None) -> dict[str, Cost]:
+    """What the entries of a comparison cost when it was measured; empty where it was not."""
+    try:
+        contents = json.loads(((folder or Path()) / "comparison.json").read_text(encoding="utf-8"))
+        costs = {one["name"]: Cost(*(one[key] for key in _COSTS)) for one in contents["entries"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {name: cost for name, cost in costs.items() if cost.training is not None}
 
 
 def _estimate(one: Estimate) -> dict[str, Any]:

@@ -14,6 +14,7 @@ DEPTHS, DIMS = "backbone.depths", "backbone.dims"
 _STAGE = 2  # the third one, where published models have most of their blocks
 _NARROWEST, _WIDEST = 0.25, 4.0
 _ROUNDS = 4
+_NEAR = 0.01  # so near to the reference, nothing is changed
 
 Value = Callable[[Model], float]
 
@@ -71,6 +72,8 @@ class Matching:
         key = DEPTHS if change == "depth" else DIMS
         own, rows = (self.depths, self._depths()) if change == "depth" else (self.dims, self._widths())
         best, near = list(own), self._of(key, own)
+        if near is not None and self._far(near) <= _NEAR:
+            return Matched({}, "unchanged", near, self.target)
         for row in rows:
             value = self._of(key, row)
             if value is not None and (near is None or self._far(value) < self._far(near)):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from visionattn.comparison.statistics import Estimate
 from visionattn.comparison.summary import Row, Summary
-from visionattn.comparison.verdict import digits_of, sentences
+from visionattn.comparison.verdict import digits_of, joined, sentences
 from visionattn.errors import counted
 
 WIDTH = 80
@@ -31,11 +31,20 @@ def remarks(found: Summary) -> dict[str, list[str]]:
     matched = [row for row in found.rows if row.facts.changed]
     blocks = {
         "Matched": [f"{row.name}: {row.facts.changed} ({deviation(row.facts.deviation)})" for row in matched],
-        "Failed": [f"{row.name}, seed {seed}: {why}" for row in found.rows for seed, why in row.failed.items()],
+        "Failed": [text for row in found.rows for text in _failures(row)],
         "Verdict": sentences(found),
         "Notes": list(found.notes),
     }
     return {title: texts for title, texts in blocks.items() if texts}
+
+
+def _failures(row: Row) -> Iterator[str]:
+    """The reasons, each in its first sentence, with their seeds."""
+    reasons: dict[str, list[str]] = {}
+    for seed, why in row.failed.items():
+        reasons.setdefault(why.partition(". ")[0].strip(), []).append(str(seed))
+    for why, seeds in reasons.items():
+        yield f"{row.name}, {'seed' if len(seeds) == 1 else 'seeds'} {joined(seeds)}: {why}"
 
 
 def _heading(found: Summary) -> str:

@@ -86,6 +86,7 @@ class _Comparison:
         names = ", ".join(entry.name for entry in self.entries)
         print(f"visionattn compare: {names}; {told}; loading PyTorch", flush=True)
         from visionattn.commands.compare import conclude, tell_plan
+        from visionattn.comparison import files
 
         folder, plan = self._planned(configured)
         tell_plan(plan)
@@ -102,7 +103,9 @@ class _Comparison:
             if any(is_done(folder / entry.folder / seed_folder(seed)) for entry, seed in plan.jobs()):
                 conclude(plan, folder, 0, self.request.policy)  # what is known so far
             raise
-        found = conclude(plan, folder, self._seconds(), self.request.policy)
+        seconds = seconds_of(self.keys["measure"])
+        again = not waiting and seconds is None and files.costs_in(folder)
+        found = conclude(plan, folder, 0.0 if again else seconds, self.request.policy)
         return int(any(row.failed for row in found.rows))
 
     def _check_stages(self) -> None:
@@ -165,9 +168,6 @@ class _Comparison:
     def _folder(self) -> Path | None:
         return None if self.keys["dir"] is None else Path(str(self.keys["dir"])).expanduser().absolute()
 
-    def _seconds(self) -> float | None:
-        return seconds_of(self.keys["measure"])
-
     def _tell(self, plan: Plan, folder: Path, waiting: int) -> None:
         trainings = len(plan.entries) * len(plan.seeds)
         done = f", {trainings - waiting} of them done before" if waiting < trainings else ""
@@ -220,12 +220,12 @@ class _Comparison:
 
 def _of_folders(request: Request, own: dict[str, Any], train: Sequence[str]) -> int:
     """The table of runs that exist."""
-    other = [*train, *(f"{key}=..." for key in own if key not in ("dir", "measure"))]
+    other = [*train, *(f"{key}=..." for key in own if key not in ("dir", "measure", "reference"))]
     if other:
         raise ConfigError(f"{other[0]} is for trainings; folders of runs that exist are compared as they are")
     from visionattn.commands.compare import of_folders
 
     seconds = seconds_of(own.get("measure")) or 0.0
     folder = None if own.get("dir") is None else Path(str(own["dir"])).expanduser().absolute()
-    of_folders(request.folders, folder, seconds, request.policy, request.typed)
+    of_folders(request.folders, folder, seconds, request.policy, request.typed, own.get("reference"))
     return 0

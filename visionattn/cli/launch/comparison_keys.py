@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from visionattn.cli.arguments import Request
+from visionattn.cli.launch.preflight import COMPARISON
 from visionattn.config.catalog import read, source_file
 from visionattn.config.composing import compose_in
 from visionattn.config.messages import nearest, one_line, plain
 from visionattn.errors import ConfigError
 
-NODE = "compare"
-"""The node of an experiment that holds the keys of a comparison."""
 _REFUSED = {
     "seed": "seeds=[0,1,2] names the seeds of a comparison",
     "overwrite": "a comparison overwrites nothing: remove its folder, or give dir=ANOTHER_FOLDER",
@@ -94,13 +93,13 @@ def with_experiment(hydra: Any, own: dict[str, Any], train: list[str]) -> tuple[
     keys = _defaults()
     if any(word.partition("=")[0].lstrip("+") == "experiment" for word in train):
         cfg = compose_in(hydra, "train", train)
-        if cfg.get(NODE) is not None:
-            stated = plain(cfg[NODE])
+        if cfg.get(COMPARISON) is not None:
+            stated = plain(cfg[COMPARISON])
             unknown = [name for name in stated if name not in keys]
             if unknown:
-                raise ConfigError(f"{NODE}.{unknown[0]} is no key of a comparison{nearest(unknown[0], keys)}")
+                raise ConfigError(f"{COMPARISON}.{unknown[0]} is no key of a comparison{nearest(unknown[0], keys)}")
             keys |= stated
-            train = [*train, f"~{NODE}"]
+            train = [*train, f"~{COMPARISON}"]
     return keys | own, train
 
 

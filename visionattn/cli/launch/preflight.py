@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _ALL_COMBINATIONS = 64  # more than that, and each choice is tried once instead of with every other
 _CHOICES = 1000
+COMPARISON = "compare"
+"""The node of an experiment that holds the keys of a comparison."""
 _GLOBAL = ("experiment", "debug")
 """Groups whose files set keys of all other groups."""
 
@@ -51,11 +53,19 @@ def check(cfg: DictConfig, command: str | None, policy: BuildPolicy, complete: b
                 f"{group}/{chosen}.yaml"
             )
         if complete and command == "train":
+            _check_single(whole, choices)
             check_fit(whole, choices)
         if complete:
             check_complete(whole, str(command))
             policy.check(whole)
             check_defaults(plain(whole), read(source_file(f"{cfg.hydra.job.config_name}.yaml")))
+
+
+def _check_single(cfg: DictConfig, choices: dict[Any, Any]) -> None:
+    """Raises ConfigError for an experiment that describes a comparison, not a training."""
+    if cfg.get(COMPARISON) is not None:
+        name = choices.get("experiment")
+        raise ConfigError(f"experiment={name} is a comparison of several: visionattn compare experiment={name}")
 
 
 def check_jobs(hydra: Any, cfg: DictConfig, request: Request) -> None:
