@@ -14,7 +14,7 @@ from visionattn.comparison.plan import Plan
 from visionattn.comparison.results import Result, of_plan
 from visionattn.comparison.summary import Cost, Facts, Summary, summarize
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
-from visionattn.errors import counted
+from visionattn.errors import ConfigError, counted
 from visionattn.runs.table import relative
 
 LONGEST, SHORTEST, PART = 30.0, 3.0, 0.01
@@ -100,6 +100,15 @@ def of_folders(
     found = summarize(runs.results, runs.metric, runs.mode, facts, notes, runs.about, command, place)
     show(found, place)
     return found
+
+
+def of_sweep(folder: Path) -> None:
+    """Add the comparison to the table of a sweep whose jobs repeat configurations with several seeds."""
+    try:
+        runs = read_runs([folder])
+    except ConfigError:  # jobs that cannot be compared, as of several data
+        return
+    show(summarize(runs.results, runs.metric, runs.mode, runs.facts, runs.notes, runs.about, "", folder), folder)
 
 
 def _costs(results: Sequence[Result], seconds: float | None, policy: BuildPolicy) -> dict[str, Cost]:

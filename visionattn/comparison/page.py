@@ -89,9 +89,25 @@ def _charts(found: Summary) -> Iterator[Section]:
         if row.facts.gmacs is not None
     }
     if len(points) > 1:
-        panels.append(Curves("Against the cost", points, "GMACs of an image", found.metric))
+        panels.append(
+            Curves(
+                "Against the cost",
+                points,
+                "GMACs of an image",
+                found.metric,
+                x_range=_around(points, 0),
+                y_range=_around(points, 1),
+            )
+        )
     if panels:
         yield Panels("Charts", panels)
+
+
+def _around(points: dict[str, tuple[list[float], list[float]]], axis: int) -> tuple[float, float]:
+    """Ends of an axis with room beside the outer points."""
+    values = [one[axis][0] for one in points.values()]
+    room = 0.1 * (max(values) - min(values) or abs(values[0]) or 1.0)
+    return min(values) - room, max(values) + room
 
 
 def _curve(results: list[Result], metric: str) -> Series | None:
@@ -122,7 +138,7 @@ def _costs(found: Summary) -> Iterator[Section]:
         yield Table("Costs", [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], note)
     speeds = {row.name: row.facts.cost.training for row in found.rows if row.facts.cost and row.facts.cost.training}
     if speeds:
-        yield Bars("Training speed", speeds, digits=1, unit=" images/s")
+        yield Bars("Training speed, images a second", speeds, digits=1)
 
 
 def _round(value: float | None) -> Cell | None:

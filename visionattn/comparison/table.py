@@ -31,7 +31,7 @@ def remarks(found: Summary) -> dict[str, list[str]]:
     matched = [row for row in found.rows if row.facts.changed]
     blocks = {
         "Matched": [f"{row.name}: {row.facts.changed} ({deviation(row.facts.deviation)})" for row in matched],
-        "Failed": [text for row in found.rows for text in _failures(row)],
+        "Missing": [text for row in found.rows for text in _failures(row)],
         "Verdict": sentences(found),
         "Notes": list(found.notes),
     }
@@ -65,7 +65,7 @@ def reached(found: Summary) -> tuple[list[str], list[list[str]]]:
                 with_interval(one),
                 "" if row is reference else with_interval(versus[0], signed=True) if versus else "none",
                 probability(versus[1].p) if versus else "",
-                str(len(row.values)) + (f" ({len(row.failed)} failed)" if row.failed else ""),
+                str(len(row.values)) + (f" ({len(row.failed)} missing)" if row.failed else ""),
             ]
         )
     return titles, cells

@@ -179,6 +179,7 @@ class _Comparison:
         from hydra._internal.callbacks import Callbacks
         from hydra._internal.core_plugins.basic_launcher import BasicLauncher
         from hydra.core.plugins import Plugins
+        from hydra.core.utils import JobStatus
         from hydra.types import HydraContext, RunMode
 
         if not waiting:
@@ -199,7 +200,8 @@ class _Comparison:
                 entry, seed = waiting[first]
                 print(f"\ntraining {first + 1} of {len(jobs)}: {entry.name}, seed {seed}", flush=True)
             for done in launcher.launch(jobs[first : first + step], initial_job_idx=first):
-                _ = done.return_value  # raises what stopped the job
+                if done.status is JobStatus.FAILED:  # not of its own: a job writes its failure down
+                    raise done._return_value
         callbacks.on_multirun_end(config=cfg, config_name="train")
 
     def _job(self, folder: Path) -> Job:

@@ -54,3 +54,15 @@ def _report(outcomes: list[dict[str, Any]], folder: Path) -> None:
     files = ", ".join(file.name for file in write_table(outcomes, folder))
     finished = f"{len(outcomes) - failed} of {counted(len(outcomes), 'job')} finished"
     print(finished + (f", {failed} failed" if failed else "") + f"; the table is in {files}")
+    if _repeats_seeds(outcomes):
+        from visionattn.commands.compare import of_sweep
+
+        of_sweep(folder)
+
+
+def _repeats_seeds(outcomes: list[dict[str, Any]]) -> bool:
+    """Whether the jobs that came to their end are of several seeds, and differ in more than these."""
+    words = [[str(word) for word in one["overrides"]] for one in outcomes if not one["error"]]
+    seeds = {word for one in words for word in one if word.startswith("seed=")}
+    others = {tuple(word for word in one if not word.startswith("seed=")) for one in words}
+    return len(seeds) > 1 and len(others) > 1
