@@ -21,6 +21,7 @@ from visionattn.runs import provenance
 from visionattn.runs.build import build_evaluation
 from visionattn.runs.chosen_data import data_of_run, names_data, on_data_set
 from visionattn.runs.class_names import ClassMatch, match_classes
+from visionattn.runs.evaluation_report import write_evaluation
 from visionattn.runs.open import open_run
 from visionattn.runs.pretrained import pretrained_task
 from visionattn.runs.protocol import (
@@ -94,6 +95,8 @@ def run(
         (run_dir / "result.json").write_text(text + "\n", encoding="utf-8")
         files = evaluation.observer.files(run_dir, evaluation.data)
         pictures = drawn(evaluation.observer, run_dir / PLOTS, evaluation.data)
+        page = write_evaluation(evaluation, result, facts, run_dir, cfg.seed)
+        files = ({} if page is None else {"report": page}) | files
         _print(result, facts, run_dir, files | {f"drawn {name}": file for name, file in pictures.items()})
     return result
 

@@ -18,8 +18,9 @@ from visionattn.runs import report, resume
 from visionattn.runs.build import Run, build
 from visionattn.runs.description import what_is_trained
 from visionattn.runs.infer import Inference, adopt, infer
+from visionattn.runs.live_report import LiveReport
 from visionattn.runs.pretrained import check_weights, start_from
-from visionattn.runs.settings import Composition, block, far_rate, settings
+from visionattn.runs.settings import Composition, block, changes, far_rate, settings
 from visionattn.runs.start import start_as
 from visionattn.runs.table import Figure, preview, tell_settings, values_of
 from visionattn.runs.trainer import explained
@@ -62,9 +63,11 @@ def run(
         return _dry_run(cfg, run, resumed.run is None, facts)
     if first:
         report.begin(cfg, run_dir, facts, resumed, notices)
+        live = LiveReport(cfg, run, run_dir, command, facts, changes(found, made))
+        run.trainer.callbacks.append(live)  # type: ignore[attr-defined] # the last one, after the checkpoints
     results = _fit(cfg, run, resumed, facts, policy)
     if first:
-        report.write_report(cfg, run, run_dir, command, results, shown)
+        report.write_report(cfg, run, run_dir, command, results, shown, live.finish(results))
     return values_of(results)
 
 

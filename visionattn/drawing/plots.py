@@ -130,6 +130,17 @@ def plot_mistakes(tiles: Sequence[tuple[Image.Image, str]], output: Path, *, tot
     sheet_of(tiles, columns=6, edge=190, title=shown).save(output)
 
 
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number of images, accuracy and mean confidence in equal bins of the confidence, ``(bins,)`` each.
+
+    Args: as for :func:`plot_calibration`. An empty bin has zeros.
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    accuracy = np.bincount(place, weights=correct, minlength=bins) / np.maximum(counts, 1)
+    return counts, accuracy, np.bincount(place, weights=confidence, minlength=bins) / np.maximum(counts, 1)
+
+
 def plot_calibration(confidence: np.ndarray, correct: np.ndarray, output: Path, *, bins: int, error: float) -> None:
     """Plot a reliability diagram (Guo et al. 2017, arXiv 1706.04599): accuracy in each bin of the confidence.
 
@@ -142,10 +153,7 @@ def plot_calibration(confidence: np.ndarray, correct: np.ndarray, output: Path, 
         bins: equal bins of 0..1.
         error: the expected calibration error in percent, as it is reported.
     """
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    counts = np.bincount(place, minlength=bins)
-    accuracy = np.bincount(place, weights=correct, minlength=bins) / np.maximum(counts, 1)
-    mean = np.bincount(place, weights=confidence, minlength=bins) / np.maximum(counts, 1)
+    counts, accuracy, mean = reliability(confidence, correct, bins)
     filled, middle = counts > 0, (np.arange(bins) + 0.5) / bins
     figure = Figure(figsize=(5.2, 6.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))

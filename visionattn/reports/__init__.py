@@ -5,14 +5,16 @@ text escaped, images embedded, charts drawn by the file's own script. Smaller im
 """
 
 from visionattn.reports.charts import Bars, Curves, Matrix, Series
+from visionattn.reports.embedding import shrink_map
 from visionattn.reports.images import Layer, Picture, Sample, Samples, thumbnail
 from visionattn.reports.report import Report
-from visionattn.reports.sections import Cell, Column, Differences, Facts, Panels, Section, Table, Text
+from visionattn.reports.sections import Cell, Change, Column, Differences, Facts, Panels, Section, Table, Text
 from visionattn.reports.tokens import TokenMap
 
 __all__ = [
     "Bars",
     "Cell",
+    "Change",
     "Column",
     "Curves",
     "Differences",
@@ -29,5 +31,6 @@ __all__ = [
     "Table",
     "Text",
     "TokenMap",
+    "shrink_map",
     "thumbnail",
 ]

@@ -64,12 +64,9 @@ class Embedding:
         Raises:
             ValueError: a region has no color.
         """
-        height, width = ids.shape
         if int(ids.max(initial=0)) > len(colors):
             raise ValueError(f"regions up to {int(ids.max())}, but {counted(len(colors), 'color')}")
-        scale = min(1.0, self.edge / max(height, width))
-        rows, columns = (_picked(size, max(1, round(scale * size))) for size in (height, width))
-        return _uri(_transparent(ids[np.ix_(rows, columns)], colors), "png", optimize=True)
+        return _uri(_transparent(shrink_map(ids, self.edge), colors), "png", optimize=True)
 
     @staticmethod
     def numbers(values: np.ndarray) -> str:
@@ -98,9 +95,18 @@ def shrink(image: Image.Image, edge: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
+def shrink_map(ids: np.ndarray, edge: int) -> np.ndarray:
+    """A map ``(H, W)`` whose longer edge has at most ``edge`` pixels: the nearest of its own, mixed nowhere."""
+    longer = max(ids.shape)
+    if longer <= edge:
+        return ids
+    rows, columns = (_picked(size, max(1, round(size * edge / longer))) for size in ids.shape)
+    return ids[np.ix_(rows, columns)]
+
+
 def _picked(size: int, kept: int) -> np.ndarray:
     """Indices of ``kept`` evenly spaced pixels of ``size``."""
-    return (np.arange(kept) * size + size // 2) // kept if kept < size else np.arange(size)
+    return (np.arange(kept) * size + size // 2) // kept
 
 
 def _transparent(ids: np.ndarray, colors: np.ndarray) -> Image.Image:

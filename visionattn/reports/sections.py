@@ -135,26 +135,42 @@ class Text:
         return {"paragraphs": [given] if isinstance(given, str) else list(given)}
 
 
+class Change(NamedTuple):
+    """A value that is not the usual one.
+
+    Attributes:
+        here: the value.
+        usual: what it is otherwise; None: nothing.
+        by: who or what set it.
+    """
+
+    here: Any
+    usual: Any
+    by: str = ""
+
+
 @dataclass(frozen=True)
 class Differences:
     """What differs from what is usual, and on request everything.
 
     Attributes:
-        changes: key -> (value here, usual value); a usual value of None: there is none.
+        changes: key -> :class:`Change`, or the value here and the usual one.
         everything: key -> value of the whole configuration, folded up.
         usual: what the usual values are of.
     """
 
     title: str
-    changes: Mapping[str, tuple[Any, Any]]
+    changes: Mapping[str, Change | tuple[Any, Any]]
     everything: Mapping[str, Any] = field(default_factory=dict)
     usual: str = "recipe"
     note: str = ""
     kind: ClassVar[str] = "differences"
 
     def view(self, images: Embedding) -> dict[str, Any]:
+        changes = {key: Change(*given) for key, given in self.changes.items()}
         return {
-            "changes": {key: (told(here), told(usual)) for key, (here, usual) in self.changes.items()},
+            "changes": {key: (told(one.here), told(one.usual), one.by) for key, one in changes.items()},
+            "said": any(one.by for one in changes.values()),
             "everything": {key: told(value) for key, value in self.everything.items()},
             "usual": self.usual,
         }

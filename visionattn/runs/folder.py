@@ -20,8 +20,11 @@ REPLACED = ".replaced"
 """Where the files of a run wait that ``overwrite=true`` replaces, until the new one has begun."""
 OUTCOME = "outcome.json"
 """How a job of a sweep ended."""
+REPORT = "report.html"
+"""The page of a run or an evaluation; see :mod:`visionattn.runs.page`."""
 _OF_A_RUN = ("config.yaml", "metrics.csv", "results.json", "checkpoints", TRAIN_LOG)
-_BESIDE = (OUTCOME, "README.md", ".hydra", "tensorboard", "wandb", "nonfinite.jsonl", "unreadable.json", "plots")
+_PAGES = ("README.md", REPORT, "plots")
+_BESIDE = (OUTCOME, *_PAGES, ".hydra", "tensorboard", "wandb", "nonfinite.jsonl", "unreadable.json")
 _OF_AN_EXPORT = ("config.json", "config.yaml", "model.*", "preprocessing.json", "README.md")
 
 
@@ -46,7 +49,7 @@ class Written:
 
 COMMANDS = {
     "train": Written(_OF_A_RUN, _BESIDE, TRAIN_LOG),
-    "evaluate": Written(("result.json",)),
+    "evaluate": Written(("result.json",), (REPORT,)),
     "predict": Written(("predictions.json",), ("predictions.csv", "sheet*.png", "drawings")),
     "export": Written(_OF_AN_EXPORT),
     "data doctor": Written(("doctor.json",), begun="doctor.json"),

@@ -91,7 +91,13 @@ def results_of(run: Run, facts: Mapping[str, Any], seconds: float) -> dict[str, 
 
 
 def write_report(
-    cfg: DictConfig, run: Run, run_dir: Path, command: str, results: Mapping[str, Any], settings: Iterable[str] = ()
+    cfg: DictConfig,
+    run: Run,
+    run_dir: Path,
+    command: str,
+    results: Mapping[str, Any],
+    settings: Iterable[str] = (),
+    page: Path | None = None,
 ) -> None:
     """Write the run's card with its plots, mark the run as finished, and print the final table.
 
@@ -102,10 +108,11 @@ def write_report(
         command: as it was typed.
         results: see :func:`results_of`.
         settings: lines that say where the values come from, for the card.
+        page: the run's ``report.html``; None: there is none.
     """
     of, stopped = _of_which_epoch(run), stopped_by(run.trainer)
     shown = {f"{name} {of}" if name in run.trainer.callback_metrics else name: results[name] for name in results}
-    images, outputs = _draw(run, run_dir), _outputs(run, run_dir)
+    images, outputs = _draw(run, run_dir), _outputs(run, run_dir, page)
     sizes = run.data.sizes
     about = what_is_trained(cfg)
     data: dict[str, Any] = {"data set": about.pop("data set"), "classes": run.data.num_classes}
@@ -122,6 +129,7 @@ def write_report(
         data=data,
         images=images,
         settings=settings,
+        page=page,
     )
     contents = {"end": end_of(cfg), "stopped": stopped, "command": command, "results": values_of(results)}
     (run_dir / RESULTS).write_text(json.dumps(contents, indent=1, default=str) + "\n", encoding="utf-8")
@@ -146,6 +154,7 @@ def write_card(
     data: Mapping[str, Any],
     images: Mapping[str, Path],
     settings: Iterable[str] = (),
+    page: Path | None = None,
 ) -> None:
     """Write the card.
 
@@ -159,10 +168,14 @@ def write_card(
         data: name -> figure, sizes and hashes of the splits among them.
         images: caption -> file, linked relative to the card.
         settings: lines that say where the values come from.
+        page: the run's ``report.html``, linked at the top; None: there is none.
     """
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     about = {"finished": now, "commit": provenance.commit(), "hardware": provenance.hardware(), "seed": seed}
     lines = [f"# {title}", "", "```", command, "```", ""]
+    if page is not None:
+        told = "curves, worst and best samples, classes, data and configuration"
+        lines += [f"[{page.name}]({page.relative_to(output.parent).as_posix()}) shows {told}.", ""]
     tables = {"Results": results, "Model": model, "Data": data, "Run": about, "Versions": provenance.versions()}
     for heading, rows in tables.items():
         lines += [f"## {heading}", "", "| | |", "| --- | --- |"]
@@ -174,9 +187,10 @@ def write_card(
     output.write_text("\n".join(lines), encoding="utf-8")
 
 
-def _outputs(run: Run, run_dir: Path) -> dict[str, Path]:
+def _outputs(run: Run, run_dir: Path, page: Path | None) -> dict[str, Path]:
     """What lies in the run's folder; the list of unreadable images is written here."""
-    outputs = {"run": run_dir, "card": run_dir / "README.md", "plots": run_dir / "plots"}
+    outputs = {"run": run_dir} | ({} if page is None else {"report": page})
+    outputs |= {"card": run_dir / "README.md", "plots": run_dir / "plots"}
     for callback in run.trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
             outputs["best checkpoint"] = Path(callback.best_model_path)

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn.config import catalog
 from visionattn.config.messages import flat_keys, plain
 from visionattn.config.recipes import OWN
+from visionattn.reports import Change
 from visionattn.runs.infer import Inference, Inferred
 from visionattn.training.lr_scaling import LearningRateScaling
 
@@ -210,6 +211,25 @@ def _at(values: Any, key: str) -> Any:
             return _NOTHING
         values = values[part]
     return values
+
+
+def changes(found: Sequence[Setting], made: Composition) -> dict[str, Change]:
+    """What neither the recipe nor a default says, by key."""
+    differing = {}
+    for one in found:
+        if one.origin != "default" and not one.origin.startswith("recipe") and one.key != "data says":
+            by = f"{one.origin}: {one.note}" if one.note else one.origin
+            differing[one.key] = Change(one.value, _usual(one.key, made), by)
+    return differing
+
+
+def _usual(key: str, made: Composition) -> Any:
+    """What the recipe says of a key, else the file of its group, else the default choice of a group."""
+    group, _, rest = key.partition(".")
+    if not rest:
+        return _default_choice(group)
+    known = (_at(made.recipe, key), _at(made.file(group, str(made.choices.get(group))), rest))
+    return next((value for value in known if value is not _NOTHING and "${" not in str(value)), None)
 
 
 def block(found: Sequence[Setting], recipe: str | None) -> list[str]:

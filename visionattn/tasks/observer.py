@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from lightning import Callback, LightningModule, Trainer
 
 from visionattn.drawing.canvas import sheet_of, with_legend
-from visionattn.tasks.pictures import EDGE, Tile, warn_undrawn
-from visionattn.training.distributed import gather
+from visionattn.reports import Samples, Section
+from visionattn.tasks.pictures import EDGE, Tile, undrawn_explained, warn_undrawn
+from visionattn.tasks.ranked import Ranked
+from visionattn.training.distributed import gather, gather_to_first
 from visionattn.training.step import StepOutput
 from visionattn.training.task import data_of
 
@@ -30,14 +32,24 @@ class Observer(Callback):
 
     Attributes:
         ids: ids of the samples of the latest validation, of all processes.
+        ranked: its worst and best samples; those of all processes on the first one.
+        ranked_by: what makes a sample good or bad, for the report.
+        noun: what a data set has labels of.
     """
+
+    ranked_by = ""
+    noun = "images"
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.ranked = Ranked()
         self._begun = False
 
     def keep(self, trainer: Trainer, output: StepOutput, batch: Any) -> None:
         """Keep something of a batch."""
+
+    def rank(self, trainer: Trainer, output: StepOutput, batch: Any) -> None:
+        """Offer the samples of a batch to :attr:`ranked`."""
 
     def unite(self, trainer: Trainer) -> None:
         """Unite what the processes kept; called on all of them."""
@@ -57,6 +69,11 @@ class Observer(Callback):
     def draw(self, folder: Path, data: VisionData) -> dict[str, Path]:
         """Write drawings into a folder and return caption -> file. Called on the first process only."""
         return {}
+
+    def sections(self, data: VisionData) -> list[Section]:
+        """Return what a report tells of the latest validation. Called on the first process only."""
+        sides = (("Worst samples", self.ranked.worst, self.ranked_by), ("Best samples", self.ranked.best, ""))
+        return [Samples(title, samples, note) for title, samples, note in sides if samples]
 
     def files(self, folder: Path, data: VisionData) -> dict[str, Path]:
         """Write what belongs beside ``result.json`` and return name -> file. Called on the first process only."""
@@ -84,7 +101,7 @@ class Observer(Callback):
             warn_undrawn(folder, error)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.ids = []
+        self.ids, self.ranked = [], Ranked()
 
     def on_validation_batch_end(
         self,
@@ -98,8 +115,12 @@ class Observer(Callback):
         if isinstance(outputs, StepOutput):
             self.ids += batch["id"]
             self.keep(trainer, outputs, batch)
+            with undrawn_explained("samples are ranked for the report"):
+                self.rank(trainer, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        shards = gather_to_first(self.ranked)
+        self.ranked = self.ranked if shards is None else Ranked.united(shards)
         self.ids = [name for ids in gather(self.ids) for name in ids]
         self.unite(trainer)
 

@@ -5,7 +5,8 @@ Shapes: C channels, H W image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,25 @@ def as_image(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ima
     plain = (pixels.detach().float().cpu() * scale + shift).clamp(0, 1).mul(255).round().byte()
     plain = plain[:3] if len(plain) >= 3 else plain[:1].expand(3, -1, -1)
     return Image.fromarray(np.ascontiguousarray(plain.permute(1, 2, 0).numpy()))
+
+
+_told: set[str] = set()
+
+
+@contextmanager
+def undrawn_explained(what: str) -> Iterator[None]:
+    """Let a run go on where something for its report fails inside the block; one line says so, once.
+
+    Args:
+        what: that which does not happen, as a sentence begins: ``no {what}``.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever a picture fails at, hours of training are worth more
+        if what not in _told:
+            _told.add(what)
+            told = f"no {what}: {type(error).__name__}: {error}"
+            Console(stderr=True).print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def warn_undrawn(folder: Path, error: OSError) -> None:

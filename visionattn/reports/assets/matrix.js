@@ -16,7 +16,7 @@ for (const figure of $$('[data-chart="matrix"]')) {
   const tell = async (x, y) => {
     const alpha = (await read)[4 * (row * data.columns.length + column) + 3], share = (alpha / 255) ** 2;
     const total = data.totals[row], text = `${data.rows[row]} → ${data.columns[column]}`;
-    const told = alpha ? `about ${number(Math.max(1, Math.round(share * total)))} of ${number(total)} (${(100 * share).toFixed(1)} %)` : `0 of ${number(total)}`;
+    const told = alpha ? `about ${number(Math.max(1, Math.round(share * total)))} of ${number(total)} (${Math.round(100 * share)} %)` : `0 of ${number(total)}`;
     tip.show(x, y, element("b", {}, text), element("div", {}, told));
   };
   plate.addEventListener("pointermove", (event) => {

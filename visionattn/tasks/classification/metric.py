@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
@@ -89,6 +90,11 @@ class Predictions:
                 getattr(union, name).extend(getattr(shard, name))
         union.mistakes = _worst(union.mistakes)
         return union
+
+    def confusion(self, num_classes: int) -> np.ndarray:
+        """Count targets by predictions, int64 ``(K, K)``."""
+        pairs = np.array(self.target, np.int64) * num_classes + np.array(self.prediction, np.int64)
+        return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def _worst(mistakes: list[tuple[float, str, Tensor]]) -> list[tuple[float, str, Tensor]]:

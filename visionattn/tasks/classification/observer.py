@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from lightning import LightningModule, Trainer
 from visionattn.drawing.bars import plot_class_bars
 from visionattn.drawing.plots import plot_calibration, plot_confusion, plot_mistakes
 from visionattn.errors import counted
+from visionattn.reports import Sample, Section, thumbnail
 from visionattn.tasks.classification.metric import CALIBRATION_BINS, Predictions, calibration
+from visionattn.tasks.classification.report import class_sections
 from visionattn.tasks.observer import SHOWN, Observer
 from visionattn.tasks.pictures import Tile, as_image, caption_of
 from visionattn.training.step import StepOutput
@@ -29,6 +32,11 @@ class ClassificationObserver(Observer):
         latest: the predictions of the latest validation, of all processes.
     """
 
+    ranked_by = (
+        "The worst are wrong and sure of it, then right and unsure; the best are right and sure. These are the pixels "
+        "that the model sees."
+    )
+
     def __init__(self) -> None:
         super().__init__()
         self.latest = Predictions()
@@ -41,6 +49,22 @@ class ClassificationObserver(Observer):
 
     def keep(self, trainer: Trainer, output: StepOutput, batch: Any) -> None:
         self.latest.add(output.prediction, batch, self._names)
+
+    def rank(self, trainer: Trainer, output: StepOutput, batch: Any) -> None:
+        count = len(batch["id"])
+        entries = zip(
+            *(getattr(self.latest, name)[-count:] for name in ("target", "prediction", "confidence")), strict=True
+        )
+        for index, (target, prediction, confidence) in enumerate(entries):
+            draw = partial(self._sample, data_of(trainer), batch, index, target, prediction, confidence)
+            self.ranked.offer(confidence if target == prediction else -confidence, batch["id"][index], draw)
+
+    def _sample(
+        self, data: VisionData, batch: Any, index: int, target: int, prediction: int, confidence: float
+    ) -> Sample:
+        image = thumbnail(as_image(batch["image"][index], data.mean, data.std))
+        told = [f"target {self._names[target]}", f"predicted {self._names[prediction]} ({100 * confidence:.1f} %)"]
+        return Sample(image, caption_of(batch, index), told, mark="good" if target == prediction else "bad")
 
     def unite(self, trainer: Trainer) -> None:
         self.latest = self.latest.gathered()
@@ -71,6 +95,12 @@ class ClassificationObserver(Observer):
         self._unmixed = torch.empty(0)
         return tiles
 
+    def sections(self, data: VisionData) -> list[Section]:
+        """Samples, classes, confusion matrix and calibration."""
+        if not self.latest.ids:
+            return []
+        return [*super().sections(data), *class_sections(self.latest, data)]
+
     def draw(self, folder: Path, data: VisionData) -> dict[str, Path]:
         """Draw confusion matrix, mistakes, accuracy of the classes and reliability diagram."""
         latest, names = self.latest, data.class_names
@@ -83,8 +113,7 @@ class ClassificationObserver(Observer):
             "mistakes": folder / "mistakes.png",
         }
         target, prediction = np.array(latest.target), np.array(latest.prediction)
-        matrix = np.bincount(target * len(names) + prediction, minlength=len(names) ** 2)
-        matrix = matrix.reshape(len(names), len(names))
+        matrix = latest.confusion(len(names))
         counts, right = matrix.sum(1), np.diag(matrix)
         accuracy = 100 * right.sum() / len(target)
         title = f"{counted(len(target), 'image')}, accuracy {accuracy:.2f} %"

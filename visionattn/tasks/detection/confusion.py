@@ -5,6 +5,7 @@ Shapes: N detections, M objects, K classes.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 
 from visionattn.tasks.detection.average_precision import Result
 
+Pair = tuple[dict[str, Any] | None, Result | None]
+"""An object and its detection; None where one has no other."""
 BACKGROUND = "(nothing)"
 """Name of the last row, detections without an object, and of the last column, objects without a detection."""
 
@@ -35,26 +38,45 @@ def confusion_matrix(
     Returns:
         int64 ``(K + 1, K + 1)``, objects by detections; the last row and column are no object and no detection.
     """
-    label_of, none = {number: label for label, number in enumerate(category_ids)}, len(category_ids)
-    matrix = np.zeros((none + 1, none + 1), np.int64)
+    return count_pairs(matched(targets, results, score, iou), category_ids)
+
+
+def matched(
+    targets: Mapping[str, Any], results: Sequence[Result], score: float, iou: float = 0.5
+) -> dict[int, list[Pair]]:
+    """Objects and detections that belong together, by the number of their image; see :func:`confusion_matrix`."""
     objects, found = defaultdict(list), defaultdict(list)
     for annotation in targets["annotations"]:
         objects[annotation["image_id"]].append(annotation)
     for result in results:
         if result["score"] >= score:
             found[result["image_id"]].append(result)
+    pairs = {}
     for image_id in objects.keys() | found.keys():
         detections = sorted(found[image_id], key=lambda result: -result["score"])
-        for target, said in _pairs(detections, objects[image_id], iou):
-            row = none if target is None else label_of[target["category_id"]]
-            column = none if said is None else label_of[said["category_id"]]
-            matrix[row, column] += 1
+        pairs[image_id] = list(_pairs(detections, objects[image_id], iou))
+    return pairs
+
+
+def count_pairs(pairs: Mapping[int, Sequence[Pair]], category_ids: Sequence[int]) -> np.ndarray:
+    """The matrix of :func:`confusion_matrix` from what :func:`matched` gives."""
+    label_of, none = {number: label for label, number in enumerate(category_ids)}, len(category_ids)
+    matrix = np.zeros((none + 1, none + 1), np.int64)
+    for target, said in (pair for of_image in pairs.values() for pair in of_image):
+        row = none if target is None else label_of[target["category_id"]]
+        column = none if said is None else label_of[said["category_id"]]
+        matrix[row, column] += 1
     return matrix
 
 
-def _pairs(
-    detections: Sequence[Result], annotations: Sequence[dict[str, Any]], iou: float
-) -> Iterator[tuple[dict[str, Any] | None, Result | None]]:
+def f1_of(pairs: Sequence[Pair]) -> float:
+    """F1 score of the detections of one image, from 0 to 1; NaN where there is neither object nor detection."""
+    right = sum(a is not None and b is not None and a["category_id"] == b["category_id"] for a, b in pairs)
+    both = sum((a is not None) + (b is not None) for a, b in pairs)
+    return 2 * right / both if both else math.nan
+
+
+def _pairs(detections: Sequence[Result], annotations: Sequence[dict[str, Any]], iou: float) -> Iterator[Pair]:
     """Objects and detections of one image that belong together; None where one has no other."""
     crowds = [annotation for annotation in annotations if annotation.get("iscrowd")]
     objects = [annotation for annotation in annotations if not annotation.get("iscrowd")]

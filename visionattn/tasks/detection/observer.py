@@ -18,18 +18,17 @@ from visionattn.drawing.canvas import sheet_of
 from visionattn.drawing.detection import draw_objects
 from visionattn.drawing.plots import plot_confusion, plot_precision_recall
 from visionattn.errors import counted
+from visionattn.reports import Section
 from visionattn.tasks.detection.average_precision import IOU_THRESHOLDS, Result
 from visionattn.tasks.detection.confusion import BACKGROUND, confusion_matrix
 from visionattn.tasks.detection.metric import CocoEvaluator, CocoScores, annotated
 from visionattn.tasks.detection.predict import draw_results
+from visionattn.tasks.detection.report import LEAST, detection_sections
 from visionattn.tasks.observer import SHOWN, Observer
 from visionattn.tasks.pictures import EDGE, Tile, as_image, caption_of
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData
-
-_LEAST = 0.5
-"""Score of the detections that are drawn and counted in the confusion matrix."""
 
 
 class DetectionObserver(Observer):
@@ -38,6 +37,8 @@ class DetectionObserver(Observer):
     Args:
         evaluator: without one there is nothing to draw or to write.
     """
+
+    noun = "objects"
 
     def __init__(self, evaluator: CocoEvaluator | None) -> None:
         super().__init__()
@@ -60,6 +61,10 @@ class DetectionObserver(Observer):
             tiles.append((drawn, caption_of(batch, index)))
         return tiles
 
+    def sections(self, data: VisionData) -> list[Section]:
+        """Samples, precision and recall, classes, confusion matrix."""
+        return detection_sections(self._scores, data) if self._scores.ids else []
+
     def draw(self, folder: Path, data: VisionData) -> dict[str, Path]:
         """Draw predictions beside targets, average precision of the classes, precision and recall, and confusion."""
         scores, info = self._scores, data.class_info
@@ -78,8 +83,8 @@ class DetectionObserver(Observer):
             plot_precision_recall(scores.curves, IOU_THRESHOLDS, files["precision and recall"])
         files["confusion matrix"] = folder / "confusion.png"
         targets = annotated(data).ground_truth(scores.image_ids, False)
-        matrix = confusion_matrix(targets, scores.results, info.ids or [], _LEAST)
-        title = f"{counted(len(scores.image_ids), 'image')}, boxes with IoU 0.5 and a score of {_LEAST:g} or more"
+        matrix = confusion_matrix(targets, scores.results, info.ids or [], LEAST)
+        title = f"{counted(len(scores.image_ids), 'image')}, boxes with IoU 0.5 and a score of {LEAST:g} or more"
         plot_confusion(matrix, [*info.names, BACKGROUND], files["confusion matrix"], title=title)
         return files
 
@@ -103,7 +108,7 @@ class DetectionObserver(Observer):
                 masks=list(objects["masks"].numpy()) if "masks" in objects else None,
                 least_edge=EDGE,
             )
-            results = [r for r in scores.results if r["image_id"] == number and r["score"] >= _LEAST]
+            results = [r for r in scores.results if r["image_id"] == number and r["score"] >= LEAST]
             tiles.append((target, f"target\n{str(records.ids[index]).rpartition('/')[2]}"))
             tiles.append((draw_results(image, results, info, least_edge=EDGE), "prediction"))
         return tiles

@@ -47,6 +47,7 @@ class PanopticQuality(Metric):
     Attributes:
         latest: the counts of the last :meth:`compute`: IoU in multiples of ``1 / STEPS``, true positives, false
             positives, false negatives, int64 ``(4, K)``, on the CPU; None before.
+        of_images: panoptic quality in percent of each image of the last :meth:`update`; NaN where it has no segment.
         things: of every class whether it is a thing; to be set before :meth:`compute`.
     """
 
@@ -57,6 +58,7 @@ class PanopticQuality(Metric):
         self.num_classes = num_classes
         self.things: list[bool] = [True] * num_classes
         self.latest: Tensor | None = None
+        self.of_images: list[float] = []
         self.add_state("counts", torch.zeros(4, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, preds: Sequence[Any], target: Sequence[Mapping[str, Tensor]]) -> None:
@@ -66,6 +68,7 @@ class PanopticQuality(Metric):
             preds: with ``ids`` int (H, W), 1..n and 0 for no segment, and ``labels`` (n,).
             target: the same as mappings, and ``crowd`` bool (n,).
         """
+        self.of_images = []
         for predicted, segments in zip(preds, target, strict=True):
             counts = compare(
                 predicted.ids,
@@ -76,6 +79,7 @@ class PanopticQuality(Metric):
                 self.num_classes,
             )
             self.counts += counts.to(self.counts.device)
+            self.of_images.append(float(per_class(counts)[0].nanmean()))
 
     def compute(self) -> dict[str, Tensor]:
         self.latest = self.counts.detach().cpu().clone()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,16 @@ from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.bars import plot_class_bars
 from visionattn.drawing.canvas import sheet_of
 from visionattn.drawing.panoptic import draw_segments
+from visionattn.heads.panoptic.postprocess import Segments
+from visionattn.reports import Sample, Section, shrink_map, thumbnail
+from visionattn.reports.images import THUMBNAIL
 from visionattn.tasks.detection.metric import CocoEvaluator
 from visionattn.tasks.detection.observer import write_submission
+from visionattn.tasks.detection.report import precision_recall
 from visionattn.tasks.observer import SHOWN, SampleObserver
 from visionattn.tasks.panoptic.metric import PanopticQualityEvaluator, figures, per_class
 from visionattn.tasks.panoptic.predict import as_file
+from visionattn.tasks.panoptic.report import RANKED_BY, class_sections, segments_layer, segments_sample
 from visionattn.tasks.pictures import EDGE, Tile, as_image, caption_of
 from visionattn.training.step import StepOutput
 from visionattn.training.task import data_of
@@ -44,6 +50,7 @@ class PanopticObserver(SampleObserver):
     """
 
     kept: dict[str, PanopticFile]
+    ranked_by, noun = RANKED_BY, "segments"
 
     def __init__(self, quality: PanopticQualityEvaluator, instances: CocoEvaluator | None) -> None:
         super().__init__()
@@ -55,6 +62,16 @@ class PanopticObserver(SampleObserver):
 
     def limit(self, trainer: Trainer) -> int | None:
         return SHOWN if trainer.state.fn == "fit" else None
+
+    def rank(self, trainer: Trainer, output: StepOutput, batch: Any) -> None:
+        for index, quality in enumerate(self._quality.quality.of_images):
+            draw = partial(_sample, data_of(trainer), output.prediction[index].segments, batch, index, quality)
+            self.ranked.offer(quality, batch["id"][index], draw)
+
+    def sections(self, data: VisionData) -> list[Section]:
+        """Samples, classes, and of instances precision and recall."""
+        sections = [*super().sections(data), *class_sections(self._counts, data.class_info)]
+        return sections if self._instances is None else [*sections, *precision_recall(self._instances.latest.curves)]
 
     @property
     def _counts(self) -> Tensor:
@@ -146,3 +163,17 @@ class PanopticObserver(SampleObserver):
             written["submission"] = folder / "detections.json"
             write_submission(written["submission"], self._instances.latest.results, data.records(data.evaluation_split))
         return written
+
+
+def _sample(data: VisionData, predicted: Segments, batch: Any, index: int, quality: float) -> Sample:
+    """An image of a batch with its panoptic maps, predicted and target."""
+    height, width = batch["size"][index]
+    image = thumbnail(as_image(batch["image"][index][:, :height, :width], data.mean, data.std))
+    target, layers = batch["target"][index], []
+    for name, ids, labels in (
+        ("target", target["ids"], target["labels"]),
+        ("prediction", predicted.ids, predicted.labels),
+    ):
+        small = shrink_map(ids.cpu().numpy(), THUMBNAIL)
+        layers.append(segments_layer(name, small, labels.tolist(), data.class_info, name == "prediction"))
+    return segments_sample(image, caption_of(batch, index), quality, layers)

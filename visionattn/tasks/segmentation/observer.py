@@ -6,6 +6,7 @@ Shapes: H W image, K classes.
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,14 @@ from visionattn.drawing.bars import plot_class_bars
 from visionattn.drawing.plots import plot_confusion
 from visionattn.drawing.segmentation import backgrounds, draw_classes, legend_of, overlay, plot_comparison
 from visionattn.errors import counted
+from visionattn.reports import Sample, Section, shrink_map, thumbnail
+from visionattn.reports.images import THUMBNAIL
 from visionattn.tasks.observer import SampleObserver
 from visionattn.tasks.pictures import Tile, as_image, caption_of
 from visionattn.tasks.segmentation.metric import BoundaryIoUEvaluator, SemanticEvaluator, figures, per_class
+from visionattn.tasks.segmentation.report import RANKED_BY, class_sections, image_iou, map_sample
 from visionattn.training.step import StepOutput
+from visionattn.training.task import data_of
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData
@@ -35,6 +40,8 @@ class SegmentationObserver(SampleObserver):
         evaluator: keeps the confusion matrix; without one there are no figures and no files.
         boundary: keeps the counts of the boundary IoU; None: it is not evaluated.
     """
+
+    ranked_by = RANKED_BY
 
     def __init__(self, evaluator: SemanticEvaluator | None, boundary: BoundaryIoUEvaluator | None) -> None:
         super().__init__()
@@ -51,6 +58,20 @@ class SegmentationObserver(SampleObserver):
     def sample(self, output: StepOutput, batch: Any, index: int, trainer: Trainer) -> tuple[Tensor, Tensor, Tensor]:
         predicted, target = (classes[index].to(torch.uint8).cpu() for classes in (output.prediction, batch["target"]))
         return batch["image"][index].cpu(), predicted, target
+
+    def rank(self, trainer: Trainer, output: StepOutput, batch: Any) -> None:
+        for index, name in enumerate(batch["id"]):
+            predicted, target = (
+                shrink_map(classes[index].to(torch.uint8).cpu().numpy(), THUMBNAIL)
+                for classes in (output.prediction, batch["target"])
+            )
+            iou = image_iou(predicted, target)
+            self.ranked.offer(iou, name, partial(_sample, data_of(trainer), batch, index, predicted, target, iou))
+
+    def sections(self, data: VisionData) -> list[Section]:
+        """Samples, classes, confusion matrix."""
+        classes = [] if self._matrix is None else class_sections(self._matrix, self._boundary, data.class_info, data)
+        return [*super().sections(data), *classes]
 
     def figures(self, data: VisionData) -> dict[str, float]:
         """Return mIoU, mAcc and aAcc, and the boundary IoU if it is evaluated, in double precision from the counts."""
@@ -118,6 +139,11 @@ class SegmentationObserver(SampleObserver):
             writer.writerows(zip(data.class_info.names, *columns.values(), matrix.sum(1).tolist(), strict=True))
         np.save(folder / "confusion.npy", matrix.numpy())
         return {"classes": table, "confusion matrix": folder / "confusion.npy"}
+
+
+def _sample(data: VisionData, batch: Any, index: int, predicted: np.ndarray, target: np.ndarray, iou: float) -> Sample:
+    image = thumbnail(as_image(batch["image"][index], data.mean, data.std))
+    return map_sample(image, predicted, target, iou, caption_of(batch, index), data.class_info)
 
 
 def _maps(batch: Any, count: int) -> list[np.ndarray]:

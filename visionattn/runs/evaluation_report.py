@@ -1,0 +1,63 @@
+"""``report.html`` of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from visionattn.reports import Change, Differences, Facts, Panels, Report, Table
+from visionattn.reports.sections import Column
+from visionattn.runs import page
+from visionattn.runs.build import Run
+from visionattn.runs.folder import REPORT
+from visionattn.tasks.pictures import undrawn_explained
+from visionattn.tasks.statistics import statistics
+
+_FIRST = 4
+"""Figures at the top of the page; the table has them all."""
+
+
+def write_evaluation(
+    run: Run, result: Mapping[str, Any], facts: Mapping[str, Any], folder: Path, seed: int
+) -> Path | None:
+    """Write the page of an evaluation that has run.
+
+    Args:
+        run: what was evaluated.
+        result: contents of ``result.json``, see :func:`visionattn.runs.result.result_of`.
+        facts: where the weights come from, and what is scored how.
+        folder: where the page goes.
+        seed: of the evaluation.
+
+    Returns:
+        The page; None where it could not be written, which one line says.
+    """
+    written = None
+    with undrawn_explained(f"report in {folder / REPORT}"):
+        written = _report(run, result, facts, seed, folder).write(folder / REPORT)
+    return written
+
+
+def _report(run: Run, result: Mapping[str, Any], facts: Mapping[str, Any], seed: int, folder: Path) -> Report:
+    metrics = {name: value for name, value in result["metrics"].items() if value is not None}
+    shown = [name for one in run.task.evaluators.values() for name in one.shown]
+    first = list(dict.fromkeys(name for name in (run.task.monitor.removeprefix("val/"), *shown, *metrics)))
+    headline = {name: f"{metrics[name]:.2f}" for name in [name for name in first if name in metrics][:_FIRST]}
+    headline["images"] = f"{result['num_samples']:,}"
+    headline["images/s"] = f"{result['images_per_second']:,.0f}"
+    report = Report(
+        f"Evaluation of {Path(str(facts.get('checkpoint') or facts.get('backbone') or 'a model')).name}",
+        f"{type(run.task).__name__} on the {result['split']} images, {result['classes']} classes",
+        command=result["command"],
+        headline=headline,
+        links={path.name: path.name for path in (folder / "result.json", folder / "plots") if path.exists()},
+    )
+    report.add(*run.observer.sections(run.data), *statistics(run.data, run.observer.noun))
+    columns = [Column("figure"), Column("value", digits=4)]
+    report.add(Table("Figures", columns, list(result["metrics"].items()), " ".join(f"{n}." for n in result["notes"])))
+    changes = {key: Change(one["evaluation"], one["training"]) for key, one in result["not_as_in_training"].items()}
+    report.add(Differences("Unlike the training", changes, usual="training"))
+    resources = page.memory_facts(run.trainer.strategy.root_device)
+    scored = Facts("What was scored", {name: str(value) for name, value in facts.items()} | resources)
+    return report.add(Panels("Run", [scored, Facts("Machine and versions", page.environment(seed))]))
