@@ -39,8 +39,7 @@ def run(
         command: the command as typed, for the run card.
         policy: what configurations may build.
 
-    Returns:
-        The figures of the final table, by name; empty for a dry run.
+    Returns: the figures of the final table, by name; empty for a dry run.
 
     Raises:
         VisionAttnError: a mistake of configuration or data, a non-finite loss, an unusable checkpoint.
@@ -63,8 +62,7 @@ def run(
         return _dry_run(cfg, run, resumed.run is None, facts)
     if first:
         report.begin(cfg, run_dir, facts, resumed, notices)
-        live = LiveReport(cfg, run, run_dir, command, facts, changes(found, made))
-        run.trainer.callbacks.append(live)  # type: ignore[attr-defined] # the last one, after the checkpoints
+        live = LiveReport(cfg, run, run_dir, command, facts, changes(found, made)).attached()
     results = _fit(cfg, run, resumed, facts, policy)
     if first:
         report.write_report(cfg, run, run_dir, command, results, shown, live.finish(results))

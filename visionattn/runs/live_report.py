@@ -55,6 +55,12 @@ class LiveReport(Callback):
         self._facts, self._changes = facts, changes
         self._since, self._next, self._took = time.perf_counter(), 0.0, 0.0
 
+    def attached(self) -> LiveReport:
+        """Take part in the training, as the last callback: the checkpoints are written before."""
+        callbacks: list[Callback] = self._run.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks.append(self)
+        return self
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from visionattn.data import VisionData
 from visionattn.drawing.plots import plot_curves
 from visionattn.runs import provenance
 from visionattn.runs.build import Run
@@ -113,15 +114,11 @@ def write_report(
     of, stopped = _of_which_epoch(run), stopped_by(run.trainer)
     shown = {f"{name} {of}" if name in run.trainer.callback_metrics else name: results[name] for name in results}
     images, outputs = _draw(run, run_dir), _outputs(run, run_dir, page)
-    sizes = run.data.sizes
     about = what_is_trained(cfg)
-    data: dict[str, Any] = {"data set": about.pop("data set"), "classes": run.data.num_classes}
-    data |= {f"{split} images": count for split, count in sizes.items()}
-    data |= {f"{split} sha256": run.data.fingerprint(split) for split in sizes}
-    title = [about["backbone"], about["task"], data["data set"]]
+    data = {"data set": about.pop("data set")} | _facts_of(run.data)
     write_card(
         run_dir / "README.md",
-        title="; ".join(title if cfg.name in about["backbone"] else [str(cfg.name), *title]),
+        title=_title(str(cfg.name), [about["backbone"], about["task"], data["data set"]]),
         command=command,
         seed=cfg.seed,
         model=about,
@@ -134,6 +131,17 @@ def write_report(
     contents = {"end": end_of(cfg), "stopped": stopped, "command": command, "results": values_of(results)}
     (run_dir / RESULTS).write_text(json.dumps(contents, indent=1, default=str) + "\n", encoding="utf-8")
     print_results(f"{cfg.name}: {f'stopped by {stopped}' if stopped else 'done'}", shown, outputs)
+
+
+def _title(name: str, parts: Sequence[str]) -> str:
+    """The parts in one line, after the name of the run where the first, its backbone, does not say it."""
+    return "; ".join(parts if name in parts[0] else [name, *parts])
+
+
+def _facts_of(data: VisionData[Any]) -> dict[str, Any]:
+    """Classes, sizes and hashes of the splits."""
+    sizes = {f"{split} images": count for split, count in data.sizes.items()}
+    return {"classes": data.num_classes, **sizes} | {f"{split} sha256": data.fingerprint(split) for split in data.sizes}
 
 
 def _of_which_epoch(run: Run) -> str:
@@ -178,9 +186,7 @@ def write_card(
         lines += [f"[{page.name}]({page.relative_to(output.parent).as_posix()}) shows {told}.", ""]
     tables = {"Results": results, "Model": model, "Data": data, "Run": about, "Versions": provenance.versions()}
     for heading, rows in tables.items():
-        lines += [f"## {heading}", "", "| | |", "| --- | --- |"]
-        lines += [f"| {name} | {value} |" for name, value in rows.items()]
-        lines.append("")
+        lines += [f"## {heading}", "", "| | |", "| --- | --- |", *(f"| {key} | {rows[key]} |" for key in rows), ""]
     lines += ["## Settings", "", "```", *settings, "```", ""] if settings else []
     for caption, file in images.items():
         lines += [f"![{caption}]({file.relative_to(output.parent).as_posix()})", ""]
