@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from visionattn.errors import counted
 from visionattn.reports import Change, Differences, Facts, Panels, Report, Table
 from visionattn.reports.sections import Column
 from visionattn.runs import page
 from visionattn.runs.build import Run
 from visionattn.runs.folder import REPORT
 from visionattn.tasks.pictures import undrawn_explained
-from visionattn.tasks.statistics import statistics
+from visionattn.tasks.statistics import in_words, statistics
 
 _FIRST = 4
 """Figures at the top of the page; the table has them all."""
@@ -46,9 +47,10 @@ def _report(run: Run, result: Mapping[str, Any], facts: Mapping[str, Any], seed:
     headline = {name: f"{metrics[name]:.2f}" for name in [name for name in first if name in metrics][:_FIRST]}
     headline["images"] = f"{result['num_samples']:,}"
     headline["images/s"] = f"{result['images_per_second']:,.0f}"
+    kind = type(run.task).__name__.removesuffix("Task")
     report = Report(
-        f"Evaluation of {Path(str(facts.get('checkpoint') or facts.get('backbone') or 'a model')).name}",
-        f"{type(run.task).__name__} on the {result['split']} images, {result['classes']} classes",
+        f"Evaluation of {'/'.join(Path(str(facts.get('checkpoint') or facts['backbone'])).parts[-3:])}",
+        f"{kind} on the {in_words(result['split'])} images, {counted(result['classes'], 'class', 'classes')}",
         command=result["command"],
         headline=headline,
         links={path.name: path.name for path in (folder / "result.json", folder / "plots") if path.exists()},

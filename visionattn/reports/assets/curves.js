@@ -80,9 +80,10 @@ class Chart {
     const y = this.y = new Scale([...all("y"), ...all("low"), ...all("high")], this.data.yr, log.includes("y"), HEIGHT - BOTTOM, TOP);
     if (!this.data.yr) y.pad(0.04);
     const svg = element("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, tabindex: 0, role: "img", "aria-label": this.label() });
-    for (const tick of y.ticks(5)) {
+    const ticks = y.ticks(5), largest = Math.max(...ticks.map(Math.abs)), tiny = largest < 5e-3 || this.data.log.includes("y");
+    for (const tick of ticks) {
       svg.append(element("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y.at(tick), y2: y.at(tick) }));
-      svg.append(element("text", { class: "tick", x: LEFT - 8, y: y.at(tick) + 4, "text-anchor": "end" }, number(tick)));
+      svg.append(element("text", { class: "tick", x: LEFT - 8, y: y.at(tick) + 4, "text-anchor": "end" }, tiny ? number(tick) : fixed(tick)));
     }
     for (const tick of x.ticks(Math.max(3, Math.floor(width / 100)))) {
       svg.append(element("text", { class: "tick", x: x.at(tick), y: HEIGHT - BOTTOM + 17, "text-anchor": "middle" }, number(tick)));

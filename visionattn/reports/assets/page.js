@@ -19,6 +19,11 @@ function number(value) {
   return Number(value.toPrecision(4)).toLocaleString("en-US", { maximumFractionDigits: 6 });
 }
 
+// A number of an axis, written like its neighbors: without a power of ten, unless it is very large.
+function fixed(value) {
+  return Math.abs(value) >= 1e7 ? number(value) : value.toLocaleString("en-US", { maximumFractionDigits: 6 });
+}
+
 const tip = {
   box: $(".tip"),
   show(x, y, ...content) {

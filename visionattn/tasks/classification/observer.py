@@ -63,7 +63,7 @@ class ClassificationObserver(Observer):
         self, data: VisionData, batch: Any, index: int, target: int, prediction: int, confidence: float
     ) -> Sample:
         image = thumbnail(as_image(batch["image"][index], data.mean, data.std))
-        told = [f"target {self._names[target]}", f"predicted {self._names[prediction]} ({100 * confidence:.1f} %)"]
+        told = [f"target {self._names[target]}", f"predicted {self._names[prediction]} ({100 * confidence:.0f}\u00a0%)"]
         return Sample(image, caption_of(batch, index), told, mark="good" if target == prediction else "bad")
 
     def unite(self, trainer: Trainer) -> None:
