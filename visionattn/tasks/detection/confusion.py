@@ -1,13 +1,14 @@
 """The confusion matrix of a detector: which class it says where, and what it misses.
 
-Shapes: N detections, M objects, K classes.
+Shapes: N boxes, P pairs of boxes, K classes.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,16 @@ from visionattn.tasks.detection.average_precision import Result
 
 Pair = tuple[dict[str, Any] | None, Result | None]
 """An object and its detection; None where one has no other."""
+_AT_ONCE = 256  # images whose pairs are compared together
 BACKGROUND = "(nothing)"
 """Name of the last row, detections without an object, and of the last column, objects without a detection."""
+
+
+@dataclass
+class _Image:
+    detections: list[Result] = field(default_factory=list)
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    crowds: list[dict[str, Any]] = field(default_factory=list)
 
 
 def confusion_matrix(
@@ -45,16 +54,18 @@ def matched(
     targets: Mapping[str, Any], results: Sequence[Result], score: float, iou: float = 0.5
 ) -> dict[int, list[Pair]]:
     """Objects and detections that belong together, by the number of their image; see :func:`confusion_matrix`."""
-    objects, found = defaultdict(list), defaultdict(list)
+    images: dict[int, _Image] = defaultdict(_Image)
     for annotation in targets["annotations"]:
-        objects[annotation["image_id"]].append(annotation)
+        image = images[annotation["image_id"]]
+        (image.crowds if annotation.get("iscrowd") else image.objects).append(annotation)
     for result in results:
         if result["score"] >= score:
-            found[result["image_id"]].append(result)
-    pairs = {}
-    for image_id in objects.keys() | found.keys():
-        detections = sorted(found[image_id], key=lambda result: -result["score"])
-        pairs[image_id] = list(_pairs(detections, objects[image_id], iou))
+            images[result["image_id"]].detections.append(result)
+    listed = list(images)
+    pairs: dict[int, list[Pair]] = {}
+    for start in range(0, len(listed), _AT_ONCE):
+        part = listed[start : start + _AT_ONCE]
+        pairs |= zip(part, _pairs([images[number] for number in part], iou), strict=True)
     return pairs
 
 
@@ -76,35 +87,61 @@ def f1_of(pairs: Sequence[Pair]) -> float:
     return 2 * right / both if both else math.nan
 
 
-def _pairs(detections: Sequence[Result], annotations: Sequence[dict[str, Any]], iou: float) -> Iterator[Pair]:
-    """Objects and detections of one image that belong together; None where one has no other."""
-    crowds = [annotation for annotation in annotations if annotation.get("iscrowd")]
-    objects = [annotation for annotation in annotations if not annotation.get("iscrowd")]
-    boxes = _boxes(detections)
-    shared, inside = _shares(boxes, _boxes(objects))[0], _shares(boxes, _boxes(crowds))[1]
-    free = np.ones(len(objects), bool)
-    for row, detection in enumerate(detections):
-        usable = np.where(free, shared[row], -1.0)
-        best = int(np.argmax(usable)) if len(usable) else -1
-        if best >= 0 and usable[best] >= iou:
-            free[best] = False
-            yield objects[best], detection
-        elif not (inside[row] >= iou).any():
-            yield None, detection
-    for missed in np.flatnonzero(free):
-        yield objects[missed], None
+def _pairs(images: Sequence[_Image], iou: float) -> list[list[Pair]]:
+    """Objects and detections of some images that belong together; None where one has no other."""
+    for image in images:
+        image.detections.sort(key=lambda result: -result["score"])
+    detections, objects, crowds = (
+        [getattr(image, kind) for image in images] for kind in ("detections", "objects", "crowds")
+    )
+    taken = _taken(detections, objects, iou)
+    said, _, _, inside = _shares(detections, crowds)
+    dropped = set(said[inside >= iou].tolist())
+    answer, first, first_object = list[list[Pair]](), 0, 0
+    for image in images:
+        pairs = list[Pair]()
+        for place, detection in enumerate(image.detections, first):
+            if place in taken:
+                pairs.append((image.objects[taken[place] - first_object], detection))
+            elif place not in dropped:
+                pairs.append((None, detection))
+        hit = {taken[place] - first_object for place in range(first, first + len(image.detections)) if place in taken}
+        pairs += [(target, None) for place, target in enumerate(image.objects) if place not in hit]
+        answer.append(pairs)
+        first, first_object = first + len(image.detections), first_object + len(image.objects)
+    return answer
 
 
-def _boxes(entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Boxes x, y, width, height of annotations or results, float64 ``(N, 4)``."""
-    return np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4)
+def _taken(detections: Sequence[Sequence[Result]], objects: Sequence[Sequence[Any]], iou: float) -> dict[int, int]:
+    """Detection -> the object that it takes, both counted over all images; the detections are in their order."""
+    said, other, shared, _ = _shares(detections, objects)
+    near = np.flatnonzero(shared >= iou)
+    near = near[np.lexsort((other[near], -shared[near], said[near]))]
+    taken, hit = dict[int, int](), set[int]()
+    for detection, target in zip(said[near].tolist(), other[near].tolist(), strict=True):
+        if detection not in taken and target not in hit:
+            taken[detection] = target
+            hit.add(target)
+    return taken
 
 
-def _shares(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """IoU ``(N, M)`` of boxes with others, and the share of each box that lies inside the other."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (others[:, :2] + others[:, 2:])[None])
-    both = np.clip(high - low, 0, None).prod(-1)
-    areas, other_areas = boxes[:, 2:].prod(-1), others[:, 2:].prod(-1)
-    union = areas[:, None] + other_areas[None] - both
-    return both / np.maximum(union, 1e-12), both / np.maximum(areas[:, None], 1e-12)
+def _boxes(entries: Sequence[Sequence[Mapping[str, Any]]]) -> np.ndarray:
+    """Boxes x, y, width, height of the annotations or results of some images, float64 ``(N, 4)``."""
+    return np.array([one["bbox"] for of_image in entries for one in of_image], np.float64).reshape(-1, 4)
+
+
+def _shares(
+    entries: Sequence[Sequence[Result]], others: Sequence[Sequence[Any]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Every pair of boxes of one image, ``(P,)`` each: the two places, their IoU, and the first one's share inside."""
+    counts, sizes = (np.array([len(of_image) for of_image in of], np.int64) for of in (entries, others))
+    repeats = np.repeat(sizes, counts)
+    rows = np.repeat(np.arange(len(repeats)), repeats)
+    starts = np.repeat(np.cumsum(sizes) - sizes, counts) - (np.cumsum(repeats) - repeats)
+    columns = np.arange(len(rows)) + np.repeat(starts, repeats)
+    boxes, other = _boxes(entries)[rows], _boxes(others)[columns]
+    low = np.maximum(boxes[:, :2], other[:, :2])
+    high = np.minimum(boxes[:, :2] + boxes[:, 2:], other[:, :2] + other[:, 2:])
+    both, areas = np.clip(high - low, 0, None).prod(1), boxes[:, 2:].prod(1)
+    union = areas + other[:, 2:].prod(1) - both
+    return rows, columns, both / np.maximum(union, 1e-12), both / np.maximum(areas, 1e-12)
