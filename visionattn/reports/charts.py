@@ -97,10 +97,11 @@ class Bars:
         for name, group in groups.items():
             bars = [(names.index(one), *self._bar(group[one], top)) for one in names if one in group]
             rows.append((name, bars))
-        return {"groups": [name for name in names if name], "rows": rows}
+        room = max((len(text) for _, bars in rows for *_, text in bars), default=0)
+        return {"groups": [name for name in names if name], "rows": rows, "room": room}
 
     def _bar(self, value: float, top: float) -> tuple[float, str]:
-        length = 100 * min(max(value / top, 0.0), 1.0) if top > 0 and np.isfinite(value) else 0.0
+        length = min(max(value / top, 0.0), 1.0) if top > 0 and np.isfinite(value) else 0.0
         return length, f"{value:,.{self.digits}f}{self.unit}" if np.isfinite(value) else told(None)
 
 
