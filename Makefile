@@ -11,7 +11,7 @@ ON_THE_FLOOR := tests/kernels tests/attention tests/contracts/test_compile.py te
 	tests/export/test_timm.py tests/commands/test_end_to_end.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test floor heavy lint types gpu wheel clean
+.PHONY: help install train test browser floor heavy lint types gpu wheel clean
 
 help: ## list the targets
 	@echo "visionattn: make TARGET [ARGS='...']"
@@ -76,6 +76,9 @@ lint: $(VENV)/.ready-dev ## ruff: style and formatting
 
 types: $(VENV)/.ready-dev ## mypy: static types
 	@$(BIN)/mypy
+
+browser: $(VENV)/.ready-dev ## open the reports in Chromium; screenshots go to outputs/browser
+	@$(BIN)/python -m pytest -n 0 -m browser tests/browser $(ARGS)
 
 gpu: $(VENV)/.ready-dev ## run the tests and measurements that need a GPU; rows go to benchmarks/results/
 	@$(BIN)/python benchmarks/gpu.py

@@ -13,7 +13,7 @@ SHORT = [
     *("data.batch_size=3", "data.num_workers=0"),
 ]
 RUNS = {
-    "segmentation": ("ade20k", ["experiment=shapes/upernet", "head.channels=16"]),
+    "segmentation": ("ade20k", ["experiment=shapes/upernet", "head.decoder.channels=16"]),
     "detection": ("coco", ["experiment=shapes/mask_rcnn"]),
     "panoptic": (
         "coco_panoptic",
@@ -42,9 +42,13 @@ def pages(tmp_path_factory):
         if name not in made:
             words = [f"hydra.run.dir={folder / name}"]
             if name == "evaluation":
-                command = ["evaluate", f"ckpt={page_of('classification').parent}", "trainer.accelerator=cpu"]
+                run, limits = (
+                    page_of("classification").parent,
+                    ["trainer.limit_val_batches=2", "trainer.accelerator=cpu"],
+                )
+                command = ["evaluate", f"ckpt={run}", *limits]
             elif name == "classification":
-                command = ["train", *TINY]
+                command = ["train", *TINY, "trainer.limit_val_batches=2"]
             else:
                 layout, own = RUNS[name]
                 make_shapes(layout, folder / layout, num_train=8, num_val=6, image_size=64)
