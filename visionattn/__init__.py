@@ -4,8 +4,8 @@
     model = visionattn.create_backbone("dinat_pico", num_classes=10)
     features = timm.create_model("va_dinat_pico", features_only=True)  # importing visionattn registers its backbones
 
-The command line is ``visionattn train|evaluate|export|predict|explain|benchmark|data|list|keys``. Importing the package
-is fast: torch and timm are loaded on first use, and the backbones are registered when timm is imported.
+The command line is ``visionattn train|evaluate|export|predict|inspect|explain|benchmark|data|list|keys``. Importing the
+package is fast: torch and timm are loaded on first use, and the backbones are registered when timm is imported.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "evaluate"),
     "export": ("export", "export"),
     "predict": ("predict", "predict"),
+    "inspect": ("inspect", "inspect"),
     "explain": ("explain", "explain"),
     "benchmark": ("benchmark", "benchmark"),
     "data": ("make_data", "data"),
@@ -28,7 +29,15 @@ COMMANDS = {
 # command -> the group that a bare word after it chooses from: `visionattn benchmark kernels`
 WORDS = {"benchmark": "benchmark", "explain": "backbone"}
 OTHERS = {"fit": "train", "test": "evaluate", "val": "evaluate", "validate": "evaluate", "eval": "evaluate"}
-OTHERS |= {"infer": "predict", "detect": "predict", "convert": "export", "summary": "explain", "info": "explain"}
+OTHERS |= {
+    "infer": "predict",
+    "detect": "predict",
+    "convert": "export",
+    "summary": "explain",
+    "info": "explain",
+    "visualize": "inspect",
+    "attention": "inspect",
+}
 """Words of other tools -> commands."""
 NAMES = (*(name for name in COMMANDS if " " not in name), "list", "keys")
 SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}

@@ -10,6 +10,7 @@ visionattn: train, compare and export hierarchical vision transformers
   visionattn evaluate    score a checkpoint or published weights
   visionattn export      write a model for timm and the Hub, or as a graph (ONNX, torch.export)
   visionattn predict     draw a model's predictions on your images
+  visionattn inspect     draw what a model sees: attention maps, receptive fields, relevance
   visionattn explain     print a model from stem to head, with shapes and costs
   visionattn benchmark   measure kernels, backbones, heads and loaders beside other libraries
   visionattn data        draw a small data set; data doctor: check one; data convert: write one in another format
@@ -73,6 +74,15 @@ COMMANDS = {
         "visionattn predict ckpt=PATH source=IMAGE|DIR [key=value ...]\n\n"
         "Draws boxes, masks or class maps on images and writes the predictions as JSON.",
         "visionattn predict ckpt=outputs/.../checkpoints/best.ckpt source=photos options.score=0.3",
+    ),
+    "inspect": (
+        "visionattn inspect ckpt=PATH source=IMAGE|DIR [key=value ...]\n"
+        "visionattn inspect backbone=NAME weights=timm|FILE source=IMAGE|DIR [key=value ...]\n\n"
+        "Draws what a model sees: attention maps of every stage, block and head, receptive fields, rollout,\n"
+        "relevance for one prediction, statistics of heads and position biases; as pictures, numbers and report.html.",
+        "visionattn inspect ckpt=outputs/.../checkpoints/best.ckpt source=photo.jpg\n"
+        "visionattn inspect backbone=swin_tiny weights=timm source=photo.jpg points=[[0.4,0.6]] stages=[s3,s4]\n"
+        "visionattn inspect ckpt=outputs/.../checkpoints/best.ckpt source=photos measures=[relevance] target=cat",
     ),
     "explain": (
         "visionattn explain BACKBONE [key=value ...]\n\n"
@@ -159,6 +169,7 @@ _GROUPS = {
     "evaluate": ("data", "backbone", "mixer", "inference", "evaluator", "trainer"),
     "export": ("data",),
     "explain": ("backbone", "mixer"),
+    "inspect": ("backbone", "mixer"),
     "data doctor": ("data",),
 }
 """Commands besides train -> the groups that they choose from."""

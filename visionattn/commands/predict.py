@@ -18,13 +18,11 @@ from visionattn.data.orientation import size_of
 from visionattn.data.user_images import UserImage, find_images
 from visionattn.drawing.text import shortened
 from visionattn.errors import ConfigError, DataError, counted
-from visionattn.runs.classifier import published_classifier
-from visionattn.runs.open import open_run
 from visionattn.runs.predictions import Output, writing
 from visionattn.runs.reading import ReadImages, told
 from visionattn.runs.table import print_results
+from visionattn.runs.user_model import on_device, output_folder, user_model
 from visionattn.tasks.predict import Predicted, PredictsImages
-from visionattn.training.task import VisionTask
 
 _LARGEST_BATCH = 32
 _SHOWN, _WIDEST = 10, 40
@@ -47,8 +45,8 @@ def run(
     """
     seed_everything(0, verbose=False)
     _check(cfg)
-    folder = _folder(cfg, run_dir)
-    task, data, model = _model(cfg, policy)
+    folder = output_folder(cfg, run_dir)
+    task, data, model = user_model(cfg, policy, "predict")
     if not isinstance(task, PredictsImages):
         raise ConfigError(f"predict needs a task with predict_images; this checkpoint has a {type(task).__name__}")
     limits = {"timeout": cfg.timeout, "megabytes": cfg.megabytes}
@@ -56,7 +54,7 @@ def run(
     if dry_run:
         print_results("dry run: the model can be built; no image was read", {"images": len(images)})
         return {}
-    _on_device(task, cfg.device)
+    on_device(task, cfg.device)
     output = Output(folder)
     reader = ReadImages(images, data, cfg.batch_size or min(data.eval_batch_size, _LARGEST_BATCH))
     begun = time.perf_counter()
@@ -110,48 +108,6 @@ def _check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value is not None and (isinstance(value, bool | str) or not fits(value)):
             raise ConfigError(f"{key} is {words}, got {value!r}")
-
-
-def _on_device(task: VisionTask, device: str | None) -> None:
-    """Bring the task to a device, ready to predict.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    chosen = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    try:
-        task.to(torch.device(chosen)).eval()
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device={chosen} cannot be used: {str(error).splitlines()[0]}") from None
-
-
-def _model(cfg: DictConfig, policy: BuildPolicy) -> tuple[VisionTask, Any, str]:
-    """The task with its weights, its data module, not set up, and where the weights came from."""
-    if cfg.ckpt is None:
-        if cfg.get("backbone") is None or cfg.weights is None:
-            raise ConfigError(
-                "predict needs ckpt=<a run or its checkpoint>, or a published classifier: backbone=swin_tiny "
-                "weights=timm (or weights=<file>)"
-            )
-        return *published_classifier(cfg, policy), f"{cfg.backbone_name}, {cfg.weights}"
-    if cfg.weights is not None or cfg.get("backbone") is not None:
-        raise ConfigError("give either ckpt=<a run or its checkpoint> or backbone=... weights=..., not both")
-    opened = open_run(cfg.ckpt, policy, hashed=False)
-    return opened.task, opened.data(), str(opened.path)
-
-
-def _folder(cfg: DictConfig, run_dir: Path) -> Path:
-    """The folder for the output.
-
-    Raises:
-        ConfigError: it is a file, or holds something and is not to be overwritten.
-    """
-    folder = Path(cfg.dir).expanduser() if cfg.dir else run_dir
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"dir={folder} is a file; name a folder")
-    if cfg.dir and folder.is_dir() and any(folder.iterdir()) and not cfg.overwrite:
-        raise ConfigError(f"dir={folder} holds something already: name another folder, or add overwrite=true")
-    return folder
 
 
 def _predictions(

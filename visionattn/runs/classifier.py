@@ -15,7 +15,8 @@ from visionattn.data.classes import ClassInfo
 from visionattn.data.classification.transforms import EvalTransform
 from visionattn.data.records import Records
 from visionattn.errors import DataError
-from visionattn.runs.pretrained import pretrained_task
+from visionattn.runs.pretrained import pretrained_task, untrained_task
+from visionattn.tasks import ClassificationTask
 from visionattn.training.task import VisionTask
 
 _IN_TRANSFORM = ("crop_pct", "crop_mode", "interpolation")
@@ -41,7 +42,17 @@ def published_classifier(cfg: DictConfig, policy: BuildPolicy) -> tuple[VisionTa
         CheckpointError: weights that do not fit, cannot be read, or cannot be fetched.
     """
     model = pretrained_task(cfg, policy)
-    task, protocol = model.task, model.protocol
+    return model.task, _with_data(model.task, model.protocol)
+
+
+def untrained_classifier(cfg: DictConfig, policy: BuildPolicy) -> tuple[VisionTask, ClassificationData]:
+    """The model of ``backbone=...`` with random weights, and a data module that prepares images by its card."""
+    model = untrained_task(cfg, policy)
+    return model.task, _with_data(model.task, model.protocol)
+
+
+def _with_data(task: ClassificationTask, protocol: dict[str, Any]) -> ClassificationData:
+    """The data module of a protocol; the task gets ImageNet's names where it has no others."""
     transform = {name: value for name, value in protocol["eval_transform"].items() if name in _IN_TRANSFORM}
     data = ClassificationData(
         NoSamples(),
@@ -53,7 +64,7 @@ def published_classifier(cfg: DictConfig, policy: BuildPolicy) -> tuple[VisionTa
     )
     if not task.class_info.names:
         task.class_info = ClassInfo(names=_imagenet_names(task.num_classes))
-    return task, data
+    return data
 
 
 def _imagenet_names(num_classes: int) -> list[str]:

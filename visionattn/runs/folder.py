@@ -51,6 +51,7 @@ COMMANDS = {
     "train": Written(_OF_A_RUN, _BESIDE, TRAIN_LOG),
     "evaluate": Written(("result.json",), (REPORT,)),
     "predict": Written(("predictions.json",), ("predictions.csv", "sheet*.png", "drawings")),
+    "inspect": Written(("inspection.json",), ("report.html",)),
     "export": Written(_OF_AN_EXPORT),
     "data doctor": Written(("doctor.json",), begun="doctor.json"),
 }

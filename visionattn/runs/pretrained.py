@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from lightning import seed_everything
 from omegaconf import DictConfig
 from rich.console import Console
 from timm.data import resolve_data_config
@@ -158,13 +159,7 @@ def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> PretrainedModel:
     model = policy.instantiate(cfg.backbone, num_classes=published.get("num_classes") or 1000)
     model.reset_classifier(classifier_width(model, source.state))
     report = load_weights(model, source.state)
-    task = ClassificationTask(
-        model,
-        lambda feature_info, num_classes: OwnClassifier(model.head),
-        partial(torch.optim.AdamW),
-        num_classes=model.num_classes,
-        monitor="val/top1",
-    )
+    task = _task_around(model)
     task.class_info = ClassInfo(names=list(source.class_names))
     by_card = as_data_keys(protocol_of(card))
     protocol, owner = as_data_keys(protocol_of(published)), "the card's" if not source.facts else "that of the weights"
@@ -174,6 +169,25 @@ def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> PretrainedModel:
     facts = {"tensors": ", ".join([report.summary(), *report.lines()])}
     facts["preprocessing"] = f"{owner} way" + (f" (unlike the card: {', '.join(told)})" if told else "")
     return PretrainedModel(task, protocol, facts)
+
+
+def untrained_task(cfg: DictConfig, policy: BuildPolicy) -> PretrainedModel:
+    """A task around ``cfg.backbone`` as it is built, with the protocol of the backbone's card."""
+    card = _card_facts(cfg)
+    seed_everything(0, verbose=False)
+    model = policy.instantiate(cfg.backbone, num_classes=card.get("num_classes") or 1000)
+    return PretrainedModel(_task_around(model), as_data_keys(protocol_of(card)), {})
+
+
+def _task_around(model: Any) -> ClassificationTask:
+    """A task whose head is the backbone's own classifier."""
+    return ClassificationTask(
+        model,
+        lambda feature_info, num_classes: OwnClassifier(model.head),
+        partial(torch.optim.AdamW),
+        num_classes=model.num_classes,
+        monitor="val/top1",
+    )
 
 
 def _check_same(cfg: DictConfig, source: Source) -> None:
