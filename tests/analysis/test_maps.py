@@ -11,6 +11,7 @@ from visionattn import analysis
 from visionattn.analysis.implicit import implicit_attention
 from visionattn.analysis.trace import Part, Recording
 from visionattn.attention import (
+    AdditiveMixing,
     Alternate,
     ChannelAttention,
     ContinuousWindowAttention,
@@ -21,8 +22,10 @@ from visionattn.attention import (
     GridAttention,
     LocallyEnhancedAttention,
     NeighborhoodAttention,
+    NoMixing,
     Parallel,
     Pooling,
+    SingleHeadAttention,
     StripSelfAttention,
     WindowAttention,
 )
@@ -51,6 +54,7 @@ MIXERS = {
     "carriers": partial(ContinuousWindowAttention, window_size=4, carriers=2),
 }
 WITHOUT = {"convolution": partial(DepthwiseConvolution, kernel_size=3), "pooling": Pooling, "channel": ChannelAttention}
+WITHOUT |= {"additive": AdditiveMixing}
 
 
 def backbone(mixer, dims=(16, 32), **options):
@@ -120,12 +124,17 @@ def test_a_mixer_without_a_matrix_gets_its_implicit_attention(name):
     found = analysis.attention_maps(model, torch.randn(3, 32, 32).double(), (0.5, 0.5), stages="s1", blocks=[0])
     (only,) = found
     assert only.kind == "implicit"
-    assert (
-        only.mixer == {"convolution": "DepthwiseConvolution", "pooling": "Pooling", "channel": "ChannelAttention"}[name]
-    )
+    assert only.mixer == type(model.stages[0].blocks[0].mixer).__name__
     torch.testing.assert_close(only.weights.sum(), torch.tensor(1.0, dtype=torch.float64))
     reached = (only.weights[0] > 0).nonzero().tolist()
-    assert len(reached) == (64 if name == "channel" else 9)
+    assert len(reached) == (64 if name in ("channel", "additive") else 9)
+
+
+def test_new_mixers_without_heads_can_be_looked_at():
+    model = backbone(Alternate([partial(SingleHeadAttention, qk_dim=4), NoMixing]))
+    seen, nothing = analysis.attention_maps(model, torch.randn(3, 32, 32).double(), (0.5, 0.5), stages=1, heads=0)
+    assert (seen.kind, seen.weights.shape) == ("attention", (1, 8, 8))
+    assert (nothing.kind, float(nothing.weights.sum())) == ("implicit", 0.0)
 
 
 def test_implicit_attention_is_the_size_of_the_derivatives():

@@ -50,7 +50,7 @@ def test_pictures_numbers_and_a_page_are_written(inspected):
     assert [field["stage"] for field in image["fields"]] == ["s1", "s2", "s3"]
     page = (inspected / "report.html").read_text()
     assert "Jain and Wallace 2019" in page
-    assert "what a token attends to" in page
+    assert "What a token attends to" in page
 
 
 def test_the_numbers_are_those_of_the_python_functions(trained, pictures, inspected):

@@ -90,11 +90,11 @@ def choose(model: nn.Module, stages: Any = None, blocks: Any = None, heads: Any 
         if Choice.has(block.index, picked)
         for part in block.parts
     ]
-    return Choice(chosen, picked, _numbers("head", heads, list(range(max(count, default=0))), where))
+    return Choice(chosen, picked, _numbers("head", heads, list(range(max(1, *count))), where))
 
 
 def heads_of(mixer: nn.Module) -> int:
-    """Heads of a mixer, those of its branches added up; 0 for a convolution."""
+    """Heads that a mixer declares, those of its branches added up; 0 where it declares none."""
     own = getattr(mixer, "num_heads", None)
     return own if isinstance(own, int) else sum(heads_of(child) for child in mixer.children())
 

@@ -51,7 +51,7 @@ def _write_attention(found: Inspection, folder: Path) -> None:
             blocks = [list(same) for _, same in groupby(group, key=lambda one: (one.block, one.mixer))]
             tiles = [tile for block in blocks for tile in _tiles(found, block)]
             columns = max(len(list(_tiles_of_heads(block))) for block in blocks) + 1
-            title = f"Attention of point {number} in {stage}: {blocks[0][0].mixer}"
+            title = f"Attention of point {number} in {stage}: {', '.join(dict.fromkeys(b[0].mixer for b in blocks))}"
             wide = columns if columns <= _WIDEST else -(-columns // 2)
             save_sheet(tiles, folder / "attention" / f"point{number}_{stage}.png", columns=wide, title=title)
             overview += [tile for block in blocks for tile in _tiles(found, block)[:1]]

@@ -32,6 +32,8 @@ def implicit_attention(part: Part, token: Size, draws: int = _DRAWS) -> Tensor:
     signs = torch.Generator(device="cpu").manual_seed(0)
     with torch.enable_grad():
         out = part.mixer(inputs, *(_detached(value) for value in context))[0, token[0], token[1]]
+        if not out.requires_grad:  # it depends on no token at all
+            return torch.zeros(x.shape[1:3], dtype=x.dtype, device=x.device)
         squares = torch.zeros(x.shape[1:3], dtype=x.dtype, device=x.device)
         for _ in range(draws):
             sign = torch.randint(0, 2, out.shape, generator=signs).to(out) * 2 - 1

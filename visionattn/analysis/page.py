@@ -23,15 +23,23 @@ from visionattn.analysis.trace import StageTrace
 from visionattn.reports import Column, Facts, Picture, Report, Section, Table, Text, TokenMap
 
 _SIDE, _MOST_HEADS = 14, 8
+_PICTURES = {
+    "relevance.png": ("Relevance", "What attention brought to the prediction (Chefer et al. 2021)."),
+    "rollout.png": ("Rollout", "Where the content of the last map comes from, if attention alone moved it."),
+    "field.png": ("Receptive fields", "The pixels that can reach the token, and those that do (Luo et al. 2016)."),
+    "heads.png": ("Heads", "How far and how evenly they look, and how much the prediction depends on each."),
+}
 """Tokens along each side of the picture that can be pointed at."""
 
 
 def write_page(folder: Path, inspections: Sequence[Inspection], model: str, command: str) -> Path:
     """Write the page of all images, beside their folders."""
-    report = Report("Inspection", model, command=command, headline=_headline(inspections))
+    links = {"inspection.json": "inspection.json"} | {found.name: f"{found.name}/maps.npz" for found in inspections}
+    report = Report("Inspection", model, command=command, headline=_headline(inspections), links=links)
     report.add(Text("What this shows, and what it does not", CAUTION))
     for found in inspections:
-        report.add(*_sections(found, folder / found.name))
+        ahead = f"{found.name}: " if len(inspections) > 1 else ""
+        report.add(*_sections(found, folder / found.name, ahead))
     file = folder / "report.html"
     report.write(file)
     return file
@@ -48,7 +56,7 @@ def _headline(inspections: Sequence[Inspection]) -> dict[str, str]:
     return figures
 
 
-def _sections(found: Inspection, folder: Path) -> Iterator[Section]:
+def _sections(found: Inspection, folder: Path, ahead: str) -> Iterator[Section]:
     facts = {"image": found.name, "seen by the network as": f"{found.image.height} x {found.image.width} pixels"}
     if found.scored is not None:
         facts["prediction"] = found.scored.about
@@ -58,26 +66,20 @@ def _sections(found: Inspection, folder: Path) -> Iterator[Section]:
     attention = dict(_token_maps(found)) if "attention" in found.wanted.measures else {}
     if attention:
         note = "Point at a token, or use the arrow keys; the list chooses the block. Each token has its own scale."
-        title = f"{found.name}: what a token attends to"
+        title = f"{ahead}What a token attends to"
         yield TokenMap(title, _on_canvas(found), attention, note=note, start=_first_point(found))
-    pictures = {
-        "relevance.png": "Relevance: what attention brought to the prediction (Chefer et al. 2021).",
-        "rollout.png": "Rollout: where the content of the last map comes from, if attention alone moved it.",
-        "field.png": "Receptive fields: the pixels that can reach the token, and those that do (Luo et al. 2016).",
-        "heads.png": "Heads: how far and how evenly they look, and how much the prediction depends on each.",
-    }
-    for name, caption in pictures.items():
+    for name, (title, caption) in _PICTURES.items():
         if (folder / name).is_file():
-            yield Picture(f"{found.name}: {name.partition('.')[0]}", _opened(folder / name), caption)
+            yield Picture(f"{ahead}{title}", _opened(folder / name), caption)
     for number in range(1, min(len(found.wanted.points), 2) + 1):
         if (folder / f"attention_point{number}.png").is_file():
-            title = f"{found.name}: attention of point {number}"
+            title = f"{ahead}Attention of point {number}"
             yield Picture(title, _opened(folder / f"attention_point{number}.png"), "Every head: the folder attention.")
     for file in sorted(folder.glob("bias_*.png")):
         stage = file.stem.removeprefix("bias_")
-        yield Picture(f"{found.name}: position bias in {stage}", _opened(file), "Blue lowers the logits, red raises.")
+        yield Picture(f"{ahead}Position bias in {stage}", _opened(file), "Blue lowers the logits, red raises.")
     if found.statistics:
-        yield _head_table(found)
+        yield _head_table(found, f"{ahead}Statistics of heads")
 
 
 def _opened(file: Path) -> Image.Image:
@@ -85,7 +87,7 @@ def _opened(file: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def _head_table(found: Inspection) -> Table:
+def _head_table(found: Inspection, title: str) -> Table:
     columns = [
         Column("head"),
         Column("distance", digits=1, bar=True),
@@ -103,7 +105,7 @@ def _head_table(found: Inspection) -> Table:
         "Distance in pixels of the image; entropy in bits; keys a query sees; share of attention on padding and "
         "carriers; importance: change of the prediction's score at first order if the head is taken away."
     )
-    return Table(f"{found.name}: heads", columns, rows, note=note, sort="importance")
+    return Table(title, columns, rows, note=note, sort="importance")
 
 
 def _token_maps(found: Inspection) -> Iterator[tuple[str, np.ndarray]]:

@@ -28,6 +28,7 @@ from visionattn.runs.predictions import writing
 from visionattn.runs.reading import ReadImages
 from visionattn.runs.table import print_results
 from visionattn.runs.user_model import on_device, output_folder, user_model
+from visionattn.training.task import VisionTask
 
 Chosen = TypeVar("Chosen")
 _WIDTH = 80
@@ -66,18 +67,29 @@ def run(
         print_results("dry run: the model can be built and the images be read", {"images": len(decoded)})
         return {}
     on_device(task, cfg.device)
-    inspections, records = [], []
-    names = _names([image for image, _ in decoded])
     with writing(folder):
-        for name, (image, pixels) in zip(names, decoded, strict=True):
-            seen = check_task(task).inspected_image(pixels, data)
-            found = inspect_image(task, seen, _picture(seen, data), name, wanted)
-            records.append({"source": image.origin} | write_files(found, folder / name))
-            inspections.append(found)
-        contents = {"model": model, "command": command, "caution": CAUTION, "images": records}
-        (folder / "inspection.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
-        page = write_page(folder, inspections, model, command)
+        inspections, page = _inspect(task, data, decoded, wanted, folder, {"model": model, "command": command})
     return _report(inspections, folder, page)
+
+
+def _inspect(
+    task: VisionTask,
+    data: Any,
+    decoded: Sequence[tuple[UserImage, DecodedImage]],
+    wanted: Wanted,
+    folder: Path,
+    facts: dict[str, str],
+) -> tuple[list[Inspection], Path]:
+    """Inspect every image and write all files; what was found, and the page."""
+    inspections, records = [], []
+    for name, (image, pixels) in zip(_names([image for image, _ in decoded]), decoded, strict=True):
+        seen = check_task(task).inspected_image(pixels, data)
+        found = inspect_image(task, seen, _picture(seen, data), name, wanted)
+        records.append({"source": image.origin} | write_files(found, folder / name))
+        inspections.append(found)
+    contents = facts | {"caution": CAUTION, "images": records}
+    (folder / "inspection.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
+    return inspections, write_page(folder, inspections, **facts)
 
 
 def _checked(choose_: Callable[[], Chosen]) -> Chosen:
