@@ -1,6 +1,8 @@
 """Attention maps: exact for every mixer that has a matrix, on any size, and what is chosen is checked first."""
 
+import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -205,3 +207,10 @@ def test_heads_of_combinators_are_counted():
     model = backbone(MIXERS["parallel"])
     assert analysis.choosing.heads_of(model.stages[0].blocks[0].mixer) == 4
     assert [part.name for _, _, part in Recording(model).parts()] == ["mixer"] * 4
+
+
+def test_the_example_of_the_page_runs(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "inspect.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    exec(compile(example, "inspect.md", "exec"), {})
+    assert "WindowAttention" in capsys.readouterr().out
