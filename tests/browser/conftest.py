@@ -86,10 +86,10 @@ def opened(chromium):
 
 @pytest.fixture
 def photographed():
-    """``photographed(page, name)`` writes a screenshot of the whole page."""
+    """``photographed(page, name)`` writes a screenshot of the whole page, or of what is seen of it."""
 
-    def photograph(page, name):
+    def photograph(page, name, whole=True):
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole, animations="disabled")
 
     return photograph

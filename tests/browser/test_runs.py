@@ -1,15 +1,18 @@
 """The page of a training of each task and of an evaluation, as a reader uses it."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.commands.short_runs import TINY
 from visionattn.cli import main
 from visionattn.data.shapes.make import make_shapes
 
+FEW = ["trainer.limit_val_batches=1", "trainer.accelerator=cpu"]
 SHORT = [
+    *FEW,
     *("trainer.max_epochs=1", "trainer.max_steps=-1", "trainer.check_val_every_n_epoch=1", "trainer.devices=1"),
-    *("trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "trainer.log_every_n_steps=1"),
-    *("trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.strategy=auto", "data.image_size=64"),
+    *("trainer.limit_train_batches=1", "trainer.log_every_n_steps=1"),
+    *("trainer.precision=32-true", "trainer.strategy=auto", "data.image_size=64"),
     *("data.batch_size=3", "data.num_workers=0"),
 ]
 RUNS = {
@@ -25,7 +28,7 @@ RUNS = {
     ),
 }
 PARTS = {
-    "classification": ["Worst samples", "Best samples", "Classes", "Confusion matrix", "Calibration"],
+    "classification": ["Worst samples", "Classes", "Confusion matrix", "Calibration"],
     "segmentation": ["Worst samples", "Classes", "Confusion matrix"],
     "detection": ["Worst samples", "Precision and recall", "Classes", "Confusion matrix"],
     "panoptic": ["Worst samples", "Classes", "Segments per class"],
@@ -42,16 +45,12 @@ def pages(tmp_path_factory):
         if name not in made:
             words = [f"hydra.run.dir={folder / name}"]
             if name == "evaluation":
-                run, limits = (
-                    page_of("classification").parent,
-                    ["trainer.limit_val_batches=2", "trainer.accelerator=cpu"],
-                )
-                command = ["evaluate", f"ckpt={run}", *limits]
+                command = ["evaluate", f"ckpt={page_of('classification').parent}", *FEW]
             elif name == "classification":
-                command = ["train", *TINY, "trainer.limit_val_batches=2"]
+                command = ["train", *FEW, "trainer.limit_train_batches=1", "trainer.max_epochs=2", "data.batch_size=16"]
             else:
                 layout, own = RUNS[name]
-                make_shapes(layout, folder / layout, num_train=8, num_val=6, image_size=64)
+                make_shapes(layout, folder / layout, num_train=4, num_val=3, image_size=64)
                 command = ["train", *own, f"data.root={folder / layout}", *SHORT]
             assert main([*command, *words]) == 0
             made[name] = folder / name / "report.html"
@@ -66,12 +65,12 @@ def test_the_page_is_read_and_used(opened, photographed, pages, name):
     headings = page.locator("h2").all_inner_texts()
     assert [part for part in PARTS[name] if part not in headings] == []
     assert page.locator(".headline dd").count() >= 5
-    page.locator("#classes th button").nth(1).click()
-    assert page.locator("#classes th").nth(1).get_attribute("aria-sort") == "descending"
+    page.locator("#classes th.number button").first.click()
+    assert page.locator("#classes th.number").first.get_attribute("aria-sort") == "descending"
     page.locator(".sample .plate").first.click()
     dialog = page.locator("dialog.zoom")
     assert dialog.is_visible()
-    photographed(page, f"{name}_sample")
+    photographed(page, f"{name}_sample", whole=False)
     for layer in dialog.get_by_role("checkbox").all():
         layer.set_checked(not layer.is_checked())
     page.keyboard.press("Escape")
@@ -91,3 +90,31 @@ def test_the_page_fits_a_phone_and_a_screen(opened, photographed, pages, name):
         page = opened(pages(name), look)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         photographed(page, f"{name}_{look}")
+
+
+@pytest.fixture(scope="module")
+def inspected(tmp_path_factory):
+    """The page of an inspection of one drawn picture by a backbone with random weights."""
+    folder = tmp_path_factory.mktemp("inspected")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)).save(folder / "a.png")
+    words = ["backbone=swin_pico", f"source={folder / 'a.png'}", f"dir={folder / 'found'}", "device=cpu"]
+    assert main(["inspect", *words, "points=[0.5,0.5]"]) == 0
+    return folder / "found" / "report.html"
+
+
+def test_an_inspection_tells_what_a_token_attends_to(opened, photographed, inspected):
+    page = opened(inspected)
+    plate = page.locator(".tokens .plate").first
+    told = page.locator(".told").first
+    plate.scroll_into_view_if_needed()
+    box = plate.bounding_box()
+    plate.hover(position={"x": box["width"] / 8, "y": box["height"] / 8})
+    page.wait_for_function("document.querySelector('.told').textContent.includes('attends most to')")
+    first = told.inner_text()
+    plate.hover(position={"x": 7 * box["width"] / 8, "y": 7 * box["height"] / 8})
+    assert told.inner_text() != first
+    photographed(page, "inspection_token", whole=False)
+    for look in ("light", "dark", "phone"):
+        page = opened(inspected, look)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        photographed(page, f"inspection_{look}")

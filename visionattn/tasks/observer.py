@@ -72,7 +72,9 @@ class Observer(Callback):
 
     def sections(self, data: VisionData) -> list[Section]:
         """Return what a report tells of the latest validation. Called on the first process only."""
-        sides = (("Worst samples", self.ranked.worst, self.ranked_by), ("Best samples", self.ranked.best, ""))
+        worst = self.ranked.worst
+        best = [sample for sample in self.ranked.best if not any(sample is other for other in worst)]
+        sides = (("Worst samples", worst, self.ranked_by), ("Best samples", best, ""))
         return [Samples(title, samples, note) for title, samples, note in sides if samples]
 
     def files(self, folder: Path, data: VisionData) -> dict[str, Path]:

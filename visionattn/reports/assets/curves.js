@@ -1,5 +1,5 @@
 // Curves as inline SVG in the width that there is: axes, bands, a cross that follows the pointer or the arrow keys.
-const HEIGHT = 250, LEFT = 54, RIGHT = 14, TOP = 10, BOTTOM = 38;
+const HEIGHT = 250, LEFT = 62, RIGHT = 14, TOP = 10, BOTTOM = 38;
 
 class Scale {
   constructor(values, range, log, from, to) {
@@ -85,7 +85,7 @@ class Chart {
       svg.append(element("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y.at(tick), y2: y.at(tick) }));
       svg.append(element("text", { class: "tick", x: LEFT - 8, y: y.at(tick) + 4, "text-anchor": "end" }, tiny ? number(tick) : fixed(tick)));
     }
-    for (const tick of x.ticks(Math.max(3, Math.floor(width / 100)))) {
+    for (const tick of x.ticks(Math.max(4, Math.floor(width / 100)))) {
       svg.append(element("text", { class: "tick", x: x.at(tick), y: HEIGHT - BOTTOM + 17, "text-anchor": "middle" }, number(tick)));
     }
     svg.append(element("text", { class: "label", x: (LEFT + width - RIGHT) / 2, y: HEIGHT - 3, "text-anchor": "middle" }, this.data.x));

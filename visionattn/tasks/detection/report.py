@@ -95,7 +95,8 @@ def _samples(scores: CocoScores, pairs: Mapping[int, Sequence[Pair]], data: Visi
     ranked = [(f1_of(pairs.get(number, ())), _objects(pairs.get(number, ())), number) for number in scores.image_ids]
     known = [entry for entry in ranked if not math.isnan(entry[0])]
     worst = sorted(known, key=lambda entry: (entry[0], -entry[1], entry[2]))[:WORST]
-    best = sorted((entry for entry in known if entry[0] > 0), key=lambda entry: (-entry[0], -entry[1], entry[2]))
+    others = (entry for entry in known if entry[0] > 0 and entry not in worst)
+    best = sorted(others, key=lambda entry: (-entry[0], -entry[1], entry[2]))
     records: Any = data.records(data.evaluation_split)
     index_of = {int(number): index for index, number in enumerate(records.annotations.image_ids)}
     chosen = {"Worst samples": worst, "Best samples": best[:BEST]}
