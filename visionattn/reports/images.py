@@ -135,6 +135,8 @@ def _sample(sample: Sample, names: Sequence[str], images: Embedding) -> dict[str
                 "size": (width, height),
                 "boxes": _boxes(layer, (width, height), below=names.index(layer.name) % 2 == 0),
                 "regions": None if layer.regions is None else images.regions(layer.regions, _colors(layer)),
+                "name": layer.name,
+                "names": {_css(color): name for name, color in _occurring(layer)},
             }
         )
     return {
@@ -179,13 +181,17 @@ def _legend(samples: Sequence[Sample]) -> list[tuple[str, Sequence[int]]]:
     found: dict[str, Sequence[int]] = {}
     for sample in samples:
         for layer in sample.layers:
-            if layer.regions is None or layer.boxes is not None:
-                continue
-            colors = _colors(layer)
-            for index in np.unique(layer.regions).tolist():
-                if 0 < index <= len(layer.names):
-                    found.setdefault(layer.names[index - 1], colors[index - 1].tolist())
+            for name, color in _occurring(layer):
+                found.setdefault(name, color)
     return list(found.items())
+
+
+def _occurring(layer: Layer) -> list[tuple[str, Sequence[int]]]:
+    """Names and colors of the regions that occur; of objects with boxes none, since these have their names."""
+    if layer.regions is None or layer.boxes is not None:
+        return []
+    colors, indices = _colors(layer).tolist(), np.unique(layer.regions).tolist()
+    return [(layer.names[index - 1], colors[index - 1]) for index in indices if 0 < index <= len(layer.names)]
 
 
 def _css(color: Sequence[int] | np.ndarray) -> str:

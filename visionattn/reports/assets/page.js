@@ -27,6 +27,7 @@ function fixed(value) {
 const tip = {
   box: $(".tip"),
   show(x, y, ...content) {
+    ($("dialog[open]") ?? document.body).append(this.box);
     this.box.replaceChildren(...content);
     this.box.hidden = false;
     const { width, height } = this.box.getBoundingClientRect();

@@ -38,6 +38,27 @@ for (const plate of $$(".sample .plate")) {
     showSample(plate.closest(".sample"));
   });
 }
+// The pointer tells the name of the region below it, of every layer that has one there.
+async function tellRegions(plate, event) {
+  const box = plate.getBoundingClientRect(), { clientX, clientY } = event, rows = [];
+  for (const image of $$("img[data-names]", plate)) {
+    image.read ??= pixels(image.src);
+    const data = await image.read, width = image.naturalWidth, height = image.naturalHeight;
+    const column = Math.min(Math.floor(((clientX - box.left) / box.width) * width), width - 1);
+    const row = Math.min(Math.floor(((clientY - box.top) / box.height) * height), height - 1);
+    const [red, green, blue, alpha] = data.slice(4 * (row * width + column), 4 * (row * width + column) + 4);
+    const color = `#${[red, green, blue].map((part) => part.toString(16).padStart(2, "0")).join("")}`;
+    const name = alpha ? JSON.parse(image.dataset.names)[color] : null;
+    if (name) rows.push(element("div", { class: "row" }, element("span", { class: "swatch", style: `background:${color}` }), image.dataset.layerName, element("b", {}, name)));
+  }
+  if (rows.length && plate.matches(":hover")) tip.show(clientX, clientY, ...rows);
+  else if (plate.matches(":hover")) tip.hide();
+}
+
+document.addEventListener("pointermove", (event) => {
+  const plate = event.target.closest?.(".plate");
+  if (plate && $("img[data-names]", plate)) tellRegions(plate, event);
+});
 zoom.addEventListener("keydown", (event) => {
   if (event.key === "ArrowLeft") step(-1);
   if (event.key === "ArrowRight") step(1);

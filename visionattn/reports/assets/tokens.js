@@ -51,7 +51,7 @@ class Tokens {
       const value = this.values[4 * (query * height * width + key)];
       if (value > this.values[4 * (query * height * width + best)]) best = key;
       const t = value / 255;
-      shade.data.set([255, Math.round(215 - 150 * t), Math.round(70 * (1 - t)), Math.round(215 * Math.sqrt(t))], 4 * key);
+      shade.data.set([255, Math.round(215 - 150 * t), Math.round(70 * (1 - t)), Math.round(165 * Math.sqrt(t))], 4 * key);
     }
     Object.assign(this.canvas, { width, height });
     this.canvas.getContext("2d").putImageData(shade, 0, 0);
