@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from visionattn.tasks.classification.observer import ClassificationObserver
+from visionattn.tasks.classification.report import class_sections
 from visionattn.training.step import StepOutput
 
 
@@ -58,3 +59,13 @@ def test_the_worst_are_sure_and_wrong_and_the_table_says_what_they_are_taken_for
         assert row[1] == pytest.approx(100 * matrix.counts[label, label] / matrix.counts[label].sum())
         assert row[2] == pytest.approx(100 * matrix.counts[label, label] / matrix.counts[:, label].sum())
     assert "expected calibration error" in calibration.note
+
+
+def test_many_classes_have_a_list_in_place_of_a_matrix():
+    observer, data = validated(50), Few()
+    data.class_names = tuple(f"class {label}" for label in range(21_841))  # a matrix of them would take 4 GB
+    _, listed, _ = class_sections(observer.latest, data)
+    wrong = sum(t != p for t, p in zip(observer.latest.target, observer.latest.prediction, strict=True))
+    assert listed.title == "Most frequent confusions"
+    assert sum(count for *_, count in listed.rows) == wrong > 0
+    assert listed.rows[0][2] == max(count for *_, count in listed.rows)

@@ -5,6 +5,7 @@ Shapes: K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,26 +18,43 @@ from visionattn.tasks.statistics import class_counts
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData
 
+_LARGEST_MATRIX, _LISTED = 1500, 100  # classes of a matrix, which grows with their square; rows of a list in its place
+
 
 def class_sections(latest: Predictions, data: VisionData) -> list[Section]:
     """The classes as a table and as a matrix, and how far the confidences can be believed."""
-    names = data.class_names
-    matrix = latest.confusion(len(names))
-    title = "Confusion matrix"
-    return [_classes(matrix, names, data), Matrix(title, matrix, names, names), _calibration(latest)]
+    names, title = data.class_names, "Confusion matrix"
+    confused = _confusions(latest, len(names))
+    sections: list[Section] = [_classes(latest, confused, data)]
+    if len(names) <= _LARGEST_MATRIX:
+        sections.append(Matrix(title, latest.confusion(len(names)), names, names))
+    else:
+        rows = [[names[target], names[said], count] for count, target, said in confused[:_LISTED]]
+        sections.append(Table("Most frequent confusions", ["target", "predicted", "images"], rows))
+    return [*sections, _calibration(latest)]
 
 
-def _classes(matrix: np.ndarray, names: list[str], data: VisionData) -> Table:
-    right, targets, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
-    off = matrix - np.diag(right)
+def _confusions(latest: Predictions, num_classes: int) -> list[tuple[int, int, int]]:
+    """Count, target and prediction of what is taken for something else, the most frequent first."""
+    target, predicted = np.array(latest.target, np.int64), np.array(latest.prediction, np.int64)
+    wrong = target != predicted
+    pairs, counts = np.unique(target[wrong] * num_classes + predicted[wrong], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [(int(counts[i]), *divmod(int(pairs[i]), num_classes)) for i in order]
+
+
+def _classes(latest: Predictions, confused: Sequence[tuple[int, int, int]], data: VisionData) -> Table:
+    names, target, predicted = data.class_names, np.array(latest.target), np.array(latest.prediction)
+    right, targets, found = (
+        np.bincount(labels, minlength=len(names)) for labels in (target[target == predicted], target, predicted)
+    )
     training = class_counts(data, "train") if "train" in data.sizes else None
+    taken = {label: f"{names[said]} ({count:,})" for count, label, said in reversed(confused)}
     rows = []
     for label, name in enumerate(names):
-        most = int(off[label].argmax())
-        confused = f"{names[most]} ({off[label, most]:,})" if off[label, most] else ""
-        shares = [_share(right[label], of[label]) for of in (targets, predicted)]
+        shares = [_share(right[label], of[label]) for of in (targets, found)]
         more = [] if training is None else [int(training[label])]
-        rows.append([name, *shares, int(targets[label]), *more, confused])
+        rows.append([name, *shares, int(targets[label]), *more, taken.get(label, "")])
     columns = [
         Column("class"),
         Column("recall", bar=True, top=100, help="share of the class's images that are predicted as it, in percent"),
