@@ -28,8 +28,11 @@ from visionattn.drawing.attention import (
     plot_heads,
     save_sheet,
 )
+from visionattn.tasks.inspection import Scored
 
 _WIDEST, _MOST_IN_ROW = 13, 6  # pictures in a row of a sheet
+_LARGE = 320
+_BLANK = (Image.new("RGB", (1, 1), "white"), "")
 FIGURES = {"distance": "mean attention distance (pixels)", "entropy": "entropy (bits)", "importance": "importance"}
 
 
@@ -49,12 +52,13 @@ def _write_attention(found: Inspection, folder: Path) -> None:
         overview = []
         for stage, group in groupby(mine, key=lambda one: one.stage):
             blocks = [list(same) for _, same in groupby(group, key=lambda one: (one.block, one.mixer))]
-            tiles = [tile for block in blocks for tile in _tiles(found, block)]
-            columns = max(len(list(_tiles_of_heads(block))) for block in blocks) + 1
+            drawn = [_tiles(found, block) for block in blocks]
+            columns = max(map(len, drawn))
             title = f"Attention of point {number} in {stage}: {', '.join(dict.fromkeys(b[0].mixer for b in blocks))}"
             wide = columns if columns <= _WIDEST else -(-columns // 2)
+            tiles = [tile for block in drawn for tile in [*block, *[_BLANK] * (-len(block) % wide)]]
             save_sheet(tiles, folder / "attention" / f"point{number}_{stage}.png", columns=wide, title=title)
-            overview += [tile for block in blocks for tile in _tiles(found, block)[:1]]
+            overview += [block[0] for block in drawn]
         if overview:
             title = f"Attention of point {number}, the mean over the heads of each block"
             save_sheet(overview, folder / f"attention_point{number}.png", columns=6, title=title)
@@ -150,17 +154,18 @@ def _write_flows(found: Inspection, folder: Path) -> None:
         ]
         save_sheet(tiles, folder / "rollout.png", columns=6, title="Attention rollout")
     if found.relevance is not None and found.scored is not None:
-        shown = found.image if found.scored.box is None else draw_outline(found.image, found.scored.box)
-        drawn = draw_weights(found.image, flow_weights(found.relevance, 0), edge=320)
-        mask = found.scored.mask
-        aside = shown
-        if mask is not None:
-            cell = found.image.height / mask.shape[0]
-            aside = draw_weights(found.image, Weights(_numpy(mask).astype(float), cell, flat=True), edge=320)
-        save_sheet(
-            [(aside, found.scored.about), (drawn, "relevance of each patch")],
-            folder / "relevance.png", columns=2, title="What attention brought to this prediction",
-        )  # fmt: skip
+        drawn = draw_weights(found.image, flow_weights(found.relevance, 0), edge=_LARGE)
+        tiles = [(_predicted(found.image, found.scored), found.scored.about), (drawn, "relevance of each patch")]
+        title = "What attention brought to this prediction"
+        save_sheet(tiles, folder / "relevance.png", columns=2, title=title, edge=_LARGE)
+
+
+def _predicted(image: Image.Image, scored: Scored) -> Image.Image:
+    """The image with the box or the mask of a prediction."""
+    if scored.mask is not None:
+        cell = image.height / scored.mask.shape[0]
+        return draw_weights(image, Weights(_numpy(scored.mask).astype(float), cell, flat=True), edge=_LARGE)
+    return image if scored.box is None else draw_outline(image, scored.box)
 
 
 def _write_heads(found: Inspection, folder: Path) -> None:

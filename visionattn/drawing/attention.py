@@ -20,7 +20,7 @@ from visionattn.drawing.text import font
 _HEAT, _SIGNED = colormaps["inferno"], colormaps["RdBu_r"]
 _MARK, _HALO = (64, 224, 255), (0, 0, 0)
 _PADDING = ((205, 205, 205), (165, 165, 165))
-_DIM, _LEAST, _FLAT = 0.45, 0.35, 0.75
+_DIM, _LEAST, _MOST, _FLAT = 0.45, 0.35, 0.88, 0.75
 TILE = 168
 """Pixels of the longer edge of a small picture."""
 
@@ -76,7 +76,7 @@ def draw_weights(image: Image.Image, weights: Weights, token: Box | None = None,
         shade = np.where(value > 0, _FLAT, 0)
         alpha = np.where(covered & (value > 0), _LEAST, 0)[..., None]
     else:
-        alpha = np.where(covered & (value > 0), _LEAST + (1 - _LEAST) * shade, 0)[..., None]
+        alpha = np.where(covered & (value > 0), _LEAST + (_MOST - _LEAST) * shade, 0)[..., None]
     outside = (rows[:, None] < 0) | (rows[:, None] >= image.height) | (columns < 0) | (columns >= image.width)
     base = np.where((padding | outside)[..., None], _hatch(height, width), base)
     drawn = Image.fromarray((base * (1 - alpha) + alpha * 255 * _HEAT(shade)[..., :3]).astype(np.uint8))
@@ -172,10 +172,12 @@ def draw_table(values: np.ndarray, largest: float, edge: int = TILE) -> Image.Im
     return small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
 
 
-def save_sheet(tiles: Sequence[tuple[Image.Image, str]], file: Path, *, columns: int, title: str) -> None:
+def save_sheet(
+    tiles: Sequence[tuple[Image.Image, str]], file: Path, *, columns: int, title: str, edge: int = TILE
+) -> None:
     """Save pictures with captions as one PNG."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    sheet_of(tiles, columns=columns, edge=TILE, title=title).save(file)
+    sheet_of(tiles, columns=columns, edge=edge, title=title).save(file)
 
 
 def plot_heads(figures: Mapping[str, Sequence[Sequence[float]]], names: Sequence[str], file: Path) -> None:
