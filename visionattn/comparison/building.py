@@ -6,6 +6,7 @@ import copy
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ FAULTS = (VisionAttnError, ValueError, TypeError, RuntimeError, AssertionError, 
 """What a model raises that cannot be built, or does not run at a size."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Model:
     """A model on torch's meta device.
 
@@ -31,15 +32,23 @@ class Model:
         cfg: what it was built from, with nothing left to infer.
         task: backbone and head.
         size: of the image, channels first.
-        params: parameters of backbone and head.
-        gmacs: multiply-adds of one forward pass of one image, in units of 1e9.
+        counted: multiply-adds of one image in units of 1e9, where they have been counted.
     """
 
     cfg: DictConfig
     task: VisionTask
     size: tuple[int, int, int]
-    params: int
-    gmacs: float
+    counted: float | None = None
+
+    @cached_property
+    def params(self) -> int:
+        """Parameters of backbone and head."""
+        return count_parameters(self.task.backbone) + count_parameters(self.task.head)
+
+    @cached_property
+    def gmacs(self) -> float:
+        """Multiply-adds of one forward pass of one image, in units of 1e9."""
+        return count_gmacs(self.task, self.size) if self.counted is None else self.counted
 
 
 def inferred(cfg: DictConfig, policy: BuildPolicy) -> tuple[DictConfig, list[str]]:
@@ -70,20 +79,21 @@ def checked(cfg: DictConfig, policy: BuildPolicy) -> Model:
             run = build(cfg, Path(folder), policy)
         height, width = run.data.image_size
         try:
-            run.facts(cfg)
+            facts = run.facts(cfg)
         except FAULTS as error:
             if isinstance(error, VisionAttnError):
                 raise
             raise ConfigError(f"it does not run on images of {height}x{width}: {error}") from error
         size = (run.data.in_chans, height, width)
-    return _counted(cfg, run.task, size)
+    gmacs = next(figure.value for name, figure in facts.items() if name.startswith("GMACs"))
+    return Model(cfg, run.task, size, gmacs)
 
 
 def with_keys(model: Model, policy: BuildPolicy, keys: Mapping[str, Any]) -> Model:
     """The model of a configuration in which some keys have other values.
 
     Raises:
-        One of :data:`FAULTS`: it does not build, or does not run at the size.
+        One of :data:`FAULTS`: it does not build.
     """
     cfg = copy.deepcopy(model.cfg)
     with open_dict(cfg):
@@ -91,9 +101,4 @@ def with_keys(model: Model, policy: BuildPolicy, keys: Mapping[str, Any]) -> Mod
             OmegaConf.update(cfg, key, value)
     with torch.device("meta"):
         task: VisionTask = policy.instantiate(cfg.task)
-    return _counted(cfg, task, model.size)
-
-
-def _counted(cfg: DictConfig, task: VisionTask, size: tuple[int, int, int]) -> Model:
-    params = count_parameters(task.backbone) + count_parameters(task.head)
-    return Model(cfg, task, size, params, count_gmacs(task, size))
+    return Model(cfg, task, model.size)
