@@ -49,11 +49,11 @@ def run_comparison(request: Request) -> int:
         return _of_folders(request, own, train)
     with isolated_hydra(request.config_dirs, "train") as hydra:
         keys, train = with_experiment(hydra, own, train)
-        question = Question.of(keys)
+        question, seconds = Question.of(keys), seconds_of(keys["measure"])
         base = compose_in(hydra, "train", train)
         if request.cfg:
             return show_config(base, request)
-        return _Comparison(hydra, request, question, train, base, keys).run()
+        return _Comparison(hydra, request, question, train, base, keys).run(seconds)
 
 
 class _Comparison:
@@ -73,8 +73,8 @@ class _Comparison:
         self.choices = dict(base.hydra.runtime.choices)
         self.entries = question.entries()
 
-    def run(self) -> int:
-        """Plan, train, and sum up."""
+    def run(self, seconds: float | None) -> int:
+        """Plan, train, measure for so many seconds, and sum up."""
         check(self.base, "train", self.request.policy, complete=False)
         self._check_stages()
         configured = [self._composed(entry) for entry in self.entries]
@@ -103,7 +103,6 @@ class _Comparison:
             if any(is_done(folder / entry.folder / seed_folder(seed)) for entry, seed in plan.jobs()):
                 conclude(plan, folder, 0, self.request.policy)  # what is known so far
             raise
-        seconds = seconds_of(self.keys["measure"])
         again = not waiting and seconds is None and files.costs_in(folder)
         found = conclude(plan, folder, 0.0 if again else seconds, self.request.policy)
         return int(any(row.failed for row in found.rows))
