@@ -61,6 +61,7 @@ COMMANDS = {
         "visionattn evaluate backbone=NAME weights=timm|FILE data=NAME [key=value ...]\n\n"
         "Scores a checkpoint or published weights and writes result.json.",
         "visionattn evaluate ckpt=outputs/.../checkpoints/best.ckpt\n"
+        "visionattn evaluate ckpt=outputs/.../checkpoints/best.ckpt measures=[sizes,shifts,corruptions]\n"
         "visionattn evaluate backbone=swin_tiny weights=timm data=image_folder data.root=/path/to/imagenet",
     ),
     "export": (
@@ -95,17 +96,20 @@ COMMANDS = {
     "benchmark": (
         "visionattn benchmark WHAT [key=value ...]\n\n"
         "Measures methods side by side, prints a table and writes its rows.\n"
-        "WHAT is backbones, detection, kernels, loading, segmentation, simulate or training.",
+        "WHAT is backbones, detection, kernels, lengths, loading, segmentation, simulate or training.",
         "visionattn benchmark kernels cases=swin_tiny.* repeats=5",
     ),
     "data": (
-        "visionattn data make=shapes layout=imagenet|coco|coco_panoptic|ade20k dir=DIR\n\n"
-        "Draws a small data set and writes it in a common layout.\n"
+        "visionattn data make=shapes layout=imagenet|coco|coco_panoptic|ade20k dir=DIR\n"
+        "visionattn data make=mazes|scrambled dir=DIR\n\n"
+        "Draws a small data set and writes it in a common layout. Mazes and scrambled images are solved by models\n"
+        "that see the whole image at once, and by no local one.\n"
         "\nvisionattn data doctor data=NAME data.root=DIR\n\n"
         "Checks every sample of a data set and reports the problems.\n"
         "\nvisionattn data convert from=coco to=yolo root=DIR dir=OUT\n\n"
         "Writes a data set in another format.",
         "visionattn data make=shapes layout=coco dir=data/shapes\n"
+        "visionattn data make=mazes dir=outputs/probes/mazes num_train=2000 num_val=1000\n"
         "visionattn data doctor data=ade20k data.root=/path/to/ADEChallengeData2016",
     ),
     "data convert": (

@@ -1,4 +1,4 @@
-"""``visionattn data``: writes a small data set as real files in a real layout."""
+"""``visionattn data``: draws a small data set and writes it as real files in a real layout."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 from omegaconf import DictConfig
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
+from visionattn.data.probes import PROBES, make_probe
 from visionattn.data.shapes import make_shapes
 from visionattn.errors import ConfigError
 from visionattn.runs.table import print_results
+
+_SHAPES = 128
 
 
 def run(
     cfg: DictConfig, *, dry_run: bool = False, run_dir: Path, command: str = "", policy: BuildPolicy = DEFAULT_POLICY
 ) -> dict[str, Any]:
-    """Draw and write; see :func:`visionattn.data.shapes.make_shapes`.
+    """Draw and write; see :func:`visionattn.data.shapes.make_shapes` and :func:`visionattn.data.probes.make_probe`.
 
     Args: as for :func:`visionattn.commands.train.run`.
 
@@ -27,17 +30,18 @@ def run(
         ConfigError: nothing of that name can be made, or in that layout.
         DataError: the folder holds something else.
     """
-    if cfg.make != "shapes":
-        raise ConfigError(f"make={cfg.make} is unknown; use make=shapes")
+    if cfg.make != "shapes" and cfg.make not in PROBES:
+        raise ConfigError(f"make={cfg.make} is unknown; make is shapes, {' or '.join(PROBES)}")
+    if cfg.make == "shapes" and cfg.layout is None:
+        raise ConfigError("shapes need a layout: layout=imagenet, coco, coco_panoptic or ade20k")
+    if cfg.make in PROBES and cfg.layout not in (None, "imagenet"):
+        raise ConfigError(f"{cfg.make} are written in ImageNet's layout alone; leave layout={cfg.layout} out")
     if dry_run:
         return {}
-    summary = make_shapes(
-        cfg.layout,
-        cfg.dir,
-        num_train=cfg.num_train,
-        num_val=cfg.num_val,
-        image_size=cfg.image_size,
-        seed=cfg.seed,
-    )
-    print_results("shapes", {name: str(value) for name, value in summary.items()}, {"folder": Path(cfg.dir)})
+    numbers = {"num_train": cfg.num_train, "num_val": cfg.num_val, "seed": cfg.seed}
+    if cfg.make == "shapes":
+        summary = make_shapes(cfg.layout, cfg.dir, image_size=cfg.image_size or _SHAPES, **numbers)
+    else:
+        summary = make_probe(cfg.make, cfg.dir, image_size=cfg.image_size, **numbers)
+    print_results(cfg.make, {name: str(value) for name, value in summary.items()}, {"folder": Path(cfg.dir)})
     return summary

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from visionattn.data.claim import claim, record
 from visionattn.data.shapes.layouts import write_ade20k, write_coco, write_imagenet
 from visionattn.data.shapes.outlines import SHAPE_NAMES
 from visionattn.data.shapes.panoptic import write_coco_panoptic
-from visionattn.errors import ConfigError, DataError
+from visionattn.errors import ConfigError
 
 WRITERS: dict[str, Callable[[Path, str, int, int, int], dict[str, int]]] = {
     "imagenet": write_imagenet,
@@ -61,13 +61,13 @@ def make_shapes(
     _check_request(layout, num_train, num_val, image_size)
     root = Path(dir).expanduser()
     settings = _settings(layout, num_train, num_val, image_size, seed)
-    _claim(root, settings)
+    claim(root, MARKER, settings)
     counts = {
         "train": WRITERS[layout](root, "train", num_train, image_size, seed),
         "val": WRITERS[layout](root, "val", num_val, image_size, seed),
     }
     summary = {**settings, "complete": True, "splits": counts, "classes": list(SHAPE_NAMES)}
-    _write(root, summary)
+    record(root, MARKER, summary)
     return {**summary, "dir": str(root)}
 
 
@@ -94,24 +94,3 @@ def _settings(layout: str, num_train: int, num_val: int, image_size: int, seed: 
         "image_size": image_size,
         "seed": seed,
     }
-
-
-def _claim(root: Path, settings: dict[str, Any]) -> None:
-    if root.exists() and not root.is_dir():
-        raise DataError(f"{root} is a file, not a folder")
-    marker = root / MARKER
-    if marker.is_file():
-        written = json.loads(marker.read_text(encoding="utf-8"))
-        differing = [f"{key}={written.get(key)}" for key, value in settings.items() if written.get(key) != value]
-        if differing:
-            raise DataError(
-                f"{root} holds shapes made with other settings ({', '.join(differing)}); take another folder"
-            )
-    elif root.is_dir() and any(root.iterdir()):
-        raise DataError(f"{root} is not empty and was not made by this command; take another folder")
-    root.mkdir(parents=True, exist_ok=True)
-    _write(root, {**settings, "complete": False})
-
-
-def _write(root: Path, content: dict[str, Any]) -> None:
-    (root / MARKER).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
