@@ -212,3 +212,49 @@ def test_a_result_holds_numbers_or_none():
     assert figures == {"a": 1.0, "b": None, "c": None}
     assert notes == ["b is not a number", "c is infinite"]
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+
+
+def test_measures_of_a_classifier(runs, tmp_path, capsys):
+    """Sizes, shifts and corruptions; at its own size a model has its own score."""
+    _, run = runs("classification")
+    first = evaluated(run, tmp_path / "a", "measures=[sizes,shifts,corruptions]")
+    shown = capsys.readouterr().out
+    sizes, shifts, corruptions = (first["measures"][name] for name in ("sizes", "shifts", "corruptions"))
+    assert [(row["factor"], row["size"]) for row in sizes["sizes"]] == [
+        *((0.75, [18, 18]), (1.0, [24, 24]), (1.25, [30, 30]), (1.5, [36, 36]), (2.0, [48, 48])),
+    ]
+    assert sizes["sizes"][1]["metrics"] == {name: first["metrics"][name] for name in sizes["sizes"][1]["metrics"]}
+    assert sizes["sizes"][0]["metrics"]["loss"] != sizes["sizes"][4]["metrics"]["loss"]
+    assert 0 <= shifts["consistency"] <= 100
+    assert (shifts["images"], shifts["largest_shift"]) == (10, [3, 3])
+    assert corruptions["clean"] == pytest.approx(first["metrics"]["top1"], rel=1e-6)
+    assert list(corruptions["kinds"]) == ["noise", "blur", "brightness", "contrast", "pixelate", "jpeg"]
+    assert all(len(values) == 5 for values in corruptions["kinds"].values())
+    assert "not comparable" in " ".join(shown.split())
+    page = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
+    assert all(title in page for title in ("Other image sizes", "Shifts", "Corruptions"))
+
+
+@pytest.mark.parametrize(
+    ("task", "sizes"),
+    [("segmentation", [[42, 192], [112, 512]]), ("detection", [[30, 50], [80, 134]])],
+)
+def test_other_sizes_of_dense_tasks(task, sizes, runs, tmp_path):
+    _, run = runs(task)
+    found = evaluated(run, tmp_path, "measures=[sizes]")
+    rows = found["measures"]["sizes"]["sizes"]
+    assert [rows[0]["size"], rows[-1]["size"]] == sizes
+    metric = found["measures"]["sizes"]["metric"]
+    assert rows[1]["metrics"][metric] == found["metrics"][metric]
+    assert rows[0]["metrics"]["loss"] != rows[1]["metrics"]["loss"] if "loss" in rows[0]["metrics"] else True
+
+
+def test_measures_that_a_task_does_not_define_are_refused_before_data_are_read(runs, tmp_path, capsys):
+    _, run = runs("segmentation")
+    for words, sentence in (
+        (["measures=[shifts]"], "measures=[shifts] is defined for classification, and the checkpoint holds a Segment"),
+        (["measures=[speed]"], "measures is a list of sizes, shifts, corruptions"),
+        (["measures=[sizes]", "task.inference.short_edge=null"], "which are None and"),
+    ):
+        assert main(["evaluate", f"ckpt={run}", "data.root=/nowhere", f"hydra.run.dir={tmp_path}/x", *words]) != 0
+        assert sentence in " ".join(capsys.readouterr().err.split())

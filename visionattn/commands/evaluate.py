@@ -22,6 +22,7 @@ from visionattn.runs.build import build_evaluation
 from visionattn.runs.chosen_data import data_of_run, names_data, on_data_set
 from visionattn.runs.class_names import ClassMatch, match_classes
 from visionattn.runs.evaluation_report import write_evaluation
+from visionattn.runs.measures import check_measures, measure, print_measures
 from visionattn.runs.open import open_run
 from visionattn.runs.pretrained import pretrained_task
 from visionattn.runs.protocol import (
@@ -78,6 +79,7 @@ def run(
     target = _target(cfg, policy)
     evaluation = build_evaluation(cfg, target.task, target.data, run_dir, policy)
     _check_number_of_classes(target.task, evaluation.data)
+    check_measures(cfg.measures, evaluation, policy)
     facts = target.facts | evaluation.model_facts() | {"split": str(cfg.split)}
     facts["protocol"] = _in_words(protocol_in_use(evaluation))
     if target.differing:
@@ -89,6 +91,7 @@ def run(
     facts["classes"] = classes = _prepare_data(cfg, target.task, evaluation.data)
     evaluation.trainer.validate(target.task, datamodule=evaluation.data, verbose=False)
     result = result_of(cfg, evaluation, target.checkpoint, target.differing, classes, command)
+    result["measures"] = measure(cfg, evaluation, policy)
     if evaluation.trainer.is_global_zero:
         run_dir.mkdir(parents=True, exist_ok=True)
         text = json.dumps(result, indent=2, allow_nan=False)
@@ -193,4 +196,5 @@ def _print(result: dict[str, Any], facts: dict[str, Any], run_dir: Path, files: 
     if published is not None and published != result["num_samples"]:
         shown["images"] += f" of {published:,} published images: the scores are not comparable"
     shown["images/s"] = f"{result['images_per_second']:,.0f}"
+    print_measures(result["measures"])
     print_results("evaluation", shown, {"result": run_dir / "result.json", **files})

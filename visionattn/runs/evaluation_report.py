@@ -12,6 +12,7 @@ from visionattn.reports.sections import Column
 from visionattn.runs import page
 from visionattn.runs.build import Run
 from visionattn.runs.folder import REPORT
+from visionattn.runs.measures import sections
 from visionattn.tasks.pictures import undrawn_explained
 from visionattn.tasks.statistics import in_words, statistics
 
@@ -58,6 +59,7 @@ def _report(run: Run, result: Mapping[str, Any], facts: Mapping[str, Any], seed:
     report.add(*run.observer.sections(run.data), *statistics(run.data, run.observer.noun))
     columns = [Column("figure"), Column("value", digits=4)]
     report.add(Table("Figures", columns, list(result["metrics"].items()), " ".join(f"{n}." for n in result["notes"])))
+    report.add(*sections(result["measures"]))
     changes = {key: Change(one["evaluation"], one["training"]) for key, one in result["not_as_in_training"].items()}
     report.add(Differences("Unlike the training", changes, usual="training"))
     resources = page.memory_facts(run.trainer.strategy.root_device)
