@@ -29,7 +29,7 @@ MAY_IMPORT = {
     ),
     "export": "errors lazy drawing kernels attention heads weights config data backbones training tasks runs",
     "benchmarks": (
-        "errors lazy reports kernels attention heads weights config data backbones training tasks runs export"
+        "errors lazy drawing reports kernels attention heads weights config data backbones training tasks runs export"
     ),
     "comparison": (
         "errors drawing reports kernels weights config data backbones training tasks runs export benchmarks"

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from visionattn.benchmarks.backbones import run_backbones
 from visionattn.benchmarks.detection import run_detection
 from visionattn.benchmarks.kernels import run_kernels, simulate
+from visionattn.benchmarks.lengths import run_lengths
 from visionattn.benchmarks.loading import run_loading
 from visionattn.benchmarks.segmentation import run_segmentation
 from visionattn.benchmarks.training import run_training
@@ -23,6 +24,7 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "kernels": run_kernels,
     "simulate": simulate,
     "backbones": run_backbones,
+    "lengths": run_lengths,
     "loading": run_loading,
     "detection": run_detection,
     "segmentation": run_segmentation,

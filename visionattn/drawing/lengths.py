@@ -1,0 +1,37 @@
+"""The plot of time and memory against the side of the map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+_MARKS = "osv^D"
+
+
+def plot_lengths(series: Mapping[str, Mapping[str, Mapping[int, tuple[float, float]]]], output: Path) -> None:
+    """Plot milliseconds and megabytes on logarithmic axes; a row for each pass. The first mixer is drawn in black.
+
+    Args:
+        series: pass -> mixer -> side -> (milliseconds, bytes).
+        output: the file.
+    """
+    figure = Figure(figsize=(11, 4.2 * len(series)), layout="constrained")
+    grid = figure.subplots(len(series), 2, squeeze=False)
+    colors = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    for row, (kind, mixers) in zip(grid, series.items(), strict=True):
+        for number, (name, points) in enumerate(mixers.items()):
+            sides = sorted(points)
+            look = {"color": "black", "linewidth": 2.5} if number == 0 else {"color": colors[number % len(colors)]}
+            for place, axes in enumerate(row):
+                values = [points[side][place] / (1 if place == 0 else 1e6) for side in sides]
+                axes.plot(sides, values, label=name, marker=_MARKS[number % len(_MARKS)], markersize=4, **look)
+        for axes, label in zip(row, ("milliseconds", "MB at the peak"), strict=True):
+            axes.set(xscale="log", yscale="log", xlabel="side of the map (tokens)", ylabel=label, title=kind)
+            axes.set_xticks(sides, [str(side) for side in sides])
+            axes.minorticks_off()
+            axes.grid(alpha=0.25)
+        row[1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(output, dpi=110)
