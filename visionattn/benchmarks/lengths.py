@@ -28,6 +28,7 @@ from visionattn.drawing.lengths import plot_lengths
 from visionattn.errors import ConfigError
 
 FULL = "full"
+_NOTHING = "none"  # the mixer of a stage without one
 PASSES = ("inference", "train")
 _NEVER, _ALWAYS = math.inf, 0.0
 
@@ -46,7 +47,8 @@ def run_lengths(
     """Measure time and memory of mixers on maps of growing side, in turn with full attention.
 
     Args:
-        mixers: names of ``conf/mixer``; None: all that are no presets. Full attention is always among them.
+        mixers: names of ``conf/mixer``; None: all that are no presets and mix anything. Full attention is always
+            among them.
         sides: sides of the square map, in tokens.
         passes: ``inference``; ``train`` is forward and backward.
         dim: channels.
@@ -94,7 +96,7 @@ def _tell(
 
 def _checked(mixers: Sequence[str] | None, sides: Sequence[int], passes: Sequence[str]) -> list[str]:
     known = choices("mixer")
-    names = list(mixers or [name for name in known if "/" not in name])
+    names = list(mixers or [name for name in known if "/" not in name and name != _NOTHING])
     if unknown := sorted(set(names) - set(known)):
         raise ConfigError(f"mixers={unknown[0]} is not known; see `visionattn list mixers`")
     if set(passes) - set(PASSES) or not passes:
@@ -203,14 +205,18 @@ def _plain(lengths: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Row:
 def _show(rows: Sequence[Row], lengths: Mapping[str, Mapping[str, Mapping[str, float]]], sides: list[int]) -> None:
     for kind, found in lengths.items():
         series = _series(rows, kind)
-        headings = ("model", *(f"{side} x {side}" for side in sides), "faster from", "smaller from")
+        headings = ("model", *map(str, sides), "faster", "smaller")
         cells = []
         for name, points in series.items():
-            own = [f"{points[side][0]:.3g}" if side in points else "-" for side in sides]
+            own = [_short(points[side][0]) if side in points else "-" for side in sides]
             cells.append([name, *own, *(_side(found.get(name, {}).get(key), sides) for key in ("time", "memory"))])
-        show(headings, cells, f"milliseconds, {kind}; the side from which a mixer beats full attention")
+        show(headings, cells, f"milliseconds by side, {kind}; faster and smaller than {FULL} from side")
     for name, reason in dict.fromkeys((row["mixer"], row["reason"]) for row in rows if row["reason"]):
         print(f"  {name}: {reason}")
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _side(value: float | None, sides: Sequence[int]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from visionattn.comparison import files, table
+from visionattn.comparison import files, ranking, table
 from visionattn.comparison.existing import read_runs
 from visionattn.comparison.measure import measure
 from visionattn.comparison.page import page
@@ -56,6 +56,28 @@ def conclude(plan: Plan, folder: Path, seconds: float | None, policy: BuildPolic
     )
     show(found, folder)
     return found
+
+
+def check_published(published: object, entries: Sequence[str]) -> None:
+    """Refuse models that are not published, or for entries that do not exist, before anything trains.
+
+    Raises:
+        ConfigError: names the entry and what is wrong.
+    """
+    if not isinstance(published, dict):
+        raise ConfigError(f"published maps entries to backbones, such as {{window:swin_tiny}}, and is {published}")
+    for name in published:
+        if name not in entries:
+            raise ConfigError(f"published.{name} is no entry (entries: {', '.join(entries)})")
+    ranking.cards_of(published)
+
+
+def tell_ranking(found: Summary, published: Mapping[str, str], folder: Path) -> None:
+    """Print and write how the ranking of a comparison goes with the published one, where models are named."""
+    both = ranking.ranking_of(found, published) if published else None
+    if both is not None:
+        print("\n".join(["", *ranking.lines(both, found.metric.removeprefix("val/"))]), flush=True)
+        print(relative(ranking.write(both, folder)), flush=True)
 
 
 def show(found: Summary, folder: Path | None) -> None:

@@ -85,9 +85,10 @@ class _Comparison:
         )
         names = ", ".join(entry.name for entry in self.entries)
         print(f"visionattn compare: {names}; {told}; loading PyTorch", flush=True)
-        from visionattn.commands.compare import conclude, tell_plan
+        from visionattn.commands.compare import check_published, conclude, tell_plan, tell_ranking
         from visionattn.comparison import files
 
+        check_published(self.keys["published"], [entry.name for entry in self.entries])
         folder, plan = self._planned(configured)
         tell_plan(plan)
         if self.request.dry_run:
@@ -105,6 +106,7 @@ class _Comparison:
             raise
         again = not waiting and seconds is None and files.costs_in(folder)
         found = conclude(plan, folder, 0.0 if again else seconds, self.request.policy)
+        tell_ranking(found, self.keys["published"], folder)
         return int(any(row.failed for row in found.rows))
 
     def _check_stages(self) -> None:
