@@ -148,7 +148,8 @@ def _report(inspections: Sequence[Inspection], folder: Path, page: Path) -> dict
     """Print what came out, and return it."""
     first = inspections[0]
     facts: dict[str, Any] = {"images": len(inspections), "points": len(first.wanted.points)}
-    facts["blocks"] = counted(len({(one.stage, one.block) for one in first.maps}), "block") if first.maps else "none"
+    if first.maps:
+        facts["attention of"] = counted(len({(one.stage, one.block) for one in first.maps}), "block")
     for found in inspections:
         if found.scored is not None:
             facts[found.name] = found.scored.about
