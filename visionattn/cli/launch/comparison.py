@@ -144,7 +144,7 @@ class _Comparison:
         from visionattn.comparison.preparing import Composed, asked, prepare
 
         wanted = asked(self.question, self.entries, self.train)
-        folder, parent = self._folder(), (_PARENT / str(self.base.hydra.runtime.choices.get("backbone"))).absolute()
+        folder, parent = self._folder(), (_PARENT / self._name()).absolute()
         before = folder if folder else begun_before(parent, wanted)
         if before is not None and check_folder(before, wanted):
             return before, Plan.read(before)
@@ -165,6 +165,12 @@ class _Comparison:
         write_whole(folder / REFERENCE, reference)
         plan.write(folder)
         return folder, plan
+
+    def _name(self) -> str:
+        """Of the folder of its comparisons: the experiment, else the backbone that the entries share."""
+        experiment = self.choices.get("experiment")
+        shared = "backbones" if self.question.backbones else self.choices.get("backbone")
+        return str(experiment or shared).replace("/", "_")
 
     def _folder(self) -> Path | None:
         return None if self.keys["dir"] is None else Path(str(self.keys["dir"])).expanduser().absolute()
