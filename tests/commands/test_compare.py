@@ -116,6 +116,18 @@ def test_the_same_command_trains_what_is_left(there, capfd):
     assert contents["entries"][1]["training_images_per_second"] is not None  # measured the first time
 
 
+def test_results_are_told_where_measuring_fails(there, capsys, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("CUDA out of memory\nand more")
+
+    monkeypatch.setattr("visionattn.commands.compare.measure", fails)
+    runs = [f"comparison/{name}/seed_0" for name in ("window", "pooling")]
+    assert main(["compare", *runs, "measure=1"]) == 0
+    told = capsys.readouterr()
+    assert "could not be measured: CUDA out of memory" in told.err
+    assert "minus mixer=window" in told.out
+
+
 def test_a_folder_of_another_comparison_is_kept(there, capsys):
     assert main([*COMMAND, "seeds=3"]) == 2
     assert "holds another comparison (seeds: was [0, 1], is now [0, 1, 2])" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from visionattn.comparison.plan import Plan
 from visionattn.comparison.results import Result, of_plan
 from visionattn.comparison.summary import Cost, Facts, Summary, summarize
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
+from visionattn.config.messages import one_line
 from visionattn.errors import ConfigError, counted
 from visionattn.runs.table import relative
 
@@ -144,7 +145,11 @@ def _costs(results: Sequence[Result], seconds: float | None, policy: BuildPolicy
         return {}
     names = [name for name in dict.fromkeys(one.entry for one in results) if name in done]
     print(f"measuring {counted(len(names), 'model')} in turn, about {seconds:.0f} s", flush=True)
-    return measure({name: done[name] for name in names}, seconds, policy)
+    try:
+        return measure({name: done[name] for name in names}, seconds, policy)
+    except Exception as error:  # noqa: BLE001 - the results of the trainings are told all the same
+        print(f"visionattn: speed and memory could not be measured: {one_line(error)}", file=sys.stderr, flush=True)
+        return {}
 
 
 def _notes(costs: dict[str, Cost]) -> list[str]:
