@@ -17,6 +17,8 @@ from visionattn.config.catalog import choices
 
 ALL = choices("mixer")
 FOLDER = resources.files("visionattn.conf") / "mixer"
+DIM = 32
+"""Enough for gated convolutions of order 5; of fewer channels a ReLU may close all."""
 SIZES = [(1, 1), (2, 3), (7, 7), (8, 8), (11, 13), (17, 5)]
 
 
@@ -54,7 +56,7 @@ MIXERS = representatives()
 MIXING = [name for name in MIXERS if name != "none"]
 
 
-def build(name: str, index: int = 0, dim: int = 16, num_heads: int = 4) -> nn.Module:
+def build(name: str, index: int = 0, dim: int = DIM, num_heads: int = 4) -> nn.Module:
     node = config.compose(f"mixer/{name}").mixer
     for folder in name.split("/")[:-1]:
         node = node[folder]
@@ -63,13 +65,13 @@ def build(name: str, index: int = 0, dim: int = 16, num_heads: int = 4) -> nn.Mo
 
 def test_the_mixers_themselves_are_among_those_tested():
     assert {name for name in ALL if "/" not in name} <= set(MIXERS) < set(ALL)
-    assert len([name for name in ALL if "/" not in name]) == 16 + 2
+    assert len([name for name in ALL if "/" not in name]) == 17 + 2
     assert structure("swin/4") == structure("swin/12") != structure("window") != structure("davit/window_7")
 
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - set(MIXERS)))
 def test_every_other_preset_runs(name):
-    x = torch.randn(1, 5, 9, 16)
+    x = torch.randn(1, 5, 9, DIM)
     y = build(name, 1)(x)
     assert y.shape == x.shape
     assert torch.isfinite(y).all()
@@ -86,7 +88,7 @@ def randomised(module: nn.Module) -> nn.Module:
 def test_keeps_the_shape_at_any_size(name, index):
     mixer = build(name, index)
     for size in SIZES:
-        x = torch.randn(2, *size, 16)
+        x = torch.randn(2, *size, DIM)
         y = mixer(x)
         assert y.shape == x.shape
         assert torch.isfinite(y).all()
@@ -95,9 +97,9 @@ def test_keeps_the_shape_at_any_size(name, index):
 @pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("name", MIXING)
 def test_every_parameter_and_the_input_get_a_gradient(name, index):
-    mixer = randomised(build(name, index, dim=32))  # of 16 channels a ReLU may close all
-    x = torch.randn(1, 19, 17, 32, requires_grad=True)
-    (mixer(x) * torch.randn(1, 19, 17, 32)).sum().backward()
+    mixer = randomised(build(name, index))
+    x = torch.randn(1, 19, 17, DIM, requires_grad=True)
+    (mixer(x) * torch.randn(1, 19, 17, DIM)).sum().backward()
     assert x.grad is not None
     assert x.grad.abs().sum() > 0
     for parameter_name, param in mixer.named_parameters():
@@ -108,7 +110,7 @@ def test_every_parameter_and_the_input_get_a_gradient(name, index):
 @pytest.mark.parametrize("name", MIXERS)
 def test_images_of_a_batch_do_not_see_each_other(name):
     mixer = randomised(build(name, 1)).double().eval()  # in training, batch norms mix by design
-    x = torch.randn(3, 9, 10, 16, dtype=torch.float64)
+    x = torch.randn(3, 9, 10, DIM, dtype=torch.float64)
     together = mixer(x)
     for i in range(3):
         torch.testing.assert_close(mixer(x[i : i + 1]), together[i : i + 1], rtol=1e-10, atol=1e-12)
@@ -116,7 +118,7 @@ def test_images_of_a_batch_do_not_see_each_other(name):
 
 @pytest.mark.parametrize("name", MIXERS)
 def test_does_not_write_into_its_input(name):
-    x = torch.randn(1, 9, 10, 16)
+    x = torch.randn(1, 9, 10, DIM)
     before = x.clone()
     build(name, 1)(x)
     assert torch.equal(x, before)

@@ -7,6 +7,7 @@ from visionattn.attention.continuous import ContinuousWindowAttention
 from visionattn.attention.convolution import ConvolutionPair, DepthwiseConvolution, Pooling
 from visionattn.attention.cross_shaped import CrossShapedAttention, LocallyEnhancedAttention
 from visionattn.attention.full import FullAttention
+from visionattn.attention.gated_convolution import GatedConvolution
 from visionattn.attention.global_query import GlobalQueryAttention
 from visionattn.attention.grid import GridAttention
 from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
@@ -25,6 +26,7 @@ __all__ = [
     "CrossShapedAttention",
     "DepthwiseConvolution",
     "FullAttention",
+    "GatedConvolution",
     "GlobalQueryAttention",
     "GridAttention",
     "LocallyEnhancedAttention",

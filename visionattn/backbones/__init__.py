@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from visionattn.lazy import face
 
 if TYPE_CHECKING:
-    from visionattn.backbones.block import Block
+    from visionattn.backbones.block import Block, layer_norm
     from visionattn.backbones.classifier import PoolNormHead
     from visionattn.backbones.families.cas_vit import DistilledHead, LocalIntegration
     from visionattn.backbones.families.davit import ConvPosition, NormConvDownsample
@@ -60,6 +60,7 @@ __all__ = [
     "Stage",
     "StridedConvStem",
     "ThreeConvStem",
+    "layer_norm",
 ]
 
 __getattr__ = face(
@@ -97,5 +98,6 @@ __getattr__ = face(
         "Stage": "stage",
         "StridedConvStem": "stem",
         "ThreeConvStem": "families.s2aformer",
+        "layer_norm": "block",
     },
 )

@@ -22,6 +22,11 @@ FeedForwardFactory = Callable[..., nn.Module]
 PositionFactory = Callable[..., nn.Module]
 
 
+def layer_norm(dim: int, *, eps: float = 1e-5) -> LayerNorm:
+    """A layer norm over channels (Ba et al. 2016, arXiv 1607.06450), for configurations that set its ``eps``."""
+    return LayerNorm(dim, eps=eps)
+
+
 class Block(nn.Module):
     """Pre-norm block: ``x + drop(scale(mixer(norm(x))))``, then the same around the feed-forward network.
 

@@ -25,16 +25,17 @@ class PatchStem(nn.Module):
         in_chans: channels of the image.
         dim: channels C of the map.
         patch_size: side of a patch, and the stride.
+        norm: norm factory, called with ``dim``.
 
     Shape:
         ``(B, in_chans, H, W) -> (B, ceil(H / patch_size), ceil(W / patch_size), C)``
     """
 
-    def __init__(self, in_chans: int, dim: int, *, patch_size: int = 4):
+    def __init__(self, in_chans: int, dim: int, *, patch_size: int = 4, norm: Callable[[int], nn.Module] = LayerNorm):
         super().__init__()
         self.stride = patch_size
         self.conv1 = nn.Conv2d(in_chans, dim, patch_size, stride=patch_size)
-        self.norm = LayerNorm(dim)
+        self.norm = norm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.norm(self.conv1(pad_image(image, self.stride)).permute(0, 2, 3, 1))

@@ -92,6 +92,7 @@ HOMES = (
 # callable.
 DENIED = (
     *(f"visionattn.{room}" for room in ("config", "cli", "commands", "runs", "export", "benchmarks", "kernels")),
+    *(f"visionattn.{room}" for room in ("analysis", "comparison", "reports", "drawing")),
     *("visionattn.lazy", "visionattn.registration", "visionattn.__main__"),
     *("torch.nn.parallel", "torch.nn.attention", "torch.nn.backends", "torchvision.models.feature_extraction"),
     *(

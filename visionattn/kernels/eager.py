@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,11 @@ def runs_own_code(*tensors: Tensor | None) -> bool:
         and _get_current_dispatch_mode() is None
         and not torch._C._are_functorch_transforms_active()
     )
+
+
+def autocast_disabled(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast switched off; torch's meta device has none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -156,6 +156,11 @@ def flat_table(query_minus_key: bool = True) -> NewValue:
     return convert_table
 
 
+def as_linear(weight: Tensor, wanted: Tensor) -> Tensor:
+    """A pointwise convolution's weight as a linear layer's; other tensors as they are."""
+    return weight.flatten(1) if weight.ndim == 4 and wanted.ndim == 2 else weight
+
+
 def with_counters(state: StateDict) -> StateDict:
     """The same with the counters of batch norms, zero where a list of weights leaves them out."""
     counters = {name.replace("running_mean", "num_batches_tracked") for name in state if name.endswith("running_mean")}

@@ -13,11 +13,17 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from visionattn.attention.padding import fit, round_up
+from visionattn.backbones.block import NormFactory
 from visionattn.kernels.norm import LayerNorm
 
 
 class NormConvDownsample(nn.Module):
     """A norm, then a 2x2 convolution of stride 2 with bias. Odd maps get a row or column of zeros after the norm.
+
+    Args:
+        dim_in: channels that come in.
+        dim: channels that go out.
+        norm: norm factory, called with ``dim_in``.
 
     Shape:
         ``(B, H, W, dim_in) -> (B, ceil(H / 2), ceil(W / 2), dim)``
@@ -25,9 +31,9 @@ class NormConvDownsample(nn.Module):
 
     stride = 2
 
-    def __init__(self, dim_in: int, dim: int):
+    def __init__(self, dim_in: int, dim: int, *, norm: NormFactory = LayerNorm):
         super().__init__()
-        self.norm = LayerNorm(dim_in)
+        self.norm = norm(dim_in)
         self.conv = nn.Conv2d(dim_in, dim, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:

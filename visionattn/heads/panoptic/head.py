@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from visionattn.errors import ConfigError
 from visionattn.heads.features import FeatureInfo, FeatureNorms, check_maps
+from visionattn.kernels.eager import autocast_disabled
 from visionattn.options import grouped
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Mask2Former(nn.Module):
         masks = [target["masks"].float() for target in targets]
         self.criterion.num_masks = None if num_masks is None else num_masks.clamp(min=1)
         total: dict[str, Tensor] = {}
-        with _parts().autocast_disabled(predictions.masks.device):
+        with autocast_disabled(predictions.masks.device):
             for classes, logits in (*predictions.earlier, (predictions.classes, predictions.masks)):
                 for name, value in self.criterion(logits.float(), classes.float(), masks, labels).items():
                     part = _PARTS[name]

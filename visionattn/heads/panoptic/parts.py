@@ -9,7 +9,6 @@ Shapes: B batch, C channels, H W map, Q queries, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -22,12 +21,9 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
-__all__ = ["Loss", "Mask2FormerConfig", "Network", "autocast_disabled"]
+from visionattn.kernels.eager import autocast_disabled
 
-
-def autocast_disabled(device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast switched off; torch's meta device has none."""
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+__all__ = ["Loss", "Mask2FormerConfig", "Network"]
 
 
 class Network(Mask2FormerPreTrainedModel):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visionattn.kernels.eager import autocast_disabled
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
@@ -75,7 +77,7 @@ class _ResizedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, weight: Tensor | None, ignore: int) -> Tensor:
         kind = torch.promote_types(logits.dtype, torch.float32)
-        with torch.autocast(logits.device.type, enabled=False):
+        with autocast_disabled(logits.device):
             total, gradient = _work(logits.to(kind), target, weight, ignore, ctx.needs_input_grad[0])
         ctx.kind = logits.dtype
         ctx.save_for_backward(gradient)

@@ -9,18 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from torch import Tensor
-
-from visionattn.weights.formats import Format, Rule, with_counters
+from visionattn.weights.formats import Format, Rule, as_linear, with_counters
 
 _BLOCK = r"network\.([0246])\.(\d+)\."
 _GATES = {"0.block.0": "conv", "0.block.1": "norm", "0.block.3": "place", "1.block.1": "channel"}
 _LOCAL = {"0": "mix", "1": "norm", "2": "conv", "4": "proj"}
-
-
-def _linear(weight: Tensor, wanted: Tensor) -> Tensor:
-    """A pointwise convolution as a linear layer; other tensors as they are."""
-    return weight.flatten(1) if weight.ndim == 4 and wanted.ndim == 2 else weight
 
 
 def _block(rest: str) -> Callable[[re.Match[str]], str]:
@@ -44,7 +37,7 @@ FORMATS = [
             Rule(r"patch_embed\.4\.(.+)", r"stem.norm2.\1"),
             Rule(r"network\.([135])\.(proj|norm)\.(.+)", _between),
             *(
-                Rule(_BLOCK + rf"local_perception\.network\.{old}\.(.+)", _block(rf"position1.{new}.\3"), _linear)
+                Rule(_BLOCK + rf"local_perception\.network\.{old}\.(.+)", _block(rf"position1.{new}.\3"), as_linear)
                 for old, new in _LOCAL.items()
             ),
             *(
@@ -52,11 +45,11 @@ FORMATS = [
                 for side in ("query", "key")
                 for old, new in _GATES.items()
             ),
-            Rule(_BLOCK + r"attn\.qkv\.(.+)", _block(r"mixer.qkv.\3"), _linear),
+            Rule(_BLOCK + r"attn\.qkv\.(.+)", _block(r"mixer.qkv.\3"), as_linear),
             Rule(_BLOCK + r"attn\.dwc\.(.+)", _block(r"mixer.conv.\3")),
             Rule(_BLOCK + r"attn\.proj\.(.+)", _block(r"mixer.proj.\3")),
             Rule(_BLOCK + r"(norm[12]\..+)", _block(r"\3")),
-            Rule(_BLOCK + r"mlp\.(fc[12]\..+)", _block(r"ffn.\3"), _linear),
+            Rule(_BLOCK + r"mlp\.(fc[12]\..+)", _block(r"ffn.\3"), as_linear),
             Rule(r"(norm\..+)", r"\1"),
             Rule(r"head\.(weight|bias)", r"head.fc.\1"),
             Rule(r"dist_head\.(weight|bias)", r"head.fc_distilled.\1"),

@@ -1,0 +1,83 @@
+"""HorNet against the recorded outputs of the official code, and its filter against one written out."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import visionattn
+from tests.parity.timm_pairs import leak
+from tests.recorded import image_of, published_state, recorded, relative_error
+from visionattn.attention import GatedConvolution
+from visionattn.attention.gated_convolution import GlobalLocalFilter
+from visionattn.backbones import zoo
+from visionattn.backbones.cost import count_parameters
+
+MILLIONS = {  # as the official code counts them for 1,000 classes
+    "hornet_tiny_7x7": 22.410,
+    "hornet_tiny_gf": 22.992,
+    "hornet_small_7x7": 49.528,
+    "hornet_small_gf": 50.402,
+    "hornet_base_7x7": 87.257,
+    "hornet_base_gf": 88.421,
+    "hornet_large_7x7": 194.543,
+    "hornet_large_gf": 196.290,
+}
+
+
+@pytest.mark.parametrize("name", MILLIONS)
+def test_parameters_are_the_published_ones(name):
+    with torch.device("meta"):
+        model = visionattn.create_backbone(name)
+    assert count_parameters(model) == zoo.backbone_files()[name]["card"]["params"]
+    assert round(count_parameters(model) / 1e6, 3) == MILLIONS[name]
+
+
+@pytest.mark.parametrize("name", ["hornet_tiny_7x7", "hornet_tiny_gf"])
+def test_the_outputs_of_the_official_code(name):
+    published = recorded(name)
+    model = visionattn.create_backbone(name, weights=published_state(published)).eval()
+    assert count_parameters(model) == published["params"]
+    with torch.no_grad():
+        for case in published["cases"]:
+            assert relative_error(model(image_of(case)), case) < 1e-5, case["size"]
+    assert leak(model, (50, 70)) < 1e-5
+
+
+@pytest.mark.parametrize("size", [(14, 14), (9, 14), (16, 20), (1, 1), (3, 2)])
+def test_the_filter_is_resized_as_published(size):
+    part = GlobalLocalFilter(6, (14, 8)).double()
+    x = torch.randn(2, *size, 6, dtype=torch.float64)
+    near, far = F.layer_norm(x, (6,), eps=1e-6).permute(0, 3, 1, 2).chunk(2, dim=1)
+    frequencies = torch.fft.rfft2(far.float(), norm="ortho")
+    spectrum = part.spectrum.detach().float().permute(3, 0, 1, 2)
+    spectrum = F.interpolate(spectrum, size=frequencies.shape[2:], mode="bilinear", align_corners=True)
+    far = torch.fft.irfft2(frequencies * torch.complex(*spectrum), s=size, norm="ortho").double()
+    want = torch.stack([part.conv(near), far], 2).flatten(1, 2).permute(0, 2, 3, 1)
+    torch.testing.assert_close(part(x), F.layer_norm(want, (6,), eps=1e-6), rtol=1e-4, atol=1e-5)
+
+
+def test_the_filter_sees_the_whole_map_and_a_convolution_does_not():
+    x = torch.randn(1, 12, 12, 8, requires_grad=True)
+    for mixer, reached in ((GatedConvolution(8, filter_size=(12, 7)), 144), (GatedConvolution(8, kernel_size=3), 9)):
+        (grad,) = torch.autograd.grad(mixer(x)[0, 6, 6].sum(), x)
+        assert int((grad.abs().amax((0, 3)) > 0).sum()) == reached
+
+
+def test_the_filter_is_computed_in_float32_under_autocast():
+    mixer, x = GatedConvolution(8, filter_size=(6, 4)), torch.randn(1, 6, 6, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(mixer(x).float(), GatedConvolution.forward(mixer.float(), x).float(), rtol=0, atol=0)
+        assert mixer(x).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"order": 6}, "of order 6 cannot divide 16 channels"),
+        ({"order": 0}, "of order 0"),
+        ({"kernel_size": 4}, "must be odd"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_numbers(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GatedConvolution(16, **arguments)
