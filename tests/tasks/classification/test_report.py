@@ -61,7 +61,7 @@ def test_the_worst_are_sure_and_wrong_and_the_table_says_what_they_are_taken_for
     assert "expected calibration error" in calibration.note
 
 
-def test_many_classes_have_a_list_in_place_of_a_matrix():
+def test_many_classes_have_a_list_in_place_of_a_matrix(tmp_path):
     observer, data = validated(50), Few()
     data.class_names = tuple(f"class {label}" for label in range(21_841))  # a matrix of them would take 4 GB
     _, listed, _ = class_sections(observer.latest, data)
@@ -69,3 +69,7 @@ def test_many_classes_have_a_list_in_place_of_a_matrix():
     assert listed.title == "Most frequent confusions"
     assert sum(count for *_, count in listed.rows) == wrong > 0
     assert listed.rows[0][2] == max(count for *_, count in listed.rows)
+    assert "confusion matrix" in observer.draw(tmp_path, Few())
+    (tmp_path / "confusion.png").unlink()
+    assert "confusion matrix" not in observer.draw(tmp_path, data)
+    assert not (tmp_path / "confusion.png").exists()

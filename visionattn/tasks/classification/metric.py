@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from visionattn.data.module import VisionData
 
 CALIBRATION_BINS = 15
+LARGEST_MATRIX = 1500
+"""Classes of a confusion matrix, which grows with their square: 21,841 of them would take 4 GB."""
 _KEPT = 30
 
 

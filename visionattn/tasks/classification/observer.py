@@ -14,7 +14,7 @@ from visionattn.drawing.bars import plot_class_bars
 from visionattn.drawing.plots import plot_calibration, plot_confusion, plot_mistakes
 from visionattn.errors import counted
 from visionattn.reports import Sample, Section, thumbnail
-from visionattn.tasks.classification.metric import CALIBRATION_BINS, Predictions, calibration
+from visionattn.tasks.classification.metric import CALIBRATION_BINS, LARGEST_MATRIX, Predictions, calibration
 from visionattn.tasks.classification.report import class_sections
 from visionattn.tasks.observer import SHOWN, Observer
 from visionattn.tasks.pictures import Tile, as_image, caption_of
@@ -106,18 +106,19 @@ class ClassificationObserver(Observer):
         latest, names = self.latest, data.class_names
         if not latest.ids:
             return {}
-        files = {
-            "confusion matrix": folder / "confusion.png",
+        files = {"confusion matrix": folder / "confusion.png"} if len(names) <= LARGEST_MATRIX else {}
+        files |= {
             "accuracy of the classes": folder / "classes.png",
             "calibration": folder / "calibration.png",
             "mistakes": folder / "mistakes.png",
         }
         target, prediction = np.array(latest.target), np.array(latest.prediction)
-        matrix = latest.confusion(len(names))
-        counts, right = matrix.sum(1), np.diag(matrix)
+        counts = np.bincount(target, minlength=len(names))
+        right = np.bincount(target[target == prediction], minlength=len(names))
         accuracy = 100 * right.sum() / len(target)
-        title = f"{counted(len(target), 'image')}, accuracy {accuracy:.2f} %"
-        plot_confusion(matrix, names, files["confusion matrix"], title=title)
+        if "confusion matrix" in files:
+            title = f"{counted(len(target), 'image')}, accuracy {accuracy:.2f} %"
+            plot_confusion(latest.confusion(len(names)), names, files["confusion matrix"], title=title)
         of_classes = np.where(counts > 0, 100 * right / np.maximum(counts, 1), np.nan).tolist()
         plot_class_bars(
             names,

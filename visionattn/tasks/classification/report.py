@@ -12,13 +12,13 @@ import numpy as np
 
 from visionattn.drawing.plots import reliability
 from visionattn.reports import Bars, Column, Curves, Matrix, Panels, Section, Table
-from visionattn.tasks.classification.metric import CALIBRATION_BINS, Predictions, calibration
+from visionattn.tasks.classification.metric import CALIBRATION_BINS, LARGEST_MATRIX, Predictions, calibration
 from visionattn.tasks.statistics import class_counts
 
 if TYPE_CHECKING:
     from visionattn.data.module import VisionData
 
-_LARGEST_MATRIX, _LISTED = 1500, 100  # classes of a matrix, which grows with their square; rows of a list in its place
+_LISTED = 100  # rows of the list in place of a matrix
 
 
 def class_sections(latest: Predictions, data: VisionData) -> list[Section]:
@@ -26,7 +26,7 @@ def class_sections(latest: Predictions, data: VisionData) -> list[Section]:
     names, title = data.class_names, "Confusion matrix"
     confused = _confusions(latest, len(names))
     sections: list[Section] = [_classes(latest, confused, data)]
-    if len(names) <= _LARGEST_MATRIX:
+    if len(names) <= LARGEST_MATRIX:
         sections.append(Matrix(title, latest.confusion(len(names)), names, names))
     else:
         rows = [[names[target], names[said], count] for count, target, said in confused[:_LISTED]]
