@@ -16,14 +16,14 @@ from visionattn.attention import Parallel, Pooling, WindowAttention
 from visionattn.errors import ConfigError
 from visionattn.tasks.predict import as_rgb
 
-CASES = {name: MIXERS[name] for name in ("strips_padded", "carriers", "strip_self", "window")}
+CASES = {name: MIXERS[name] for name in ("strips_padded", "carriers", "strip_self")}
 CASES |= {"pooling": WITHOUT["pooling"]}
 CASES |= {"half": Parallel([Pooling, partial(WindowAttention, window_size=4)])}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_picture_and_the_page_are_written(name, tmp_path):
-    model = backbone(CASES[name])
+    model = backbone(CASES[name], dims=(16,))
     pixels = torch.randint(0, 255, (3, 36, 28), dtype=torch.uint8)
     images = pixels[None].double() / 128 - 1
     wanted = Wanted(
@@ -37,13 +37,13 @@ def test_every_picture_and_the_page_are_written(name, tmp_path):
     assert any(sum(one["carriers"]) for one in record["attention"]) == (name == "carriers")
     page = write_page(tmp_path, [found], "a model", "visionattn inspect")
     assert ("What a token attends to" in page.read_text()) == (name != "pooling" or found.rollout is not None)
-    assert _canvas(found) == (40, 32)
+    assert _canvas(found) == (36, 28)
     for title, values in _token_maps(found):
-        assert values.shape[:2] == (10, 8)
+        assert values.shape[:2] == (9, 7)
         sums = values.sum((2, 3))
         assert sums.max() < 1.001
         if name in ("strip_self", "half") or "rollout" in title:
-            np.testing.assert_allclose(sums[:9, :7].max(), 1, rtol=1e-4)
+            np.testing.assert_allclose(sums.max(), 1, rtol=1e-4)
 
 
 def test_measures_are_checked():

@@ -100,18 +100,26 @@ def mean_weights(found: Inspection, block: list[AttentionMap]) -> Weights:
         one = block[0]
         return Weights(_numpy(one.weights).mean(0), one.cell, one.origin, _numpy(one.real))
     stage = next(stage for stage in found.kept.stages if stage.name == block[0].stage)
-    total = sum(on_tokens(one, stage.grid, stage.stride).sum(0) for one in block)
+    total = sum(on_tokens(_numpy(one.weights), one.cell, one.origin, stage.grid, stage.stride).sum(0) for one in block)
     return Weights(np.asarray(total) / sum(len(one.heads) for one in block), float(stage.stride))
 
 
-def on_tokens(one: AttentionMap, grid: tuple[int, int], stride: int) -> np.ndarray:
-    """The weights of a map ``(N, H, W)`` on the tokens of the stage, without padding."""
-    weights, cell = _numpy(one.weights), one.cell / stride
+def on_tokens(
+    weights: np.ndarray, cell: float, origin: tuple[float, float], grid: tuple[int, int], stride: int
+) -> np.ndarray:
+    """Weights ``(N, h, w)`` of cells on the tokens of a stage ``(N, H, W)``, without padding.
+
+    Args:
+        weights: of a grid over the image.
+        cell: pixels along each side of an entry.
+        origin: (top, left) of the grid in pixels.
+        grid: rows and columns of the stage's map.
+        stride: pixels along each side of a token.
+    """
     rows, columns = (
-        np.floor((np.arange(side) - start / stride) / cell).astype(int)
-        for side, start in zip(grid, one.origin, strict=True)
+        np.floor((np.arange(side) - start / stride) / (cell / stride)).astype(int).clip(0, most - 1)
+        for side, start, most in zip(grid, origin, weights.shape[1:], strict=True)
     )
-    rows, columns = rows.clip(0, weights.shape[1] - 1), columns.clip(0, weights.shape[2] - 1)
     counts = np.bincount(rows)[rows][:, None] * np.bincount(columns)[columns][None]
     return np.asarray(weights[:, rows[:, None], columns[None]] / counts)
 

@@ -11,15 +11,15 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
-from visionattn.analysis.choosing import Choice, Point, heads_of
+from visionattn.analysis.choosing import Point
 from visionattn.analysis.files import on_tokens
-from visionattn.analysis.grids import among_carriers
+from visionattn.analysis.grids import among_carriers, layout_of, token_at
 from visionattn.analysis.inspection import CAUTION, Inspection
-from visionattn.analysis.maps import maps_in
 from visionattn.analysis.rollouts import rollout_in
-from visionattn.analysis.trace import StageTrace
+from visionattn.analysis.trace import BlockTrace, Part, StageTrace
 from visionattn.reports import Column, Facts, Picture, Report, Section, Table, Text, TokenMap
 
 _SIDE, _MOST_HEADS = 14, 8
@@ -113,28 +113,38 @@ def _token_maps(found: Inspection) -> Iterator[tuple[str, np.ndarray]]:
     chosen = [one for one in found.wanted.choice.parts(found.kept) if one[2].matrices and not among_carriers(one[2])]
     stages = [list(group) for _, group in groupby(chosen, key=lambda one: one[0].index)]
     for place, group in enumerate(reversed(stages)):
-        for stage, block, _ in reversed(group[-2:]):
-            values = _attention(found, stage, block.index)
-            yield f"{stage.name}, block {block.index}, mean of {len(values)} heads", values.mean(0)
+        for stage, block, part in reversed(group[-2:]):
+            heads, values = _attention(found, stage, block, part)
+            name = f"{stage.name}, block {block.index}"
+            yield f"{name}, mean of {len(heads)} heads", values.mean(0)
             if not place and block is group[-1][1]:
-                heads = [head for head in range(heads_of(block.module)) if found.wanted.choice.has_head(head)]
                 for head, one in zip(heads[:_MOST_HEADS], values, strict=False):
-                    yield f"{stage.name}, block {block.index}, head {head}", one
+                    yield f"{name}, head {head}", one
     if found.rollout is not None:
         yield "rollout of the last map", _rollouts(found)
 
 
-def _attention(found: Inspection, stage: StageTrace, block: int) -> np.ndarray:
-    """What the tokens at a grid of points attend to, ``(N, A, B, H, W)``, over :func:`_canvas`."""
+def _attention(found: Inspection, stage: StageTrace, block: BlockTrace, part: Part) -> tuple[list[int], np.ndarray]:
+    """The chosen heads, and what the tokens at a grid of points attend to, ``(N, A, B, H, W)``, over the canvas."""
     rows, columns, points = _points(found)
-    choice = Choice((stage.index,), (block,), found.wanted.choice.heads)
-    maps = [one for one in maps_in(found.kept, points, choice) if not one.mixer.startswith("carrier:")]
-    calls = len(maps) // len(points)
-    heads = [
-        np.stack([_covering(found, stage, on_tokens(one, stage.grid, stage.stride)) for one in same])
-        for same in (maps[first::calls] for first in range(calls))
-    ]
-    return np.moveaxis(np.concatenate(heads, axis=1).reshape(rows, columns, -1, *heads[0].shape[2:]), 2, 0)
+    tokens = [token_at(point, found.kept.image_size, stage.stride, stage.grid) for point in points]
+    numbers: list[int] = []
+    maps: list[np.ndarray] = []
+    first = 0
+    for call in part.matrices:
+        chosen = [head for head in range(call.num_heads) if found.wanted.choice.has_head(first + head)]
+        numbers += [first + head for head in chosen]
+        first += call.num_heads
+        layout = layout_of(call, part, block, stage)
+        queries = torch.tensor([layout.query_at(token, call) for token in tokens], device=call.q.device)
+        with torch.no_grad():
+            dense = call.rows(queries).dense(call.num_keys)[0, chosen].flatten(0, 1)
+        (height, width), stride = call.key_grid, stage.stride
+        keys = dense[:, : height * width].unflatten(1, (height, width)).float().cpu().numpy()
+        origin = (-float(layout.origin[0] * stride), -float(layout.origin[1] * stride))
+        seen = _covering(found, stage, on_tokens(keys, layout.key_cell * stride, origin, stage.grid, stride))
+        maps.append(seen.reshape(len(chosen), rows, columns, *seen.shape[1:]))
+    return numbers, np.concatenate(maps)
 
 
 def _rollouts(found: Inspection) -> np.ndarray:
