@@ -199,7 +199,7 @@ def _write_tables(found: Inspection, folder: Path) -> None:
             for head, values in enumerate(one.values)
         ]
         heads = max(len(one.values) for one in tables)
-        title = f"Position bias in {stage}, from {-largest:.2f} (blue) to {largest:.2f} (red); the middle is the query"
+        title = f"Position bias in {stage}, ±{largest:.2f}"
         save_sheet(tiles, folder / f"bias_{stage}.png", columns=min(heads, _WIDEST), title=title)
 
 

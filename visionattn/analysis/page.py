@@ -23,6 +23,7 @@ from visionattn.analysis.trace import BlockTrace, Part, StageTrace
 from visionattn.reports import Column, Facts, Picture, Report, Section, Table, Text, TokenMap
 
 _SIDE, _MOST_HEADS = 14, 8
+_TABLES = "The middle of each square is the query itself; blue lowers the logits, red raises them."
 _PICTURES = {
     "relevance.png": ("Relevance", "What attention brought to the prediction (Chefer et al. 2021)."),
     "rollout.png": ("Rollout", "Where the content of the last map comes from, if attention alone moved it."),
@@ -77,7 +78,7 @@ def _sections(found: Inspection, folder: Path, ahead: str) -> Iterator[Section]:
             yield Picture(title, _opened(folder / f"attention_point{number}.png"), "Every head: the folder attention.")
     for file in sorted(folder.glob("bias_*.png")):
         stage = file.stem.removeprefix("bias_")
-        yield Picture(f"{ahead}Position bias in {stage}", _opened(file), "Blue lowers the logits, red raises.")
+        yield Picture(f"{ahead}Position bias in {stage}", _opened(file), _TABLES)
     if found.statistics:
         yield _head_table(found, f"{ahead}Statistics of heads")
 
