@@ -215,12 +215,12 @@ def test_an_experiment_that_is_a_comparison(there, tmp_path, capsys):
     folder = tmp_path / "conf" / "experiment"
     folder.mkdir(parents=True)
     text = "# @package _global_\ndefaults: [{override /backbone: swin_pico}]\ncompare: {mixers: [window, full]%s}\n"
-    (folder / "league.yaml").write_text(text % "")
-    own = ["experiment=league", f"--config-dir={tmp_path}/conf"]
+    (folder / "own_league.yaml").write_text(text % "")
+    own = ["experiment=own_league", f"--config-dir={tmp_path}/conf"]
     assert main(["train", *own]) == 2
-    assert "is a comparison of several: visionattn compare experiment=league" in capsys.readouterr().err
+    assert "is a comparison of several: visionattn compare experiment=own_league" in capsys.readouterr().err
     assert main(["compare", *own, *TINY[1:3], "seeds=2", "--dry-run"]) == 0
     assert "2 entries, 2 seeds" in capsys.readouterr().out
-    (folder / "league.yaml").write_text(text % ", mixer: full")
+    (folder / "own_league.yaml").write_text(text % ", mixer: full")
     assert main(["compare", *own]) == 2
     assert "compare.mixer is no key of a comparison; did you mean mixers?" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from visionattn.comparison.matching import Matching
 from visionattn.comparison.preparing import Composed, prepare
 from visionattn.config import DEFAULT_POLICY, compose
 from visionattn.errors import ConfigError
+from visionattn.runs.infer import Inference, Inferred
 
 SMALL = ["backbone=swin_pico", "backbone.dims=[16,32,64]", "backbone.depths=[1,1,2]", "trainer.accelerator=cpu"]
 NAMED = ["backbone_name=x", "name=x"]
@@ -85,6 +86,19 @@ def test_the_plan_counts_what_entries_share_and_fixes_what_was_inferred(configs)
     words = plan.words(pooling, 7, Path("/there"))
     assert {"seed=7", "start_as='/there/reference.yaml'", "hydra.sweep.subdir=pooling/seed_7"} <= set(words)
     assert not any(word.startswith("start_as") for word in plan.words(window, 7, Path("/there")))
+
+
+def test_inferred_values_are_written_as_overrides(monkeypatch, configs):
+    """Texts quoted, lists in brackets; mappings follow from the data and are left out."""
+    values = {
+        "data.root": "a b,c",
+        "data.size": [3, None],
+        "data.files": {"train": "x"},
+        "backbone.drop_path_rate": 0.1,
+    }
+    found = Inference([Inferred(key, value, "") for key, value in values.items()])
+    monkeypatch.setattr("visionattn.comparison.building.infer", lambda *_: found)
+    assert inferred(configs["full"], DEFAULT_POLICY)[1] == ["data.root='a b,c'", "data.size=[3,null]"]
 
 
 def test_what_cannot_be_matched_is_refused_with_the_nearest_figures(configs):

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.config import BuildPolicy
+from visionattn.config.composing import quoted
 from visionattn.errors import ConfigError, VisionAttnError
 from visionattn.runs.build import build
 from visionattn.runs.infer import infer
@@ -52,11 +53,20 @@ class Model:
 
 
 def inferred(cfg: DictConfig, policy: BuildPolicy) -> tuple[DictConfig, list[str]]:
-    """A copy with every ``auto`` filled in, and the values of data and trainer among them as overrides."""
+    """A copy with every ``auto`` filled in, and the values of data and trainer among them as overrides.
+
+    Mappings, such as where the files of a split lie, are left out: they follow from the data alone.
+    """
     cfg = copy.deepcopy(cfg)
     found = infer(cfg, policy).values
-    shared = [one for one in found if one.key.startswith(("data.", "trainer."))]
+    shared = [one for one in found if one.key.startswith(("data.", "trainer.")) and _is_written(one.value)]
     return cfg, [f"{one.key}={_written(one.value)}" for one in shared]
+
+
+def _is_written(value: Any) -> bool:
+    if OmegaConf.is_list(value) or isinstance(value, (list, tuple)):
+        return all(_is_written(one) for one in value)
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _written(value: Any) -> str:
@@ -64,7 +74,7 @@ def _written(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if OmegaConf.is_config(value) or isinstance(value, (list, tuple)):
         return f"[{','.join(_written(one) for one in value)}]"
-    return str(value)
+    return quoted(value) if isinstance(value, str) else str(value)
 
 
 def checked(cfg: DictConfig, policy: BuildPolicy) -> Model:
