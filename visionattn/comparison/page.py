@@ -85,8 +85,8 @@ def _charts(found: Summary) -> Iterator[Section]:
         panels.append(Curves("While training", drawn, "optimizer step", found.metric, note=note))
     points = {
         row.name: ([row.facts.gmacs], [row.metrics[found.metric].mean])
-        for row in found.ranked
-        if row.facts.gmacs is not None
+        for row in found.rows  # in the order of the curves, so that the colors agree
+        if row.facts.gmacs is not None and found.metric in row.metrics
     }
     if len(points) > 1:
         panels.append(
