@@ -22,9 +22,10 @@ TINY = [
     ),
     *("data.batch_size=8", "data.eval_batch_size=64"),
 ]
-ENTRIES = ["mixers=[window,pooling]", "entries={broken:[mixer=window,weights=none.pt]}", "seeds=2", "measure=0.1"]
+DIVERGING = "[mixer=window,optim.lr=1e30,schedule.warmup_epochs=0,trainer.limit_train_batches=4]"
+ENTRIES = ["mixers=[window,pooling]", "entries={broken:" + DIVERGING + "}", "seeds=2", "measure=0.1"]
 COMMAND = ["compare", *ENTRIES, *TINY, "dir=comparison"]
-BROKEN = "none.pt"
+BROKEN = "the loss is nan"
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +198,13 @@ def test_what_differs_beside_the_model_is_told(there, tmp_path, capsys):
 def test_mistakes_are_named_before_anything_trains(there, capsys, words, says):
     assert main(["compare", *words]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_weights_that_are_not_there_are_named_before_anything_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*COMMAND, "weights=none.pt"]) == 1
+    assert "in the entry window: there is no checkpoint at none.pt" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("train.log"))
 
 
 def test_a_sweep_that_repeats_seeds_gets_the_same_table(there, tmp_path, capsys):

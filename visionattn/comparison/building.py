@@ -19,6 +19,7 @@ from visionattn.config.composing import quoted
 from visionattn.errors import ConfigError, VisionAttnError
 from visionattn.runs.build import build
 from visionattn.runs.infer import infer
+from visionattn.runs.pretrained import check_weights
 from visionattn.training.task import VisionTask
 
 FAULTS = (VisionAttnError, ValueError, TypeError, RuntimeError, AssertionError, ZeroDivisionError)
@@ -82,6 +83,7 @@ def checked(cfg: DictConfig, policy: BuildPolicy) -> Model:
 
     Raises:
         ConfigError: something does not build, or the model does not run at the size of the images.
+        CheckpointError: the weights to start from cannot be read or do not fit.
     """
     with tempfile.TemporaryDirectory(prefix="visionattn-") as folder:
         cfg = copy.deepcopy(cfg)
@@ -94,6 +96,8 @@ def checked(cfg: DictConfig, policy: BuildPolicy) -> Model:
             if isinstance(error, VisionAttnError):
                 raise
             raise ConfigError(f"it does not run on images of {height}x{width}: {error}") from error
+        if cfg.weights is not None:
+            check_weights(run.task, cfg)
         size = (run.data.in_chans, height, width)
     gmacs = next(figure.value for name, figure in facts.items() if name.startswith("GMACs"))
     return Model(cfg, run.task, size, gmacs)
