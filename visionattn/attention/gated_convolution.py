@@ -55,16 +55,21 @@ class GlobalLocalFilter(nn.Module):
         with autocast_disabled(x.device):
             frequencies = torch.fft.rfft2(x.float(), norm="ortho")
             height, width = frequencies.shape[2:]
-            rows, columns = _resizing(height, self.spectrum, 1), _resizing(width, self.spectrum, 2)
-            spectrum = torch.einsum("Hh,chwp,Ww->cHWp", rows, self.spectrum.float(), columns)
-            filtered = frequencies * torch.view_as_complex(spectrum.contiguous())
+            rows, columns = (
+                _resizing(wanted, self.spectrum, axis).expand(len(self.spectrum), -1, -1)
+                for axis, wanted in ((1, height), (2, width))
+            )
+            parts = self.spectrum.float().unbind(-1)
+            real, imaginary = (torch.bmm(torch.bmm(rows, part), columns.transpose(1, 2)) for part in parts)
+            filtered = frequencies * torch.complex(real, imaginary)
             return torch.fft.irfft2(filtered, s=x.shape[2:], norm="ortho").to(x.dtype)
 
 
 def _resizing(wanted: int, stored: Tensor, axis: int) -> Tensor:
     """Linear interpolation, corner to corner, as a matrix ``(wanted, stored)``: the identity where sizes are equal."""
     size = stored.shape[axis]
-    places = torch.arange(wanted, device=stored.device) * ((size - 1) / max(wanted - 1, 1))
+    index = torch.arange(wanted, device=stored.device)
+    places = index * (size - 1) / index[-1].clamp(min=1)
     return (1 - (places[:, None] - torch.arange(size, device=stored.device)).abs()).clamp(min=0)
 
 
