@@ -23,7 +23,7 @@ def test_rows_of_mixers_beside_full_attention(tmp_path, capsys):
     assert document["rows"] == rows
     assert set(document["configuration"]["lengths"]["train"]) == {"window", "convolution"}
     assert (tmp_path / "lengths.png").stat().st_size > 10_000
-    assert "faster from" in " ".join(capsys.readouterr().out.split())
+    assert "faster and smaller than full from side" in " ".join(capsys.readouterr().out.split())
 
 
 def rows_of(mixers):

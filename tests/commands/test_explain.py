@@ -60,7 +60,7 @@ def test_json_has_the_whole_tree(capsys):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ([], "explain needs a name: visionattn explain NAME; names: cswin_base"),
+        ([], "explain needs a name: visionattn explain NAME; names: cas_vit_m"),
         (["swin_tinny"], "did you mean swin_tiny?"),
         (["swin_pico", "size=7"], "size is [height, width] in pixels, not 7"),
         (["swin_pico", "size=[0,7]"], "size is [height, width] in pixels"),

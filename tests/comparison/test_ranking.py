@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from visionattn.commands.compare import check_published, tell_ranking
-from visionattn.comparison.ranking import cards_of, rank, ranking_of
+from visionattn.comparison.ranking import _taus, cards_of, rank, ranking_of
 from visionattn.comparison.statistics import estimate
 from visionattn.comparison.summary import Facts, Row, Summary
 from visionattn.errors import ConfigError
@@ -27,6 +29,16 @@ def test_tau_counts_pairs_in_the_same_order():
     assert 0 < p < 1
     assert rank(values, {name: -value for name, value in published.items()})[0] == pytest.approx(-4 / 6)
     assert rank(values, published) == rank(values, published)
+
+
+def test_many_taus_are_those_of_scipy():
+    random = np.random.default_rng(0)
+    ours, theirs = random.integers(0, 4, (2, 50, 5)).astype(float)
+    ours[0] = 1.0
+    with np.errstate(invalid="ignore"):
+        want = [stats.kendalltau(a, b).statistic for a, b in zip(ours, theirs, strict=True)]
+    np.testing.assert_allclose(_taus(ours, theirs), want)
+    assert np.isnan(want[0])
 
 
 def test_seeds_that_disagree_make_the_interval_wider():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.conf.building import facts_without_data
-from tests.conf.test_conf import CONF, options
+from tests.conf.test_conf import CONF, check, options
 from visionattn import config
 from visionattn.cli.recipes import command
 
@@ -38,6 +38,7 @@ def test_the_header_says_what_the_recipe_does(name):
     assert re.search(scores, lines[1]), lines[1]
     head, family, size, length = re.fullmatch(PATTERN, name).groups()
     cfg, (epochs, milestones) = composed(name), EPOCHS[length]
+    check(cfg)
     assert (cfg.trainer.max_epochs, list(cfg.schedule.milestones)) == (epochs, milestones)
     assert f"override /backbone: {family}_{size}\n" in text
     assert (cfg.optim.lr, cfg.optim.weight_decay) == (1e-4, 0.05)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.conf.building import facts_without_data
-from tests.conf.test_conf import CONF, options
+from tests.conf.test_conf import CONF, check, options
 from visionattn import config
 from visionattn.backbones.cost import count_parameters
 from visionattn.cli import main
@@ -44,6 +44,7 @@ def test_the_header_says_what_the_recipe_does(name):
     for begin in HEADER:
         assert any(line.startswith(f"# {begin}") for line in lines), begin
     cfg = composed(name)
+    check(cfg)
     card, published = cfg.backbone.card, float(re.search(r": ([\d.]+) % top-1 published", lines[1])[1])
     if not name.endswith("finetune"):
         assert published == card.top1

@@ -34,7 +34,7 @@ def largest_error(ours, theirs, size):
     return max(map(relative, [ours(image), *maps], [theirs(image), *expected]))
 
 
-@pytest.mark.parametrize("size", ["s1", "s4"])
+@pytest.mark.parametrize("size", ["s1", pytest.param("s4", marks=pytest.mark.heavy)])
 def test_values(size):
     ours, theirs = pair(f"shvit_{size}", f"shvit_{size}")
     for image in [(224, 224), (200, 333), (65, 97)]:

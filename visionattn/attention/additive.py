@@ -26,7 +26,7 @@ class _Gates(nn.Module):
         self.place = nn.Conv2d(dim, 1, 1, bias=False)
         self.channel = nn.Conv2d(dim, dim, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         x = x * self.place(self.act(self.norm(self.conv(x)))).sigmoid()
         return x * self.channel(x.mean((2, 3), keepdim=True)).sigmoid()
 

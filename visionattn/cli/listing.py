@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -47,7 +48,7 @@ def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
         folders = list(dict.fromkeys(name.partition("/")[0] for name in hidden))
         print(f"\n{len(hidden)} presets, as published models have them: visionattn list presets")
         print(f"those of one paper: visionattn list {kind} '{folders[0]}/*'")
-        print(f"the papers: {', '.join(folders)}")
+        print(textwrap.fill(f"the papers: {', '.join(folders)}", width=80, subsequent_indent="  "))
     return 0
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -77,14 +78,23 @@ def rank(
     ours = [np.array(list(values[name].values()), dtype=np.float64) for name in names]
     theirs = np.array([published[name] for name in names])
     tau, p = stats.kendalltau([one.mean() for one in ours], theirs)
-    random, found = np.random.default_rng(0), []
-    for _ in range(_RESAMPLES):
-        drawn = random.integers(0, len(names), len(names))
-        means = np.array([ours[i][random.integers(0, len(ours[i]), len(ours[i]))].mean() for i in drawn])
-        if len(set(means)) > 1 and len(set(theirs[drawn])) > 1:
-            found.append(stats.kendalltau(means, theirs[drawn]).statistic)
-    low, high = np.percentile(found, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    random = np.random.default_rng(0)
+    drawn, means = np.empty((_RESAMPLES, len(names)), dtype=np.int64), np.empty((_RESAMPLES, len(names)))
+    for resample in range(_RESAMPLES):
+        drawn[resample] = random.integers(0, len(names), len(names))
+        for place, i in enumerate(drawn[resample]):
+            means[resample, place] = ours[i][random.integers(0, len(ours[i]), len(ours[i]))].mean()
+    found = _taus(means, theirs[drawn])
+    low, high = np.nanpercentile(found, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(tau), (float(low), float(high)), float(p)
+
+
+def _taus(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Kendall's tau-b of each row of two tables; NaN where all values of a side are equal."""
+    first, second = np.triu_indices(ours.shape[1], 1)
+    orders = [np.sign(table[:, first] - table[:, second]) for table in (ours, theirs)]
+    scale = np.sqrt(np.prod([(order**2).sum(1) for order in orders], axis=0))
+    return np.divide((orders[0] * orders[1]).sum(1), scale, out=np.full(len(scale), np.nan), where=scale > 0)
 
 
 def ranking_of(found: Summary, published: Mapping[str, str]) -> Ranking | None:
