@@ -56,6 +56,14 @@ def test_the_filter_is_resized_as_published(size):
     torch.testing.assert_close(part(x), F.layer_norm(want, (6,), eps=1e-6), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(14, 14), (9, 7), (1, 1), (6, 2), (5, 20)])
+def test_exported_graphs_filter_by_matrix_products(size):
+    part, x = GlobalLocalFilter(6, (14, 8)), torch.randn(2, *size, 6)
+    want = part(x)
+    part.backend = "traceable"
+    torch.testing.assert_close(part(x), want, rtol=1e-4, atol=1e-5)
+
+
 def test_the_filter_sees_the_whole_map_and_a_convolution_does_not():
     x = torch.randn(1, 12, 12, 8, requires_grad=True)
     for mixer, reached in ((GatedConvolution(8, filter_size=(12, 7)), 144), (GatedConvolution(8, kernel_size=3), 9)):

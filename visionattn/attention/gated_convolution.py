@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from visionattn.attention.fourier import filtered, filtered_by_products
 from visionattn.attention.mixer import StageContext
 from visionattn.kernels.eager import autocast_disabled
 from visionattn.kernels.linear import Linear
@@ -42,6 +43,7 @@ class GlobalLocalFilter(nn.Module):
         self.conv = nn.Conv2d(near, near, 3, padding=1, groups=near, bias=False)
         self.spectrum = nn.Parameter(torch.empty(dim // 2, *size, 2))
         nn.init.trunc_normal_(self.spectrum, std=0.02)
+        self.backend = "auto"  # "traceable" in exported graphs: matrix products in place of Fourier transforms
         self.norm1, self.norm2 = LayerNorm(dim, eps=1e-6), LayerNorm(dim, eps=1e-6)
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
@@ -53,16 +55,15 @@ class GlobalLocalFilter(nn.Module):
 
     def _filtered(self, x: Tensor) -> Tensor:
         with autocast_disabled(x.device):
-            frequencies = torch.fft.rfft2(x.float(), norm="ortho")
-            height, width = frequencies.shape[2:]
+            sizes = (1, x.shape[2]), (2, x.shape[3] // 2 + 1)
             rows, columns = (
-                _resizing(wanted, self.spectrum, axis).expand(len(self.spectrum), -1, -1)
-                for axis, wanted in ((1, height), (2, width))
+                _resizing(wanted, self.spectrum, axis).expand(len(self.spectrum), -1, -1) for axis, wanted in sizes
             )
             parts = self.spectrum.float().unbind(-1)
             real, imaginary = (torch.bmm(torch.bmm(rows, part), columns.transpose(1, 2)) for part in parts)
-            filtered = frequencies * torch.complex(real, imaginary)
-            return torch.fft.irfft2(filtered, s=x.shape[2:], norm="ortho").to(x.dtype)
+            if self.backend == "traceable":
+                return filtered_by_products(x.float(), real, imaginary).to(x.dtype)
+            return filtered(x.float(), torch.complex(real, imaginary)).to(x.dtype)
 
 
 def _resizing(wanted: int, stored: Tensor, axis: int) -> Tensor:
