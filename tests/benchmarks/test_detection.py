@@ -16,6 +16,7 @@ def test_rows_of_the_evaluation_are_written(tmp_path):
     assert written["configuration"]["images"] == 12
 
 
+@pytest.mark.heavy
 def test_both_models_run_with_the_same_weights():
     rows = run_detection(passes=["inference"], batch=1, size=(64, 96), repeats=1, device="cpu", output_dir=None)
     assert {row["method"] for row in rows} == {"visionattn", "torchvision"}

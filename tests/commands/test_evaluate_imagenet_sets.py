@@ -70,6 +70,7 @@ def test_only_the_subsets_classes_are_answers(model, tmp_path, monkeypatch, caps
     assert "7 of 30,000 published images: the scores are not comparable" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.heavy
 def test_real_on_two_processes_is_real_on_one(model, tmp_path, monkeypatch):
     plant(tmp_path / "real" / "val", [0, 1, 2, 3, 4])
     (tmp_path / "real" / "real.json").write_text(json.dumps([list(range(600)), [], list(range(999)), [], [7]]))

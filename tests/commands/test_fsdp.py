@@ -92,6 +92,7 @@ def test_a_distributed_checkpoint_is_checked_and_evaluated(tmp_path):
     assert read_checkpoint(run / "checkpoints/last.ckpt")["global_step"] == 12
 
 
+@pytest.mark.heavy
 def test_averaged_weights_are_refused(tmp_path):
     done = visionattn("train", *SHARDED, "trainer.limit_train_batches=1", cwd=tmp_path)
     assert done.returncode != 0

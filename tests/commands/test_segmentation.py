@@ -165,6 +165,7 @@ def test_the_doctor_reports_and_fails(shapes, run, tmp_path, monkeypatch, capsys
         mask.write_bytes(whole)
 
 
+@pytest.mark.heavy
 def test_a_bad_mask_met_late_stops_both_processes_by_name(tmp_path):
     """Of more than 256 masks some are first read in training."""
     rank = np.random.RandomState(0)

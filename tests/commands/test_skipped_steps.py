@@ -47,6 +47,7 @@ def test_nothing_moves_on_the_other_process_either(tmp_path):
     assert moved[1] == [ALL, ALL, ["statistics"], ALL]  # every forward pass starts from those of the first process
 
 
+@pytest.mark.heavy
 def test_all_processes_stop_before_the_weights_change(tmp_path):
     """At step 2; the checkpoint of step 2 is the last one, and the picture is named."""
     two = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.limit_train_batches=5"]
