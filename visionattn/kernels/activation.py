@@ -45,8 +45,8 @@ def _tabulated(x: Tensor) -> bool:
         x.dtype == torch.bfloat16
         and x.requires_grad
         and torch.is_grad_enabled()
+        and runs_own_code(x)  # before sizes: a traced comparison of one is a recompilation
         and x.numel() >= SMALLEST
-        and runs_own_code(x)
         and _dense(x)
         and not layers.unavailable()
     )

@@ -42,9 +42,9 @@ def _own(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> bool:
         and weight is not None
         and bias is not None
         and weight.dtype == bias.dtype == torch.float32
+        and runs_own_code(x, weight, bias)  # before sizes: a traced comparison of one is a recompilation
         and x.numel() >= SMALLEST
         and x.shape[-1] % 16 == 0
-        and runs_own_code(x, weight, bias)
         and x.is_contiguous()
         and not layers.unavailable()
     )
