@@ -1,4 +1,4 @@
-"""The command line: ``visionattn train|evaluate|export|predict|inspect|explain|benchmark|list|keys|data``.
+"""The command line: ``visionattn train | compare | evaluate | ...``; ``visionattn --help`` names all commands.
 
 Help, lists and mistakes are answered without importing torch. A command's module is imported when its configuration
 has been checked.

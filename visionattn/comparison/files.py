@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from visionattn.comparison.plan import write_whole
 from visionattn.comparison.statistics import Estimate
 from visionattn.comparison.summary import Cost, Row, Summary
 from visionattn.comparison.table import costs, reached, remarks
 from visionattn.comparison.verdict import sentences
+from visionattn.runs.folder import write_whole
 
 METHOD = (
     "Means over seeds. Intervals after ± are Student's t intervals at 95 %; bootstrap intervals are percentile "

@@ -6,14 +6,13 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from visionattn.errors import ConfigError
-from visionattn.runs.folder import OUTCOME
+from visionattn.runs.folder import OUTCOME, write_whole
 
 PLAN = "plan.json"
 REFERENCE = "reference.yaml"
@@ -122,14 +121,6 @@ def merged(words: Sequence[str], later: Sequence[str]) -> list[str]:
 
 def _key(word: str) -> str:
     return word.partition("=")[0].lstrip("+~")
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write a file that is there as a whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-    return path
 
 
 def is_done(folder: Path) -> bool:

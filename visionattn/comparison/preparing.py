@@ -18,7 +18,7 @@ from visionattn.comparison.measure import seconds_of_forward
 from visionattn.comparison.plan import Plan, Planned, merged
 from visionattn.comparison.table import deviation
 from visionattn.config import BuildPolicy
-from visionattn.config.messages import plain
+from visionattn.config.messages import plain, unresolved_plain
 from visionattn.errors import ConfigError, VisionAttnError
 from visionattn.runs.start import shared_parameters
 
@@ -105,16 +105,11 @@ def _filled(cfg: DictConfig, reference: DictConfig, policy: BuildPolicy) -> Dict
     """The configuration with what is inferred of data and machine as in the reference, and of its own model itself."""
     cfg = copy.deepcopy(cfg)
     for key in ("data", "trainer"):
-        for name, value in _open(plain_unresolved(cfg[key]), key):
+        for name, value in _open(unresolved_plain(cfg[key]), key):
             known = OmegaConf.select(reference, name)
             if value == "auto" and known is not None:
                 OmegaConf.update(cfg, name, known)
     return inferred(cfg, policy)[0]
-
-
-def plain_unresolved(node: Any) -> Any:
-    """A node in dicts and lists, its references as they stand."""
-    return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
 
 
 def _open(node: Any, key: str) -> list[tuple[str, Any]]:

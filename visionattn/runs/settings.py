@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from visionattn.config import catalog
-from visionattn.config.messages import flat_keys, plain
+from visionattn.config.messages import flat_keys, plain, unresolved_plain
 from visionattn.config.recipes import OWN
 from visionattn.reports import Change
 from visionattn.runs.infer import Inference, Inferred
@@ -87,13 +87,8 @@ class Composition:
                 merged: Any = OmegaConf.create({})
                 for parent in (entry for entry in parents if entry != "_self_" and "/" not in entry):
                     merged = OmegaConf.merge(merged, OmegaConf.create(self.file(group, parent)))
-                return dict(plain_unresolved(OmegaConf.merge(merged, OmegaConf.create(contents))))
+                return dict(unresolved_plain(OmegaConf.merge(merged, OmegaConf.create(contents))))
         return {}
-
-
-def plain_unresolved(node: Any) -> Any:
-    """A node in dicts and lists, its references as they stand."""
-    return OmegaConf.to_container(node, resolve=False)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from visionattn.runs.folder import write_whole
 
 Row = dict[str, Any]
 _METRICS = 6
@@ -74,9 +75,7 @@ def write_table(outcomes: Sequence[Row], folder: Path) -> list[Path]:
         lines += ["", f"All jobs: `{shlex.join(sorted(shared))}`"]
     files = [folder / "sweep.csv", folder / "sweep.md"]
     for file, contents in zip(files, (text.getvalue(), "\n".join(lines) + "\n"), strict=True):
-        draft = file.with_name(f".{file.name}.{os.getpid()}")
-        draft.write_text(contents, encoding="utf-8")
-        draft.replace(file)
+        write_whole(file, contents)
     return files
 
 

@@ -24,13 +24,13 @@ from visionattn.comparison.plan import (
     is_done,
     merged,
     seed_folder,
-    write_whole,
 )
 from visionattn.config.application import isolated_hydra
 from visionattn.config.composing import compose_in
 from visionattn.config.hydra_nodes import resolvable
 from visionattn.config.messages import plain, unresolved_plain
 from visionattn.errors import ConfigError, counted
+from visionattn.runs.folder import write_whole
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
