@@ -24,11 +24,16 @@ def what_is_trained(cfg: DictConfig) -> dict[str, str]:
     recipe = [f"{name}={choices[name]}" for name in _RECIPE if choices.get(name)]
     about = {
         "task": f"{told['task']}, head {told['head']}",
-        "backbone": f"{told['backbone']}, mixers {mixers_in_words(cfg, choices)}",
+        "backbone": f"{told['backbone']}, mixers {mixers_in_words(cfg, choices)}{_frozen(cfg)}",
         "data set": told["data"] + (f" in {root}" if root else ""),
         "weights": f"{cfg.weights} ({cfg.weights_part})" if cfg.get("weights") else "none, trained from the start",
     }
     return about | ({"recipe": ", ".join(recipe)} if recipe else {})
+
+
+def _frozen(cfg: DictConfig) -> str:
+    parts = OmegaConf.select(cfg, "task.freeze") or []
+    return f", frozen: {', '.join([parts] if isinstance(parts, str) else parts)}" if parts else ""
 
 
 def mixers_in_words(cfg: DictConfig, choices: Mapping[str, str] | None = None) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
 from visionattn.training.compiling import Compiling, FixedRegion
+from visionattn.training.freezing import FrozenParts
 from visionattn.training.fsdp import FullySharded
 from visionattn.training.options import TrainingOptions
 
@@ -25,6 +26,7 @@ class Network(LightningModule):
         sizes_vary: whether images of a training, or their padded batches, have many sizes. It decides how a task is
             compiled.
         evaluation_sizes_vary: the same for evaluation; where only these vary, evaluation runs uncompiled.
+        frozen: the parts of the backbone that are not trained.
         compiling: what is compiled.
     """
 
@@ -36,8 +38,14 @@ class Network(LightningModule):
         self.options = options
         self.backbone: Any = backbone
         self.head = head
+        self.frozen = FrozenParts(backbone, options.freeze)
         self.compiling = Compiling(options, self.sizes_vary, type(self).__name__)
         self._region: FixedRegion | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.frozen.keep_still()
+        return self
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the backbone's maps of normalized images ``(B, C, H, W)``."""

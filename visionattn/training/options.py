@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -25,6 +25,8 @@ class TrainingOptions:
             ``reduce-overhead`` and ``max-autotune`` use CUDA graphs, which need a GPU and images of one size;
             ``max-autotune-no-cudagraphs`` only searches longer for fast kernels.
         grad_checkpointing: recompute activations in the backward pass.
+        freeze: parts of the backbone that stay as they are: ``backbone`` for all of it, or a list such as ``[stem,
+            s1]``. They get no gradient and compute as in evaluation (no drop path, fixed statistics of batch norms).
         nonfinite: what to do about a loss or gradient that is not finite: ``stop``, or ``skip`` the step on all
             processes. Both leave the weights as they are; a skipped step also leaves the running statistics and the
             averaged weights.
@@ -37,6 +39,7 @@ class TrainingOptions:
     channels_last: bool = False
     compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False
     grad_checkpointing: bool = False
+    freeze: str | Sequence[str] | None = None
     nonfinite: str = "stop"
 
     @classmethod

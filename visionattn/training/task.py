@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from visionattn.data.classes import ClassInfo
+from visionattn.errors import ConfigError
 from visionattn.training.accumulation import global_batch, group_factor, steps_per_epoch
 from visionattn.training.auxiliary import AuxiliaryLosses
 from visionattn.training.buffers import BufferSnapshot
@@ -232,6 +233,7 @@ class VisionTask(Network):
 
         Raises:
             ValueError: ``lr_base_size`` is given, but the optimizer has no ``lr`` to scale.
+            ConfigError: everything is frozen.
         """
         given = self._optimizer.keywords
         decay = given.get("weight_decay", 0.0)
@@ -240,6 +242,8 @@ class VisionTask(Network):
             "backbone_scale": self.options.backbone_lr_scale,
         }
         groups = parameter_groups(self.backbone, self.head, weight_decay=decay, **scales)
+        if not groups:
+            raise ConfigError(f"task.freeze={self.options.freeze} leaves no parameter to train: the head has none")
         optimizer = self._optimizer(groups, **self.lr_scaling.arguments(given.get("lr"), batch))
         if hasattr(optimizer, "_step_supports_amp_scaling"):
             # A fused optimizer would divide by the scale of fp16 itself, behind everybody who looks at the gradient.
