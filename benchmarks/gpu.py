@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 465.0
 TESTS = 175.0
-WORKERS = 4
+WORKERS = max(2, min(10, (os.cpu_count() or 4) - 4))
 ENDING = 25.0
 """Seconds that a stage gets to end after it may begin nothing more."""
 FOREIGN = (

@@ -6,8 +6,9 @@ lent card. A test that needs the card itself (Triton's kernels, CUDA graphs) tak
 """
 
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -52,6 +53,25 @@ def _in_time() -> None:
     """`VISIONATTN_GPU_SECONDS`: no test begins later than that, so that a run ends with its report."""
     if time.monotonic() - BEGIN > LIMIT:
         pytest.skip(f"would have begun after {LIMIT:.0f} s")
+
+
+@pytest.fixture(autouse=True)
+def _usable_device(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A kernel that reads or writes what it may not makes every later call of its process fail.
+
+    Such a process ends with the test that did it; pytest-xdist begins another one for the tests that are left.
+    """
+    yield
+    if not torch.cuda.is_initialized():
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        reason = f"{request.node.nodeid} left the device unusable: {str(error).splitlines()[0]}"
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            pytest.exit(reason, returncode=1)
+        print(reason, file=sys.__stderr__, flush=True)
+        os._exit(1)
 
 
 @pytest.fixture
