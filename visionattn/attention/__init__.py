@@ -10,9 +10,11 @@ from visionattn.attention.full import FullAttention
 from visionattn.attention.gated_convolution import GatedConvolution
 from visionattn.attention.global_query import GlobalQueryAttention
 from visionattn.attention.grid import GridAttention
+from visionattn.attention.local_encoding import LocalEncoding
 from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
 from visionattn.attention.neighborhood import NeighborhoodAttention
 from visionattn.attention.nothing import NoMixing
+from visionattn.attention.rotary import Rotary
 from visionattn.attention.single_head import SingleHeadAttention
 from visionattn.attention.strip_self import StripSelfAttention
 from visionattn.attention.window import WindowAttention
@@ -29,6 +31,7 @@ __all__ = [
     "GatedConvolution",
     "GlobalQueryAttention",
     "GridAttention",
+    "LocalEncoding",
     "LocallyEnhancedAttention",
     "Mixer",
     "MixerFactory",
@@ -36,6 +39,7 @@ __all__ = [
     "NoMixing",
     "Parallel",
     "Pooling",
+    "Rotary",
     "SingleHeadAttention",
     "StageContext",
     "StripSelfAttention",

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from visionattn.attention.full import FullAttention
+from visionattn.attention.local_encoding import LocalEncoding
 from visionattn.attention.padding import round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
@@ -20,11 +22,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def _depthwise(dim: int) -> nn.Conv2d:
-    return nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-
-
-class LocallyEnhancedAttention(QKVAttention):
+class LocallyEnhancedAttention(FullAttention):
     """Full attention with locally-enhanced position encoding, as in the last stage of CSWin Transformer.
 
     Dong et al. 2021, arXiv 2107.00652.
@@ -44,16 +42,7 @@ class LocallyEnhancedAttention(QKVAttention):
     """
 
     def __init__(self, dim: int, num_heads: int, index: int = 0, *, qkv_bias: bool = True, backend: str = "auto"):
-        super().__init__(dim, num_heads, qkv_bias=qkv_bias)
-        self.backend = backend
-        self.position = _depthwise(dim)
-
-    def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
-        q, k, v = qkv.unbind(3)
-        height, width = q.shape[1:3]
-        attended = window_attention(q, k, v, window=(height, width), backend=self.backend)
-        encoded = self.position(v.flatten(3).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return attended + encoded.reshape(v.shape)
+        super().__init__(dim, num_heads, index, lepe=3, qkv_bias=qkv_bias, backend=backend)
 
 
 class CrossShapedAttention(QKVAttention):
@@ -111,7 +100,7 @@ class CrossShapedAttention(QKVAttention):
         self.strip_size = strip_size
         self.mask_padding = mask_padding
         self.backend = backend
-        self.vertical, self.horizontal = _depthwise(dim // 2), _depthwise(dim // 2)
+        self.vertical, self.horizontal = LocalEncoding(dim // 2), LocalEncoding(dim // 2)
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         q, k, v = qkv.unbind(3)
@@ -120,13 +109,13 @@ class CrossShapedAttention(QKVAttention):
         across = self._branch(q[..., half:, :], k[..., half:, :], v[..., half:, :], self.horizontal, 1)
         return torch.cat([down, across], dim=3)
 
-    def _branch(self, q: Tensor, k: Tensor, v: Tensor, position: nn.Conv2d, axis: int) -> Tensor:
+    def _branch(self, q: Tensor, k: Tensor, v: Tensor, position: LocalEncoding, axis: int) -> Tensor:
         """Attention of some heads inside strips that lie side by side along ``axis`` (1: rows, 2: columns)."""
         size, strip = q.shape[axis], self.strip_size
         missing = round_up(size, strip) - size
         before, after = missing // 2, missing - missing // 2
         padded = _border(v, axis, before, after)
-        encoded = _convolve_strips(padded, position, strip, axis)
+        encoded = position.inside_strips(padded, strip, axis)
         if self.mask_padding:
             attended = self._strips(q, k, v, axis, first=(strip - before) % strip)
             return attended + _border(encoded, axis, -before, -after)
@@ -149,19 +138,3 @@ def _border(x: Tensor, axis: int, before: int, after: int) -> Tensor:
     if certainly(before == 0) and certainly(after == 0):
         return x
     return F.pad(x, (0, 0, 0, 0, before, after) if axis == 2 else (0, 0, 0, 0, 0, 0, before, after))
-
-
-def _convolve_strips(v: Tensor, position: nn.Conv2d, strip: int, axis: int) -> Tensor:
-    """The convolution inside each strip of ``(B, H, W, N, D)``, whose size along ``axis`` is a multiple of ``strip``.
-
-    Horizontal strips (axis 1) become images of a larger batch without moving anything; for vertical ones the map is
-    turned first, and the kernel is turned with it.
-    """
-    weight = position.weight
-    x = v.flatten(3)
-    if axis == 2:
-        x, weight = x.transpose(1, 2), weight.transpose(2, 3)
-    images = x.flatten(0, 1).unflatten(0, (-1, strip)).permute(0, 3, 1, 2)
-    y = F.conv2d(images, weight, position.bias, padding=1, groups=position.groups)
-    y = y.permute(0, 2, 3, 1).flatten(0, 1).unflatten(0, x.shape[:2])
-    return (y.transpose(1, 2) if axis == 2 else y).reshape(v.shape)

@@ -26,6 +26,8 @@ class FullAttention(QKVAttention):
         dim: channels C.
         num_heads: heads N.
         index: ignored; all blocks are alike.
+        lepe: side of the kernel of a locally-enhanced position encoding, see
+            :class:`visionattn.attention.LocalEncoding`; None: no encoding.
         qkv_bias: bias in the q, k, v projection.
         backend: kernel backend by name, or "auto".
 
@@ -33,8 +35,17 @@ class FullAttention(QKVAttention):
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
 
-    def __init__(self, dim: int, num_heads: int, index: int = 0, *, qkv_bias: bool = True, backend: str = "auto"):
-        super().__init__(dim, num_heads, qkv_bias=qkv_bias)
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        index: int = 0,
+        *,
+        lepe: int | None = None,
+        qkv_bias: bool = True,
+        backend: str = "auto",
+    ):
+        super().__init__(dim, num_heads, qkv_bias=qkv_bias, lepe=lepe)
         self.backend = backend
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:

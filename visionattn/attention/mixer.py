@@ -1,12 +1,12 @@
 """What a token mixer is, what its stage tells it, and what it may declare to its stage.
 
-Shapes: B batch, H W map, C channels.
+Shapes: B batch, H W map, C channels, F pairs of channels that turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -21,9 +21,12 @@ class StageContext:
 
     Attributes:
         tokens: global tokens computed once for the stage (GC ViT's query map); None: the stage computes none.
+        rotary: tables of angles on the stage's map, by :attr:`visionattn.attention.Rotary.key`: those that its mixers
+            declare.
     """
 
     tokens: Float[Tensor, "B h w C"] | None = None
+    rotary: Mapping[str, Float[Tensor, "2 H W F"]] = field(default_factory=dict)
 
 
 class Mixer(Protocol):
@@ -42,6 +45,8 @@ class Mixer(Protocol):
                                                 :class:`CarrierMixer`.
     ``halvings: int``       ``GCViTStage``      The mixer reads a global query, ``StageContext.tokens``: the map after
                                                 that many halvings.
+    ``rotary: Rotary``      every stage         The mixer turns queries and keys by these angles, whose table stands in
+                                                ``StageContext.rotary``.
     ``padding_before: bool`` ``analysis``       Half of the tokens that enlarge a map, rounded down, stand before it
                                                 and not all of them after it.
     ======================  ==================  ========================================================================

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from visionattn.lazy import face
 
 if TYPE_CHECKING:
-    from visionattn.backbones.block import Block, layer_norm
-    from visionattn.backbones.classifier import PoolNormHead
+    from visionattn.backbones.block import Block, blocks_by_stage, layer_norm
+    from visionattn.backbones.classifier import PoolNormHead, ProjectionHead
     from visionattn.backbones.families.cas_vit import DistilledHead, LocalIntegration
     from visionattn.backbones.families.davit import ConvPosition, NormConvDownsample
     from visionattn.backbones.families.fastervit import BatchNormStem, CarrierStage, MapBatchNorm, NormOverlapDownsample
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from visionattn.backbones.families.maxvit import MaxViTStage, MaxViTStem, MBConv
     from visionattn.backbones.families.s2aformer import HybridPerceptionBlock, LocalInteraction, ThreeConvStem
     from visionattn.backbones.families.shvit import NormalizedConvPosition, NormalizedFeedForward, SHViTDownsample
-    from visionattn.backbones.feed_forward import FeedForward
+    from visionattn.backbones.feed_forward import (
+        ConvFeedForward,
+        FeedForward,
+        GatedConvFeedForward,
+        ResidualConvFeedForward,
+    )
     from visionattn.backbones.hierarchical import HierarchicalBackbone
     from visionattn.backbones.stage import Stage
     from visionattn.backbones.stem import (
@@ -33,6 +38,7 @@ __all__ = [
     "CarrierStage",
     "ConvBatchNormDownsample",
     "ConvDownsample",
+    "ConvFeedForward",
     "ConvPosition",
     "ConvStem",
     "DistilledHead",
@@ -40,6 +46,7 @@ __all__ = [
     "GCViTDownsample",
     "GCViTStage",
     "GCViTStem",
+    "GatedConvFeedForward",
     "HierarchicalBackbone",
     "HybridPerceptionBlock",
     "LocalIntegration",
@@ -56,10 +63,13 @@ __all__ = [
     "PatchMerging",
     "PatchStem",
     "PoolNormHead",
+    "ProjectionHead",
+    "ResidualConvFeedForward",
     "SHViTDownsample",
     "Stage",
     "StridedConvStem",
     "ThreeConvStem",
+    "blocks_by_stage",
     "layer_norm",
 ]
 
@@ -71,6 +81,7 @@ __getattr__ = face(
         "CarrierStage": "families.fastervit",
         "ConvBatchNormDownsample": "stem",
         "ConvDownsample": "stem",
+        "ConvFeedForward": "feed_forward",
         "ConvPosition": "families.davit",
         "ConvStem": "stem",
         "DistilledHead": "families.cas_vit",
@@ -78,6 +89,7 @@ __getattr__ = face(
         "GCViTDownsample": "families.gcvit",
         "GCViTStage": "families.gcvit",
         "GCViTStem": "families.gcvit",
+        "GatedConvFeedForward": "feed_forward",
         "HierarchicalBackbone": "hierarchical",
         "HybridPerceptionBlock": "families.s2aformer",
         "LocalIntegration": "families.cas_vit",
@@ -94,10 +106,13 @@ __getattr__ = face(
         "PatchMerging": "stem",
         "PatchStem": "stem",
         "PoolNormHead": "classifier",
+        "ProjectionHead": "classifier",
+        "ResidualConvFeedForward": "feed_forward",
         "SHViTDownsample": "families.shvit",
         "Stage": "stage",
         "StridedConvStem": "stem",
         "ThreeConvStem": "families.s2aformer",
+        "blocks_by_stage": "block",
         "layer_norm": "block",
     },
 )

@@ -7,8 +7,9 @@ Shapes: B batch, H W map, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
@@ -76,3 +77,19 @@ class Block(nn.Module):
         x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), context)))
         x = self.position2(x)
         return x + self.drop_path(self.scale2(self.ffn(self.norm2(x))))
+
+
+def blocks_by_stage(
+    stages: Mapping[str, Mapping[str, Any]], block: Callable[..., nn.Module] = Block, **shared: Any
+) -> dict[str, Callable[..., nn.Module]]:
+    """Block factories of stages that differ in some arguments.
+
+    Args:
+        stages: stage (``s1``, ``s2``, ...) -> the arguments that its blocks have for themselves.
+        block: the block.
+        **shared: the arguments of all blocks.
+
+    Returns:
+        One factory per stage, for ``HierarchicalBackbone(block=)``.
+    """
+    return {stage: partial(block, **{**shared, **own}) for stage, own in stages.items()}

@@ -55,7 +55,8 @@ class HierarchicalBackbone(nn.Module):
         num_heads: heads of each stage.
         mixers: mixer factory per stage, under the keys ``s1``, ``s2``, ...
         stem: called as ``stem(in_chans, dim)``.
-        block: called as ``block(dim, mixer, drop_path=)``.
+        block: called as ``block(dim, mixer, drop_path=)``; or one factory per key of ``mixers``, see
+            :func:`visionattn.backbones.block.blocks_by_stage`.
         stage: called as ``stage(dim_in, dim, num_heads, mixer, block, drop_path, first=)``; or one factory per key of
             ``mixers``.
         norm: norm factory for the last map.
@@ -82,7 +83,7 @@ class HierarchicalBackbone(nn.Module):
         mixers: Mapping[str, MixerFactory],
         *,
         stem: Callable[[int, int], nn.Module] = PatchStem,
-        block: BlockFactory = Block,
+        block: BlockFactory | Mapping[str, BlockFactory] = Block,
         stage: StageFactory | Mapping[str, StageFactory] = _MERGING_STAGE,
         norm: NormFactory = LayerNorm,
         drop_path_rate: float = 0.0,
@@ -101,16 +102,18 @@ class HierarchicalBackbone(nn.Module):
         reduction = stride_of(self.stem)
         for i, key in enumerate(keys):
             build = stage[key] if isinstance(stage, Mapping) else stage
+            inside = block[key] if isinstance(block, Mapping) else block
             drop_path = [next(rates) for _ in range(depths[i])]
-            built = build(dims[max(i - 1, 0)], dims[i], num_heads[i], mixers[key], block, drop_path, first=i == 0)
+            built = build(dims[max(i - 1, 0)], dims[i], num_heads[i], mixers[key], inside, drop_path, first=i == 0)
             reduction *= built.stride
             self.feature_info.append({"num_chs": dims[i], "reduction": reduction, "module": f"stages.{i}"})
             self.stages.append(built)
-        self.num_features = self.head_hidden_size = dims[-1]
+        self.num_features = dims[-1]
         self.norm = norm(dims[-1])
         self.head: Any = classifier.head(
             dims[-1], classifier.num_classes, pool_type=classifier.global_pool, drop_rate=classifier.drop_rate
         )
+        self.head_hidden_size = getattr(self.head, "width", dims[-1])
         self.apply(_init_weights)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,7 +177,8 @@ class HierarchicalBackbone(nn.Module):
         if prune_norm or shortened:
             self.norm = nn.Identity()
         if shortened:
-            self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
+            self.num_features = self.feature_info[last]["num_chs"]
+            self.head_hidden_size = getattr(self.head, "width", self.num_features)
         if prune_head or shortened:
             self.reset_classifier(0, "")
         return take

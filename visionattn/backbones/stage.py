@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from visionattn.attention.mixer import MixerFactory, StageContext
+from visionattn.attention.rotary import Rotary
 
 BlockFactory = Callable[..., nn.Module]
 DownsampleFactory = Callable[[int, int], nn.Module]
@@ -65,11 +66,15 @@ class Stage(nn.Module):
             block(dim, mixer(dim=dim, num_heads=num_heads, index=index), drop_path=rate)
             for index, rate in enumerate(rate for rate in drop_path for _ in range(blocks_per_depth))
         )
+        declarations = (getattr(module, "rotary", None) for module in self.blocks.modules())
+        self.rotary = {rule.key: rule for rule in declarations if isinstance(rule, Rotary)}
         self.grad_checkpointing = False
 
     def context(self, x: Tensor) -> StageContext:
         """What the blocks share; a family with more to share overrides this."""
-        return StageContext()
+        return StageContext(
+            rotary={key: rule.table(x.shape[1], x.shape[2], x.device) for key, rule in self.rotary.items()}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)

@@ -8,6 +8,7 @@ Shapes: B batch, H W map or image, C channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -102,7 +103,7 @@ class OverlapStem(nn.Module):
 
 
 class StridedConvStem(nn.Module):
-    """A row of 3x3 convolutions of stride 2, each with a batch norm and an activation: Xiao et al. 2021, 2106.14881.
+    """A row of 3x3 convolutions, each with a batch norm and an activation: Xiao et al. 2021, arXiv 2106.14881.
 
     The parts are named ``conv1``, ``norm1``, ``conv2``, ... in this order.
 
@@ -110,16 +111,16 @@ class StridedConvStem(nn.Module):
         in_chans: channels of the image.
         dim: channels C of the map.
         divisors: the convolutions before the last one have C / divisor channels.
+        strides: of the convolutions; None: 2 each.
         bias: bias in the convolutions.
         act_layer: activation factory, called without arguments.
         last_act: an activation after the last norm too.
 
     Raises:
-        ValueError: a divisor does not divide C.
+        ValueError: a divisor does not divide C, or there are not as many strides as convolutions.
 
     Shape:
-        ``(B, in_chans, H, W) -> (B, ceil(H / stride), ceil(W / stride), C)``, the stride 2 to the number of
-        convolutions
+        ``(B, in_chans, H, W) -> (B, ceil(H / stride), ceil(W / stride), C)``, the stride the product of all
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class StridedConvStem(nn.Module):
         dim: int,
         *,
         divisors: Sequence[int] = (2,),
+        strides: Sequence[int] | None = None,
         bias: bool = False,
         act_layer: Callable[[], nn.Module] = nn.ReLU,
         last_act: bool = True,
@@ -136,14 +138,13 @@ class StridedConvStem(nn.Module):
         if any(divisor < 1 or dim % divisor for divisor in divisors):
             raise ValueError(f"every divisor of a stem must divide its width {dim}, got {list(divisors)}")
         widths = [in_chans, *(dim // divisor for divisor in divisors), dim]
-        self.depth, self.stride, self.act, self.last_act = (
-            len(widths) - 1,
-            2 ** (len(widths) - 1),
-            act_layer(),
-            last_act,
-        )
-        for number, (width, following) in enumerate(pairwise(widths), start=1):
-            self.add_module(f"conv{number}", nn.Conv2d(width, following, 3, stride=2, padding=1, bias=bias))
+        strides = [2] * (len(widths) - 1) if strides is None else list(strides)
+        if len(strides) != len(widths) - 1:
+            raise ValueError(f"a stem of {len(widths) - 1} convolutions has as many strides, got {strides}")
+        self.depth, self.stride = len(strides), math.prod(strides)
+        self.act, self.last_act = act_layer(), last_act
+        for number, ((width, following), stride) in enumerate(zip(pairwise(widths), strides, strict=True), start=1):
+            self.add_module(f"conv{number}", nn.Conv2d(width, following, 3, stride=stride, padding=1, bias=bias))
             self.add_module(f"norm{number}", nn.BatchNorm2d(following))
 
     def forward(self, image: Tensor) -> Tensor:

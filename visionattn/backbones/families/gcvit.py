@@ -7,6 +7,7 @@ Shapes: B batch, H W map or image, C channels.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from timm.layers.squeeze_excite import SEModule
@@ -133,4 +134,5 @@ class GCViTStage(Stage):
         self.global_query = GlobalQuery(self.dim, halvings=asked.pop()) if asked else None
 
     def context(self, x: Tensor) -> StageContext:
-        return StageContext(tokens=None if self.global_query is None else self.global_query(x))
+        tokens = None if self.global_query is None else self.global_query(x)
+        return replace(super().context(x), tokens=tokens)

@@ -1,0 +1,89 @@
+"""Parts that several families share: feed-forward networks with convolutions, stems, the projecting classifier."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from visionattn.attention import FullAttention
+from visionattn.backbones import (
+    Block,
+    ConvFeedForward,
+    FeedForward,
+    GatedConvFeedForward,
+    HierarchicalBackbone,
+    ProjectionHead,
+    ResidualConvFeedForward,
+    StridedConvStem,
+    blocks_by_stage,
+)
+
+
+def depthwise(layer, x):
+    return F.conv2d(x.permute(0, 3, 1, 2), layer.weight, layer.bias, padding=1, groups=x.shape[-1]).permute(0, 2, 3, 1)
+
+
+def test_feed_forward_networks_compute_what_their_papers_say():
+    x = torch.randn(2, 5, 3, 6)
+    net = ConvFeedForward(6, 12)
+    torch.testing.assert_close(net(x), net.fc2(F.gelu(depthwise(net.conv, net.fc1(x)))))
+    net = ResidualConvFeedForward(6, 12)
+    hidden = F.gelu(net.fc1(x))
+    torch.testing.assert_close(net(x), net.fc2(hidden + depthwise(net.conv, hidden)))
+    net = GatedConvFeedForward(6, 12, act_layer=nn.SiLU)
+    gate, values = net.fc1(x).split(8, dim=-1)
+    torch.testing.assert_close(net(x), net.fc2(F.silu(depthwise(net.conv, gate)) * values))
+
+
+def test_a_stem_has_its_strides():
+    stem = StridedConvStem(3, 16, divisors=(2, 2, 1), strides=(2, 1, 2, 1), last_act=False).eval()
+    assert stem.stride == 4
+    assert [getattr(stem, f"conv{i}").stride[0] for i in range(1, 5)] == [2, 1, 2, 1]
+    assert stem(torch.randn(1, 3, 33, 64)).shape == (1, 9, 16, 16)
+    with pytest.raises(ValueError, match=r"a stem of 2 convolutions has as many strides, got \[2\]"):
+        StridedConvStem(3, 16, strides=(2,))
+
+
+def test_the_projecting_classifier():
+    head = ProjectionHead(6, 4, width=10).eval()
+    x = torch.randn(2, 6, 3, 5)
+    pooled = F.silu(head.norm(head.proj(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))).mean((2, 3))
+    torch.testing.assert_close(head(x), head.fc(pooled))
+    torch.testing.assert_close(head(x, pre_logits=True), pooled)
+    projection = head.proj
+    head.reset(7)
+    assert head.proj is projection
+    assert head(x).shape == (2, 7)
+    head.reset(0, "")
+    assert not list(head.parameters())
+    assert torch.equal(head(x), x)
+    head.reset(3, "avg", in_features=8)
+    assert head(torch.randn(2, 8, 3, 5)).shape == (2, 3)
+
+
+def model(**arguments):
+    mixers = {"s1": FullAttention, "s2": FullAttention}
+    return HierarchicalBackbone([8, 12], [1, 1], [2, 2], mixers, num_classes=3, **arguments).eval()
+
+
+def test_a_backbone_with_a_projecting_classifier():
+    backbone = model(head=partial(ProjectionHead, width=10), norm=lambda dim: nn.Identity())
+    x = torch.randn(1, 3, 32, 32)
+    assert backbone(x).shape == (1, 3)
+    assert (backbone.num_features, backbone.head_hidden_size) == (12, 10)
+    backbone.prune_intermediate_layers([0])
+    assert not any(name.startswith("head") for name in backbone.state_dict())
+    backbone.reset_classifier(5, "avg")
+    assert backbone(x).shape == (1, 5)
+
+
+def test_stages_may_have_blocks_of_their_own():
+    block = blocks_by_stage({"s1": {}, "s2": {"mlp_ratio": 3.0, "layer_scale": 1e-6}}, mlp_ratio=2.0, layer_scale=None)
+    first, second = (stage.blocks[0] for stage in model(block=block).stages)
+    assert isinstance(first, Block)
+    assert isinstance(first.ffn, FeedForward)
+    assert (first.ffn.fc1.out_features, second.ffn.fc1.out_features) == (16, 36)
+    assert isinstance(first.scale1, nn.Identity)
+    assert second.scale1.gamma.detach()[0].item() == pytest.approx(1e-6)
