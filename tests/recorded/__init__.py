@@ -8,6 +8,13 @@ importer and model are proved together and no tensors have to be kept. Indices, 
     visionattn.load_weights(model, published_state(published))
     for case in published["cases"]:
         assert relative_error(model(image_of(case)), case) < 1e-5
+
+The files in ``parts`` are of single modules: their cases hold the shapes of the inputs, and of the output its shape,
+its norm and 256 of its numbers.
+
+    published = recorded("parts/flow_attention")
+    for case in published["cases"]:
+        assert relative_error(module(*inputs_of(case)), case) < 1e-5
 """
 
 import hashlib
@@ -74,7 +81,25 @@ def image_of(case: dict[str, Any]) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32))
 
 
-def relative_error(logits: Tensor, case: dict[str, Any]) -> float:
-    """Distance of the recorded logits (the first 32 of both images) relative to their norm."""
-    want = torch.tensor(case["logits"], dtype=torch.float64)
-    return float((logits[:, : want.shape[1]].double() - want).norm() / want.norm())
+def inputs_of(case: dict[str, Any]) -> list[Tensor]:
+    """The inputs of a module's recorded case."""
+    draws = (np.random.RandomState(case["seed"] + i).standard_normal(shape) for i, shape in enumerate(case["shapes"]))
+    return [torch.from_numpy(numbers.astype(np.float32)) for numbers in draws]
+
+
+def relative_error(output: Tensor, case: dict[str, Any]) -> float:
+    """Distance from what was recorded, relative to its norm.
+
+    Of a model that are the first 32 logits of both images; of a module 256 numbers of its output, and the norm of all.
+    """
+    if "values" in case:
+        assert list(output.shape) == case["output_shape"]
+        output, places = output.double(), np.random.RandomState(1).randint(0, output.numel(), size=256)
+        of_norm = abs(float(output.norm()) / case["norm"] - 1)
+        return max(of_norm, _relative(output.flatten()[torch.from_numpy(places.astype(np.int64))], case["values"]))
+    return _relative(output[:, : len(case["logits"][0])].double(), case["logits"])
+
+
+def _relative(found: Tensor, recorded: Any) -> float:
+    want = torch.tensor(recorded, dtype=torch.float64)
+    return float((found - want).norm() / want.norm())

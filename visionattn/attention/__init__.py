@@ -6,10 +6,12 @@ from visionattn.attention.combine import Alternate, Parallel
 from visionattn.attention.continuous import ContinuousWindowAttention
 from visionattn.attention.convolution import ConvolutionPair, DepthwiseConvolution, Pooling
 from visionattn.attention.cross_shaped import CrossShapedAttention, LocallyEnhancedAttention
+from visionattn.attention.efficient import EfficientAttention
 from visionattn.attention.full import FullAttention
 from visionattn.attention.gated_convolution import GatedConvolution
 from visionattn.attention.global_query import GlobalQueryAttention
 from visionattn.attention.grid import GridAttention
+from visionattn.attention.linear import FlowAttention, LinearAttention
 from visionattn.attention.local_encoding import LocalEncoding
 from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
 from visionattn.attention.neighborhood import NeighborhoodAttention
@@ -27,10 +29,13 @@ __all__ = [
     "ConvolutionPair",
     "CrossShapedAttention",
     "DepthwiseConvolution",
+    "EfficientAttention",
+    "FlowAttention",
     "FullAttention",
     "GatedConvolution",
     "GlobalQueryAttention",
     "GridAttention",
+    "LinearAttention",
     "LocalEncoding",
     "LocallyEnhancedAttention",
     "Mixer",

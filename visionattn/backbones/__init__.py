@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from visionattn.backbones.families.davit import ConvPosition, NormConvDownsample
     from visionattn.backbones.families.fastervit import BatchNormStem, CarrierStage, MapBatchNorm, NormOverlapDownsample
     from visionattn.backbones.families.gcvit import GCViTDownsample, GCViTStage, GCViTStem
+    from visionattn.backbones.families.l2vit import LocalConcentration
     from visionattn.backbones.families.maxvit import MaxViTStage, MaxViTStem, MBConv
     from visionattn.backbones.families.s2aformer import HybridPerceptionBlock, LocalInteraction, ThreeConvStem
     from visionattn.backbones.families.shvit import NormalizedConvPosition, NormalizedFeedForward, SHViTDownsample
@@ -49,6 +50,7 @@ __all__ = [
     "GatedConvFeedForward",
     "HierarchicalBackbone",
     "HybridPerceptionBlock",
+    "LocalConcentration",
     "LocalIntegration",
     "LocalInteraction",
     "MBConv",
@@ -92,6 +94,7 @@ __getattr__ = face(
         "GatedConvFeedForward": "feed_forward",
         "HierarchicalBackbone": "hierarchical",
         "HybridPerceptionBlock": "families.s2aformer",
+        "LocalConcentration": "families.l2vit",
         "LocalIntegration": "families.cas_vit",
         "LocalInteraction": "families.s2aformer",
         "MBConv": "families.maxvit",

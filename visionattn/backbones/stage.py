@@ -5,8 +5,8 @@ Shapes: B batch, H W map, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -40,6 +40,11 @@ class Stage(nn.Module):
         first: the first stage of a backbone has no downsampling.
         downsample: called as ``downsample(dim_in, dim)``.
         blocks_per_depth: blocks that the paper's table counts as one (DaViT counts pairs); they share a drop-path rate.
+        in_turn: further arguments of the blocks: the first of them for block 0, the second for block 1, and so on
+            around (L2ViT's blocks have another branch every second time).
+
+    Raises:
+        ValueError: ``in_turn`` is empty.
 
     Shape:
         ``(B, H, W, dim_in) -> (B, H / stride, W / stride, C)``
@@ -57,13 +62,21 @@ class Stage(nn.Module):
         first: bool = False,
         downsample: DownsampleFactory,
         blocks_per_depth: int = 1,
+        in_turn: Sequence[Mapping[str, Any]] = ({},),
     ):
         super().__init__()
+        if not in_turn:
+            raise ValueError("in_turn needs the arguments of one block at least, got none")
         self.dim = dim
         self.downsample = nn.Identity() if first else downsample(dim_in, dim)
         self.stride = 1 if first else stride_of(self.downsample)
         self.blocks = nn.ModuleList(
-            block(dim, mixer(dim=dim, num_heads=num_heads, index=index), drop_path=rate)
+            block(
+                dim,
+                mixer(dim=dim, num_heads=num_heads, index=index),
+                drop_path=rate,
+                **in_turn[index % len(in_turn)],
+            )
             for index, rate in enumerate(rate for rate in drop_path for _ in range(blocks_per_depth))
         )
         declarations = (getattr(module, "rotary", None) for module in self.blocks.modules())

@@ -115,6 +115,9 @@ class StridedConvStem(nn.Module):
         bias: bias in the convolutions.
         act_layer: activation factory, called without arguments.
         last_act: an activation after the last norm too.
+        norm: factory of a norm of the map, called with ``dim``, after all that (``norm``); None: no such norm.
+        whole: images are first enlarged with zeros to multiples of the stride. Without it each convolution sees the
+            zeros at its own border alone.
 
     Raises:
         ValueError: a divisor does not divide C, or there are not as many strides as convolutions.
@@ -133,6 +136,8 @@ class StridedConvStem(nn.Module):
         bias: bool = False,
         act_layer: Callable[[], nn.Module] = nn.ReLU,
         last_act: bool = True,
+        norm: Callable[[int], nn.Module] | None = None,
+        whole: bool = False,
     ):
         super().__init__()
         if any(divisor < 1 or dim % divisor for divisor in divisors):
@@ -146,14 +151,15 @@ class StridedConvStem(nn.Module):
         for number, ((width, following), stride) in enumerate(zip(pairwise(widths), strides, strict=True), start=1):
             self.add_module(f"conv{number}", nn.Conv2d(width, following, 3, stride=stride, padding=1, bias=bias))
             self.add_module(f"norm{number}", nn.BatchNorm2d(following))
+        self.norm, self.whole = nn.Identity() if norm is None else norm(dim), whole
 
     def forward(self, image: Tensor) -> Tensor:
-        x = image
+        x = pad_image(image, self.stride) if self.whole else image
         for number in range(1, self.depth + 1):
             x = self.get_submodule(f"norm{number}")(self.get_submodule(f"conv{number}")(x))
             if number < self.depth or self.last_act:
                 x = self.act(x)
-        return x.permute(0, 2, 3, 1)
+        return self.norm(x.permute(0, 2, 3, 1))
 
 
 class PatchMerging(nn.Module):
