@@ -19,7 +19,8 @@ import torch
 
 from visionattn.kernels.op import Op
 
-ROOMS = ("visionattn.kernels.window", "visionattn.kernels.neighborhood", "visionattn.kernels.op")
+ROOMS = ("visionattn.kernels.window", "visionattn.kernels.neighborhood", "visionattn.kernels.tokens")
+ROOMS += ("visionattn.kernels.op",)
 ROOMS += ("visionattn.attention", "visionattn.heads")
 NAMES = {name: getattr(jaxtyping, name) for name in ("Float", "Int", "UInt8")}
 

@@ -1,4 +1,4 @@
-"""Random calls of the two ops, and how to compare two backends on one of them."""
+"""Random calls of the two ops of maps, and how to compare two backends on one of them."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 from visionattn.kernels.backends.cpp import build
 
-TESTS = [str(Path(__file__).with_name(name)) for name in ("test_agreement.py", "test_cpp_layers.py")]
+TESTS = [str(Path(__file__).with_name(name)) for name in ("test_agreement.py", "test_tokens.py", "test_cpp_layers.py")]
 SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined"
 
 
@@ -40,4 +40,5 @@ def test_no_address_outside_what_was_handed_over(tmp_path: Path) -> None:
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
     assert list(tmp_path.glob("attention-*.so"))
+    assert list(tmp_path.glob("tokens-*.so"))
     assert list(tmp_path.glob("layers-*.so"))

@@ -5,14 +5,8 @@ import torch
 
 from visionattn.attention import ChannelAttention, StripSelfAttention, WindowAttention
 from visionattn.kernels import neighborhood_attention, window_attention
-from visionattn.kernels.recording import (
-    Groups,
-    RecordedChannels,
-    RecordedMap,
-    RecordedTokens,
-    recorded,
-    token_attention,
-)
+from visionattn.kernels.recording import Groups, RecordedChannels, RecordedMap, RecordedTokens, recorded
+from visionattn.kernels.tokens import Places, token_attention
 
 WINDOWS = [
     {"window": (3, 4)},
@@ -111,10 +105,10 @@ def test_attention_of_cells_and_of_channels_is_recorded():
 
 def test_tokens_in_front_of_windows_keep_their_places():
     groups = Groups(rows=2, columns=3, side=2, front=1)
-    q, k, v = (torch.randn(2 * 6, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    q, k, v = (torch.randn(2 * 6, 5, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
     bias, calls = torch.randn(2, 5, 5, dtype=torch.float64), []
     with recorded(calls.append):
-        token_attention(q, k, v, bias, grids=(groups.grid, groups.grid), groups=groups)
+        token_attention(q, k, v, bias=bias, places=Places(groups.grid, groups.grid, groups))
     (call,) = calls
     assert (call.num_queries, call.num_keys) == (30, 30)
     rows = call.rows(torch.arange(30).flip(0))

@@ -16,7 +16,8 @@ from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import at_least, dense_table, fit, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
-from visionattn.kernels.recording import Groups, token_attention
+from visionattn.kernels.recording import Groups
+from visionattn.kernels.tokens import Places, token_attention, token_backends
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -157,8 +158,8 @@ class ContinuousWindowAttention(QKVAttention):
 class CarrierAttention(nn.Module):
     """Attention inside windows, each with its carrier tokens in front: Hatamizadeh et al. 2023, arXiv 2306.06189.
 
-    The tokens of a window have a position bias among themselves; from and to carriers it is zero. Neither of the two
-    kernel ops knows tokens outside the map, so this is torch's ``scaled_dot_product_attention`` with the bias as mask.
+    The tokens of a window have a position bias among themselves; from and to carriers it is zero. A
+    backend that ``token_attention`` does not have leaves the choice to it.
 
     Args:
         attention: the weights.
@@ -180,8 +181,10 @@ class CarrierAttention(nn.Module):
             raise ValueError("carriers belong to windows of a size, but the attention is over the whole map")
         table = self.attention.bias((side, side))
         front = t - side * side
-        q, k, v = self.attention.qkv(tokens).view(-1, t, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
-        bias = F.pad(dense_table(table), (front, 0, front, 0)).to(q.dtype)
+        q, k, v = self.attention.qkv(tokens).view(-1, t, 3, heads, c // heads).unbind(2)
         groups = Groups(rows, columns, side, self.attention.carriers)
-        out = token_attention(q, k, v, bias, grids=(groups.grid, groups.grid), groups=groups, table=table)
-        return self.attention.proj(out.transpose(1, 2).reshape(b, rows, columns, t, c))
+        places = Places(groups.grid, groups.grid, groups, table=table)
+        bias = F.pad(dense_table(table), (front, 0, front, 0))
+        backend = self.attention.backend if self.attention.backend in token_backends() else "auto"
+        out = token_attention(q, k, v, bias=bias, backend=backend, places=places)
+        return self.attention.proj(out.reshape(b, rows, columns, t, c))

@@ -13,7 +13,7 @@ from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import fit, round_up
 from visionattn.kernels.linear import Linear
 from visionattn.kernels.norm import LayerNorm
-from visionattn.kernels.recording import token_attention
+from visionattn.kernels.tokens import Places, token_attention
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,8 +30,7 @@ class StripSelfAttention(nn.Module):
     The paper's equations are kept; no code was published, and what was not to be had of its text is our choice: the
     convolution has kernel and stride ``reduction`` and is followed by a layer norm, and ``thin`` is 8. A map that cells
     do not divide is enlarged with zeros at the bottom and the right before the convolution; every cell, cut or not,
-    counts once. Queries and keys lie on maps of different size, which the two kernel ops do not know, so this is
-    torch's ``scaled_dot_product_attention``.
+    counts once.
 
     Args:
         dim: channels C.
@@ -40,6 +39,7 @@ class StripSelfAttention(nn.Module):
         reduction: side of a cell; 1: no convolution, a key and a value for every token.
         thin: width T of a head's queries and keys.
         qkv_bias: bias in the projections to queries and values; one of keys would change nothing.
+        backend: kernel backend by name, or "auto".
 
     Raises:
         ValueError: ``dim`` is not a multiple of ``num_heads``, or ``reduction`` or ``thin`` is not positive.
@@ -49,14 +49,22 @@ class StripSelfAttention(nn.Module):
     """
 
     def __init__(
-        self, dim: int, num_heads: int, index: int = 0, *, reduction: int = 1, thin: int = 8, qkv_bias: bool = True
+        self,
+        dim: int,
+        num_heads: int,
+        index: int = 0,
+        *,
+        reduction: int = 1,
+        thin: int = 8,
+        qkv_bias: bool = True,
+        backend: str = "auto",
     ):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
         if reduction < 1 or thin < 1:
             raise ValueError(f"reduction and thin must be positive, got {reduction} and {thin}")
-        self.num_heads, self.reduction, self.thin = num_heads, reduction, thin
+        self.num_heads, self.reduction, self.thin, self.backend = num_heads, reduction, thin, backend
         self.q = Linear(dim, num_heads * thin, bias=qkv_bias)
         self.k = Linear(dim, num_heads * thin, bias=False)
         self.v = Linear(dim, dim, bias=qkv_bias)
@@ -69,8 +77,8 @@ class StripSelfAttention(nn.Module):
         b, h, w, c = x.shape
         cells = self.cells(x)
         q, k, v = (self._heads(part) for part in (self.q(x), self.k(cells), self.v(cells)))
-        out = token_attention(q, k, v, grids=((h, w), (cells.shape[1], cells.shape[2])), cell=self.reduction)
-        return self.proj(out.transpose(1, 2).reshape(b, h, w, c))
+        places = Places((h, w), (cells.shape[1], cells.shape[2]), cell=self.reduction)
+        return self.proj(token_attention(q, k, v, backend=self.backend, places=places).reshape(b, h, w, c))
 
     def cells(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w C"]:
         """What keys and values are made of: ``(B, H, W, C) -> (B, ceil(H / reduction), ceil(W / reduction), C)``."""
@@ -80,8 +88,8 @@ class StripSelfAttention(nn.Module):
         return self.norm(self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
     def _heads(self, x: Tensor) -> Tensor:
-        """Split the heads: ``(B, rows, columns, N * width) -> (B, N, rows * columns, width)``."""
-        return x.flatten(1, 2).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        """Split the heads: ``(B, rows, columns, N * width) -> (B, rows * columns, N, width)``."""
+        return x.flatten(1, 2).unflatten(2, (self.num_heads, -1))
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction}, thin={self.thin}, num_heads={self.num_heads}"

@@ -1,7 +1,8 @@
-"""One fused attention engine for windows, strips, grids and (dilated) neighborhoods, with a trainable position bias.
+"""One fused attention engine for windows, strips, grids, (dilated) neighborhoods and few tokens, with a trainable bias.
 
     window_attention(q, k, v, window=(7, 7), shift=(3, 3), bias=table)
     neighborhood_attention(q, k, v, kernel_size=7, dilation=2, bias=table)
+    token_attention(q, k, v, bias=dense)                        # queries and keys on no common map
     neighborhood_attention.explain(q, k, v, kernel_size=7)      # why each backend would refuse
 
 Files: ``geometry`` (which keys a query sees), ``op`` (dispatch), ``backends`` (the ordered lists, and one file or
@@ -9,6 +10,7 @@ folder per backend; ``reference`` is the definition).
 """
 
 from visionattn.kernels.neighborhood import neighborhood_attention
+from visionattn.kernels.tokens import token_attention
 from visionattn.kernels.window import window_attention
 
-__all__ = ["neighborhood_attention", "window_attention"]
+__all__ = ["neighborhood_attention", "token_attention", "window_attention"]

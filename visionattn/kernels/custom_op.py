@@ -35,29 +35,30 @@ LIBRARY = torch.library.Library("visionattn", "FRAGMENT")
 RULES = "SymInt[] rows, SymInt[] cols, float scale"
 THREE = "Tensor q, Tensor k, Tensor v, Tensor? bias"
 ONE = "Tensor qkv, Tensor? bias"
-BACKWARD = "Tensor out, Tensor stats, " + RULES + ", bool maps=True, bool table=True"
+BACKWARD_WANTED = "bool maps=True, bool table=True"
+BACKWARD = f"Tensor out, Tensor stats, {RULES}, {BACKWARD_WANTED}"
 Rule = list[int]
 
 
 def register_attention(name: str, kernel: Kernel) -> tuple[AttentionFn, PackedFn]:
     """Register the ops of a kernel; return the functions of a ``Backend``: of q, k and v, and of all in one tensor."""
     runs = Runs(kernel)
-    forward_op = _define(name, f"({THREE}, {RULES}) -> (Tensor, Tensor)", _forward(runs), _forward_fake(kernel))
+    forward_op = define(name, f"({THREE}, {RULES}) -> (Tensor, Tensor)", _forward(runs), _forward_fake(kernel))
     results = "(Tensor, Tensor, Tensor, Tensor)"
-    backward_op = _define(
+    backward_op = define(
         f"{name}_backward", f"(Tensor grad, {THREE}, {BACKWARD}) -> {results}", _backward(runs), _backward_fake
     )
-    packed_op = _define(
+    packed_op = define(
         f"{name}_packed", f"({ONE}, {RULES}) -> (Tensor, Tensor)", _packed_forward(runs), _packed_forward_fake(kernel)
     )
-    packed_backward_op = _define(
+    packed_backward_op = define(
         f"{name}_packed_backward",
         f"(Tensor grad, {ONE}, {BACKWARD}) -> (Tensor, Tensor)",
         _packed_backward(runs),
         _packed_backward_fake,
     )
-    _differentiate(forward_op, backward_op, maps=3)
-    _differentiate(packed_op, packed_backward_op, maps=1)
+    differentiate(forward_op, backward_op, maps=3)
+    differentiate(packed_op, packed_backward_op, maps=1)
     register_attention_flops(name)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
@@ -71,7 +72,7 @@ def register_attention(name: str, kernel: Kernel) -> tuple[AttentionFn, PackedFn
     return attend, attend_packed
 
 
-def _define(name: str, schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> Any:
+def define(name: str, schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> Any:
     """Define ``visionattn::<name>`` and return it; ``kernel`` runs it on every device."""
     LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, _untraced(kernel), "CompositeExplicitAutograd")
@@ -93,7 +94,7 @@ def _untraced(kernel: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _differentiate(forward_op: Any, backward_op: Any, maps: int) -> None:
+def differentiate(forward_op: Any, backward_op: Any, maps: int) -> None:
     """Register the autograd rules of an op whose first ``maps`` arguments are maps, and of its backward."""
 
     class Attention(torch.autograd.Function):
@@ -110,11 +111,11 @@ def _differentiate(forward_op: Any, backward_op: Any, maps: int) -> None:
         @staticmethod
         def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
             if grad is None:
-                return (None,) * (maps + 4)
+                return (None,) * (maps + 1 + len(ctx.rule))
             needed = ctx.needs_input_grad
             of_maps, of_table = any(needed[:maps]), needed[maps]
             *gradients, table = backward_op(grad, *ctx.saved_tensors, *ctx.rule, of_maps, of_table)
-            return *(gradients if of_maps else (None,) * maps), table if of_table else None, None, None, None
+            return *(gradients if of_maps else (None,) * maps), table if of_table else None, *(None for _ in ctx.rule)
 
     class Once(torch.autograd.Function):
         @staticmethod

@@ -14,7 +14,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,6 +32,16 @@ RefusalFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], s
 P = ParamSpec("P")
 RENAMED = {"portable": "traceable"}
 """Backends' former names, which still work."""
+
+
+class Named(Protocol):
+    """Anything that has a name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Choice = TypeVar("Choice", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -152,29 +162,36 @@ class Op(Generic[P]):
         Raises:
             ValueError: the named backend refuses, with its reason, or does not exist.
         """
-        out = call.run(self._backend(call))
+        out = call.run(chosen(self.name, self.backends, call.backend, call.reason))
         report(lambda: RecordedMap(call.q, call.k, call.v, out, call.bias, call.geometry, call.scale))
         return out
 
-    def _backend(self, call: Call) -> Backend:
-        """The backend that ``call`` names, or for "auto" the first that does not refuse.
 
-        Raises:
-            ValueError: the named backend refuses, with its reason, or does not exist.
-        """
-        if call.backend == "auto":
-            for candidate in self.backends:
-                if not call.reason(candidate):
-                    return candidate
-        name = _present_name(call.backend)
-        for candidate in self.backends:
-            if candidate.name == name:
-                reason = call.reason(candidate)
-                if reason:
-                    raise ValueError(f"{self.name}: backend '{name}' refuses: {reason}")
+def chosen(op: str, backends: Sequence[Choice], wanted: str, reason: Callable[[Choice], str]) -> Choice:
+    """The backend that is ``wanted``, or for "auto" the first that does not refuse.
+
+    Args:
+        op: name of the op, for messages.
+        backends: in the order in which "auto" asks them.
+        wanted: a backend's name, or "auto".
+        reason: why a backend refuses the call, or "".
+
+    Raises:
+        ValueError: the named backend refuses, with its reason, or does not exist.
+    """
+    if wanted == "auto":
+        for candidate in backends:
+            if not reason(candidate):
                 return candidate
-        names = ", ".join(["auto", *(candidate.name for candidate in self.backends)])
-        raise ValueError(f"{self.name}: no backend '{name}' can run; choose one of {names}")
+    name = _present_name(wanted)
+    for candidate in backends:
+        if candidate.name == name:
+            refusal = reason(candidate)
+            if refusal:
+                raise ValueError(f"{op}: backend '{name}' refuses: {refusal}")
+            return candidate
+    names = ", ".join(["auto", *(candidate.name for candidate in backends)])
+    raise ValueError(f"{op}: no backend '{name}' can run; choose one of {names}")
 
 
 def _present_name(backend: str) -> str:

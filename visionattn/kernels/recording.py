@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from visionattn.kernels.geometry import Geometry
 from visionattn.kernels.probabilities import Probabilities, in_parts, keys_of, probabilities
@@ -170,13 +169,14 @@ class Groups:
 
 @dataclass(frozen=True)
 class RecordedTokens(Recorded):
-    """A call of :func:`token_attention`, which names the fields: q, k, v and out are ``(B * groups, N, T, _)``."""
+    """A call of ``token_attention``; ``Places`` names the fields. q, k, v and out are ``(B * groups, T, N, _)``."""
 
     bias: Tensor | None
+    scale: float
     grids: tuple[Size, Size]
     groups: Groups | None
     cell: int
-    head_axis: ClassVar[int] = 1
+    head_axis: ClassVar[int] = 2
 
     @property
     def query_grid(self) -> Size:
@@ -188,42 +188,42 @@ class RecordedTokens(Recorded):
 
     @property
     def num_heads(self) -> int:
-        return self.q.shape[1]
+        return self.q.shape[2]
 
     @property
     def num_queries(self) -> int:
-        return self.q.shape[2] * self._count
+        return self.q.shape[1] * self._count
 
     @property
     def num_keys(self) -> int:
-        return self.k.shape[2] * self._count
+        return self.k.shape[1] * self._count
 
     @property
     def _count(self) -> int:
         return 1 if self.groups is None else self.groups.rows * self.groups.columns
 
     def keys_each(self) -> int:
-        return self.k.shape[2]
+        return self.k.shape[1]
 
     def rows(self, queries: Tensor) -> Probabilities:
         group, inside, places = self._find(queries)
-        q, k = self._split(self.q)[:, group, :, inside], self._split(self.k)[:, group]
-        logits = torch.einsum("qbnd,bqnkd->bnqk", q * self.q.shape[-1] ** -0.5, k)
+        q, k = self._split(self.q)[:, group, inside], self._split(self.k)[:, group]
+        logits = torch.einsum("bqnd,bqknd->bnqk", q * self.scale, k)
         if self.bias is not None:
             logits = logits + self.bias.to(logits.dtype)[:, inside]
         return Probabilities(queries, places[group], logits.softmax(-1))
 
     def gradient(self, rows: Probabilities, grad: Tensor) -> Tensor:
         group, inside, _ = self._find(rows.queries)
-        return torch.einsum("qbne,bqnke->bnqk", self._split(grad)[:, group, :, inside], self._split(self.v)[:, group])
+        return torch.einsum("bqne,bqkne->bnqk", self._split(grad)[:, group, inside], self._split(self.v)[:, group])
 
-    def at_places(self, x: Float[Tensor, "G N T E"]) -> Float[Tensor, "B S N E"]:
+    def at_places(self, x: Float[Tensor, "G T N E"]) -> Float[Tensor, "B S N E"]:
         """Tokens of all groups in the order of their places."""
-        tokens = self._split(x).transpose(2, 3).flatten(1, 2)
+        tokens = self._split(x).flatten(1, 2)
         return tokens if self.groups is None else tokens[:, self.groups.places().flatten().argsort()]
 
     def _split(self, x: Tensor) -> Tensor:
-        """``(B * groups, N, T, _) -> (B, groups, N, T, _)``."""
+        """``(B * groups, T, N, _) -> (B, groups, T, N, _)``."""
         return x.unflatten(0, (-1, self._count))
 
     def _find(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -261,31 +261,3 @@ def report(build: Callable[[], AnyRecorded]) -> None:
     """Hand a call over, if somebody looks; ``build`` is called only then."""
     if not torch.compiler.is_compiling() and (sink := _SINK.get()) is not None:
         sink(build())
-
-
-def token_attention(
-    q: Float[Tensor, "G N T D"],
-    k: Float[Tensor, "G N S D"],
-    v: Float[Tensor, "G N S E"],
-    bias: Float[Tensor, "N T S"] | None = None,
-    *,
-    grids: tuple[Size, Size],
-    groups: Groups | None = None,
-    cell: int = 1,
-    table: Tensor | None = None,
-) -> Float[Tensor, "G N T E"]:
-    """Attention of tokens that the two ops of maps do not know: torch's ``scaled_dot_product_attention``.
-
-    Args:
-        q: queries.
-        k: keys.
-        v: values.
-        bias: added to the logits.
-        grids: rows and columns of the maps of queries and of keys.
-        groups: how tokens lie, where they are those of windows with tokens in front.
-        cell: tokens along each side of the square that one key stands for.
-        table: what ``bias`` was made of.
-    """
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias[None])
-    report(lambda: RecordedTokens(q, k, v, out, table, bias, grids, groups, cell))
-    return out

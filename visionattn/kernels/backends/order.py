@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from visionattn.kernels.backends import cpp, flex, natten, reference, traceable, triton, xformers
+from visionattn.kernels.backends import cpp, flex, natten, reference, torch_tokens, traceable, triton, xformers
+from visionattn.kernels.backends.cpp import tokens as cpp_tokens
 from visionattn.kernels.backends.tiled import ops as tiled
+from visionattn.kernels.backends.tiled import tokens as tiled_tokens
 from visionattn.kernels.op import Backend
+from visionattn.kernels.token_op import TokenBackend
 
 WINDOW: tuple[Backend, ...] = (
     triton.WINDOW,
@@ -23,4 +26,11 @@ NEIGHBORHOOD: tuple[Backend, ...] = (
     flex.NEIGHBORHOOD,
     traceable.NEIGHBORHOOD,
     reference.NEIGHBORHOOD,
+)
+TOKENS: tuple[TokenBackend, ...] = (
+    cpp_tokens.TOKENS,
+    torch_tokens.FUSED,
+    tiled_tokens.TOKENS,
+    torch_tokens.TRACEABLE,
+    reference.TOKENS,
 )

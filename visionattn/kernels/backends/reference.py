@@ -11,6 +11,7 @@ from torch import Tensor
 
 from visionattn.kernels.geometry import AxisRule, Geometry
 from visionattn.kernels.op import Backend
+from visionattn.kernels.token_op import TokenBackend
 
 
 def visible(rule: AxisRule, length: int, device: torch.device | None = None) -> Tensor:
@@ -50,3 +51,19 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
 
 WINDOW = Backend("reference", attend, refuses)
 NEIGHBORHOOD = Backend("reference", attend, refuses)
+
+
+def attend_tokens(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """Dense attention of tokens; see ``token_op.py`` for the arguments."""
+    logits = torch.einsum("btnd,bsnd->bnts", q * scale, k)
+    if bias is not None:
+        logits = logits + bias.to(q.dtype)
+    return torch.einsum("bnts,bsne->btne", logits.softmax(-1), v)
+
+
+def refuses_tokens(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> str:
+    """Never: returns ""."""
+    return ""
+
+
+TOKENS = TokenBackend("reference", attend_tokens, refuses_tokens)
