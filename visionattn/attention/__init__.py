@@ -9,6 +9,7 @@ from visionattn.attention.cross_shaped import CrossShapedAttention, LocallyEnhan
 from visionattn.attention.efficient import EfficientAttention
 from visionattn.attention.full import FullAttention
 from visionattn.attention.gated_convolution import GatedConvolution
+from visionattn.attention.gates import GatedHeads, HeadRouter, SigmoidGate
 from visionattn.attention.global_query import GlobalQueryAttention
 from visionattn.attention.grid import GridAttention
 from visionattn.attention.linear import FlowAttention, LinearAttention
@@ -33,8 +34,10 @@ __all__ = [
     "FlowAttention",
     "FullAttention",
     "GatedConvolution",
+    "GatedHeads",
     "GlobalQueryAttention",
     "GridAttention",
+    "HeadRouter",
     "LinearAttention",
     "LocalEncoding",
     "LocallyEnhancedAttention",
@@ -45,6 +48,7 @@ __all__ = [
     "Parallel",
     "Pooling",
     "Rotary",
+    "SigmoidGate",
     "SingleHeadAttention",
     "StageContext",
     "StripSelfAttention",

@@ -6,12 +6,13 @@ Shapes: B batch, H W map, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from visionattn.attention.mixer import MixerFactory, StageContext
+from visionattn.attention.mixer import MixerFactory, StageContext, declared
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -68,5 +69,24 @@ class ParallelMixer(nn.Module):
         self.branches = nn.ModuleList(branches)
 
     def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
-        parts = x.chunk(len(self.branches), dim=-1)
-        return torch.cat([branch(part, context) for branch, part in zip(self.branches, parts, strict=True)], dim=-1)
+        parts, contexts = x.chunk(len(self.branches), dim=-1), self._contexts(context)
+        return torch.cat(
+            [branch(part, own) for branch, part, own in zip(self.branches, parts, contexts, strict=True)], dim=-1
+        )
+
+    @property
+    def gates_heads(self) -> bool:
+        """Whether the heads of every branch can be weighed; see :class:`visionattn.attention.Mixer`."""
+        return all(declared(branch, "gates_heads") for branch in self.branches)
+
+    @property
+    def num_heads(self) -> int:
+        """Heads of all branches."""
+        return sum(declared(branch, "num_heads") or 0 for branch in self.branches)
+
+    def _contexts(self, context: StageContext | None) -> list[StageContext | None]:
+        """The context of each branch, with the gates of its own heads."""
+        if context is None or context.gates is None:
+            return [context] * len(self.branches)
+        gates = context.gates.chunk(len(self.branches), dim=-1)
+        return [replace(context, gates=own) for own in gates]

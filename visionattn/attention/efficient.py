@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from visionattn.attention.gates import gated
 from visionattn.attention.linear import Factors, linear_attention
 from visionattn.attention.mixer import StageContext
 from visionattn.kernels.eager import autocast_disabled
@@ -43,6 +44,8 @@ class EfficientAttention(nn.Module):
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
 
+    gates_heads = True
+
     def __init__(
         self, dim: int, num_heads: int, index: int = 0, *, key_dim: int | None = None, value_dim: int | None = None
     ):
@@ -62,7 +65,7 @@ class EfficientAttention(nn.Module):
             tokens = qkv.flatten(1, 2).to(torch.promote_types(qkv.dtype, torch.float32))
             q, k, v = (part.unflatten(2, (self.num_heads, -1)) for part in tokens.split(self.widths, dim=2))
             out = linear_attention(q.softmax(-1), k.softmax(1), v, Factors()).to(qkv.dtype)
-        return self.proj(out.reshape(*x.shape[:3], -1))
+        return self.proj(gated(out.unflatten(1, x.shape[1:3]), context).flatten(3))
 
     def extra_repr(self) -> str:
         return f"key_dim={self.widths[0]}, value_dim={self.widths[2]}, num_heads={self.num_heads}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visionattn.attention.gates import gated
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import fit, position_table, round_up
 from visionattn.kernels import window_attention
@@ -52,6 +53,7 @@ class GlobalQueryAttention(nn.Module):
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W; ``context.tokens`` is ``(B, h, w, C)``, any h and w.
     """
 
+    gates_heads = True
     no_weight_decay_parameters = position_tables = ("bias_table",)
 
     def __init__(
@@ -84,7 +86,7 @@ class GlobalQueryAttention(nn.Module):
         k, v = self.kv(x).view(b, h, w, 2, self.num_heads, c // self.num_heads).unbind(3)
         q = query.repeat(1, h // self.window_size[0], w // self.window_size[1], 1).view(k.shape)
         y = window_attention(q, k, v, window=self.window_size, bias=self.bias_table, backend=self.backend)
-        return self.proj(fit(y.reshape(b, h, w, c), (height, width)))
+        return self.proj(fit(gated(y, context).reshape(b, h, w, c), (height, width)))
 
     def query(self, x: Float[Tensor, "B H W C"], context: StageContext | None) -> Float[Tensor, "B h w C"]:
         """The query map ``(B, wh, ww, C)``."""

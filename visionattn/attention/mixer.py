@@ -1,6 +1,6 @@
 """What a token mixer is, what its stage tells it, and what it may declare to its stage.
 
-Shapes: B batch, H W map, C channels, F pairs of channels that turn.
+Shapes: B batch, H W map, C channels, N heads, F pairs of channels that turn.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ class StageContext:
         tokens: global tokens computed once for the stage (GC ViT's query map); None: the stage computes none.
         rotary: tables of angles on the stage's map, by :attr:`visionattn.attention.Rotary.key`: those that its mixers
             declare.
+        gates: factors on what each head gives, of the mixer that is called (:class:`visionattn.attention.GatedHeads`);
+            None: it has none.
     """
 
     tokens: Float[Tensor, "B h w C"] | None = None
     rotary: Mapping[str, Float[Tensor, "2 H W F"]] = field(default_factory=dict)
+    gates: Float[Tensor, "B H W N"] | None = None
 
 
 class Mixer(Protocol):
@@ -47,6 +50,8 @@ class Mixer(Protocol):
                                                 that many halvings.
     ``rotary: Rotary``      every stage         The mixer turns queries and keys by these angles, whose table stands in
                                                 ``StageContext.rotary``.
+    ``gates_heads: bool``   ``GatedHeads``      The mixer multiplies what its ``num_heads`` heads give by
+                                                ``StageContext.gates`` before it joins them.
     ``padding_before: bool`` ``analysis``       Half of the tokens that enlarge a map, rounded down, stand before it
                                                 and not all of them after it.
     ======================  ==================  ========================================================================

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from visionattn.attention.gates import gated
 from visionattn.attention.local_encoding import LocalEncoding
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.rotary import Rotary
@@ -36,6 +37,8 @@ class QKVAttention(nn.Module):
     Raises:
         ValueError: ``dim`` is not a multiple of ``num_heads``.
     """
+
+    gates_heads = True
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class QKVAttention(nn.Module):
         attended = self.attend(qkv)
         if self.position is not None:
             attended = attended + self.position(qkv[:, :, :, 2])
-        return self.proj(attended.reshape(b, h, w, c))
+        return self.proj(gated(attended, context).reshape(b, h, w, c))
 
     @abstractmethod
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:

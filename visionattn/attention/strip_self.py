@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from visionattn.attention.gates import gated
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import fit, round_up
 from visionattn.kernels.linear import Linear
@@ -48,6 +49,8 @@ class StripSelfAttention(nn.Module):
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
 
+    gates_heads = True
+
     def __init__(
         self,
         dim: int,
@@ -78,7 +81,8 @@ class StripSelfAttention(nn.Module):
         cells = self.cells(x)
         q, k, v = (self._heads(part) for part in (self.q(x), self.k(cells), self.v(cells)))
         places = Places((h, w), (cells.shape[1], cells.shape[2]), cell=self.reduction)
-        return self.proj(token_attention(q, k, v, backend=self.backend, places=places).reshape(b, h, w, c))
+        out = token_attention(q, k, v, backend=self.backend, places=places)
+        return self.proj(gated(out.unflatten(1, (h, w)), context).reshape(b, h, w, c))
 
     def cells(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w C"]:
         """What keys and values are made of: ``(B, H, W, C) -> (B, ceil(H / reduction), ceil(W / reduction), C)``."""

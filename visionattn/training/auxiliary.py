@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -18,7 +19,8 @@ class HasAuxiliaryLoss(Protocol):
     """A module with a loss of its own.
 
     The module keeps the weighted loss of its latest forward pass in training mode, with its graph, and gives it away
-    once. A pass overwrites the loss of the pass before: gradient checkpointing repeats passes.
+    once. A pass overwrites the loss of the pass before: gradient checkpointing repeats passes. Of modules that declare
+    ``averaged_loss`` the mean counts, not the sum, so that its weight does not depend on how many layers there are.
     """
 
     def auxiliary_loss(self) -> Tensor | None:
@@ -39,6 +41,13 @@ class AuxiliaryLosses:
         ]
 
     def take(self) -> Tensor | None:
-        """Return the sum of the losses of the latest forward pass, and clear them; None if no module has one."""
-        losses = [loss for source in self.sources if (loss := source.auxiliary_loss()) is not None]
-        return sum(losses[1:], losses[0]) if losses else None
+        """Return the losses of the latest forward pass as one, and clear them; None if no module has one."""
+        summed: list[Tensor] = []
+        averaged: list[Tensor] = []
+        for source in self.sources:
+            loss = source.auxiliary_loss()
+            if loss is not None:
+                (averaged if getattr(source, "averaged_loss", False) else summed).append(loss)
+        if averaged:
+            summed.append(torch.stack(averaged).mean())
+        return sum(summed[1:], summed[0]) if summed else None

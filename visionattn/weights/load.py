@@ -127,7 +127,7 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
     head.load_state_dict(theirs.state, strict=False)
     report.taken += [f"head.{name}" for name in theirs.state]
     report.left_out += around
-    report.fresh = [f"head.{n} {tuple(t.shape)}" for n, t in head.state_dict().items() if n not in theirs.state]
+    report.fresh += [f"head.{n} {tuple(t.shape)}" for n, t in head.state_dict().items() if n not in theirs.state]
     return report
 
 
@@ -173,7 +173,21 @@ def _prepared(model: nn.Module, converted: Converted) -> Report:
     """Remove the tensors that the model has no parameter for, and resize its tables, in place."""
     left_out = _leave_out_removed_parts(model, converted, model.state_dict())
     resized = _resize_position_tables(model, converted.state) | _fold_channels(model, converted.state)
-    return Report(converted.title, list(converted.state), resized, left_out)
+    taken, fresh = list(converted.state), _added_parts(model, converted)
+    return Report(converted.title, taken, resized, left_out, fresh)
+
+
+def _added_parts(model: nn.Module, converted: Converted) -> list[str]:
+    """Parts beside published ones, which declare ``starts_fresh``, keep their start where a checkpoint has none."""
+    fresh: StateDict = StateDict()
+    for prefix, module in model.named_modules():
+        if getattr(module, "starts_fresh", False):
+            own = {f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()}
+            if not set(own) & set(converted.state):
+                fresh |= own
+    converted.state.update(fresh)
+    converted.origin.update({name: name for name in fresh})
+    return list(fresh)
 
 
 def _check(problems: list[str], title: str) -> None:
