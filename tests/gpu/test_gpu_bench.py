@@ -54,6 +54,20 @@ def test_what_cannot_be_captured_is_profiled(cuda):
     assert (found.how, len(found.seconds)) == (PROFILER, 1)
     assert found.reason
     assert 0 < found.seconds[0] < 0.1
+    assert torch.randn(3, device=cuda).isfinite().all()  # a capture that failed would refuse it
+
+
+def test_a_capture_that_fails_leaves_random_numbers_and_later_captures(cuda):
+    events = [torch.cuda.Event() for _ in range(2)]
+
+    def wait():
+        events[0].record()
+        events[0].synchronize()  # no operation of torch, so that only the capture finds it
+
+    fine = lambda: torch.ones(8, device=cuda) + 1  # noqa: E731
+    found = device_times({"wait": wait, "fine": fine}, {"wait": [1.0], "fine": [1.0]}, cuda)
+    assert (found["wait"].how, found["fine"].how) == (PROFILER, GRAPH)
+    assert torch.randn(3, device=cuda).isfinite().all()
 
 
 def test_the_copy_of_a_card_is_fast(device):

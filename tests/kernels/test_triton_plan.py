@@ -200,9 +200,9 @@ def test_what_fits_one_block():
 def test_window_plans():
     plan = default_window_plan(49, 2, 32)
     assert (plan.block, plan.forward.num_warps, plan.forward.num_stages, plan.backward.num_stages) == (64, 4, 3, 3)
-    assert (plan.forward.programs, plan.backward.programs) == (4, 2)
+    assert (plan.forward.programs, plan.backward.programs) == (8, 2)
     small = default_window_plan(16, 2, 32).forward
-    assert (small.num_warps, small.programs) == (1, 16)
+    assert (small.num_warps, small.programs) == (1, 32)
     assert default_window_plan(49, 2, 128).backward.num_stages == 1
     candidates = window_candidates(plan)
     assert candidates[0] == plan

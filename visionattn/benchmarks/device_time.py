@@ -8,6 +8,7 @@ the CPU both times are the same.
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ def device_times(
 def _measure(run: Runner, replays: int) -> DeviceTime:
     stream = torch.cuda.current_stream()
     try:
+        _check_asynchronous(run)
         return DeviceTime(_replayed(run, replays), GRAPH)
     except Exception as error:  # noqa: BLE001 - whatever a library does that a graph cannot hold
         torch.cuda.set_stream(stream)  # a capture that fails leaves its own
@@ -65,6 +67,22 @@ def _measure(run: Runner, replays: int) -> DeviceTime:
     finally:
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def _check_asynchronous(run: Runner) -> None:
+    """Run once, and raise if the host waits for the device.
+
+    That is what most often cannot be captured. A capture that begins and fails is not free of consequences: torch's
+    random numbers on the device, which it takes for captured ones, are refused from then on.
+    """
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the mode is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            run()
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
 
 
 def _replayed(run: Runner, replays: int) -> list[float]:
@@ -86,10 +104,22 @@ def _replayed(run: Runner, replays: int) -> list[float]:
 
 def _capture(run: Runner, calls: int, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        for _ in range(calls):
-            run()
+    try:
+        with torch.cuda.graph(graph, stream=stream):
+            for _ in range(calls):
+                run()
+    except Exception:
+        _end_captures()
+        raise
     return graph
+
+
+def _end_captures() -> None:
+    """After a capture that failed: one that does not gives the device its random numbers back."""
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=stream):
+        torch.empty(1, device="cuda").zero_()
 
 
 def _events(run: Callable[[], object]) -> float:

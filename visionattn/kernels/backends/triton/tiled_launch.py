@@ -98,6 +98,8 @@ def _launch(call: Problem, kernel: Any, by_keys: bool, gradients: tuple[int, ...
     rows = min(call.groups, MOST_ROWS_OF_GRID)
     numbers = *_strides(call), *gradients, *_place(call), tiles_x, *_relations(call, by_keys).numbers, *scales
     constants = _constants(call, by_keys) | {"HAS_BIAS": call.bias is not None}
+    if by_keys:
+        constants["num_stages"] = 1
     grid = call.heads * tiles_y * tiles_x, rows, -(-call.groups // max(rows, 1))
     return Launch(kernel, grid, numbers, constants)
 
@@ -152,7 +154,7 @@ def _table_gradient(call: Problem) -> Callable[..., Tensor]:
             *_strides(call), *_place(call), *of_rows.numbers[:-1], *of_columns.numbers, key_blocks, chunks, per_chunk,
             _scale(call) * LOG2E,
         ),
-        _constants(call, False) | {"BLOCK_R": BLOCK_R},
+        _constants(call, False) | {"BLOCK_R": BLOCK_R, "num_stages": 1},
     )  # fmt: skip
     partial_shape, shape = (owners * chunks, call.heads, call.entries), call.table_shape
 
