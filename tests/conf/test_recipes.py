@@ -35,6 +35,7 @@ def test_there_is_a_recipe_for_every_family_with_a_published_one():
         "cas",
         "hornet",
         "l2vit",
+        "rmt",
     }
     assert len(RECIPES) > 35
 

@@ -14,6 +14,7 @@ from visionattn.attention.global_query import GlobalQueryAttention
 from visionattn.attention.grid import GridAttention
 from visionattn.attention.linear import FlowAttention, LinearAttention
 from visionattn.attention.local_encoding import LocalEncoding
+from visionattn.attention.manhattan import ManhattanAttention
 from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
 from visionattn.attention.neighborhood import NeighborhoodAttention
 from visionattn.attention.nothing import NoMixing
@@ -41,6 +42,7 @@ __all__ = [
     "LinearAttention",
     "LocalEncoding",
     "LocallyEnhancedAttention",
+    "ManhattanAttention",
     "Mixer",
     "MixerFactory",
     "NeighborhoodAttention",

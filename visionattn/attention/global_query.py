@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from visionattn.attention.gates import gated
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import fit, position_table, round_up
+from visionattn.attention.qkv import head_width
 from visionattn.kernels import window_attention
 from visionattn.kernels.geometry import as_pair, certainly
 from visionattn.kernels.linear import Linear
@@ -68,8 +69,7 @@ class GlobalQueryAttention(nn.Module):
         backend: str = "auto",
     ):
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+        head_width(dim, num_heads)
         self.num_heads = num_heads
         self.window_size = as_pair("window_size", window_size)
         self.halvings = halvings

@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
+def head_width(dim: int, num_heads: int) -> int:
+    """Channels of one head.
+
+    Raises:
+        ValueError: ``dim`` is not a multiple of ``num_heads``.
+    """
+    if num_heads < 1 or dim % num_heads:
+        raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+    return dim // num_heads
+
+
 class QKVAttention(nn.Module):
     """Base of the mixers whose queries, keys and values come from one linear layer.
 
@@ -50,8 +61,7 @@ class QKVAttention(nn.Module):
         rotary: Rotary | None = None,
     ):
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+        head_width(dim, num_heads)
         self.num_heads = num_heads
         self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = Linear(dim, dim)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from visionattn.attention.gates import gated
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import fit, round_up
+from visionattn.attention.qkv import head_width
 from visionattn.kernels.linear import Linear
 from visionattn.kernels.norm import LayerNorm
 from visionattn.kernels.tokens import Places, token_attention
@@ -63,8 +64,7 @@ class StripSelfAttention(nn.Module):
         backend: str = "auto",
     ):
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+        head_width(dim, num_heads)
         if reduction < 1 or thin < 1:
             raise ValueError(f"reduction and thin must be positive, got {reduction} and {thin}")
         self.num_heads, self.reduction, self.thin, self.backend = num_heads, reduction, thin, backend

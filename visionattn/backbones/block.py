@@ -87,7 +87,7 @@ def blocks_by_stage(
     Args:
         stages: stage (``s1``, ``s2``, ...) -> the arguments that its blocks have for themselves.
         block: the block.
-        **shared: the arguments of all blocks.
+        **shared: the arguments of all blocks, see :class:`Block`.
 
     Returns:
         One factory per stage, for ``HierarchicalBackbone(block=)``.
