@@ -1,11 +1,20 @@
 """Linear attention: recorded outputs of published modules, and each mixer as a matrix of weights."""
 
+import re
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tests.recorded import inputs_of, published_state, recorded, relative_error
-from visionattn.attention import EfficientAttention, FlowAttention, LinearAttention
+from visionattn.attention import (
+    BlockwiseLinearAttention,
+    EfficientAttention,
+    FlowAttention,
+    FullAttention,
+    LinearAttention,
+    MagnitudeAttention,
+)
 
 
 @torch.no_grad()
@@ -23,6 +32,22 @@ def check(name: str, module: nn.Module, state: dict[str, Tensor], residual: bool
 def test_flow_attention_as_recorded():
     published = recorded("parts/flow_attention")
     check("parts/flow_attention", FlowAttention(**published["args"]), published_state(published))
+
+
+@torch.no_grad()
+def test_blockwise_attention_as_recorded():
+    published = recorded("parts/mhla")
+    given, args = published_state(published), published["args"]
+    given["mixing"] = given.pop("piece_attn.conv.weight").flatten(1)
+    ours = {"to_qkv.": "qkv.", "to_out.0.": "proj.", "lepe.": "position."}
+    state = {re.sub("|".join(ours), lambda old: ours[old[0]], name): weight for name, weight in given.items()}
+    for case in published["cases"]:
+        module = BlockwiseLinearAttention(
+            args["dim"], args["heads"], blocks=args["blocks"], mixed_queries=case["normaliser"] == "released"
+        )
+        module.load_state_dict(state)
+        assert sum(param.numel() for param in module.parameters()) == published["params"]
+        assert relative_error(module(*inputs_of(case)), case) < 1e-5, case["normaliser"]
 
 
 def test_efficient_attention_as_recorded():
@@ -87,6 +112,51 @@ def test_flow_attention_conserves_what_flows(tokens):
     torch.testing.assert_close(as_matrix(mixer, tokens), want, rtol=1e-4, atol=1e-6)  # the published code adds 1e-6
 
 
+def heads(x: Tensor) -> Tensor:
+    """``(B, T, C) -> (B, 3, T, D)``."""
+    return x.unflatten(2, (3, -1)).transpose(1, 2)
+
+
+@pytest.mark.parametrize("mixed_queries", [False, True])
+def test_blocks_are_mixed_by_the_matrix(tokens, mixed_queries):
+    """Every query reads every key, by the factor of their blocks: windows of 2 x 3, of which the right ones are cut."""
+    mixer = BlockwiseLinearAttention(12, 3, blocks=2, lepe=None, mixed_queries=mixed_queries).double()
+    nn.init.uniform_(mixer.mixing)
+    block = (2 * torch.tensor([0, 0, 1, 1])[:, None] + torch.tensor([0, 0, 0, 1, 1])).flatten()
+    q, k, v = mixer.qkv(mixer.norm(tokens)).flatten(1, 2).split(12, dim=2)
+    q, k, v = heads(mixer.q_norm(q).relu() + 1e-6), heads(mixer.k_norm(k).relu() + 1e-6), heads(v)
+    factor = mixer.mixing[block][:, block]
+    weights = factor * (q @ k.mT)
+    total = weights.sum(-1, keepdim=True)
+    if mixed_queries:
+        place = torch.tensor([0, 1, 2, 0, 1, 3, 4, 5, 3, 4] * 2)
+        own = ((q @ k.mT) * (block[:, None] == block)).sum(-1, keepdim=True)
+        total = (factor * (place[:, None] == place)) @ own
+    want = (weights / (total + 1e-6) @ v).transpose(1, 2).reshape(tokens.shape)
+    torch.testing.assert_close(mixer(tokens), mixer.proj(want))
+
+
+def test_one_block_is_all_and_near_blocks_count_more():
+    assert BlockwiseLinearAttention(8, 2, blocks=1).mixing.tolist() == [[1]]
+    mixing = BlockwiseLinearAttention(8, 2, blocks=(2, 3)).mixing
+    torch.testing.assert_close(mixing.sum(1), torch.ones(6))
+    assert mixing[0, 0] > mixing[0, 1] > mixing[0, 4] > mixing[0, 5] == 0
+
+
+def test_magnitude_attention_is_a_matrix_whose_rows_sum_to_one(tokens):
+    mixer = MagnitudeAttention(12, 3, lepe=None, output_gate=False).double()
+    q, k = (nn.functional.elu(part) + 1 for part in projected(mixer, tokens))
+    score = q @ k.mT / 2
+    z = score.mean(-1, keepdim=True)
+    rows = ((1 + 1 / z) * score - z).sum(-1) / 20
+    torch.testing.assert_close(rows, torch.ones_like(rows))
+    turn = torch.complex(*mixer.rotary.table(4, 5).double().flatten(1, 2))
+    q, k = (torch.view_as_complex(part.unflatten(-1, (-1, 2)).contiguous()) * turn for part in (q, k))
+    weights = ((1 + 1 / (z + 1e-6)) * (q @ k.mH).real / 2 - z) / 20
+    want = weights @ heads(mixer.qkv(tokens)[..., 24:].flatten(1, 2))
+    torch.testing.assert_close(mixer(tokens), mixer.proj(want.transpose(1, 2).reshape(tokens.shape)))
+
+
 def test_a_row_of_efficient_attention_sums_to_one(tokens):
     mixer = EfficientAttention(12, 3).double()
     with torch.no_grad():
@@ -96,7 +166,9 @@ def test_a_row_of_efficient_attention_sums_to_one(tokens):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", [LinearAttention, FlowAttention, EfficientAttention])
+@pytest.mark.parametrize(
+    "kind", [LinearAttention, FlowAttention, EfficientAttention, BlockwiseLinearAttention, MagnitudeAttention]
+)
 def test_sums_over_a_map_are_of_float32(kind):
     mixer, x = kind(8, 2), torch.randn(1, 64, 64, 8)
     nn.init.normal_(mixer.qkv.weight, std=4)  # in half precision the sums of 4,096 such tokens overflow
@@ -112,6 +184,12 @@ def test_sums_over_a_map_are_of_float32(kind):
     [
         (lambda: LinearAttention(10, 4), "dim 10 is not a multiple of num_heads 4"),
         (lambda: LinearAttention(8, 4, smallest=0), "must be positive, got smallest 0"),
+        (
+            lambda: BlockwiseLinearAttention(8, 4, blocks=(0, 2)),
+            r"one block or more in each direction, got blocks \(0, 2\)",
+        ),
+        (lambda: MagnitudeAttention(24, 4), "head widths that are multiples of 4, got 6"),
+        (lambda: FullAttention(24, 4, rotary="rows"), "rotary is axial, flat or null, got rows"),
         (lambda: FlowAttention(10, 4), "dim 10 is not a multiple of num_heads 4"),
         (lambda: EfficientAttention(8, 4, key_dim=6), "key_dim 6 and value_dim 8 must be positive multiples of"),
     ],

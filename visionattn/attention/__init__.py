@@ -1,6 +1,7 @@
 """Token mixers: one lesson a file. They run with torch alone."""
 
 from visionattn.attention.additive import AdditiveMixing
+from visionattn.attention.blockwise import BlockwiseLinearAttention
 from visionattn.attention.channel import ChannelAttention
 from visionattn.attention.combine import Alternate, Parallel
 from visionattn.attention.continuous import ContinuousWindowAttention
@@ -14,6 +15,7 @@ from visionattn.attention.global_query import GlobalQueryAttention
 from visionattn.attention.grid import GridAttention
 from visionattn.attention.linear import FlowAttention, LinearAttention
 from visionattn.attention.local_encoding import LocalEncoding
+from visionattn.attention.magnitude import MagnitudeAttention
 from visionattn.attention.manhattan import ManhattanAttention
 from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
 from visionattn.attention.neighborhood import NeighborhoodAttention
@@ -26,6 +28,7 @@ from visionattn.attention.window import WindowAttention
 __all__ = [
     "AdditiveMixing",
     "Alternate",
+    "BlockwiseLinearAttention",
     "ChannelAttention",
     "ContinuousWindowAttention",
     "ConvolutionPair",
@@ -42,6 +45,7 @@ __all__ = [
     "LinearAttention",
     "LocalEncoding",
     "LocallyEnhancedAttention",
+    "MagnitudeAttention",
     "ManhattanAttention",
     "Mixer",
     "MixerFactory",

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from visionattn.attention.gates import gated
-from visionattn.attention.linear import Factors, linear_attention
+from visionattn.attention.linear import Factors, at_least_float32, linear_attention
 from visionattn.attention.mixer import StageContext
 from visionattn.kernels.eager import autocast_disabled
 from visionattn.kernels.linear import Linear
@@ -62,8 +61,8 @@ class EfficientAttention(nn.Module):
     def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         qkv = self.qkv(x)
         with autocast_disabled(x.device):
-            tokens = qkv.flatten(1, 2).to(torch.promote_types(qkv.dtype, torch.float32))
-            q, k, v = (part.unflatten(2, (self.num_heads, -1)) for part in tokens.split(self.widths, dim=2))
+            parts = at_least_float32(qkv).flatten(1, 2).split(self.widths, dim=2)
+            q, k, v = (part.unflatten(2, (self.num_heads, -1)) for part in parts)
             out = linear_attention(q.softmax(-1), k.softmax(1), v, Factors()).to(qkv.dtype)
         return self.proj(gated(out.unflatten(1, x.shape[1:3]), context).flatten(3))
 

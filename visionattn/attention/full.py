@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from visionattn.attention.qkv import QKVAttention
+from visionattn.attention.qkv import QKVAttention, head_width
+from visionattn.attention.rotary import Rotary
 from visionattn.kernels import window_attention
 
 if TYPE_CHECKING:
@@ -28,8 +29,15 @@ class FullAttention(QKVAttention):
         index: ignored; all blocks are alike.
         lepe: side of the kernel of a locally-enhanced position encoding, see
             :class:`visionattn.attention.LocalEncoding`; None: no encoding.
+        rotary: turn queries and keys by the row and column of their token (``axial``) or by its index on the flattened
+            map (``flat``), see :class:`visionattn.attention.Rotary`; None: not.
+        output_gate: multiply the result with a fourth part of the projection.
         qkv_bias: bias in the q, k, v projection.
         backend: kernel backend by name, or "auto".
+
+    Raises:
+        ValueError: ``dim`` is not a multiple of ``num_heads``, a ``rotary`` of another name, or one that cannot pair
+            the channels of a head.
 
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
@@ -42,10 +50,15 @@ class FullAttention(QKVAttention):
         index: int = 0,
         *,
         lepe: int | None = None,
+        rotary: str | None = None,
+        output_gate: bool = False,
         qkv_bias: bool = True,
         backend: str = "auto",
     ):
-        super().__init__(dim, num_heads, qkv_bias=qkv_bias, lepe=lepe)
+        if rotary not in (None, "axial", "flat"):
+            raise ValueError(f"rotary is axial, flat or null, got {rotary}")
+        turn = None if rotary is None else Rotary(head_width(dim, num_heads), axial=rotary == "axial")
+        super().__init__(dim, num_heads, qkv_bias=qkv_bias, lepe=lepe, rotary=turn, output_gate=output_gate)
         self.backend = backend
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:

@@ -55,17 +55,30 @@ def linear_attention(
         v: values.
         factors: what normalizes the result.
     """
-    weighed = v if factors.keys is None else v * factors.keys
-    state = k.permute(0, 2, 3, 1) @ weighed.transpose(1, 2)
-    out = (q.transpose(1, 2) @ state).transpose(1, 2)
+    out = read(q, state_of(k, v if factors.keys is None else v * factors.keys))
     if factors.queries is not None:
         out = out * factors.queries
     return out if factors.mean is None else out - factors.mean * v.mean(1, keepdim=True)
 
 
-def inner_sum(a: Float[Tensor, "B T N D"], b: Float[Tensor, "B _ N D"]) -> Float[Tensor, "B T N 1"]:
-    """The inner product of each ``a`` with one vector of its head, or with the vector of its own place."""
+def state_of(k: Float[Tensor, "... T N D"], v: Float[Tensor, "... T N E"]) -> Float[Tensor, "... N D E"]:
+    """The sum of keys times values over all tokens."""
+    return k.movedim(-3, -1) @ v.transpose(-3, -2)
+
+
+def read(q: Float[Tensor, "... T N D"], state: Float[Tensor, "... N D E"]) -> Float[Tensor, "... T N E"]:
+    """What each query reads from the state of its head."""
+    return (q.transpose(-3, -2) @ state).transpose(-3, -2)
+
+
+def inner_sum(a: Float[Tensor, "... T N D"], b: Float[Tensor, "... 1 N D"]) -> Float[Tensor, "... T N 1"]:
+    """The inner product of each token with the one vector of its head."""
     return (a * b).sum(-1, keepdim=True)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """The same in the precision of sums over a map: float32, or float64 where it is that."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class FeatureAttention(QKVAttention):
@@ -73,8 +86,7 @@ class FeatureAttention(QKVAttention):
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         with autocast_disabled(qkv.device):
-            tokens = qkv.flatten(1, 2).to(torch.promote_types(qkv.dtype, torch.float32))
-            out = self.of_tokens(*tokens.unbind(2)).to(qkv.dtype)
+            out = self.of_tokens(*at_least_float32(qkv).flatten(1, 2).unbind(2)).to(qkv.dtype)
         return out.view(*qkv.shape[:3], *qkv.shape[4:])
 
     @abstractmethod

@@ -44,6 +44,7 @@ class QKVAttention(nn.Module):
         lepe: side of the kernel of a :class:`LocalEncoding` of the values, which is added to what :meth:`attend` gives;
             None: none.
         rotary: how queries and keys are turned before; None: not.
+        output_gate: the projection has a fourth part, with which all of this is multiplied before ``proj`` (MALA).
 
     Raises:
         ValueError: ``dim`` is not a multiple of ``num_heads``.
@@ -59,24 +60,33 @@ class QKVAttention(nn.Module):
         qkv_bias: bool = True,
         lepe: int | None = None,
         rotary: Rotary | None = None,
+        output_gate: bool = False,
     ):
         super().__init__()
         head_width(dim, num_heads)
         self.num_heads = num_heads
-        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.output_gate = output_gate
+        self.qkv = Linear(dim, (4 if output_gate else 3) * dim, bias=qkv_bias)
         self.proj = Linear(dim, dim)
         self.position = LocalEncoding(dim, lepe) if lepe is not None else None
         self.rotary = rotary
 
     def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         b, h, w, c = x.shape
-        qkv = self.qkv(x).view(b, h, w, 3, self.num_heads, c // self.num_heads)
+        projected = self.qkv(x)
+        packed, gate = projected.split([3 * c, c], dim=-1) if self.output_gate else (projected, None)
+        qkv = packed.view(b, h, w, 3, self.num_heads, c // self.num_heads)
+        mixed = self.mix(qkv, context)
+        if self.position is not None:
+            mixed = mixed + self.position(qkv[:, :, :, 2])
+        out = gated(mixed, context).reshape(b, h, w, c)
+        return self.proj(out if gate is None else out * gate)
+
+    def mix(self, qkv: Float[Tensor, "B H W 3 N D"], context: StageContext | None) -> Float[Tensor, "B H W N D"]:
+        """Turn queries and keys, then :meth:`attend`."""
         if self.rotary is not None:
             qkv = torch.cat([self.rotary.turn(qkv[:, :, :, :2], context), qkv[:, :, :, 2:]], dim=3)
-        attended = self.attend(qkv)
-        if self.position is not None:
-            attended = attended + self.position(qkv[:, :, :, 2])
-        return self.proj(gated(attended, context).reshape(b, h, w, c))
+        return self.attend(qkv)
 
     @abstractmethod
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
