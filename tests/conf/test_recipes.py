@@ -24,6 +24,7 @@ def test_there_is_a_recipe_for_every_family_with_a_published_one():
     families = {re.match(r"imagenet/([a-z0-9]+)", name)[1] for name in RECIPES}
     assert families == {
         "swin",
+        "swinv2",
         "cswin",
         "maxvit",
         "davit",

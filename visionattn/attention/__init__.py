@@ -6,6 +6,7 @@ from visionattn.attention.channel import ChannelAttention
 from visionattn.attention.combine import Alternate, Parallel
 from visionattn.attention.continuous import ContinuousWindowAttention
 from visionattn.attention.convolution import ConvolutionPair, DepthwiseConvolution, Pooling
+from visionattn.attention.cosine_window import CosineWindowAttention
 from visionattn.attention.cross_shaped import CrossShapedAttention, LocallyEnhancedAttention
 from visionattn.attention.efficient import EfficientAttention
 from visionattn.attention.full import FullAttention
@@ -32,6 +33,7 @@ __all__ = [
     "ChannelAttention",
     "ContinuousWindowAttention",
     "ConvolutionPair",
+    "CosineWindowAttention",
     "CrossShapedAttention",
     "DepthwiseConvolution",
     "EfficientAttention",

@@ -16,6 +16,7 @@ from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import at_least, dense_table, fit, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
+from visionattn.kernels.geometry import as_pair
 from visionattn.kernels.recording import Groups
 from visionattn.kernels.tokens import Places, token_attention, token_backends
 
@@ -34,25 +35,29 @@ class ContinuousPositionBias(nn.Module):
 
     Args:
         num_heads: heads N.
+        trained_window: tokens along each side of the window that distances are shares of, one number or (height,
+            width), where the network was trained with another window; None: the window itself.
 
     Shape:
         a window (wh, ww) in tokens ``-> (N, 2*wh-1, 2*ww-1)``, by key minus query.
     """
 
-    def __init__(self, num_heads: int):
+    def __init__(self, num_heads: int, trained_window: int | tuple[int, int] | None = None):
         super().__init__()
+        self.trained_window = None if trained_window is None else as_pair("trained_window", trained_window)
         self.network = nn.Sequential(nn.Linear(2, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, num_heads, bias=False))
 
     def forward(self, window: tuple[int, int]) -> Float[Tensor, "N 2*{window[0]}-1 2*{window[1]}-1"]:
         weight: Any = self.network[0].weight
-        axes = [self._coordinates(side, weight.device).to(weight.dtype) for side in window]
+        whole = self.trained_window or window
+        axes = [self._coordinates(*sides, weight.device).to(weight.dtype) for sides in zip(window, whole, strict=True)]
         offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
         return _LARGEST_BIAS * self.network(offsets).permute(2, 0, 1).sigmoid()
 
     @staticmethod
-    def _coordinates(side: int, device: torch.device) -> Tensor:
-        """Query minus key for each entry along one axis of the table, 8 to -8 before the logarithm."""
-        share = torch.arange(side - 1, -side, -1, dtype=torch.float32, device=device) / at_least(side - 1, 1) * 8
+    def _coordinates(side: int, whole: int, device: torch.device) -> Tensor:
+        """Query minus key for each entry along one axis of the table, 8 to -8 in the ``whole`` before the logarithm."""
+        share = torch.arange(side - 1, -side, -1, dtype=torch.float32, device=device) / at_least(whole - 1, 1) * 8
         return share.sign() * (share.abs() + 1).log2() / 3
 
 

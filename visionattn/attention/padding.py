@@ -50,13 +50,17 @@ def at_least(size: int, least: int) -> int:
     return larger
 
 
+def at_most(size: int, most: int) -> int:
+    """The smaller of two sizes."""
+    if isinstance(size, int) and isinstance(most, int):
+        return min(size, most)
+    smaller: int = torch.sym_min(size, most)
+    return smaller
+
+
 def exceeds(size: int, limit: int) -> int:
     """1 where ``size`` is larger than ``limit``, else 0, as a number to calculate with."""
-    excess = at_least(size - limit, 0)
-    if isinstance(excess, int):
-        return min(excess, 1)
-    smaller: int = torch.sym_min(excess, 1)
-    return smaller
+    return at_most(at_least(size - limit, 0), 1)
 
 
 def position_table(num_heads: int, window: tuple[int, int]) -> nn.Parameter:

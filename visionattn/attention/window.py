@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -54,7 +54,8 @@ class WindowAttention(QKVAttention):
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
 
-    no_weight_decay_parameters = position_tables = ("bias_table",)
+    position_tables: ClassVar[tuple[str, ...]] = ("bias_table",)
+    no_weight_decay_parameters: ClassVar[tuple[str, ...]] = position_tables
 
     def __init__(
         self,
@@ -85,13 +86,14 @@ class WindowAttention(QKVAttention):
         return fit(super().forward(x, context), (height, width))
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
-        window, shift = self.window_size, (0, 0)
-        if self.shifted:
-            shift = (
-                window[0] // 2 * exceeds(qkv.shape[1], window[0]),
-                window[1] // 2 * exceeds(qkv.shape[2], window[1]),
-            )
-        return window_attention.packed(qkv, window=window, shift=shift, bias=self.bias_table, backend=self.backend)
+        return window_attention.packed(
+            qkv, window=self.window_size, shift=self._shift(qkv), bias=self.bias_table, backend=self.backend
+        )
+
+    def _shift(self, qkv: Float[Tensor, "B H W 3 N D"]) -> tuple[int, int]:
+        """Where the first line stands on each axis; an axis of one window is not shifted."""
+        rows, columns = (side // 2 * exceeds(qkv.shape[1 + i], side) for i, side in enumerate(self.window_size))
+        return (rows, columns) if self.shifted else (0, 0)
 
     def _whole(self, size: int, window: int) -> int:
         """What a map is enlarged to along one axis. A window may exceed the map: the kernels cut it."""

@@ -31,6 +31,8 @@ def layer_norm(dim: int, *, eps: float = 1e-5) -> LayerNorm:
 class Block(nn.Module):
     """Pre-norm block: ``x + drop(scale(mixer(norm(x))))``, then the same around the feed-forward network.
 
+    With ``post_norm`` the norm follows its branch, ``x + drop(norm(scale(mixer(x))))``, and starts from zero.
+
     Args:
         dim: channels C.
         mixer: token mixer, already built.
@@ -44,6 +46,8 @@ class Block(nn.Module):
         drop_path: probability of leaving a branch out for a sample (Huang et al. 2016, arXiv 1603.09382).
         layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021, arXiv
             2103.17239); None: no factor.
+        post_norm: norm the result of each branch instead of its input, which keeps the activations of deep and wide
+            models in bounds (Liu et al. 2021, *Swin Transformer V2*, arXiv 2111.09883).
 
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
@@ -60,6 +64,7 @@ class Block(nn.Module):
         position: PositionFactory | Sequence[PositionFactory | None] | None = None,
         drop_path: float = 0.0,
         layer_scale: float | None = None,
+        post_norm: bool = False,
     ):
         super().__init__()
         scale = partial(LayerScale, dim, init_values=layer_scale) if layer_scale is not None else nn.Identity
@@ -71,12 +76,25 @@ class Block(nn.Module):
         self.norm2, self.scale2 = norm(dim), scale()
         self.ffn = ffn(in_features=dim, hidden_features=int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.post_norm = post_norm
+        for param in (*self.norm1.parameters(), *self.norm2.parameters()) if post_norm else ():
+            nn.init.zeros_(param)
 
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
         x = self.position1(x)
-        x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), context)))
+        x = x + self.drop_path(self._mixed(x, context))
         x = self.position2(x)
-        return x + self.drop_path(self.scale2(self.ffn(self.norm2(x))))
+        return x + self.drop_path(self._fed_forward(x))
+
+    def _mixed(self, x: Tensor, context: StageContext | None) -> Tensor:
+        if self.post_norm:
+            return self.norm1(self.scale1(self.mixer(x, context)))
+        return self.scale1(self.mixer(self.norm1(x), context))
+
+    def _fed_forward(self, x: Tensor) -> Tensor:
+        if self.post_norm:
+            return self.norm2(self.scale2(self.ffn(x)))
+        return self.scale2(self.ffn(self.norm2(x)))
 
 
 def blocks_by_stage(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from timm.layers import ClassifierHead
@@ -209,7 +210,7 @@ class HierarchicalBackbone(nn.Module):
             f"{prefix}.{name}" if prefix else name
             for prefix, module in self.named_modules()
             for name in getattr(module, "no_weight_decay_parameters", ())
-            if getattr(module, name) is not None
+            if attrgetter(name)(module) is not None
         }
 
     def layer_of(self, param_name: str) -> int:

@@ -167,22 +167,29 @@ class PatchMerging(nn.Module):
 
     The order within a 2x2 cell is (0,0), (1,0), (0,1), (1,1), as published; imported weights depend on it.
 
+    Args:
+        dim_in: channels that come in.
+        dim: channels that go out.
+        post_norm: norm the merged tokens instead of the four neighbors: Liu et al. 2021, Swin Transformer V2, arXiv
+            2111.09883.
+
     Shape:
         ``(B, H, W, dim_in) -> (B, ceil(H / 2), ceil(W / 2), dim)``
     """
 
     stride = 2
 
-    def __init__(self, dim_in: int, dim: int):
+    def __init__(self, dim_in: int, dim: int, *, post_norm: bool = False):
         super().__init__()
-        self.norm = LayerNorm(4 * dim_in)
+        self.post_norm = post_norm
+        self.norm = LayerNorm(dim if post_norm else 4 * dim_in)
         self.reduction = Linear(4 * dim_in, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = fit(x, (round_up(x.shape[1], 2), round_up(x.shape[2], 2)))
         b, h, w, c = x.shape
-        cells = x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5)
-        return self.reduction(self.norm(cells.reshape(b, h // 2, w // 2, 4 * c)))
+        cells = x.view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5).reshape(b, h // 2, w // 2, 4 * c)
+        return self.norm(self.reduction(cells)) if self.post_norm else self.reduction(self.norm(cells))
 
 
 class ConvDownsample(nn.Module):
