@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from visionattn.attention import FullAttention
 from visionattn.backbones import (
     Block,
+    ContextBroadcasting,
     ConvFeedForward,
     FeedForward,
     GatedConvFeedForward,
@@ -19,6 +20,7 @@ from visionattn.backbones import (
     StridedConvStem,
     blocks_by_stage,
 )
+from visionattn.config import DEFAULT_POLICY, compose
 
 
 def depthwise(layer, x):
@@ -87,3 +89,28 @@ def test_stages_may_have_blocks_of_their_own():
     assert (first.ffn.fc1.out_features, second.ffn.fc1.out_features) == (16, 36)
     assert isinstance(first.scale1, nn.Identity)
     assert second.scale1.gamma.detach()[0].item() == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_context_broadcasting_adds_the_mean_of_all_tokens(scaled):
+    torch.manual_seed(0)
+    layer = ContextBroadcasting(6, 12, scaled=scaled).double()
+    x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    plain = layer.ffn(x)
+    if scaled:
+        torch.testing.assert_close(layer(x), plain)  # the scales start at 0
+        layer.scale.data.normal_()
+    means = torch.stack([one.flatten(0, 1).mean(0) for one in plain])[:, None, None]
+    torch.testing.assert_close(layer(x), plain + means * layer.scale if scaled else (plain + means) / 2)
+    if not scaled:  # before the second layer it is the same
+        hidden = layer.ffn.act(layer.ffn.fc1(x))
+        torch.testing.assert_close(layer.ffn.fc2((hidden + hidden.mean((1, 2), keepdim=True)) / 2), layer(x))
+    assert layer(x[:, 0]).shape == (2, 5, 6)
+
+
+def test_context_broadcasting_goes_into_every_block_of_a_backbone():
+    cfg = compose("backbone_only", ["backbone=dinat_pico", "+block@backbone.block=context_broadcasting"])
+    model = DEFAULT_POLICY.instantiate(cfg.backbone, num_classes=3)
+    blocks = [block for stage in model.stages for block in stage.blocks]
+    assert {type(block.ffn) for block in blocks} == {ContextBroadcasting}
+    assert model(torch.randn(1, 3, 40, 64)).shape == (1, 3)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from visionattn.lazy import face
 
 if TYPE_CHECKING:
+    from visionattn.backbones.attention_pooling import AggregationHead, EfficientProbingHead
     from visionattn.backbones.block import Block, blocks_by_stage, layer_norm
     from visionattn.backbones.classifier import PoolNormHead, ProjectionHead
     from visionattn.backbones.families.cas_vit import DistilledHead, LocalIntegration
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from visionattn.backbones.families.s2aformer import HybridPerceptionBlock, LocalInteraction, ThreeConvStem
     from visionattn.backbones.families.shvit import NormalizedConvPosition, NormalizedFeedForward, SHViTDownsample
     from visionattn.backbones.feed_forward import (
+        ContextBroadcasting,
         ConvFeedForward,
         FeedForward,
         GatedConvFeedForward,
@@ -34,15 +36,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AggregationHead",
     "BatchNormStem",
     "Block",
     "CarrierStage",
+    "ContextBroadcasting",
     "ConvBatchNormDownsample",
     "ConvDownsample",
     "ConvFeedForward",
     "ConvPosition",
     "ConvStem",
     "DistilledHead",
+    "EfficientProbingHead",
     "FeedForward",
     "GCViTDownsample",
     "GCViTStage",
@@ -78,15 +83,18 @@ __all__ = [
 __getattr__ = face(
     __name__,
     {
+        "AggregationHead": "attention_pooling",
         "BatchNormStem": "families.fastervit",
         "Block": "block",
         "CarrierStage": "families.fastervit",
+        "ContextBroadcasting": "feed_forward",
         "ConvBatchNormDownsample": "stem",
         "ConvDownsample": "stem",
         "ConvFeedForward": "feed_forward",
         "ConvPosition": "families.davit",
         "ConvStem": "stem",
         "DistilledHead": "families.cas_vit",
+        "EfficientProbingHead": "attention_pooling",
         "FeedForward": "feed_forward",
         "GCViTDownsample": "families.gcvit",
         "GCViTStage": "families.gcvit",

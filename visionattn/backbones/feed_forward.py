@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from visionattn.kernels.activation import activate
@@ -111,3 +112,40 @@ class GatedConvFeedForward(_WithConvolution):
     def forward(self, x: Tensor) -> Tensor:
         gate, values = self.fc1(x).chunk(2, dim=-1)
         return self.fc2(activate(self.act, self.convolved(gate)) * values)
+
+
+class ContextBroadcasting(nn.Module):
+    """A feed-forward network whose result is averaged with its mean over all tokens: uniform attention.
+
+    Hyeon-Woo et al. 2022, *Scratching Visual Transformer's Back with Uniform Attention*, arXiv 2210.08457.
+
+    ``y = (ffn(x) + mean) / 2``. Around the second linear layer the place does not matter: the layer and the mean
+    commute. No code was published. What was not to be had of the text is our choice: the scaled form is ``ffn(x) +
+    scale * mean``, and its scales start at 0. Tokens that a stage adds around its map are counted.
+
+    Args:
+        in_features: channels C.
+        hidden_features: channels between the layers.
+        ffn: factory of the network, called with both.
+        scaled: learn one factor on the mean per channel instead.
+
+    Shape:
+        ``(B, ..., C) -> (B, ..., C)``
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        ffn: Callable[..., nn.Module] = FeedForward,
+        scaled: bool = False,
+    ):
+        super().__init__()
+        self.ffn = ffn(in_features=in_features, hidden_features=hidden_features)
+        self.scale = nn.Parameter(torch.zeros(in_features)) if scaled else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.ffn(x)
+        mean = x.mean(tuple(range(1, x.ndim - 1)), keepdim=True)
+        return (x + mean) / 2 if self.scale is None else x + self.scale * mean

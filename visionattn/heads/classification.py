@@ -49,10 +49,19 @@ class ClassificationHead(nn.Module):
         for module in self.classifier.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K"]:
         return self.classifier(features[-1])
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that weight decay must leave alone: each module declares its own."""
+        return {
+            f"{prefix}.{name}"
+            for prefix, module in self.named_modules()
+            for name in getattr(module, "no_weight_decay_parameters", ())
+        }
 
 
 class KeepClasses(nn.Module):
