@@ -14,6 +14,7 @@ from visionattn.analysis.implicit import implicit_attention
 from visionattn.analysis.trace import Part, Recording
 from visionattn.attention import (
     AdditiveMixing,
+    AgentAttention,
     Alternate,
     ChannelAttention,
     ContinuousWindowAttention,
@@ -34,7 +35,7 @@ from visionattn.attention import (
 from visionattn.backbones import HierarchicalBackbone
 from visionattn.backbones.families.fastervit import CarrierStage
 from visionattn.backbones.stem import PatchMerging
-from visionattn.kernels.recording import RecordedTokens
+from visionattn.kernels.recording import RecordedMap, RecordedTokens
 
 MIXERS = {
     "window": partial(WindowAttention, window_size=4),
@@ -53,6 +54,7 @@ MIXERS = {
     "strip_self": partial(StripSelfAttention, reduction=2, thin=4),
     "parallel": Parallel([partial(WindowAttention, window_size=4), partial(NeighborhoodAttention, kernel_size=3)]),
     "alternate": Alternate([partial(WindowAttention, window_size=4), FullAttention]),
+    "agents": partial(AgentAttention, agents=2, map_size=6),
     "carriers": partial(ContinuousWindowAttention, window_size=4, carriers=2),
 }
 WITHOUT = {"convolution": partial(DepthwiseConvolution, kernel_size=3), "pooling": Pooling, "channel": ChannelAttention}
@@ -82,8 +84,8 @@ def test_maps_times_values_are_what_the_mixer_computed(name, size):
         heads = []
         for call in part.matrices:
             rows = call.rows(torch.arange(call.num_queries))
-            tokens = isinstance(call, RecordedTokens)
-            v, out = (call.at_places(x) if tokens else x.flatten(1, 2) for x in (call.v, call.out))
+            tokens, maps = isinstance(call, RecordedTokens), isinstance(call, RecordedMap)
+            v, out = (call.at_places(x) if tokens else x.flatten(1, 2) if maps else x for x in (call.v, call.out))
             dense = torch.einsum("bnqs,bsne->bqne", rows.dense(call.num_keys), v)
             torch.testing.assert_close(dense, out)
             heads.append(call.num_heads)

@@ -60,7 +60,7 @@ def test_json_has_the_whole_tree(capsys):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ([], "explain needs a name: visionattn explain NAME; names: cas_vit_m"),
+        ([], "explain needs a name: visionattn explain NAME; names: agent_cswin_base"),
         (["swin_tinny"], "did you mean swin_tiny?"),
         (["swin_pico", "size=7"], "size is [height, width] in pixels, not 7"),
         (["swin_pico", "size=[0,7]"], "size is [height, width] in pixels"),

@@ -37,6 +37,7 @@ def test_there_is_a_recipe_for_every_family_with_a_published_one():
         "hornet",
         "l2vit",
         "rmt",
+        "agent",
     }
     assert len(RECIPES) > 35
 

@@ -1,9 +1,10 @@
 """Token mixers: one lesson a file. They run with torch alone."""
 
 from visionattn.attention.additive import AdditiveMixing
+from visionattn.attention.agent import AgentAttention
 from visionattn.attention.blockwise import BlockwiseLinearAttention
 from visionattn.attention.channel import ChannelAttention
-from visionattn.attention.combine import Alternate, Parallel
+from visionattn.attention.combine import Alternate, Leading, Parallel
 from visionattn.attention.continuous import ContinuousWindowAttention
 from visionattn.attention.convolution import ConvolutionPair, DepthwiseConvolution, Pooling
 from visionattn.attention.cosine_window import CosineWindowAttention
@@ -28,6 +29,7 @@ from visionattn.attention.window import WindowAttention
 
 __all__ = [
     "AdditiveMixing",
+    "AgentAttention",
     "Alternate",
     "BlockwiseLinearAttention",
     "ChannelAttention",
@@ -44,6 +46,7 @@ __all__ = [
     "GlobalQueryAttention",
     "GridAttention",
     "HeadRouter",
+    "Leading",
     "LinearAttention",
     "LocalEncoding",
     "LocallyEnhancedAttention",

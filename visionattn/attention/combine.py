@@ -43,6 +43,29 @@ class Alternate:
         return self.mixers[position](dim=dim, num_heads=num_heads, index=turn)
 
 
+class Leading:
+    """The first blocks of a stage get one mixer, the others another, which counts from where it begins.
+
+    Args:
+        first: factory of the mixers of the first blocks.
+        then: factory of the others.
+        count: how many blocks are first.
+
+    Raises:
+        ValueError: ``count`` is negative.
+    """
+
+    def __init__(self, first: MixerFactory, then: MixerFactory, count: int = 1):
+        if count < 0:
+            raise ValueError(f"the number of first blocks cannot be negative, got {count}")
+        self.first, self.then, self.count = first, then, count
+
+    def __call__(self, dim: int, num_heads: int, index: int = 0) -> nn.Module:
+        if index < self.count:
+            return self.first(dim=dim, num_heads=num_heads, index=index)
+        return self.then(dim=dim, num_heads=num_heads, index=index - self.count)
+
+
 class Parallel:
     """Splits the channels evenly: each mixer gets its share of channels and heads, and the results are concatenated.
 

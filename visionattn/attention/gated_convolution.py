@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from visionattn.attention.fourier import filtered, filtered_by_products
 from visionattn.attention.mixer import StageContext
+from visionattn.attention.resizing import linear_resizing
 from visionattn.kernels.eager import autocast_disabled
 from visionattn.kernels.linear import Linear
 from visionattn.kernels.norm import LayerNorm
@@ -57,21 +58,16 @@ class GlobalLocalFilter(nn.Module):
         with autocast_disabled(x.device):
             sizes = (1, x.shape[2]), (2, x.shape[3] // 2 + 1)
             rows, columns = (
-                _resizing(wanted, self.spectrum, axis).expand(len(self.spectrum), -1, -1) for axis, wanted in sizes
+                linear_resizing(wanted, self.spectrum.shape[axis], self.spectrum.float(), corners=True).expand(
+                    len(self.spectrum), -1, -1
+                )
+                for axis, wanted in sizes
             )
             parts = self.spectrum.float().unbind(-1)
             real, imaginary = (torch.bmm(torch.bmm(rows, part), columns.transpose(1, 2)) for part in parts)
             if self.backend == "traceable":
                 return filtered_by_products(x.float(), real, imaginary).to(x.dtype)
             return filtered(x.float(), torch.complex(real, imaginary)).to(x.dtype)
-
-
-def _resizing(wanted: int, stored: Tensor, axis: int) -> Tensor:
-    """Linear interpolation, corner to corner, as a matrix ``(wanted, stored)``: the identity where sizes are equal."""
-    size = stored.shape[axis]
-    index = torch.arange(wanted, device=stored.device)
-    places = index * (size - 1) / index[-1].clamp(min=1)
-    return (1 - (places[:, None] - torch.arange(size, device=stored.device)).abs()).clamp(min=0)
 
 
 class GatedConvolution(nn.Module):

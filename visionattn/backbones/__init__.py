@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from visionattn.backbones.families.gcvit import GCViTDownsample, GCViTStage, GCViTStem
     from visionattn.backbones.families.l2vit import LocalConcentration
     from visionattn.backbones.families.maxvit import MaxViTStage, MaxViTStem, MBConv
+    from visionattn.backbones.families.pvt import AbsolutePosition, PatchDownsample
     from visionattn.backbones.families.s2aformer import HybridPerceptionBlock, LocalInteraction, ThreeConvStem
     from visionattn.backbones.families.shvit import NormalizedConvPosition, NormalizedFeedForward, SHViTDownsample
     from visionattn.backbones.feed_forward import (
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         ResidualConvFeedForward,
     )
     from visionattn.backbones.hierarchical import HierarchicalBackbone
-    from visionattn.backbones.stage import Stage
+    from visionattn.backbones.stage import Stage, stages_apart
     from visionattn.backbones.stem import (
         ConvBatchNormDownsample,
         ConvDownsample,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AbsolutePosition",
     "AggregationHead",
     "BatchNormStem",
     "Block",
@@ -67,6 +69,7 @@ __all__ = [
     "NormalizedConvPosition",
     "NormalizedFeedForward",
     "OverlapStem",
+    "PatchDownsample",
     "PatchMerging",
     "PatchStem",
     "PoolNormHead",
@@ -78,11 +81,13 @@ __all__ = [
     "ThreeConvStem",
     "blocks_by_stage",
     "layer_norm",
+    "stages_apart",
 ]
 
 __getattr__ = face(
     __name__,
     {
+        "AbsolutePosition": "families.pvt",
         "AggregationHead": "attention_pooling",
         "BatchNormStem": "families.fastervit",
         "Block": "block",
@@ -114,6 +119,7 @@ __getattr__ = face(
         "NormalizedConvPosition": "families.shvit",
         "NormalizedFeedForward": "families.shvit",
         "OverlapStem": "stem",
+        "PatchDownsample": "families.pvt",
         "PatchMerging": "stem",
         "PatchStem": "stem",
         "PoolNormHead": "classifier",
@@ -125,5 +131,6 @@ __getattr__ = face(
         "ThreeConvStem": "families.s2aformer",
         "blocks_by_stage": "block",
         "layer_norm": "block",
+        "stages_apart": "stage",
     },
 )

@@ -6,6 +6,7 @@ Shapes: B batch, H W map, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class Stage(nn.Module):
         blocks_per_depth: blocks that the paper's table counts as one (DaViT counts pairs); they share a drop-path rate.
         in_turn: further arguments of the blocks: the first of them for block 0, the second for block 1, and so on
             around (L2ViT's blocks have another branch every second time).
+        position: factory of a layer between downsampling and blocks, called with ``dim``; None: none.
+        norm: factory of a norm after the last block, called with ``dim``; None: none.
 
     Raises:
         ValueError: ``in_turn`` is empty.
@@ -63,6 +66,8 @@ class Stage(nn.Module):
         downsample: DownsampleFactory,
         blocks_per_depth: int = 1,
         in_turn: Sequence[Mapping[str, Any]] = ({},),
+        position: Callable[[int], nn.Module] | None = None,
+        norm: Callable[[int], nn.Module] | None = None,
     ):
         super().__init__()
         if not in_turn:
@@ -70,6 +75,7 @@ class Stage(nn.Module):
         self.dim = dim
         self.downsample = nn.Identity() if first else downsample(dim_in, dim)
         self.stride = 1 if first else stride_of(self.downsample)
+        self.position, self.norm = (nn.Identity() if make is None else make(dim) for make in (position, norm))
         self.blocks = nn.ModuleList(
             block(
                 dim,
@@ -90,11 +96,27 @@ class Stage(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.downsample(x)
+        x = self.position(self.downsample(x))
         context = self.context(x)
         for block in self.blocks:
             if self.grad_checkpointing and self.training:
                 x = checkpoint(block, x, context, use_reentrant=False)
             else:
                 x = block(x, context)
-        return x
+        return self.norm(x)
+
+
+def stages_apart(
+    stages: Mapping[str, Mapping[str, Any]], stage: Callable[..., Stage] = Stage, **shared: Any
+) -> dict[str, Callable[..., Stage]]:
+    """Stage factories that differ in some arguments.
+
+    Args:
+        stages: stage (``s1``, ``s2``, ...) -> the arguments that it has for itself.
+        stage: the class.
+        **shared: the arguments of all stages.
+
+    Returns:
+        One factory per stage, for ``HierarchicalBackbone(stage=)``.
+    """
+    return {key: partial(stage, **{**shared, **own}) for key, own in stages.items()}

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
+from visionattn.attention.resizing import cell_shares
 from visionattn.errors import ConfigError
 from visionattn.heads import ClassificationHead
 from visionattn.heads.detection.dense import FCOSDetector, RetinaNetDetector
@@ -183,15 +184,8 @@ class MeanCells(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.size == 1:
             return x.mean((2, 3), keepdim=True)
-        return F.linear(F.linear(x, self._shares(x, 3)).transpose(2, 3), self._shares(x, 2)).transpose(2, 3)
-
-    def _shares(self, x: Tensor, axis: int) -> Tensor:
-        """``(size, H or W)``: how much each row counts in each cell."""
-        length = x.shape[axis]
-        cell, row = torch.arange(self.size, device=x.device)[:, None], torch.arange(length, device=x.device)[None]
-        first, last = cell * length // self.size, ((cell + 1) * length + self.size - 1) // self.size
-        inside = ((row >= first) & (row < last)).to(x.dtype)
-        return inside / (last - first).to(x.dtype)
+        rows, columns = (cell_shares(self.size, size, x) for size in x.shape[2:])
+        return F.linear(F.linear(x, columns).transpose(2, 3), rows).transpose(2, 3)
 
 
 def graph_of(task: VisionTask, part: str) -> Graph:

@@ -243,7 +243,7 @@ class RecordedChannels:
     out: Tensor
 
 
-AnyRecorded = RecordedMap | RecordedTokens | RecordedChannels
+AnyRecorded = Recorded | RecordedChannels
 _SINK: ContextVar[Callable[[AnyRecorded], None] | None] = ContextVar("visionattn_recording", default=None)
 
 

@@ -234,16 +234,24 @@ def _leave_out_removed_parts(model: nn.Module, converted: Converted, wanted: Map
 
 
 def _resize_position_tables(model: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Every module names its tables in ``position_tables``; those of another window get the size of the model's."""
+    """Every module names its tables in ``position_tables``; those of another window get the size of the model's.
+
+    A module whose tables are not relative positions has ``stretched(table, own)``, which gives a table like its own.
+    """
     resized = {}
     for prefix, module in model.named_modules():
         for table in getattr(module, "position_tables", ()):
             name, own = f"{prefix}.{table}".lstrip("."), getattr(module, table)
             if own is not None and name in state and state[name].ndim == own.ndim and state[name].shape != own.shape:
                 old = tuple(state[name].shape)
-                state[name] = resize_table(state[name], tuple(own.shape[-2:]))
+                stretched = getattr(module, "stretched", _stretched)
+                state[name] = stretched(state[name], own)
                 resized[name] = (old, tuple(state[name].shape))
     return resized
+
+
+def _stretched(table: Tensor, own: Tensor) -> Tensor:
+    return resize_table(table, (own.shape[-2], own.shape[-1]))
 
 
 def _fold_channels(model: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:

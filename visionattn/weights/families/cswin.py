@@ -13,19 +13,21 @@ from collections.abc import Collection
 from visionattn.weights.formats import Format, Rule
 from visionattn.weights.read import StateDict
 
-_BLOCK = r"stage(\d)\.(\d+)\."
+AGENTS = "stage1.0.attns.0.an_bias"
+"""Agent attention's CSWin has it beside CSWin's names."""
+BLOCK = r"stage(\d)\.(\d+)\."
 _BRANCH = re.compile(r"stage(\d)\.(\d+)\.attns\.(\d)\.get_v\.(.+)")
 
 
 def _recognizes(names: Collection[str]) -> bool:
-    return "stage1.0.attns.0.get_v.weight" in names
+    return "stage1.0.attns.0.get_v.weight" in names and AGENTS not in names
 
 
 def _stage(match: re.Match[str], rest: str) -> str:
     return f"stages.{int(match[1]) - 1}.{rest}"
 
 
-def _name_branches(state: StateDict) -> StateDict:
+def name_branches(state: StateDict) -> StateDict:
     """The strips by their direction: what ``attns.0`` is depends on whether there is an ``attns.1`` beside it."""
     two = {match.group(1, 2) for name in state if (match := _BRANCH.fullmatch(name)) and match[3] == "1"}
     named = {}
@@ -38,23 +40,16 @@ def _name_branches(state: StateDict) -> StateDict:
     return named
 
 
-FORMATS = [
-    Format(
-        "CSWin Transformer (official)",
-        _recognizes,
-        [
-            Rule(r"stage1_conv_embed\.0\.(.+)", r"stem.conv1.\1"),
-            Rule(r"stage1_conv_embed\.2\.(.+)", r"stem.norm.\1"),
-            Rule(_BLOCK + r"(norm[12]\..+)", lambda m: _stage(m, f"blocks.{m[2]}.{m[3]}")),
-            Rule(_BLOCK + r"((?:qkv|proj)\..+)", lambda m: _stage(m, f"blocks.{m[2]}.mixer.{m[3]}")),
-            Rule(
-                _BLOCK + r"((?:position|vertical|horizontal)\..+)", lambda m: _stage(m, f"blocks.{m[2]}.mixer.{m[3]}")
-            ),
-            Rule(_BLOCK + r"mlp\.(.+)", lambda m: _stage(m, f"blocks.{m[2]}.ffn.{m[3]}")),
-            Rule(r"merge(\d)\.(.+)", r"stages.\1.downsample.\2"),
-            Rule(r"(norm\..+)", r"\1"),
-            Rule(r"head\.(weight|bias)", r"head.fc.\1"),
-        ],
-        prepare=_name_branches,
-    )
+RULES = [
+    Rule(r"stage1_conv_embed\.0\.(.+)", r"stem.conv1.\1"),
+    Rule(r"stage1_conv_embed\.2\.(.+)", r"stem.norm.\1"),
+    Rule(BLOCK + r"(norm[12]\..+)", lambda m: _stage(m, f"blocks.{m[2]}.{m[3]}")),
+    Rule(BLOCK + r"((?:qkv|proj)\..+)", lambda m: _stage(m, f"blocks.{m[2]}.mixer.{m[3]}")),
+    Rule(BLOCK + r"((?:position|vertical|horizontal)\..+)", lambda m: _stage(m, f"blocks.{m[2]}.mixer.{m[3]}")),
+    Rule(BLOCK + r"mlp\.(.+)", lambda m: _stage(m, f"blocks.{m[2]}.ffn.{m[3]}")),
+    Rule(r"merge(\d)\.(.+)", r"stages.\1.downsample.\2"),
+    Rule(r"(norm\..+)", r"\1"),
+    Rule(r"head\.(weight|bias)", r"head.fc.\1"),
 ]
+
+FORMATS = [Format("CSWin Transformer (official)", _recognizes, RULES, prepare=name_branches)]

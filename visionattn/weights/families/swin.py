@@ -41,6 +41,8 @@ _SHARED = [
     *_LAST,
 ]
 _AT_THE_END = Rule(r"layers\.(\d+)\.downsample\.(.+)", later_stage("downsample."))
+OFFICIAL = [*_SHARED, _AT_THE_END]
+"""The official code's names."""
 _AT_THE_START = Rule(r"layers\.(\d+)\.downsample\.(.+)", r"stages.\1.downsample.\2")
 
 
@@ -108,7 +110,7 @@ FORMATS = [
     Format(
         "Swin Transformer (official)",
         lambda names: _TABLE in names and _DOWNSAMPLE_AT_THE_END in names,
-        [*_SHARED, _AT_THE_END],
+        OFFICIAL,
     ),
     Format(
         "Swin Transformer (timm)",
@@ -124,7 +126,7 @@ FORMATS = [
         _TRANSFORMERS,
         _join_projections,
     ),
-    Format("DiNAT_s (official)", lambda names: _RPB in names, [*_SHARED, _AT_THE_END]),
+    Format("DiNAT_s (official)", lambda names: _RPB in names, OFFICIAL),
 ]
 
 

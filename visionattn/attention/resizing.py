@@ -1,0 +1,62 @@
+"""Resizing and pooling as products with small matrices.
+
+Sizes may be unknown when a graph is traced, and the gradients of a product are deterministic on every device.
+
+Shapes: B batch, H W map, C channels, L positions of an axis.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from visionattn.kernels.eager import autocast_disabled
+from visionattn.kernels.signature import stats_dtype
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+def linear_resizing(
+    wanted: int, stored: int, like: Tensor, *, corners: bool = False
+) -> Float[Tensor, "{wanted} {stored}"]:
+    """Linear interpolation of an axis as a matrix: the identity where sizes are equal.
+
+    Args:
+        wanted: positions that come out.
+        stored: positions that go in.
+        like: a tensor of the device and type of the matrix.
+        corners: the first and last positions of both lie on one another (torch's ``align_corners``), not their edges.
+    """
+    kind: dict[str, Any] = {"dtype": stats_dtype(like.dtype), "device": like.device}
+    index = torch.arange(wanted, **kind)
+    if corners:
+        places = index * (stored - 1) / index[-1].clamp(min=1)
+    else:
+        places = ((index + 0.5) * stored / torch.full((), wanted, **kind) - 0.5).clamp(0, stored - 1)
+    return (1 - (places[:, None] - torch.arange(stored, **kind)).abs()).clamp(min=0).to(like.dtype)
+
+
+def cell_shares(cells: int, length: int, like: Tensor) -> Float[Tensor, "{cells} {length}"]:
+    """How much each position of an axis counts in each cell of ``nn.AdaptiveAvgPool2d``; rows sum to 1."""
+    cell, row = torch.arange(cells, device=like.device)[:, None], torch.arange(length, device=like.device)[None]
+    first, last = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+    return ((row >= first) & (row < last)).to(like.dtype) / (last - first).to(like.dtype)
+
+
+def mean_cells(x: Float[Tensor, "B H W C"], cells: int) -> Float[Tensor, "B {cells} {cells} C"]:
+    """The means of ``cells`` by ``cells`` rectangles of a map, as ``nn.AdaptiveAvgPool2d`` takes them; in float32."""
+    with autocast_disabled(x.device):
+        full = x if x.dtype == torch.float64 else x.float()
+        rows, columns = (cell_shares(cells, size, full) for size in x.shape[1:3])
+        strips = (rows @ full.flatten(2)).unflatten(2, x.shape[2:])
+        return (columns @ strips).to(x.dtype)
+
+
+def resized_map(x: Float[Tensor, "H W C"], size: tuple[int, int]) -> Float[Tensor, "{size[0]} {size[1]} C"]:
+    """A learned map, resized bilinearly."""
+    with autocast_disabled(x.device):
+        rows, columns = (linear_resizing(wanted, own, x) for wanted, own in zip(size, x.shape[:2], strict=True))
+        return columns @ (rows @ x.flatten(1)).unflatten(1, x.shape[1:])
