@@ -234,24 +234,17 @@ def _leave_out_removed_parts(model: nn.Module, converted: Converted, wanted: Map
 
 
 def _resize_position_tables(model: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Every module names its tables in ``position_tables``; those of another window get the size of the model's.
-
-    A module whose tables are not relative positions has ``stretched(table, own)``, which gives a table like its own.
-    """
+    """Every module names its tables in ``position_tables``; its ``stretched(table, own)``, if any, makes them fit."""
     resized = {}
     for prefix, module in model.named_modules():
         for table in getattr(module, "position_tables", ()):
             name, own = f"{prefix}.{table}".lstrip("."), getattr(module, table)
             if own is not None and name in state and state[name].ndim == own.ndim and state[name].shape != own.shape:
                 old = tuple(state[name].shape)
-                stretched = getattr(module, "stretched", _stretched)
-                state[name] = stretched(state[name], own)
+                stretched, sides = getattr(module, "stretched", None), tuple(own.shape[-2:])
+                state[name] = stretched(state[name], own) if stretched else resize_table(state[name], sides)
                 resized[name] = (old, tuple(state[name].shape))
     return resized
-
-
-def _stretched(table: Tensor, own: Tensor) -> Tensor:
-    return resize_table(table, (own.shape[-2], own.shape[-1]))
 
 
 def _fold_channels(model: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
