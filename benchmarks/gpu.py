@@ -43,7 +43,7 @@ FOREIGN = (
 KERNELS = ["swin_tiny.s1.shifted", "dinat_tiny.s1", "swin_tiny.s3.shifted", "dinat_tiny.s1.dilated"]
 KERNELS += ["maxvit_tiny.s1.grid", "cswin_tiny.s1.vertical", "cswin_tiny.s3.vertical", "dinat_tiny.s3"]
 OTHERS = ["swin_tiny.s1", "swin_tiny.s2*", "swin_tiny.s3", "swin_tiny.s4", "dinat_tiny.s2*", "dinat_tiny.s3.dilated"]
-OTHERS += ["dinat_tiny.s4", "cswin_tiny.*.horizontal", "maxvit_tiny.*.block"]
+OTHERS += ["dinat_tiny.s4", "cswin_tiny.*.horizontal", "maxvit_tiny.*.block", "windows.*"]
 QUICK = ["auto", "timm*", "partition sdpa", "sdpa ceiling"]
 MODELS = ["swin_tiny", "dinat_tiny", "davit_tiny", "maxvit_tiny", "gcvit_tiny"]
 PLANS = """
@@ -64,11 +64,13 @@ class Stage:
         name: as it is printed.
         command: what follows `python`; `{left}` stands for the seconds in which it may begin something.
         until: second of the whole run at which it has to have ended.
+        compile_threads: threads in which each process of it compiles.
     """
 
     name: str
     command: list[str]
     until: float
+    compile_threads: int = 4
 
 
 def listed(words: list[str]) -> str:
@@ -77,11 +79,11 @@ def listed(words: list[str]) -> str:
 
 
 def tests(until: float) -> Stage:
-    command = ["-m", "pytest", "-m", "gpu", "tests/gpu", "-q", "-rfEs", "--tb=short", "--durations=10"]
+    command = ["-m", "pytest", "-m", "gpu", "tests/gpu", "-vv", "-rfEs", "--tb=short", "--durations=10"]
     command += [word for plugin in FOREIGN for word in ("-p", f"no:{plugin}")]
     if find_spec("xdist") is not None:
         command += ["-n", str(WORKERS)]
-    return Stage("tests", command, until)
+    return Stage("tests", command, until, compile_threads=1)
 
 
 def benchmark(name: str, until: float, kind: str, *options: str) -> Stage:
@@ -129,9 +131,8 @@ def run(stage: Stage, begin: float, environment: dict[str, str]) -> int:
     may_begin = str(int(left - ENDING))
     command = [sys.executable, *(word.replace("{left}", may_begin) for word in stage.command)]
     print(f"== {stage.name}, at most {left:.0f} s", flush=True)
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment | {"VISIONATTN_GPU_SECONDS": may_begin}, start_new_session=True
-    )
+    limits = {"VISIONATTN_GPU_SECONDS": may_begin, "TORCHINDUCTOR_COMPILE_THREADS": str(stage.compile_threads)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment | limits, start_new_session=True)
     try:
         return process.wait(left)
     except subprocess.TimeoutExpired:
@@ -145,8 +146,7 @@ def main() -> int:
     parser.add_argument("--rehearse", action="store_true", help="every stage on the CPU, small")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the rows")
     options = parser.parse_args()
-    environment = {"TORCHINDUCTOR_COMPILE_THREADS": "4", **os.environ}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     if options.rehearse:
         environment["VISIONATTN_GPU_TESTS"] = "cpu"
     else:

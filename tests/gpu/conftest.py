@@ -17,7 +17,11 @@ import torch
 HAVE_RUN = (
     "test_error_at_most_twice_plain_code", "test_half_precision", "test_without_a_bias", "test_random_shapes",
     "test_two_runs_give_equal_bits", "test_registered", "test_auto_takes_triton_and_autocast_halves_the_maps",
-    "test_batches_beyond_32_bits", "test_one_step", "test_rows_of_a_swin_stage",
+    "test_batches_beyond_32_bits", "test_one_step", "test_compiles_as_one_graph", "test_scales_that_are_not_positive",
+    "test_windows_of_one_block_are_right", "test_window_gradients_in_one_tensor_repeat_their_bits",
+    "test_windows_take_gradients_of_any_strides", "test_windows_of_batches_beyond_32_bits",
+    "test_windows_are_captured_in_a_graph", "test_what_cannot_be_captured_is_profiled", "test_rows_of_a_backbone",
+    "test_a_capture_that_fails_leaves_random_numbers_and_later_captures", "test_the_copy_of_a_card_is_fast",
 )  # fmt: skip
 """Functions that have passed on a card; all others are run before them."""
 FIRST = ("test_gpu_kernels", "test_gpu_training", "test_gpu_tasks")
@@ -46,6 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not torch.cuda.is_available() and not (ON_CPU and "cuda" not in getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.skip(reason=NO_DEVICE))
     items[:] = [item for item in items if item not in here] + sorted(here, key=_order)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Print a failure when it happens: a run that reaches its limit ends without a summary."""
+    here = report.nodeid.startswith("tests/gpu/") and "PYTEST_XDIST_WORKER" not in os.environ
+    if here and report.failed:
+        print(f"\n{report.nodeid}\n{report.longreprtext}", file=sys.__stderr__, flush=True)
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,7 @@ from visionattn.benchmarks.contenders import (
     runtime_contenders,
     with_counterpart,
 )
-from visionattn.benchmarks.device_time import WALL, DeviceTime, device_times
+from visionattn.benchmarks.device_time import WALL, DeviceTime, device_times, own_stream
 from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
 from visionattn.benchmarks.timing import gemm_limit, interleaved, peak_bytes
 from visionattn.errors import ConfigError
@@ -72,7 +72,8 @@ def run_backbones(
     comparison = Comparison(**options)
     chosen = comparison.choose([names] if isinstance(names, str) else list(names))
     measuring = _Measuring(comparison, choose_device(device))
-    rows, left_out = measuring.rows(chosen)
+    with own_stream(measuring.device):
+        rows, left_out = measuring.rows(chosen)
     _show(rows)
     if left_out:
         print(f"left out after {comparison.seconds:.0f} s: {', '.join(left_out)}")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,23 @@ class DeviceTime:
     reason: str = ""
 
 
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """What runs within has a CUDA stream of its own, which :func:`device_times` also captures.
+
+    Autograd adds a leaf's gradient up on the stream on which the leaf was first used; were that the default stream,
+    the graph of a backward pass could not be captured.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream(device).wait_stream(stream)
+
+
 def device_times(
     runners: dict[str, Runner], wall: dict[str, list[float]], device: torch.device, replays: int = 20
 ) -> dict[str, DeviceTime]:
@@ -62,11 +80,18 @@ def _measure(run: Runner, replays: int) -> DeviceTime:
     except Exception as error:  # noqa: BLE001 - whatever a library does that a graph cannot hold
         torch.cuda.set_stream(stream)  # a capture that fails leaves its own
         torch.cuda.synchronize()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return DeviceTime([_profiled(run)], PROFILER, f"{type(error).__name__}: {lines[0] if lines else ''}"[:200])
+        return DeviceTime([_profiled(run)], PROFILER, _reason(error))
     finally:
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the first error: those that follow it say only that the capture had failed."""
+    while error.__context__ is not None:
+        error = error.__context__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
 
 
 def _check_asynchronous(run: Runner) -> None:
@@ -87,7 +112,9 @@ def _check_asynchronous(run: Runner) -> None:
 
 def _replayed(run: Runner, replays: int) -> list[float]:
     """Seconds of each replay, divided by the calls that the graph holds."""
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.current_stream()
+    if stream == torch.cuda.default_stream():  # which cannot be captured
+        stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):

@@ -1,4 +1,7 @@
-"""What is measured: the attention of each stage of four published backbones at 224 x 224, one head width of 32."""
+"""What is measured: the attention of each stage of four published backbones at 224 x 224, and larger windows.
+
+All heads have a width of 32.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,13 @@ def _maxvit() -> list[Case]:
     return cases
 
 
-CASES: tuple[Case, ...] = (*_swin(), *_dinat(), *_cswin(), *_maxvit())
+def _windows() -> list[Case]:
+    """Windows of 144 to 2,304 points, as in Swin at 384 pixels and in FasterViT at larger ones."""
+    sides = ((12, 48, 4), (14, 56, 4), (24, 48, 8), (48, 48, 8))
+    return [Case(f"windows.{size}", True, side, heads, (size, size), (0, 0)) for size, side, heads in sides]
+
+
+CASES: tuple[Case, ...] = (*_swin(), *_dinat(), *_cswin(), *_maxvit(), *_windows())
 
 
 def choose(patterns: str | list[str] | tuple[str, ...] = "*") -> list[Case]:

@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from torch._functorch import config as functorch_config
 
-from visionattn.benchmarks.device_time import WALL, DeviceTime, device_times
+from visionattn.benchmarks.device_time import WALL, DeviceTime, device_times, own_stream
 from visionattn.benchmarks.kernels.cases import Case, choose
 from visionattn.benchmarks.kernels.limits import Limits, byte_count, flop_count
 from visionattn.benchmarks.kernels.methods import BOTH, DIRECTIONS, FORWARD, methods
@@ -72,7 +72,8 @@ def run_kernels(
         ConfigError: an unknown direction.
     """
     setup = _set_up(device, dtype, batch, backends, repeats, directions)
-    rows, left_out = _measure_cases(choose(cases), setup, seconds)
+    with own_stream(setup.device):
+        rows, left_out = _measure_cases(choose(cases), setup, seconds)
     screen = console or Console()
     _show(rows, setup.title(), left_out, screen)
     configuration = {"cases": cases, **setup.configuration(), "left_out": left_out}
