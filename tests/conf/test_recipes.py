@@ -38,6 +38,7 @@ def test_there_is_a_recipe_for_every_family_with_a_published_one():
         "l2vit",
         "rmt",
         "agent",
+        "favit",
     }
     assert len(RECIPES) > 35
 

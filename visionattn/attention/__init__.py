@@ -10,6 +10,7 @@ from visionattn.attention.convolution import ConvolutionPair, DepthwiseConvoluti
 from visionattn.attention.cosine_window import CosineWindowAttention
 from visionattn.attention.cross_shaped import CrossShapedAttention, LocallyEnhancedAttention
 from visionattn.attention.efficient import EfficientAttention
+from visionattn.attention.factorized import FactorizedAttention
 from visionattn.attention.full import FullAttention
 from visionattn.attention.gated_convolution import GatedConvolution
 from visionattn.attention.gates import GatedHeads, HeadRouter, SigmoidGate
@@ -39,6 +40,7 @@ __all__ = [
     "CrossShapedAttention",
     "DepthwiseConvolution",
     "EfficientAttention",
+    "FactorizedAttention",
     "FlowAttention",
     "FullAttention",
     "GatedConvolution",

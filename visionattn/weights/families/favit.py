@@ -1,0 +1,49 @@
+"""FaViT: the names of the official code, which counts stages from 1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from visionattn.weights.formats import Format, Rule, as_linear
+
+_ATTENTION = {
+    r"(q|norm|proj)\.": r"\3.",
+    r"kv_g\.": "kv.",
+    r"sr\.": "reduce.",
+    r"local_conv_g\.": "encoding.",
+    r"kv_l\.depth_conv\.": "conv.",
+    r"kv_l\.point_conv\.": "mix.",
+    r"fcs\.(\d)\.": r"factors.\3.fc.",
+    r"single_heads\.(\d)\.": r"factors.\3.kv.",
+    r"local_convs\.(\d)\.": r"factors.\3.encoding.",
+}
+_BLOCK = r"block(\d)\.(\d+)\."
+
+
+def _of(rest: str) -> Callable[[re.Match[str]], str]:
+    """``rest`` is a template; the last group ends the name."""
+    return lambda match: f"stages.{int(match[1]) - 1}." + match.expand(rest) + match.groups()[-1]
+
+
+FORMATS = [
+    Format(
+        "FaViT (official)",
+        lambda names: "block1.0.attn.kv_g.weight" in names,
+        [
+            Rule(r"patch_embed1\.proj\.(.+)", r"stem.conv1.\1"),
+            Rule(r"patch_embed1\.norm\.(.+)", r"stem.norm.\1"),
+            Rule(r"patch_embed(\d)\.proj\.(.+)", _of("downsample.conv.")),
+            Rule(r"patch_embed(\d)\.norm\.(.+)", _of("downsample.norm.")),
+            Rule(r"norm(\d)\.(.+)", _of("norm.")),
+            Rule(_BLOCK + r"(norm[12]\..+)", _of(r"blocks.\2.")),
+            *(
+                Rule(_BLOCK + rf"attn\.{old}(.+)", _of(rf"blocks.\2.mixer.{new}"), as_linear if "mix" in new else None)
+                for old, new in _ATTENTION.items()
+            ),
+            Rule(_BLOCK + r"mlp\.dwconv\.dwconv\.(.+)", _of(r"blocks.\2.ffn.conv.")),
+            Rule(_BLOCK + r"mlp\.(fc[12]\..+)", _of(r"blocks.\2.ffn.")),
+            Rule(r"head\.(weight|bias)", r"head.fc.\1"),
+        ],
+    )
+]
