@@ -74,8 +74,7 @@ def run_kernels(
     setup = _set_up(device, dtype, batch, backends, repeats, directions)
     with own_stream(setup.device):
         rows, left_out = _measure_cases(choose(cases), setup, seconds)
-    screen = console or Console()
-    _show(rows, setup.title(), left_out, screen)
+    _show(rows, setup.title(), left_out, screen := console or Console())
     configuration = {"cases": cases, **setup.configuration(), "left_out": left_out}
     save(rows, output_dir, "kernels", setup.device, configuration, screen)
     return rows
