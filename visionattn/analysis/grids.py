@@ -72,6 +72,8 @@ def among_carriers(part: Part) -> bool:
 def origin_of(part: Part, grid: Size, padded: Size) -> Size:
     """Row and column of the padded map at which the stage's map begins."""
     missing = [max(side - own, 0) for side, own in zip(padded, grid, strict=True)]
+    if any(part.padding_front) and any(missing):
+        return part.padding_front
     return (missing[0] // 2, missing[1] // 2) if part.padding_before else (0, 0)
 
 

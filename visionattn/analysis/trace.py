@@ -55,6 +55,12 @@ class Part:
         """Whether half of the padding stands before the map; see :class:`visionattn.attention.mixer.Mixer`."""
         return any(getattr(module, "padding_before", False) for module in self.mixer.modules())
 
+    @property
+    def padding_front(self) -> Size:
+        """Rows and columns of padding that always stand before the map; see the same class."""
+        found = (getattr(module, "padding_front", (0, 0)) for module in self.mixer.modules())
+        return next((front for front in found if any(front)), (0, 0))
+
 
 @dataclass
 class BlockTrace:

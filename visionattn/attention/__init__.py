@@ -5,6 +5,7 @@ from visionattn.attention.agent import AgentAttention
 from visionattn.attention.blockwise import BlockwiseLinearAttention
 from visionattn.attention.channel import ChannelAttention
 from visionattn.attention.combine import Alternate, Leading, Parallel
+from visionattn.attention.content_free import ContentFreeAttention
 from visionattn.attention.continuous import ContinuousWindowAttention
 from visionattn.attention.convolution import ConvolutionPair, DepthwiseConvolution, Pooling
 from visionattn.attention.cosine_window import CosineWindowAttention
@@ -13,6 +14,7 @@ from visionattn.attention.efficient import EfficientAttention
 from visionattn.attention.factorized import FactorizedAttention
 from visionattn.attention.full import FullAttention
 from visionattn.attention.gated_convolution import GatedConvolution
+from visionattn.attention.gated_positional import GatedPositionalAttention
 from visionattn.attention.gates import GatedHeads, HeadRouter, SigmoidGate
 from visionattn.attention.global_query import GlobalQueryAttention
 from visionattn.attention.grid import GridAttention
@@ -21,8 +23,11 @@ from visionattn.attention.local_encoding import LocalEncoding
 from visionattn.attention.magnitude import MagnitudeAttention
 from visionattn.attention.manhattan import ManhattanAttention
 from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
+from visionattn.attention.multi_scale import MultiScaleAttention
+from visionattn.attention.multipole import MultipoleAttention
 from visionattn.attention.neighborhood import NeighborhoodAttention
 from visionattn.attention.nothing import NoMixing
+from visionattn.attention.overlapping import OverlappingWindowAttention
 from visionattn.attention.rotary import Rotary
 from visionattn.attention.single_head import SingleHeadAttention
 from visionattn.attention.strip_self import StripSelfAttention
@@ -34,6 +39,7 @@ __all__ = [
     "Alternate",
     "BlockwiseLinearAttention",
     "ChannelAttention",
+    "ContentFreeAttention",
     "ContinuousWindowAttention",
     "ConvolutionPair",
     "CosineWindowAttention",
@@ -45,6 +51,7 @@ __all__ = [
     "FullAttention",
     "GatedConvolution",
     "GatedHeads",
+    "GatedPositionalAttention",
     "GlobalQueryAttention",
     "GridAttention",
     "HeadRouter",
@@ -56,8 +63,11 @@ __all__ = [
     "ManhattanAttention",
     "Mixer",
     "MixerFactory",
+    "MultiScaleAttention",
+    "MultipoleAttention",
     "NeighborhoodAttention",
     "NoMixing",
+    "OverlappingWindowAttention",
     "Parallel",
     "Pooling",
     "Rotary",

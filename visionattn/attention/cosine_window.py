@@ -108,7 +108,7 @@ class CosineWindowAttention(WindowAttention):
             direction(k),
             v,
             window=window,
-            shift=self._shift(qkv),
+            shift=self._shift(qkv.shape[1], qkv.shape[2]),
             bias=self.bias(window),
             scale=1.0,
             backend=self.backend,

@@ -54,6 +54,8 @@ class Mixer(Protocol):
                                                 ``StageContext.gates`` before it joins them.
     ``padding_before: bool`` ``analysis``       Half of the tokens that enlarge a map, rounded down, stand before it
                                                 and not all of them after it.
+    ``padding_front``       ``analysis``        Rows and columns of tokens that stand before the map whenever it is
+                                                enlarged; the others stand after it.
     ======================  ==================  ========================================================================
     """
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from visionattn.attention.mixer import StageContext
-from visionattn.attention.padding import at_least, fit, position_table
+from visionattn.attention.padding import at_least, fit, position_table, surround
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import neighborhood_attention
 from visionattn.kernels.geometry import as_pair
@@ -40,8 +40,12 @@ class NeighborhoodAttention(QKVAttention):
         dilation: one number for all blocks, or one per block, repeated over the stage: ``[1, 8]`` is 1, 8, 1, 8, ...
         stride: this many neighboring queries share one set of keys.
         bias: learn a relative-position bias.
+        zero_padding: surround the map with zeros, instead of moving neighborhoods inwards.
         qkv_bias: bias in the q, k, v projection.
         backend: kernel backend by name, or "auto".
+
+    Raises:
+        ValueError: ``zero_padding`` with a stride: the zeros would move the runs of queries.
 
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
@@ -59,6 +63,7 @@ class NeighborhoodAttention(QKVAttention):
         dilation: int | Sequence[int] = 1,
         stride: int = 1,
         bias: bool = True,
+        zero_padding: bool = False,
         qkv_bias: bool = True,
         backend: str = "auto",
     ):
@@ -66,17 +71,26 @@ class NeighborhoodAttention(QKVAttention):
         self.kernel_size = as_pair("kernel_size", kernel_size)
         self.dilation = dilation if isinstance(dilation, int) else int(dilation[index % len(dilation)])
         self.stride = stride
-        self.backend = backend
+        self.zero_padding, self.backend = zero_padding, backend
+        if zero_padding and stride != 1:
+            raise ValueError(f"zero_padding needs a stride of 1, got {stride}")
+        rows, columns = (side // 2 * self.dilation for side in self.kernel_size)
+        self.padding_front = (rows, columns) if zero_padding else (0, 0)
         self.bias_table = position_table(num_heads, self.kernel_size) if bias else None
 
     def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
+        if self.zero_padding:
+            return super().forward(x, context)
         height, width = x.shape[1:3]
         reach = (self.kernel_size[0] * self.dilation, self.kernel_size[1] * self.dilation)
         x = fit(x, (at_least(height, reach[0]), at_least(width, reach[1])))
         return fit(super().forward(x, context), (height, width))
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
-        return neighborhood_attention.packed(
+        (height, width), (top, left) = qkv.shape[1:3], self.padding_front
+        if self.zero_padding:
+            qkv = surround(qkv, self.padding_front, (self._behind(0, height), self._behind(1, width)))
+        attended = neighborhood_attention.packed(
             qkv,
             kernel_size=self.kernel_size,
             dilation=self.dilation,
@@ -84,6 +98,12 @@ class NeighborhoodAttention(QKVAttention):
             bias=self.bias_table,
             backend=self.backend,
         )
+        return attended[:, top : top + height, left : left + width] if self.zero_padding else attended
+
+    def _behind(self, axis: int, side: int) -> int:
+        """Zeros after the map: for the keys of its last tokens, and for one token of each dilation group."""
+        size = self.kernel_size[axis]
+        return (size - 1 - size // 2) * self.dilation + at_least(self.dilation - side, 0)
 
     def extra_repr(self) -> str:
         geometry = f"kernel_size={self.kernel_size}, dilation={self.dilation}, stride={self.stride}"

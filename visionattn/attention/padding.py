@@ -29,6 +29,11 @@ def fit(x: Float[Tensor, "B H W C"], size: tuple[int, int]) -> Float[Tensor, "B 
     return F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
 
 
+def surround(x: Float[Tensor, "B H W *_"], front: tuple[int, int], back: tuple[int, int]) -> Float[Tensor, "B h w *_"]:
+    """Zeros around a map: ``front`` rows and columns before it, ``back`` ones after it."""
+    return F.pad(x, (*(0, 0) * (x.dim() - 3), front[1], back[1], front[0], back[0]))
+
+
 def pad_image(image: Float[Tensor, "B C H W"], multiple: int) -> Float[Tensor, "B C _ _"]:
     """Zeros at the bottom and the right of ``(B, C, H, W)`` until ``multiple`` divides H and W."""
     pad_h, pad_w = (round_up(side, multiple) - side for side in image.shape[2:])

@@ -80,20 +80,29 @@ class WindowAttention(QKVAttention):
         self.bias_table = position_table(num_heads, self.window_size) if bias else None
 
     def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
-        height, width = x.shape[1:3]
-        if not self.mask_padding:
-            x = fit(x, (self._whole(height, self.window_size[0]), self._whole(width, self.window_size[1])))
-        return fit(super().forward(x, context), (height, width))
+        return fit(super().forward(self._enlarged(x), context), (x.shape[1], x.shape[2]))
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         return window_attention.packed(
-            qkv, window=self.window_size, shift=self._shift(qkv), bias=self.bias_table, backend=self.backend
+            qkv,
+            window=self.window_size,
+            shift=self._shift(qkv.shape[1], qkv.shape[2]),
+            bias=self.bias_table,
+            backend=self.backend,
         )
 
-    def _shift(self, qkv: Float[Tensor, "B H W 3 N D"]) -> tuple[int, int]:
+    def _shift(self, height: int, width: int) -> tuple[int, int]:
         """Where the first line stands on each axis; an axis of one window is not shifted."""
-        rows, columns = (side // 2 * exceeds(qkv.shape[1 + i], side) for i, side in enumerate(self.window_size))
-        return (rows, columns) if self.shifted else (0, 0)
+        if not self.shifted:
+            return 0, 0
+        rows, columns = self.window_size
+        return rows // 2 * exceeds(height, rows), columns // 2 * exceeds(width, columns)
+
+    def _enlarged(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w C"]:
+        """The map with the zeros that are attended to."""
+        if self.mask_padding:
+            return x
+        return fit(x, (self._whole(x.shape[1], self.window_size[0]), self._whole(x.shape[2], self.window_size[1])))
 
     def _whole(self, size: int, window: int) -> int:
         """What a map is enlarged to along one axis. A window may exceed the map: the kernels cut it."""
