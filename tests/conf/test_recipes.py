@@ -36,6 +36,7 @@ def test_there_is_a_recipe_for_every_family_with_a_published_one():
         "cas",
         "hornet",
         "l2vit",
+        "mavit",
         "rmt",
         "agent",
         "favit",

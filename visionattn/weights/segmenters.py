@@ -25,6 +25,7 @@ _BACKBONE = [
     Rule(r"backbone\.norm([012])\.(.+)", r"head.norms.norms.\1.\2"),
     Rule(r"backbone\.norm3\.(.+)", r"backbone.norm.\1"),
     Rule(r"backbone\.outnorm([0123])\.(.+)", r"head.norms.norms.\1.\2"),
+    Rule(r"backbone\.extra_norms\.([0123])\.norm\.(.+)", r"head.norms.norms.\1.\2"),
     Rule(r"backbone\.hidden_states_norms\.stage([123])\.(.+)", lambda m: f"head.norms.norms.{int(m[1]) - 1}.{m[2]}"),
     Rule(r"(backbone\..+)", r"\1"),
 ]
