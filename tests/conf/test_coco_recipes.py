@@ -10,8 +10,10 @@ from visionattn import config
 from visionattn.cli.recipes import command
 
 RECIPES = [name for name in options("experiment") if name.startswith("coco/") and "/base_" not in name]
-FAMILIES = {"swin", "dinat", "nat", "cswin", "davit", "gcvit", "s2aformer"}
+FAMILIES = {"swin", "dinat", "nat", "cswin", "davit", "gcvit", "s2aformer", "agent"}
 PATTERN = r"coco/(mask_rcnn|cascade_mask_rcnn|retinanet)_([a-z0-9]+?)_(\w+)_(1x|3x)"
+RATES = {"mask_rcnn_agent_pvt": (2e-4, 1e-4), "retinanet_agent_pvt": (1e-4, 1e-4)}
+"""Learning rate and weight decay where they are not the usual ones."""
 EPOCHS = {"1x": (12, [8, 11]), "3x": (36, [27, 33])}
 
 
@@ -23,8 +25,8 @@ def test_every_family_and_every_framework_is_there():
     parts = [re.fullmatch(PATTERN, name).groups() for name in RECIPES]
     assert {family for _, family, _, _ in parts} == FAMILIES
     assert {family for head, family, _, _ in parts if head == "mask_rcnn"} == FAMILIES
-    assert {"swin", "dinat", "nat", "cswin", "gcvit"} == {f for head, f, _, _ in parts if head == "cascade_mask_rcnn"}
-    assert {"swin", "davit", "s2aformer"} == {family for head, family, _, _ in parts if head == "retinanet"}
+    assert {"swin", "dinat", "nat", "cswin", "gcvit", "agent"} == {f for head, f, _, _ in parts if head == "cascade_mask_rcnn"}
+    assert {"swin", "davit", "s2aformer", "agent"} == {family for head, family, _, _ in parts if head == "retinanet"}
     assert {"coco/mask_rcnn_swin_tiny_1x", "coco/mask_rcnn_swin_tiny_3x"} <= set(RECIPES)
 
 
@@ -41,7 +43,8 @@ def test_the_header_says_what_the_recipe_does(name):
     check(cfg)
     assert (cfg.trainer.max_epochs, list(cfg.schedule.milestones)) == (epochs, milestones)
     assert f"override /backbone: {family}_{size}\n" in text
-    assert (cfg.optim.lr, cfg.optim.weight_decay) == (1e-4, 0.05)
+    rate = next((own for start, own in RATES.items() if start in name), (1e-4, 0.05))
+    assert (cfg.optim.lr, cfg.optim.weight_decay) == rate
     assert cfg.data.batch_size * 8 == cfg.task.lr_base_size == 16
     weights = {"s2aformer": "", "swin": "weights=timm ", "davit": "weights=timm ", "gcvit": "weights=timm "}
     start = f"visionattn train experiment={name} data.root=DIR {weights.get(family, 'weights=FILE ')}"
