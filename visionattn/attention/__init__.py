@@ -28,6 +28,7 @@ from visionattn.attention.multipole import MultipoleAttention
 from visionattn.attention.neighborhood import NeighborhoodAttention
 from visionattn.attention.nothing import NoMixing
 from visionattn.attention.overlapping import OverlappingWindowAttention
+from visionattn.attention.polyline import PolylineAttention
 from visionattn.attention.rotary import Rotary
 from visionattn.attention.single_head import SingleHeadAttention
 from visionattn.attention.strip_self import StripSelfAttention
@@ -69,6 +70,7 @@ __all__ = [
     "NoMixing",
     "OverlappingWindowAttention",
     "Parallel",
+    "PolylineAttention",
     "Pooling",
     "Rotary",
     "SigmoidGate",

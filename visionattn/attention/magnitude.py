@@ -63,7 +63,9 @@ class MagnitudeAttention(QKVAttention):
         rotary = Rotary(head_width(dim, num_heads), axial=True)
         super().__init__(dim, num_heads, qkv_bias=qkv_bias, lepe=lepe, rotary=rotary, output_gate=output_gate)
 
-    def mix(self, qkv: Float[Tensor, "B H W 3 N D"], context: StageContext | None) -> Float[Tensor, "B H W N D"]:
+    def mix(
+        self, qkv: Float[Tensor, "B H W 3 N D"], context: StageContext | None, x: Float[Tensor, "B H W C"]
+    ) -> Float[Tensor, "B H W N D"]:
         with autocast_disabled(qkv.device):
             qkv32 = at_least_float32(qkv)
             features, v = F.elu(qkv32[:, :, :, :2]) + 1, qkv32[:, :, :, 2].flatten(1, 2)

@@ -76,17 +76,23 @@ class QKVAttention(nn.Module):
         projected = self.qkv(x)
         packed, gate = projected.split([3 * c, c], dim=-1) if self.output_gate else (projected, None)
         qkv = packed.view(b, h, w, 3, self.num_heads, c // self.num_heads)
-        mixed = self.mix(qkv, context)
+        mixed = self.mix(qkv, context, x)
         if self.position is not None:
             mixed = mixed + self.position(qkv[:, :, :, 2])
         out = gated(mixed, context).reshape(b, h, w, c)
         return self.proj(out if gate is None else out * gate)
 
-    def mix(self, qkv: Float[Tensor, "B H W 3 N D"], context: StageContext | None) -> Float[Tensor, "B H W N D"]:
-        """Turn queries and keys, then :meth:`attend`."""
-        if self.rotary is not None:
-            qkv = torch.cat([self.rotary.turn(qkv[:, :, :, :2], context), qkv[:, :, :, 2:]], dim=3)
-        return self.attend(qkv)
+    def mix(
+        self, qkv: Float[Tensor, "B H W 3 N D"], context: StageContext | None, x: Float[Tensor, "B H W C"]
+    ) -> Float[Tensor, "B H W N D"]:
+        """Turn queries and keys, then :meth:`attend`; a mixer that needs more of its input ``x`` overrides this."""
+        return self.attend(self.turned(qkv, context))
+
+    def turned(self, qkv: Float[Tensor, "B H W 3 N D"], context: StageContext | None) -> Float[Tensor, "B H W 3 N D"]:
+        """The same with queries and keys turned by their position, if ``rotary`` says so."""
+        if self.rotary is None:
+            return qkv
+        return torch.cat([self.rotary.turn(qkv[:, :, :, :2], context), qkv[:, :, :, 2:]], dim=3)
 
     @abstractmethod
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:

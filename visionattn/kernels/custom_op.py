@@ -62,11 +62,11 @@ def register_attention(name: str, kernel: Kernel) -> tuple[AttentionFn, PackedFn
     register_attention_flops(name)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-        out: Tensor = forward_op(q, k, v, bias, geometry.rows.encode(), geometry.cols.encode(), scale)[0]
+        out: Tensor = forward_op(q, k, v, bias, *geometry.encode(), scale)[0]
         return out
 
     def attend_packed(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-        out: Tensor = packed_op(qkv, bias, geometry.rows.encode(), geometry.cols.encode(), scale)[0]
+        out: Tensor = packed_op(qkv, bias, *geometry.encode(), scale)[0]
         return out
 
     return attend, attend_packed

@@ -17,7 +17,8 @@ def register_attention_flops(name: str) -> None:
 
     def forward(q_shape, k_shape, v_shape, bias_shape, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
         batch, height, width, heads, depth = q_shape
-        return 2 * (depth + v_shape[-1]) * batch * heads * decode(rows, cols).pairs(height, width)
+        geometry = decode(rows, cols)
+        return 2 * (depth - geometry.decay + v_shape[-1]) * batch * heads * geometry.pairs(height, width)
 
     def backward(grad, q, k, v, bias, out, stats, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
         return 2 * forward(q, k, v, bias, rows, cols, scale)

@@ -106,10 +106,18 @@ class AxisRule:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The rules of the two axes of a map. A query sees the product of its run of rows and its run of columns."""
+    """The rules of the two axes of a map. A query sees the product of its run of rows and its run of columns.
+
+    Attributes:
+        rows: the rule of the rows.
+        cols: the rule of the columns.
+        decay: how many of the last channels of queries and keys are no such channels, but summed up a place; see
+            ``decay.py``.
+    """
 
     rows: AxisRule
     cols: AxisRule
+    decay: int = 0
 
     @property
     def is_window(self) -> bool:
@@ -119,6 +127,10 @@ class Geometry:
     def table_shape(self) -> tuple[int, int]:
         """Shape of one head's bias table: every key-minus-query offset, per axis."""
         return 2 * self.rows.size - 1, 2 * self.cols.size - 1
+
+    def encode(self) -> tuple[list[int], list[int]]:
+        """What :func:`decode` takes."""
+        return self.rows.encode(), [*self.cols.encode(), self.decay]
 
     def pairs(self, height: int, width: int) -> int:
         """Number of (query, key) pairs on an H x W map: the real work, before any padding of tiles."""
@@ -136,8 +148,8 @@ class Geometry:
 
 
 def decode(rows: Sequence[int], cols: Sequence[int]) -> Geometry:
-    """The geometry whose axes encode to ``rows`` and ``cols``."""
-    return Geometry(AxisRule(*rows), AxisRule(*cols))
+    """The geometry that encodes to ``rows`` and ``cols``."""
+    return Geometry(AxisRule(*rows), AxisRule(*cols[:4]), *cols[4:])
 
 
 def window_geometry(height: int, width: int, window: Pair, shift: Pair, dilation: Pair) -> Geometry:

@@ -2,6 +2,8 @@
 
 Legend: B batch, H W map, N heads, D head width of queries and keys, E head width of values.
 
+Where ``geometry.decay`` is not 0, q and k have as many channels more, which ``decay.py`` explains.
+
 A new backend is one file that defines a :class:`Backend` per op, and one line per op in ``backends/order.py``. A
 backend's functions take ``(q, k, v, bias, geometry, scale)``, already checked: q, k ``(B, H, W, N, D)`` and v
 ``(B, H, W, N, E)`` of one floating type on one device, any strides; bias ``(N, 2 * rows.size - 1, 2 * cols.size - 1)``
@@ -128,7 +130,8 @@ class Op(Generic[P]):
         """
         (qkv,) = autocast(qkv)
         q, k, v = unpack(self.name, qkv)
-        return self.dispatch(replace(self.prepare(q, k, v, *args, **options), qkv=qkv))
+        call = self.prepare(q, k, v, *args, **options)
+        return self.dispatch(call if call.geometry.decay else replace(call, qkv=qkv))
 
     def explain(
         self,

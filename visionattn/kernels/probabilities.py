@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from visionattn.kernels.decay import split
 from visionattn.kernels.geometry import AxisRule, Geometry
 
 if TYPE_CHECKING:
@@ -66,8 +67,14 @@ def probabilities(
     )
     exists = ((row >= 0)[:, :, None] & (col >= 0)[:, None]).flatten(1)
     keys = (row[:, :, None] * width + col[:, None]).flatten(1).masked_fill(~exists, -1)
-    asked = q.flatten(1, 2)[:, queries] * scale
-    logits = torch.einsum("bqnd,bqknd->bnqk", asked, k.flatten(1, 2)[:, keys.clamp(min=0)])
+    asked, seen = q.flatten(1, 2)[:, queries], k.flatten(1, 2)[:, keys.clamp(min=0)]
+    apart: Tensor | None = None
+    if geometry.decay:
+        (asked, to), (seen, places) = split(asked, geometry.decay), split(seen, geometry.decay)
+        apart = (to[:, :, None] - places).abs().permute(0, 3, 1, 2)
+    logits = torch.einsum("bqnd,bqknd->bnqk", asked * scale, seen)
+    if apart is not None:
+        logits = logits - apart.to(logits.dtype)
     if bias is not None:
         logits = logits + bias.to(q.dtype)[:, row_at[:, :, None], col_at[:, None]].flatten(2)
     return Probabilities(queries, keys, logits.masked_fill(~exists, float("-inf")).softmax(-1))

@@ -11,18 +11,25 @@ pad instead, and attend to the padding).
 
 ``dilation``: ``(H // g, W // g)`` is MaxViT's g x g grid where g divides the map.
 
+``decay``: logits fall by ``|place(query) - place(key)|``, the places of tokens ``(B, H, W, N)``, of any floating type.
+Their gradient is exact and deterministic. See ``decay.py``.
+
 ``bias``: the table is added to the logits at the index key minus query plus window minus 1, in coordinates inside the
 dilation group. It may have its own floating type. Its gradient is exact and deterministic.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.order import WINDOW
-from visionattn.kernels.geometry import Pair, window_geometry
+from visionattn.kernels.decay import as_channels
+from visionattn.kernels.geometry import Pair, certainly, window_geometry
 from visionattn.kernels.op import Call, attention_op, checked_call
 
 if TYPE_CHECKING:
@@ -38,6 +45,7 @@ def window_attention(
     window: Pair,
     shift: Pair = (0, 0),
     dilation: Pair = (1, 1),
+    decay: Float[Tensor, "B H W N"] | None = None,
     bias: Float[Tensor, "N R S"] | None = None,
     scale: float | None = None,
     backend: str = "auto",
@@ -54,6 +62,7 @@ def window_attention(
         window: rows and columns of a window, in tokens.
         shift: where the partition's first line stands, ``0 <= shift < window``.
         dilation: the partition happens inside each dilation group (positions equal modulo the dilation).
+        decay: places ``(B, H, W, N)`` of the tokens, whose distances are subtracted from the logits.
         bias: relative-position table ``(N, 2 * rows - 1, 2 * columns - 1)``, added to the logits.
         scale: of the logits before the bias; None: ``D ** -0.5``.
         backend: "auto", or a name: it runs or raises its reason. ``window_attention.explain`` lists the reasons.
@@ -65,6 +74,27 @@ def window_attention(
         ValueError: shapes or sizes that do not fit together, with the numbers.
         TypeError: types that do not.
     """
-    return checked_call(
-        "window_attention", (q, k, v), lambda h, w: window_geometry(h, w, window, shift, dilation), bias, scale, backend
-    )
+    cut = partial(window_geometry, window=window, shift=shift, dilation=dilation)
+    call = checked_call("window_attention", (q, k, v), cut, bias, scale, backend)
+    return call if decay is None else with_decay(call, decay)
+
+
+def with_decay(call: Call, places: Float[Tensor, "B H W N"]) -> Call:
+    """The call with the places of tokens behind the channels of its queries and keys.
+
+    Raises:
+        ValueError: places of another shape or device.
+        TypeError: not floating point.
+    """
+    shape = call.q.shape[:4]
+    if places.dim() != 4 or any(certainly(have != need) for have, need in zip(places.shape, shape, strict=True)):
+        raise ValueError(
+            f"window_attention: decay must be (B, H, W, heads) = {tuple(shape)}, got {tuple(places.shape)}"
+        )
+    if not places.is_floating_point():
+        raise TypeError(f"window_attention: decay must be floating point, got {places.dtype}")
+    if places.device != call.q.device:
+        raise ValueError(f"window_attention: decay must be on the device of q, got {places.device} and {call.q.device}")
+    channels = as_channels(places, call.q.dtype)
+    q, k = (torch.cat([x, channels], dim=-1) for x in (call.q, call.k))
+    return replace(call, q=q, k=k, geometry=replace(call.geometry, decay=channels.shape[-1]))

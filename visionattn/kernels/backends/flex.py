@@ -48,6 +48,8 @@ def run(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry
 def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
     """Why FlexAttention cannot run this call, or ""."""
     trains = torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v))
+    if geometry.decay:
+        return "FlexAttention is not given the places of a decay"
     if torch.compiler.is_compiling():
         return "its block mask is built outside the graph that is being compiled"
     if q.device.type not in ("cpu", "cuda"):

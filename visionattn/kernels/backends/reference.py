@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from visionattn.kernels.decay import distances, split
 from visionattn.kernels.geometry import AxisRule, Geometry
 from visionattn.kernels.op import Backend
 from visionattn.kernels.token_op import TokenBackend
@@ -32,7 +33,13 @@ def table_index(rule: AxisRule, length: int, device: torch.device | None = None)
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
     """Dense masked attention on a map; see ``op.py`` for the arguments."""
     height, width, device = q.shape[1], q.shape[2], q.device
+    apart: Tensor | None = None
+    if geometry.decay:
+        (q, of_queries), (k, of_keys) = split(q, geometry.decay), split(k, geometry.decay)
+        apart = distances(*(x.permute(0, 3, 1, 2).flatten(2) for x in (of_queries, of_keys)))
     logits = torch.einsum("bhwnd,bijnd->bnhwij", q * scale, k)
+    if apart is not None:
+        logits = logits - apart.to(q.dtype).unflatten(3, (height, width)).unflatten(2, (height, width))
     if bias is not None:
         rows = table_index(geometry.rows, height, device)[:, None, :, None]
         cols = table_index(geometry.cols, width, device)[None, :, None, :]

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from visionattn.kernels.decay import distances, split
 from visionattn.kernels.geometry import AxisRule, Geometry, certainly
 from visionattn.kernels.op import Backend
 
@@ -117,7 +118,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
     cols = axis_tiles(geometry.cols, q.shape[2], q.device)
     query = _gather(q[:, :, :, None], rows.query, cols.query, rows, cols)[0]
     key, value = (_gather(x[:, :, :, None], rows.key, cols.key, rows, cols)[0] for x in (k, v))
-    return _scatter(_attend(query, key, value, bias, rows, cols, scale), rows, cols, q.shape[1:3])
+    out = _attend(query, key, value, bias, rows, cols, scale, geometry.decay)
+    return _scatter(out, rows, cols, q.shape[1:3])
 
 
 def attend_packed(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
@@ -133,9 +135,22 @@ def attend_packed(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: f
 
 
 def _attend(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rows: AxisTiles, cols: AxisTiles, scale: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    rows: AxisTiles,
+    cols: AxisTiles,
+    scale: float,
+    decay: int = 0,
 ) -> Tensor:
+    apart: Tensor | None = None
+    if decay:
+        (query, of_queries), (key, of_keys) = split(query, decay), split(key, decay)
+        apart = distances(of_queries, of_keys)
     logits = (query * scale) @ key.mT
+    if apart is not None:
+        logits = logits - apart.to(logits.dtype)
     added = _added(bias, rows, cols, logits.dtype)
     return (logits if added is None else logits + added).softmax(-1) @ value
 

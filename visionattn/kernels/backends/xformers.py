@@ -35,6 +35,8 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
     """Why xFormers cannot run this call, or ""."""
     if not INSTALLED:
         return "the package xformers is not installed"
+    if geometry.decay:
+        return "xformers knows no decay"
     if not q.is_cuda:
         return f"xformers' kernels run on CUDA devices, and the tensors are on {q.device}"
     if q.dtype not in DTYPES:

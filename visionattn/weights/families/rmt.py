@@ -26,6 +26,7 @@ _PARTS = {
     r"retention\.qkv": "mixer.qkv",
     r"retention\.lepe\.conv": "mixer.position",
     r"retention\.out_proj": "mixer.proj",
+    r"retention\.path_embed\.dt_linear": "mixer.step",
 }
 
 
@@ -50,11 +51,13 @@ def _inside(new: str) -> Callable[[re.Match[str]], str]:
 
 FORMATS = [
     Format(
-        "RMT (official)",
+        "RMT or PPMA (official)",
         lambda names: "layers.0.blocks.0.retention.q_proj.weight" in names,
         [
             Rule(_STEM, _stem),
             *(Rule(_BLOCK + old + r"\.(weight|bias)", _inside(new)) for old, new in _PARTS.items()),
+            Rule(_BLOCK + r"retention\.path_embed\.dt_bias", r"stages.\1.blocks.\2.mixer.step_bias"),
+            Rule(_BLOCK + r"retention\.path_embed\.A_log", r"stages.\1.blocks.\2.mixer.log_decay"),
             Rule(_BLOCK + r"gamma_([12])", r"stages.\1.blocks.\2.scale\3.gamma", lambda gamma, _: gamma.flatten()),
             Rule(r"layers\.(\d)\.downsample\.reduction\.(.+)", later_stage("downsample.conv.")),
             Rule(r"layers\.(\d)\.downsample\.norm\.(.+)", later_stage("downsample.norm.")),

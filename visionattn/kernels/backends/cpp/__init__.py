@@ -37,6 +37,8 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
         return f"it runs on the CPU, the tensors are on {q.device}"
     if q.dtype not in library.NAMES:
         return f"it takes float32, float64 and bfloat16, not {q.dtype}"
+    if geometry.decay and q.dtype == torch.bfloat16:
+        return "its products of bfloat16 know no decay"
     if certainly(geometry.rows.size * geometry.cols.size > MOST_KEYS):
         return f"it takes up to {MOST_KEYS} keys per query, not {geometry.rows.size} * {geometry.cols.size}"
     return unavailable(q.dtype)

@@ -46,7 +46,7 @@ class Map(ctypes.Structure):
 
 
 SIZES = ("batch", "height", "width", "heads", "depth", "value_depth", "table_rows", "table_cols")
-SETTINGS = ("threads", "units", "windows", "reserved")
+SETTINGS = ("threads", "units", "windows", "decay")
 MAPS = ("q", "k", "v", "out", "grad", "dq", "dk", "dv")
 ARRAYS = ("bias", "stats", "dbias")
 
@@ -146,7 +146,7 @@ class Direction:
             raise RuntimeError("the compiled cpp library does not match this package's sources")
         self.function = getattr(loaded.library, f"visionattn_{name}")
         sizes = (batch, height, width, heads, depth, call.v.shape[-1], *geometry.table_shape)
-        settings = (1, backward_units(call)[1], int(geometry.is_window), 0)
+        settings = (1, backward_units(call)[1], int(geometry.is_window), geometry.decay)
         self.axes = axis(geometry.rows, height), axis(geometry.cols, width)  # they hold the arrays that are pointed at
         self.problem = Problem(*sizes, *settings, call.scale, *self.axes)
         for field, layout in maps.items():

@@ -17,7 +17,7 @@ struct Map { void* data; int64_t batch, row, col, head; };  // strides in elemen
 
 struct Problem {
     int32_t batch, height, width, heads, depth, value_depth, table_rows, table_cols;
-    int32_t threads, units, windows, reserved;  // units: of a backward job; windows: no key is in two tiles
+    int32_t threads, units, windows, decay;  // units: of a backward job; decay: channels at the end that hold a place
     double scale;
     Axis rows, cols;
     Map q, k, v, out, grad, dq, dk, dv;

@@ -1,5 +1,6 @@
 // The attention of one tile of one image and head: up to LANES queries at a time against the tile's keys.
 #pragma once
+#include "decay.h"
 #include "place.h"
 #include "products.h"
 
@@ -10,14 +11,16 @@ template <class S> struct TileWork : Place<S> {
     static constexpr C UNIT = 1;  // of logits
     explicit TileWork(const Problem& p)
         : Place<S>(p), key(vectors(most_keys * p.depth) + 1), value(vectors(most_keys * p.value_depth) + 1),
-          logits(most_keys), weights(most_keys), q_rows(LANES * wide), q(LANES * wide), o(LANES * value_wide),
+          logits(most_keys), weights(most_keys), decay(p, most_keys), q_rows(LANES * wide), q(LANES * wide), o(LANES * value_wide),
           g_rows(LANES * value_wide), g(LANES * value_wide) {}
 
     // Packs the tile's keys and values.
     void enter(const Tile& rows, const Tile& cols, int of_head, bool) {
+        decay.start();
         C *to_key = reinterpret_cast<C*>(key.data), *to_value = reinterpret_cast<C*>(value.data);
         this->go(rows, cols, of_head, [&](const S* from_key, const S* from_value) {
             read_row(from_key, p.depth, C(1), to_key);
+            decay.take_key(from_key, to_key);
             read_row(from_value, p.value_depth, C(1), to_value);
             to_key += p.depth, to_value += p.value_depth;
         });
@@ -26,7 +29,7 @@ template <class S> struct TileWork : Place<S> {
     void forward(int block, const V<C>* added) {
         this->locate(block);
         read(p.q, p.depth, C(p.scale), q_rows, q);
-        times_rows<V<C>, 32>(q.data, numbers(key), p.depth, keys, added, logits.data);
+        times_rows<V<C>, 32>(q.data, numbers(key), p.depth, keys, decay.with(added, *this), logits.data);
         V<C> most = logits.data[0];
         for (int i = 1; i < keys; ++i) most = larger(most, logits.data[i]);
         for (int i = 0; i < keys; ++i) {
@@ -49,7 +52,7 @@ template <class S> struct TileWork : Place<S> {
         read(p.grad, p.value_depth, C(1), g_rows, g);
         V<C> most = {}, inverse = {};
         for (int lane = 0; lane < lanes; ++lane) most[lane] = this->stats(lane)[0], inverse[lane] = this->stats(lane)[1];
-        times_rows<V<C>, 32>(q.data, numbers(key), p.depth, keys, added, logits.data);
+        times_rows<V<C>, 32>(q.data, numbers(key), p.depth, keys, decay.with(added, *this), logits.data);
         for (int i = 0; i < keys; ++i) {
             logits.data[i] -= most;
             exp_nonpositive(logits.data[i]);
@@ -61,9 +64,10 @@ template <class S> struct TileWork : Place<S> {
         for (int i = 0; i < keys; ++i) weights.data[i] = logits.data[i] * (weights.data[i] - delta);
         if (bias)
             for (int i = 0; i < keys; ++i) bias[i] += weights.data[i];
+        decay.leave_rows(q_rows.data, wide, lanes);
         scatter(numbers(weights), LANES, q_rows.data, keys, lanes, wide, place.data(), grads.k.data);
         times_columns<V<C>>(weights.data, numbers(key), p.depth, keys, q.data);
-        this->write(p.dq, p.depth, q, C(p.scale));
+        this->write(p.dq, p.depth, q, decay.backward(weights.data, q.data, grads.k.data, *this));
     }
 
     static const C* numbers(const Aligned<V<C>>& from) { return reinterpret_cast<const C*>(from.data); }
@@ -82,5 +86,7 @@ template <class S> struct TileWork : Place<S> {
         }
     }
 
-    Aligned<V<C>> key, value, logits, weights, q_rows, q, o, g_rows, g;
+    Aligned<V<C>> key, value, logits, weights;
+    Decay<S> decay;
+    Aligned<V<C>> q_rows, q, o, g_rows, g;
 };

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from visionattn.kernels.backends.tiled.plan import Plan, plan_for
 from visionattn.kernels.custom_op import register_attention
+from visionattn.kernels.decay import distances, split
 from visionattn.kernels.geometry import Geometry
 from visionattn.kernels.op import Backend
 from visionattn.kernels.signature import BackwardRun, ForwardRun, Kernel, Maps, Signature, Wanted, no_stats, stats_dtype
@@ -36,7 +37,7 @@ def forward(call: Signature) -> ForwardRun:
         added = plan.additive(bias, q.dtype)
         out = v.new_empty(v.shape)
         for part in chunks(q, plan):
-            weights = attention_weights(plan, q[part], k[part], added, scale)
+            weights = attention_weights(plan, q[part], k[part], added, scale, geometry.decay)
             out[part] = plan.scatter_queries(product(weights, plan.gather_keys(v[part])))
         return out, q.new_empty(0, dtype=stats_dtype(q.dtype))
 
@@ -55,27 +56,50 @@ def backward(call: Signature, wanted: Wanted) -> BackwardRun:
         dq, dk, dv = into
         total = plan.no_gradient(q) if wanted.table else None
         for part in chunks(q, plan):
-            weights = attention_weights(plan, q[part], k[part], added, scale)
+            weights = attention_weights(plan, q[part], k[part], added, scale, geometry.decay)
             d_out = plan.gather_grads(grad[part])
             dv[part] = plan.sum_keys(product(weights.mT, d_out))
             d_weights = product(d_out, plan.gather_keys(v[part]).mT)
             d_logits = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
             if total is not None:
                 total += d_logits.sum(0, dtype=total.dtype)
-            d_logits.mul_(scale)
-            dq[part] = plan.scatter_queries(product(d_logits, plan.gather_keys(k[part])))
-            dk[part] = plan.sum_keys(product(d_logits.mT, plan.gather_queries(q[part])))
+            query, key = plan.gather_queries(q[part]), plan.gather_keys(k[part])
+            d_query, d_key = logit_gradients(d_logits, query, key, scale, geometry.decay)
+            dq[part], dk[part] = plan.scatter_queries(d_query), plan.sum_keys(d_key)
         return q.new_empty(0) if bias is None or total is None else plan.fold(total).to(bias.dtype)
 
     return run
 
 
-def attention_weights(plan: Plan, q: Tensor, k: Tensor, added: Tensor | None, scale: float) -> Tensor:
+def attention_weights(plan: Plan, q: Tensor, k: Tensor, added: Tensor | None, scale: float, decay: int = 0) -> Tensor:
     """Softmax of the tiles' logits, (b, T, N, Q, K)."""
-    logits = product(plan.gather_queries(q).mul_(scale), plan.gather_keys(k).mT)
+    query, key = plan.gather_queries(q), plan.gather_keys(k)
+    if decay:
+        (query, of_queries), (key, of_keys) = split(query, decay), split(key, decay)
+        logits = product(query * scale, key.mT)
+        logits -= distances(of_queries, of_keys).to(logits.dtype)
+    else:
+        logits = product(query.mul_(scale), key.mT)
     if added is not None:
         logits += added
     return logits.softmax(-1)
+
+
+def logit_gradients(d_logits: Tensor, query: Tensor, key: Tensor, scale: float, decay: int) -> tuple[Tensor, Tensor]:
+    """Gradients of the tiles' queries and keys from that of their logits, which this overwrites."""
+    if not decay:
+        d_logits.mul_(scale)
+        return product(d_logits, key), product(d_logits.mT, query)
+    (query, of_queries), (key, of_keys) = split(query, decay), split(key, decay)
+    slopes = d_logits * (of_queries[..., :, None] - of_keys[..., None, :]).sign()
+    of_places = -slopes.sum(-1), slopes.sum(-2)
+    d_logits.mul_(scale)
+    of_maps = product(d_logits, key), product(d_logits.mT, query)
+    to_query, to_key = (
+        torch.cat([of_map, places[..., None].to(of_map.dtype).expand(*places.shape, decay)], dim=-1)
+        for of_map, places in zip(of_maps, of_places, strict=True)
+    )
+    return to_query, to_key
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

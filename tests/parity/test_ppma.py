@@ -1,0 +1,91 @@
+"""PPMA against the recorded outputs of the official code, and its attention against one written out."""
+
+import pytest
+import torch
+
+import visionattn
+from tests.parity.timm_pairs import leak
+from tests.recorded import image_of, published_state, recorded, relative_error
+from visionattn.attention import PolylineAttention
+from visionattn.backbones import zoo
+from visionattn.backbones.cost import count_parameters
+from visionattn.kernels import polyline
+
+PARAMETERS = {"ppma_tiny": 14_335_272, "ppma_small": 26_969_472, "ppma_base": 54_158_524}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_the_published_ones(name):
+    with torch.device("meta"):
+        model = visionattn.create_backbone(name)
+    assert count_parameters(model) == PARAMETERS[name] == zoo.backbone_files()[name]["card"]["params"]
+
+
+def test_the_outputs_of_the_official_code():
+    published = recorded("ppma_tiny")
+    model = visionattn.create_backbone("ppma_tiny", weights=published_state(published)).eval()
+    assert count_parameters(model) == published["params"]
+    with torch.no_grad():
+        for case in published["cases"]:
+            assert relative_error(model(image_of(case)), case) < 1e-5, case["size"]
+    assert leak(model, (50, 70)) < 1e-5
+
+
+def path(steps, start, end):
+    """The sum of steps between two tokens of one row or column, without the one that lies first."""
+    low, high = min(start, end), max(start, end)
+    return steps[low + 1 : high + 1].sum(0)
+
+
+def dense(mixer, x):
+    """The mask of all pairs of tokens, token by token as the paper draws it."""
+    height, width = x.shape[1:3]
+    steps = torch.nn.functional.softplus(mixer.step(x.unflatten(-1, (mixer.num_heads, -1))) + mixer.step_bias[:, None])
+    steps = (steps * mixer.log_decay.exp()[:, None])[0]
+    across, down = steps.unbind(-1)
+    tokens = [(row, column) for row in range(height) for column in range(width)]
+    mask = torch.stack([
+        torch.stack([path(across[y], c, s) + path(down[:, s], y, r) for r, s in tokens]) for y, c in tokens
+    ])  # fmt: skip
+    mask = mask.permute(2, 0, 1)
+    qkv = mixer.turned(mixer.qkv(x).unflatten(-1, (3, mixer.num_heads, -1)), None)
+    q, k, v = qkv.flatten(1, 2).permute(2, 0, 3, 1, 4)
+    logits = q @ k.mT * q.shape[-1] ** -0.5
+    if mixer.decomposed:
+        same = torch.tensor([[[a[axis] == b[axis] for b in tokens] for a in tokens] for axis in (0, 1)])
+        rows, columns = ((logits - mask).masked_fill(~one, float("-inf")).softmax(-1) for one in same)
+        out = (columns @ (rows @ v) + rows @ (columns @ v)) / 2
+    else:
+        out = ((logits - mask).softmax(-1) + (logits - mask.mT).softmax(-1)) / 2 @ v
+    out = out.transpose(1, 2).unflatten(1, (height, width)) + mixer.position(qkv[:, :, :, 2])
+    return mixer.proj(out.flatten(3))
+
+
+def gradients(mixer, out):
+    torch.manual_seed(1)
+    return torch.autograd.grad(out, list(mixer.parameters()), torch.randn(out.shape, dtype=out.dtype))
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+def test_attention_decays_along_polylines(decomposed, monkeypatch):
+    mixer = PolylineAttention(8, 2, decomposed=decomposed).double()
+    torch.nn.init.normal_(mixer.step.weight)
+    x = torch.randn(1, 3, 4, 8, dtype=torch.float64)
+    want = dense(mixer, x)
+    torch.testing.assert_close(mixer(x), want, rtol=0, atol=1e-6)  # angles are float32
+    right = gradients(mixer, want)
+    for rows in (3, 1):  # at once
+        monkeypatch.setitem(polyline.LOGITS_AT_ONCE, "cpu", rows * 2 * 3 * 16)
+        got = gradients(mixer, mixer(x))
+        for mine, theirs in zip(got, right, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
+        assert all(map(torch.equal, got, gradients(mixer, mixer(x))))
+
+
+def test_steps_start_between_a_thousandth_and_a_tenth():
+    mixer = PolylineAttention(64, 32)
+    steps = torch.nn.functional.softplus(mixer.step_bias)
+    assert ((steps > 0.9e-3) & (steps < 1.1e-1)).all()
+    assert ((mixer.log_decay.exp() >= 1) & (mixer.log_decay.exp() <= 1.1)).all()
+    down, across = mixer.bfloat16().places(torch.randn(1, 5, 6, 64).bfloat16())
+    assert down.dtype == across.dtype == torch.float32
