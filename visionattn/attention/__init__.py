@@ -4,6 +4,7 @@ from visionattn.attention.additive import AdditiveMixing
 from visionattn.attention.agent import AgentAttention
 from visionattn.attention.blockwise import BlockwiseLinearAttention
 from visionattn.attention.channel import ChannelAttention
+from visionattn.attention.clipped import ClippedSoftmax
 from visionattn.attention.combine import Alternate, Leading, Parallel
 from visionattn.attention.content_free import ContentFreeAttention
 from visionattn.attention.continuous import ContinuousWindowAttention
@@ -40,6 +41,7 @@ __all__ = [
     "Alternate",
     "BlockwiseLinearAttention",
     "ChannelAttention",
+    "ClippedSoftmax",
     "ContentFreeAttention",
     "ContinuousWindowAttention",
     "ConvolutionPair",

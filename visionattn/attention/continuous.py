@@ -17,6 +17,7 @@ from visionattn.attention.padding import at_least, dense_table, fit, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
 from visionattn.kernels.geometry import as_pair
+from visionattn.kernels.op import Own
 from visionattn.kernels.recording import Groups
 from visionattn.kernels.tokens import Places, token_attention, token_backends
 
@@ -190,6 +191,8 @@ class CarrierAttention(nn.Module):
         groups = Groups(rows, columns, side, self.attention.carriers)
         places = Places(groups.grid, groups.grid, groups, table=table)
         bias = F.pad(dense_table(table), (front, 0, front, 0))
-        backend = self.attention.backend if self.attention.backend in token_backends() else "auto"
+        backend = self.attention.backend
+        if not isinstance(backend, Own) and backend not in token_backends():
+            backend = "auto"
         out = token_attention(q, k, v, bias=bias, backend=backend, places=places)
         return self.attention.proj(out.reshape(b, rows, columns, t, c))

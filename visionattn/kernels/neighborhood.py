@@ -24,7 +24,7 @@ from torch import Tensor
 
 from visionattn.kernels.backends.order import NEIGHBORHOOD
 from visionattn.kernels.geometry import Geometry, Pair, neighborhood_geometry
-from visionattn.kernels.op import Call, attention_op, checked_call
+from visionattn.kernels.op import Call, Own, attention_op, checked_call
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -41,7 +41,7 @@ def neighborhood_attention(
     stride: Pair = 1,
     bias: Float[Tensor, "N R S"] | None = None,
     scale: float | None = None,
-    backend: str = "auto",
+    backend: str | Own = "auto",
 ) -> Call:
     """Attention of every query to its nearest keys.
 
@@ -57,7 +57,7 @@ def neighborhood_attention(
         stride: each run of ``stride`` queries shares the neighborhood of its leader, ``1 <= stride <= kernel_size``.
         bias: relative-position table ``(N, 2 * rows - 1, 2 * columns - 1)``, added to the logits.
         scale: of the logits before the bias; None: ``D ** -0.5``.
-        backend: "auto", or a name: it runs or raises its reason. ``neighborhood_attention.explain`` lists the reasons.
+        backend: "auto", a name, or one of the caller's own: it runs or says why not, as ``explain`` does of all.
 
     Returns:
         The attended map, ``(B, H, W, N, E)``.

@@ -13,14 +13,14 @@ or None, of any floating type on the same device; ``geometry`` as in ``geometry.
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec
 
 import torch
 from torch import Tensor
 
+from visionattn.kernels.choice import chosen, own
 from visionattn.kernels.geometry import Geometry, certainly
 from visionattn.kernels.probabilities import probabilities
 from visionattn.kernels.recording import RecordedMap, report
@@ -32,18 +32,6 @@ AttentionFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float],
 PackedFn = Callable[[Tensor, Tensor | None, Geometry, float], Tensor]
 RefusalFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], str]
 P = ParamSpec("P")
-RENAMED = {"portable": "traceable"}
-"""Backends' former names, which still work."""
-
-
-class Named(Protocol):
-    """Anything that has a name."""
-
-    @property
-    def name(self) -> str: ...
-
-
-Choice = TypeVar("Choice", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -64,11 +52,26 @@ class Backend:
 
 
 @dataclass(frozen=True)
+class Own:
+    """Backends outside of the ordered lists, which ``backend=`` takes in place of a name: another softmax, for example.
+
+    Attributes:
+        name: for messages.
+        maps: the backend of the operators on maps, or None.
+        tokens: the backend of ``token_attention``, a :class:`visionattn.kernels.token_op.TokenBackend`, or None.
+    """
+
+    name: str
+    maps: Backend | None = None
+    tokens: Any = None
+
+
+@dataclass(frozen=True)
 class Call:
     """A checked call: what every backend receives, in order.
 
     Attributes:
-        backend: the name that was asked for, or "auto".
+        backend: the name that was asked for, or "auto", or a backend of the caller's own.
         qkv: the one tensor (B, H, W, 3, N, D) of which q, k and v are views, where the caller has it.
     """
 
@@ -78,7 +81,7 @@ class Call:
     bias: Tensor | None
     geometry: Geometry
     scale: float
-    backend: str = "auto"
+    backend: str | Own = "auto"
     qkv: Tensor | None = None
 
     def reason(self, backend: Backend) -> str:
@@ -165,44 +168,10 @@ class Op(Generic[P]):
         Raises:
             ValueError: the named backend refuses, with its reason, or does not exist.
         """
-        out = call.run(chosen(self.name, self.backends, call.backend, call.reason))
+        wanted = own(self.name, call.backend.name, call.backend.maps) if isinstance(call.backend, Own) else call.backend
+        out = call.run(chosen(self.name, self.backends, wanted, call.reason))
         report(lambda: RecordedMap(call.q, call.k, call.v, out, call.bias, call.geometry, call.scale))
         return out
-
-
-def chosen(op: str, backends: Sequence[Choice], wanted: str, reason: Callable[[Choice], str]) -> Choice:
-    """The backend that is ``wanted``, or for "auto" the first that does not refuse.
-
-    Args:
-        op: name of the op, for messages.
-        backends: in the order in which "auto" asks them.
-        wanted: a backend's name, or "auto".
-        reason: why a backend refuses the call, or "".
-
-    Raises:
-        ValueError: the named backend refuses, with its reason, or does not exist.
-    """
-    if wanted == "auto":
-        for candidate in backends:
-            if not reason(candidate):
-                return candidate
-    name = _present_name(wanted)
-    for candidate in backends:
-        if candidate.name == name:
-            refusal = reason(candidate)
-            if refusal:
-                raise ValueError(f"{op}: backend '{name}' refuses: {refusal}")
-            return candidate
-    names = ", ".join(["auto", *(candidate.name for candidate in backends)])
-    raise ValueError(f"{op}: no backend '{name}' can run; choose one of {names}")
-
-
-def _present_name(backend: str) -> str:
-    if backend not in RENAMED:
-        return backend
-    if not torch.compiler.is_compiling():
-        warnings.warn(f"the backend '{backend}' is now called '{RENAMED[backend]}'", FutureWarning, stacklevel=4)
-    return RENAMED[backend]
 
 
 def attention_op(
@@ -222,7 +191,7 @@ def checked_call(
     geometry: Callable[[int, int], Geometry],
     bias: Tensor | None,
     scale: float | None,
-    backend: str,
+    backend: str | Own,
 ) -> Call:
     """The call of op ``name`` after autocast and all checks; ``geometry`` takes the map's height and width."""
     q, k, v = autocast(*maps)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.order import TOKENS
-from visionattn.kernels.op import autocast, chosen
+from visionattn.kernels.choice import chosen, own
+from visionattn.kernels.op import Own, autocast
 from visionattn.kernels.probabilities import Probabilities
 from visionattn.kernels.recording import Groups, Recorded, RecordedTokens, Size, report
 from visionattn.kernels.token_op import check_tokens
@@ -57,7 +58,7 @@ def token_attention(
     *,
     bias: Float[Tensor, "N T S"] | None = None,
     scale: float | None = None,
-    backend: str = "auto",
+    backend: str | Own = "auto",
     places: Places | None = None,
 ) -> Float[Tensor, "B T N E"]:
     """Attention of queries to keys that lie on no common map.
@@ -70,7 +71,8 @@ def token_attention(
         v: values ``(B, S, N, E)``.
         bias: ``(N, T, S)``, added to the logits.
         scale: of the logits before the bias; None: ``D ** -0.5``.
-        backend: "auto", or a name: it runs or raises its reason; :func:`explain_token_attention` lists the reasons.
+        backend: "auto", a name, or one of the caller's own: it runs or raises its reason;
+            :func:`explain_token_attention` lists those of all names.
         places: how queries and keys lie; None: the call is not recorded.
 
     Raises:
@@ -81,7 +83,8 @@ def token_attention(
     check_tokens(q, k, v, bias)
     factor = q.shape[3] ** -0.5 if scale is None else scale
     call = q, k, v, bias, factor
-    out = chosen(NAME, TOKENS, backend, lambda candidate: candidate.refuses(*call)).fn(*call)
+    wanted = own(NAME, backend.name, backend.tokens) if isinstance(backend, Own) else backend
+    out = chosen(NAME, TOKENS, wanted, lambda candidate: candidate.refuses(*call)).fn(*call)
     if (at := places) is not None:
         grids = at.queries, at.keys
         report(lambda: RecordedTokens(q, k, v, out, at.table, bias, factor, grids, at.groups, at.cell))

@@ -30,7 +30,7 @@ from torch import Tensor
 from visionattn.kernels.backends.order import WINDOW
 from visionattn.kernels.decay import as_channels
 from visionattn.kernels.geometry import Pair, certainly, window_geometry
-from visionattn.kernels.op import Call, attention_op, checked_call
+from visionattn.kernels.op import Call, Own, attention_op, checked_call
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -48,7 +48,7 @@ def window_attention(
     decay: Float[Tensor, "B H W N"] | None = None,
     bias: Float[Tensor, "N R S"] | None = None,
     scale: float | None = None,
-    backend: str = "auto",
+    backend: str | Own = "auto",
 ) -> Call:
     """Attention inside the windows of a partition.
 
@@ -65,7 +65,7 @@ def window_attention(
         decay: places ``(B, H, W, N)`` of the tokens, whose distances are subtracted from the logits.
         bias: relative-position table ``(N, 2 * rows - 1, 2 * columns - 1)``, added to the logits.
         scale: of the logits before the bias; None: ``D ** -0.5``.
-        backend: "auto", or a name: it runs or raises its reason. ``window_attention.explain`` lists the reasons.
+        backend: "auto", a name, or one of the caller's own: it runs or says why not, as ``explain`` does of all.
 
     Returns:
         The attended map, ``(B, H, W, N, E)``.

@@ -16,6 +16,7 @@ are known to tile the map, tokens are moved by one permutation; elsewhere they a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,7 @@ from visionattn.kernels.geometry import AxisRule, Geometry, certainly
 from visionattn.kernels.op import Backend
 
 _TILE = 7
+Normalize = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,26 @@ def _per_position(group: Tensor, window: Tensor, inside: Tensor, count: int, len
     return (group * count + window).flatten()[:length], (group * 0 + inside).flatten()[:length]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
-    """Attention on a map; see ``op.py`` for the arguments."""
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    scale: float,
+    normalize: Normalize | None = None,
+) -> Tensor:
+    """Attention on a map; see ``op.py`` for the arguments.
+
+    ``normalize`` takes the place of the softmax: it gets logits, hugely negative where a query does not see a key, and
+    the number of keys that each query sees, which broadcasts with them.
+    """
     rows = axis_tiles(geometry.rows, q.shape[1], q.device)
     cols = axis_tiles(geometry.cols, q.shape[2], q.device)
     query = _gather(q[:, :, :, None], rows.query, cols.query, rows, cols)[0]
     key, value = (_gather(x[:, :, :, None], rows.key, cols.key, rows, cols)[0] for x in (k, v))
-    out = _attend(query, key, value, bias, rows, cols, scale, geometry.decay)
-    return _scatter(out, rows, cols, q.shape[1:3])
+    tiles = _attend(query, key, value, bias, rows, cols, scale, geometry.decay, normalize)
+    return _scatter(tiles, rows, cols, q.shape[1:3])
 
 
 def attend_packed(qkv: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
@@ -143,6 +157,7 @@ def _attend(
     cols: AxisTiles,
     scale: float,
     decay: int = 0,
+    normalize: Normalize | None = None,
 ) -> Tensor:
     apart: Tensor | None = None
     if decay:
@@ -152,7 +167,15 @@ def _attend(
     if apart is not None:
         logits = logits - apart.to(logits.dtype)
     added = _added(bias, rows, cols, logits.dtype)
-    return (logits if added is None else logits + added).softmax(-1) @ value
+    logits = logits if added is None else logits + added
+    return (logits.softmax(-1) if normalize is None else normalize(logits, _seen(rows, cols))) @ value
+
+
+def _seen(rows: AxisTiles, cols: AxisTiles) -> Tensor:
+    """How many keys a query sees, ``(T, 1, Q, 1)``; at least 1, which a query beside the map is given."""
+    down, across = rows.visible.sum(-1), cols.visible.sum(-1)
+    seen = down[:, None, :, None] * across[None, :, None, :]
+    return seen.flatten(2).flatten(0, 1).clamp(min=1)[:, None, :, None]
 
 
 def _added(bias: Tensor | None, rows: AxisTiles, cols: AxisTiles, dtype: torch.dtype) -> Tensor | None:
