@@ -51,7 +51,7 @@ def results(tensors: list[Tensor], backend: str, dtype: torch.dtype = torch.floa
     return [out.detach(), *torch.autograd.grad(out, [q, k, v, *bias], grad.to(out.dtype))]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_equals_the_reference_in_float64(backend: str, seed: int) -> None:
     tensors = drawn(seed)
     torch.testing.assert_close(results(tensors, backend), results(tensors, "reference"), rtol=1e-11, atol=1e-12)
@@ -133,7 +133,7 @@ class Mixed(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck looks at its own tensors
-@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("with_bias", [True, pytest.param(False, marks=pytest.mark.heavy)])
 def test_opcheck(registered: str, with_bias: bool) -> None:
     q, k, v = (torch.randn(2, size, 2, 4, requires_grad=True) for size in (5, 3, 3))
     bias = torch.randn(2, 5, 3, requires_grad=True) if with_bias else None
@@ -145,7 +145,9 @@ def test_opcheck(registered: str, with_bias: bool) -> None:
     torch.library.opcheck(backward, (torch.randn_like(out), *saved, out, stats, 0.5))
 
 
-@pytest.mark.parametrize("choice", ["auto", "tiled", "traceable"])
+@pytest.mark.parametrize(
+    "choice", ["auto", *(pytest.param(x, marks=pytest.mark.heavy) for x in ("tiled", "traceable"))]
+)
 def test_compiles_and_exports_as_one_graph(choice: str) -> None:
     torch._dynamo.reset()
     module = Mixed(choice)

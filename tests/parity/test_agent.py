@@ -39,7 +39,10 @@ def test_parameters_are_the_published_ones(name):
     assert count_parameters(model) == PARAMETERS[name] == zoo.backbone_files()[name]["card"]["params"]
 
 
-@pytest.mark.parametrize("name", ["agent_pvt_tiny", "agent_swin_tiny", "agent_cswin_tiny"])
+HEAVY = (pytest.param(name, marks=pytest.mark.heavy) for name in ("agent_pvt_tiny", "agent_cswin_tiny"))
+
+
+@pytest.mark.parametrize("name", ["agent_swin_tiny", *HEAVY])
 def test_the_outputs_of_the_official_code(name):
     published = recorded(name)
     model = visionattn.create_backbone(name, weights=published_state(published)).eval()
