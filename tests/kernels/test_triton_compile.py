@@ -1,5 +1,7 @@
 """The tiled Triton kernels through Triton's own compiler down to machine code, which needs no GPU."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -43,6 +45,13 @@ def test_compiles_without_spilling(monkeypatch, capability, geometry, shape, dty
 def test_every_kernel_compiles_without_spilling(monkeypatch, capability, geometry, depth, dtype):
     spilled = 24 if (capability, dtype, depth) == (80, FP32, 40) else 0
     check(monkeypatch, capability, geometry, (2, 57, 57, 3, depth), dtype, True, spilled)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("window", [(1, 56), (56, 1)])
+def test_strips_with_a_decay_compile_without_spilling(monkeypatch, window):
+    geometry = replace(window_geometry(56, 56, window, 0, 1), decay=3)
+    check(monkeypatch, 90, geometry, (2, 56, 56, 4, 16 + 3), BF16, False)
 
 
 def check(monkeypatch, capability, geometry, shape, dtype, biased, spilled=0) -> None:

@@ -69,6 +69,9 @@ ACCURACY = {
     "half, 98 points": (WINDOW, (1, 14, 9, 1, 16, 16), {"window": (14, 7)}, False, "float16"),
     "half window": (WINDOW, (1, 8, 7, 1, 32, 32), {"window": 4, "shift": 2}, True, "float16"),
     "half wide heads": (NEIGHBORHOOD, (1, 9, 17, 1, 72, 80), {"kernel_size": (4, 3)}, True, "float16"),
+    "strips, decay": (WINDOW, (1, 1, 18, 2, 16, 16), {"window": (1, 18), "decay": True}, False, "float32"),
+    "decay, cut": (WINDOW, (1, 3, 7, 1, 16, 24), {"window": (2, 5), "shift": (1, 2), "decay": True}, False, "float32"),
+    "half, decay": (WINDOW, (1, 18, 1, 1, 16, 32), {"window": (18, 1), "decay": True}, False, "float16"),
     "half neighborhood": (NEIGHBORHOOD, (1, 8, 9, 1, 32, 32), {"kernel_size": 5}, True, "float16"),
 }
 
@@ -78,6 +81,8 @@ def make(op, shape, geometry, with_bias, dtype="float32") -> Call:
     batch, height, width, heads, depth, depth_v = shape
     packed = torch.randn(batch, height, width, heads, 2 * depth + depth_v).to(getattr(torch, dtype))
     q, k, v = packed.split((depth, depth, depth_v), -1)
+    if geometry.get("decay"):
+        geometry = {**geometry, "decay": torch.rand(batch, height, width, heads).cumsum(1).cumsum(2)}
     call = op.prepare(q, k, v, **geometry)
     return replace(call, bias=torch.randn(heads, *call.geometry.table_shape) if with_bias else None)
 
@@ -93,6 +98,15 @@ def gradients(call: Call, *wanted: str) -> list[torch.Tensor]:
         leaves[name].requires_grad_()
     out = attend(*leaves.values(), call.geometry, call.scale)
     return list(torch.autograd.grad(out.square().sum(), [leaves[name] for name in wanted]))
+
+
+def equal_bits_of_decay() -> list[str]:
+    call, runs = make(*ACCURACY["strips, decay"]), []
+    for _ in range(2):
+        leaves = [t.detach().clone().requires_grad_() for t in (call.q, call.k, call.v)]
+        out = attend(*leaves, None, call.geometry, call.scale)
+        runs.append(torch.autograd.grad(out.square().sum(), leaves))
+    return [f"gradient {i} differs" for i, (a, b) in enumerate(zip(*runs, strict=True)) if not torch.equal(a, b)]
 
 
 def sample() -> list[Call]:
@@ -220,6 +234,9 @@ def refusals() -> list[str]:
     said = {word: WINDOW.explain(x, x, x, window=2)["triton"] for word, x in expected.items()}
     failures = [f"{word} not in {reason!r}" for word, reason in said.items() if word not in reason]
     accepted = WINDOW.explain(narrow, narrow, narrow, window=2)["triton"]
+    both = {"bias": torch.zeros(1, 3, 3), "decay": narrow[..., 0]}
+    if "a decay or a bias table" not in WINDOW.explain(narrow, narrow, narrow, window=2, **both)["triton"]:
+        failures.append("a bias beside a decay is not refused")
     return failures + ([accepted] if accepted else [])
 
 
@@ -256,6 +273,7 @@ def fuzz(count: int) -> dict[str, list[str]]:
 
 CHECKS = {
     "determinism": determinism,
+    "equal bits of decay": equal_bits_of_decay,
     "chunked table": chunked_table,
     "some gradients": some_gradients,
     "any strides": any_strides,

@@ -40,8 +40,8 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
     """Why the kernels cannot run this call, or ""."""
     if q.device.type != "cuda" and not (INTERPRETED and q.device.type == "cpu"):
         return f"its kernels run on CUDA devices, and the tensors are on {q.device}" if INSTALLED else MISSING
-    if geometry.decay:
-        return "its kernels know no decay"
+    if geometry.decay and bias is not None:
+        return "its kernels take a decay or a bias table, not both"
     if not INSTALLED:
         return fault(q.device.index) if q.is_cuda else MISSING
     from visionattn.kernels.backends.triton import ops

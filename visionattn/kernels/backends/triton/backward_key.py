@@ -7,7 +7,15 @@ one order.
 import triton
 import triton.language as tl
 
-from visionattn.kernels.backends.triton.device import LOG2E, group_length, load_rows, store_rows
+from visionattn.kernels.backends.triton.device import (
+    LOG2E,
+    group_length,
+    load_places,
+    load_rows,
+    place_slopes,
+    store_places,
+    store_rows,
+)
 from visionattn.kernels.backends.triton.tiles import (
     numbered,
     own_points,
@@ -31,7 +39,7 @@ def key_gradient_kernel(
     WINDOWED: tl.constexpr, HAS_BIAS: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr,
     WIDE: tl.constexpr, CHUNK: tl.constexpr, SIGN: tl.constexpr,
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr, DECAY: tl.constexpr,
 ):  # fmt: skip
     """One program: one tile of keys; queries come BLOCK_N at a time. Logits are laid out (keys, queries)."""
     image, head, group_y, group_x, tile_y, tile_x = program(heads, dilation_y, dilation_x, tiles_x)
@@ -52,6 +60,7 @@ def key_gradient_kernel(
     corner = group_y * width + group_x
     grad_ptr += image * (height * width * heads * DEPTH_V) + (corner * heads + head) * DEPTH_V
     base = image * (heads * height * width) + head * height * width + corner
+    key_places, of_places = load_places(k_ptr, k_place, key_in, DEPTH, DECAY), tl.zeros([BLOCK_M], tl.float32)
     rank = relation_of(
         tile_x, group_x, width, dilation_x, length_x, edge, tail, period, relations, TILE_X, SIZE_X, STEP_X, WINDOWED
     )
@@ -75,13 +84,19 @@ def key_gradient_kernel(
             query_y, query_x, first_y, end_y, end_x, length_y, length_x,
             SIZE_Y, SIZE_X, STEP_Y, STEP_X, WINDOWED, HAS_BIAS, TILE_X, WIDE, CHUNK, BLOCK_N, PRECISION, True,
         )  # fmt: skip
+        if DECAY:
+            apart = key_places[:, None] - load_places(q_ptr, q_place, query_in, DEPTH, DECAY)[None, :]
+            scores -= tl.abs(apart) * (LOG2E / scale_log2)
         weights = tl.exp2(scores * scale_log2 - lse_log2[None, :])
         dv += tl.dot(weights.to(grad.dtype), grad, input_precision=PRECISION)
         slope = weights * (tl.dot(v, tl.trans(grad), input_precision=PRECISION) - delta[None, :])
+        if DECAY:
+            of_places += place_slopes(apart, slope)
         dk += tl.dot(slope.to(q.dtype), q, input_precision=PRECISION)
     dk_ptr += image * dk_batch + head * dk_head + group_y * dk_row + group_x * dk_column
     dv_ptr += image * dv_batch + head * dv_head + group_y * dv_row + group_x * dv_column
     dk_place = key_y * (dilation_y * dk_row) + key_x * (dilation_x * dk_column)
     store_rows(dk_ptr, dk_place, dk * scale, key_in, DEPTH, BLOCK_D)
+    store_places(dk_ptr, dk_place, of_places, key_in, DEPTH, DECAY)
     dv_place = key_y * (dilation_y * dv_row) + key_x * (dilation_x * dv_column)
     store_rows(dv_ptr, dv_place, dv, key_in, DEPTH_V, BLOCK_V)

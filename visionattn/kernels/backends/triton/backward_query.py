@@ -3,7 +3,15 @@
 import triton
 import triton.language as tl
 
-from visionattn.kernels.backends.triton.device import LOG2E, group_length, load_rows, store_rows
+from visionattn.kernels.backends.triton.device import (
+    LOG2E,
+    group_length,
+    load_places,
+    load_rows,
+    place_slopes,
+    store_places,
+    store_rows,
+)
 from visionattn.kernels.backends.triton.tiles import (
     numbered,
     own_points,
@@ -27,7 +35,7 @@ def query_gradient_kernel(
     WINDOWED: tl.constexpr, HAS_BIAS: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr,
     WIDE: tl.constexpr, CHUNK: tl.constexpr, SIGN: tl.constexpr,
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr, DECAY: tl.constexpr,
 ):  # fmt: skip
     """One program: one tile of queries. delta = sum over channels of output * its gradient, the softmax's row term."""
     image, head, group_y, group_x, tile_y, tile_x = program(heads, dilation_y, dilation_x, tiles_x)
@@ -51,6 +59,7 @@ def query_gradient_kernel(
     base = image * (heads * height * width) + head * height * width
     tl.store(delta_ptr + base + point, delta, mask=query_in)
     lse_log2 = tl.load(lse_ptr + base + point, mask=query_in, other=0.0) * LOG2E
+    query_places, of_places = load_places(q_ptr, q_place, query_in, DEPTH, DECAY), tl.zeros([BLOCK_M], tl.float32)
     rank = relation_of(
         tile_x, group_x, width, dilation_x, length_x, edge, tail, period, relations, TILE_X, SIZE_X, STEP_X, WINDOWED
     )
@@ -71,9 +80,15 @@ def query_gradient_kernel(
             key_y, key_x, first_y, end_y, end_x, length_y, length_x,
             SIZE_Y, SIZE_X, STEP_Y, STEP_X, WINDOWED, HAS_BIAS, TILE_X, WIDE, CHUNK, BLOCK_N, PRECISION, False,
         )  # fmt: skip
+        if DECAY:
+            apart = query_places[:, None] - load_places(k_ptr, k_place, key_in, DEPTH, DECAY)[None, :]
+            scores -= tl.abs(apart) * (LOG2E / scale_log2)
         weights = tl.exp2(scores * scale_log2 - lse_log2[:, None])
         slope = weights * (tl.dot(grad, tl.trans(v), input_precision=PRECISION) - delta[:, None])
+        if DECAY:
+            of_places += place_slopes(apart, slope)
         dq += tl.dot(slope.to(k.dtype), k, input_precision=PRECISION)
     dq_ptr += image * dq_batch + head * dq_head + group_y * dq_row + group_x * dq_column
     dq_place = query_y * (dilation_y * dq_row) + query_x * (dilation_x * dq_column)
     store_rows(dq_ptr, dq_place, dq * scale, query_in, DEPTH, BLOCK_D)
+    store_places(dq_ptr, dq_place, of_places, query_in, DEPTH, DECAY)

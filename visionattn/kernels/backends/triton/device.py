@@ -36,6 +36,28 @@ def load_rows(ptr, offset, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
 
 
 @triton.jit
+def load_places(ptr, offset, inside, DEPTH: tl.constexpr, DECAY: tl.constexpr):
+    """Places of the points at ``offset``, which the DECAY channels after the others add up to; zeros outside."""
+    place = tl.zeros(inside.shape, tl.float32)
+    for channel in tl.static_range(DECAY):
+        place += tl.load(ptr + offset + (DEPTH + channel), mask=inside, other=0.0).to(tl.float32)
+    return place
+
+
+@triton.jit
+def store_places(ptr, offset, gradient, inside, DEPTH: tl.constexpr, DECAY: tl.constexpr):
+    """Write the gradient of places to each of their channels."""
+    for channel in tl.static_range(DECAY):
+        tl.store(ptr + offset + (DEPTH + channel), gradient.to(ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def place_slopes(apart, slope):
+    """Gradient of the places of rows, from the distances to those of columns and the gradients of logits."""
+    return -tl.sum(tl.where(apart > 0.0, slope, tl.where(apart < 0.0, -slope, 0.0)), 1)
+
+
+@triton.jit
 def store_rows(ptr, offset, value, inside, DEPTH: tl.constexpr, BLOCK_D: tl.constexpr):
     """Write the channels of the points at ``offset``, where ``inside``."""
     channel = tl.arange(0, BLOCK_D)

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from visionattn.kernels.backends.triton.device import LN2, group_length, load_rows, store_rows
+from visionattn.kernels.backends.triton.device import LN2, LOG2E, group_length, load_places, load_rows, store_rows
 from visionattn.kernels.backends.triton.tiles import (
     numbered,
     own_points,
@@ -26,7 +26,7 @@ def forward_kernel(
     WINDOWED: tl.constexpr, HAS_BIAS: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr,
     WIDE: tl.constexpr, CHUNK: tl.constexpr, SIGN: tl.constexpr,
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PRECISION: tl.constexpr, DECAY: tl.constexpr,
 ):  # fmt: skip
     """One program: one tile of queries of one head. Writes the output and the natural log-sum-exp."""
     image, head, group_y, group_x, tile_y, tile_x = program(heads, dilation_y, dilation_x, tiles_x)
@@ -42,6 +42,7 @@ def forward_kernel(
     v_ptr += image * v_batch + head * v_head + group_y * v_row + group_x * v_column
     q_place = query_y * (dilation_y * q_row) + query_x * (dilation_x * q_column)
     q = signed(load_rows(q_ptr, q_place, query_in, DEPTH, BLOCK_D), SIGN)
+    query_places = load_places(q_ptr, q_place, query_in, DEPTH, DECAY)
     rank = relation_of(
         tile_x, group_x, width, dilation_x, length_x, edge, tail, period, relations, TILE_X, SIZE_X, STEP_X, WINDOWED
     )
@@ -64,6 +65,9 @@ def forward_kernel(
             key_y, key_x, first_y, end_y, end_x, length_y, length_x,
             SIZE_Y, SIZE_X, STEP_Y, STEP_X, WINDOWED, HAS_BIAS, TILE_X, WIDE, CHUNK, BLOCK_N, PRECISION, False,
         )  # fmt: skip
+        if DECAY:
+            apart = query_places[:, None] - load_places(k_ptr, k_place, key_in, DEPTH, DECAY)[None, :]
+            scores -= tl.abs(apart) * (LOG2E / scale_log2)
         new_top = tl.maximum(top, tl.max(scores, 1) * scale_log2)
         anchor = tl.where(new_top == float("-inf"), 0.0, new_top)  # a row that has seen no key yet
         weights = tl.exp2(scores * scale_log2 - anchor[:, None])

@@ -35,6 +35,7 @@ class Problem:
         plan: tile and block sizes of the kernels that work by tiles.
         window: plan of the kernels for windows that fit one block; None: this call has none.
         gradients: four strides of the gradients of q and of k, then four of that of v; empty in the forward.
+        decay: channels at the end of q and k that hold a place.
         maps: whether the gradients of q, k and v are wanted.
         table: whether the gradient of the bias table is wanted.
     """
@@ -51,6 +52,7 @@ class Problem:
     plan: Plan
     window: WindowPlan | None = None
     gradients: tuple[int, ...] = ()
+    decay: int = 0
     maps: bool = False
     table: bool = False
 
@@ -88,7 +90,7 @@ class Problem:
 
     def shape_constants(self) -> dict[str, Any]:
         """Compile-time constants that every kernel takes."""
-        depth, depth_v = self.q.shape[4], self.v.shape[4]
+        depth, depth_v = self.q.shape[4] - self.decay, self.v.shape[4]
         return {
             "SIZE_Y": self.y.size, "SIZE_X": self.x.size, "STEP_Y": self.y.step, "STEP_X": self.x.step,
             "DEPTH": depth, "DEPTH_V": depth_v, "BLOCK_D": max(16, power_of_two(depth)),
@@ -105,15 +107,16 @@ class Problem:
 def problem(call: Signature, plan: Plan | WindowPlan | None = None, wanted: Wanted | None = None) -> Problem:
     """The problem of a forward, or of the backward that is ``wanted``; ``plan`` replaces the default one."""
     y, x = axis(call.q.shape[1], call.geometry.rows), axis(call.q.shape[2], call.geometry.cols)
-    size, widest = call.dtype.itemsize, max(call.q.shape[-1], call.v.shape[-1])
+    decay = call.geometry.decay
+    size, widest = call.dtype.itemsize, max(call.q.shape[-1] - decay, call.v.shape[-1])
     window = None
     if isinstance(plan, WindowPlan):
         window, plan = plan, None
-    elif plan is None and fits_one_block(y, x, size, widest, call.bias is not None):
+    elif plan is None and not decay and fits_one_block(y, x, size, widest, call.bias is not None):
         window = default_window_plan(y.size * x.size, size, widest)
     plan = plan or default_plan(y, x, size, widest, wanted is not None, has_warpgroups(call.device))
     q, k, v = (Layout(layout.shape, layout.strides[:4]) for layout in (call.q, call.k, call.v))
-    forward = Problem(q, k, v, call.dtype, call.device, call.bias, y, x, call.scale, plan, window)
+    forward = Problem(q, k, v, call.dtype, call.device, call.bias, y, x, call.scale, plan, window, decay=decay)
     if wanted is None:
         return forward
     of_queries, _, of_values = wanted.gradients

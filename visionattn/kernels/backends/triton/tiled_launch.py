@@ -97,7 +97,7 @@ def _launch(call: Problem, kernel: Any, by_keys: bool, gradients: tuple[int, ...
     tiles_y, tiles_x = call.tiles
     rows = min(call.groups, MOST_ROWS_OF_GRID)
     numbers = *_strides(call), *gradients, *_place(call), tiles_x, *_relations(call, by_keys).numbers, *scales
-    constants = _constants(call, by_keys) | {"HAS_BIAS": call.bias is not None}
+    constants = _constants(call, by_keys) | {"HAS_BIAS": call.bias is not None, "DECAY": call.decay}
     if by_keys:
         constants["num_stages"] = 1
     grid = call.heads * tiles_y * tiles_x, rows, -(-call.groups // max(rows, 1))
