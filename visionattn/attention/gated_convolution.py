@@ -44,7 +44,7 @@ class GlobalLocalFilter(nn.Module):
         self.conv = nn.Conv2d(near, near, 3, padding=1, groups=near, bias=False)
         self.spectrum = nn.Parameter(torch.empty(dim // 2, *size, 2))
         nn.init.trunc_normal_(self.spectrum, std=0.02)
-        self.without_softmax = True
+        self.without_softmax = True  # that a backend computes
         self.backend = "auto"  # "traceable" in exported graphs: matrix products in place of Fourier transforms
         self.norm1, self.norm2 = LayerNorm(dim, eps=1e-6), LayerNorm(dim, eps=1e-6)
 

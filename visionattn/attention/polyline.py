@@ -75,6 +75,7 @@ class PolylineAttention(QKVAttention):
         width = head_width(dim, num_heads)
         super().__init__(dim, num_heads, qkv_bias=qkv_bias, lepe=lepe, rotary=Rotary(width))
         self.decomposed, self.backend = decomposed, backend
+        self.without_softmax = not decomposed  # no backend computes it
         self.step = Linear(width, 2, bias=False)
         first = torch.empty(num_heads).uniform_(*map(math.log, _STEPS)).exp()
         self.step_bias = nn.Parameter(first + torch.log(-torch.expm1(-first)))  # softplus gives the first steps
