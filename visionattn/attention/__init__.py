@@ -12,6 +12,7 @@ from visionattn.attention.convolution import ConvolutionPair, DepthwiseConvoluti
 from visionattn.attention.cosine_window import CosineWindowAttention
 from visionattn.attention.cross_shaped import CrossShapedAttention, LocallyEnhancedAttention
 from visionattn.attention.efficient import EfficientAttention
+from visionattn.attention.factored_bias import FactoredTable, factorize_bias
 from visionattn.attention.factorized import FactorizedAttention
 from visionattn.attention.full import FullAttention
 from visionattn.attention.gated_convolution import GatedConvolution
@@ -49,6 +50,7 @@ __all__ = [
     "CrossShapedAttention",
     "DepthwiseConvolution",
     "EfficientAttention",
+    "FactoredTable",
     "FactorizedAttention",
     "FlowAttention",
     "FullAttention",
@@ -80,4 +82,5 @@ __all__ = [
     "StageContext",
     "StripSelfAttention",
     "WindowAttention",
+    "factorize_bias",
 ]
