@@ -13,6 +13,7 @@ from visionattn.benchmarks.detection import run_detection
 from visionattn.benchmarks.kernels import run_kernels, simulate
 from visionattn.benchmarks.lengths import run_lengths
 from visionattn.benchmarks.loading import run_loading
+from visionattn.benchmarks.pixels import run_pixels
 from visionattn.benchmarks.segmentation import run_segmentation
 from visionattn.benchmarks.training import run_training
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
@@ -26,6 +27,7 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "backbones": run_backbones,
     "lengths": run_lengths,
     "loading": run_loading,
+    "pixels": run_pixels,
     "detection": run_detection,
     "segmentation": run_segmentation,
     "training": run_training,

@@ -11,12 +11,20 @@ from matplotlib.figure import Figure
 _MARKS = "osv^D"
 
 
-def plot_lengths(series: Mapping[str, Mapping[str, Mapping[int, tuple[float, float]]]], output: Path) -> None:
+def plot_lengths(
+    series: Mapping[str, Mapping[str, Mapping[int, tuple[float, float]]]],
+    output: Path,
+    *,
+    side: str = "side of the map (tokens)",
+    labels: tuple[str, str] = ("milliseconds", "MB at the peak"),
+) -> None:
     """Plot milliseconds and megabytes on logarithmic axes; a row for each pass. The first mixer is drawn in black.
 
     Args:
         series: pass -> mixer -> side -> (milliseconds, bytes).
         output: the file.
+        side: what the sides are those of.
+        labels: of the two values, the second in millions.
     """
     figure = Figure(figsize=(11, 4.2 * len(series)), layout="constrained")
     grid = figure.subplots(len(series), 2, squeeze=False)
@@ -26,11 +34,11 @@ def plot_lengths(series: Mapping[str, Mapping[str, Mapping[int, tuple[float, flo
             sides = sorted(points)
             look = {"color": "black", "linewidth": 2.5} if number == 0 else {"color": colors[number % len(colors)]}
             for place, axes in enumerate(row):
-                values = [points[side][place] / (1 if place == 0 else 1e6) for side in sides]
+                values = [points[at][place] / (1 if place == 0 else 1e6) for at in sides]
                 axes.plot(sides, values, label=name, marker=_MARKS[number % len(_MARKS)], markersize=4, **look)
-        for axes, label in zip(row, ("milliseconds", "MB at the peak"), strict=True):
-            axes.set(xscale="log", yscale="log", xlabel="side of the map (tokens)", ylabel=label, title=kind)
-            axes.set_xticks(sides, [str(side) for side in sides])
+        for axes, label in zip(row, labels, strict=True):
+            axes.set(xscale="log", yscale="log", xlabel=side, ylabel=label, title=kind)
+            axes.set_xticks(sides, [str(at) for at in sides])
             axes.minorticks_off()
             axes.grid(alpha=0.25)
         row[1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
