@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from visionattn.attention import FullAttention
+from visionattn.attention import FullAttention, Pooling
 from visionattn.backbones import (
     Block,
     ContextBroadcasting,
@@ -15,8 +15,11 @@ from visionattn.backbones import (
     FeedForward,
     GatedConvFeedForward,
     HierarchicalBackbone,
+    LocalConcentration,
+    PatchMerging,
     ProjectionHead,
     ResidualConvFeedForward,
+    Stage,
     StridedConvStem,
     blocks_by_stage,
 )
@@ -114,3 +117,34 @@ def test_context_broadcasting_goes_into_every_block_of_a_backbone():
     blocks = [block for stage in model.stages for block in stage.blocks]
     assert {type(block.ffn) for block in blocks} == {ContextBroadcasting}
     assert model(torch.randn(1, 3, 40, 64)).shape == (1, 3)
+
+
+def test_blocks_of_a_stage_differ_in_turn():
+    build = partial(Stage, 8, 8, 2, Pooling, Block, [0.0, 0.0, 0.1], first=True, downsample=PatchMerging)
+    stage = build(in_turn=[{"mlp_ratio": 2}, {"mlp_ratio": 3, "position": [None, LocalConcentration]}])
+    assert [block.ffn.fc1.out_features for block in stage.blocks] == [16, 24, 16]
+    local = stage.blocks[1].position2
+    assert isinstance(local, LocalConcentration)
+    assert not any(isinstance(stage.blocks[i].position2, LocalConcentration) for i in (0, 2))
+    with pytest.raises(ValueError, match="the arguments of one block at least, got none"):
+        build(in_turn=[])
+
+
+def test_local_concentration_norms_between_its_activation_and_its_second_convolution():
+    part, x = LocalConcentration(6, kernel_size=3).eval(), torch.randn(2, 5, 3, 6)
+    nn.init.normal_(part.bn.running_mean)
+    local = part.bn(F.gelu(part.conv1(part.norm(x).permute(0, 3, 1, 2))))
+    torch.testing.assert_close(part(x), x + part.conv2(local).permute(0, 2, 3, 1))
+    with pytest.raises(ValueError, match="must be odd to keep the size of the map, got 4"):
+        LocalConcentration(6, kernel_size=4)
+
+
+def test_a_stem_may_enlarge_the_image_first_and_norm_the_map():
+    image = torch.randn(1, 3, 9, 14)
+    plain = StridedConvStem(3, 8, bias=True).eval()
+    stem = StridedConvStem(3, 8, bias=True, whole=True, norm=nn.LayerNorm).eval()
+    assert stem.load_state_dict(plain.state_dict(), strict=False).missing_keys == ["norm.weight", "norm.bias"]
+    want = F.layer_norm(plain(F.pad(image, (0, 2, 0, 3))), (8,))
+    torch.testing.assert_close(stem(image), want)
+    assert stem(image).shape == (1, 3, 4, 8)
+    assert not torch.allclose(F.layer_norm(plain(image), (8,)), want)  # its border lies elsewhere

@@ -296,3 +296,11 @@ def test_cswin_counts_the_norms_from_one():
         "head.norms.norms.2.weight": 4,
         "backbone.norm.weight": 5,
     }
+
+
+def test_mavit_has_a_norm_for_each_map():
+    names = ["decode_head.psp_modules.0.1.conv.weight", "backbone.layers.0.blocks.0.attn.qkvo.weight"]
+    names += [f"backbone.extra_norms.{i}.norm.weight" for i in range(4)]
+    found = as_backbone_and_head({name: torch.tensor(float(i)) for i, name in enumerate(names)})
+    norms = {f"head.norms.norms.{i}.weight": i + 2 for i in range(4)}
+    assert {name: int(value) for name, value in found.items() if "norms" in name} == norms
