@@ -6,6 +6,8 @@ structure, and the smallest of them stands for the others wherever something has
 
 from __future__ import annotations
 
+import copy
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
@@ -71,8 +73,17 @@ def shallow(name: str) -> list[str]:
 
 
 def small(name: str, num_classes: int = 5, **kwargs: Any) -> Any:
-    """The shallow model, built by timm as its users would."""
-    return timm.create_model(f"va_{name}", num_classes=num_classes, overrides=shallow(name), **kwargs)
+    """The shallow model, built by timm as its users would; a copy of the one that was built before.
+
+    Drawing the first weights takes most of the time of a build.
+    """
+    return copy.deepcopy(_built(name, num_classes, str(torch.get_default_device()), tuple(sorted(kwargs.items()))))
+
+
+@lru_cache(maxsize=2)
+def _built(name: str, num_classes: int, device: str, kwargs: tuple[tuple[str, Any], ...]) -> nn.Module:
+    model: nn.Module = timm.create_model(f"va_{name}", num_classes=num_classes, overrides=shallow(name), **dict(kwargs))
+    return model
 
 
 @torch.no_grad()

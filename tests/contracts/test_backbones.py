@@ -11,6 +11,13 @@ from visionattn.backbones import zoo
 from visionattn.backbones.cost import count_gmacs, count_parameters
 
 SIZES = [(32, 32), (33, 47), (64, 40)]
+MODELS = [name if name in REPRESENTATIVES else pytest.param(name, marks=pytest.mark.heavy) for name in NAMES]
+
+
+@pytest.fixture(scope="module", params=REPRESENTATIVES)
+def name(request):
+    """All tests of one structure follow one another, on copies of one model."""
+    return request.param
 
 
 def test_every_structure_is_represented():
@@ -18,18 +25,27 @@ def test_every_structure_is_represented():
     assert {"swin_pico", "dinat_pico"} <= set(REPRESENTATIVES)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_parameters_and_gmacs_equal_the_card(name):
-    card = zoo.backbone_files()[name]["card"]
+def published(backbone):
+    """The model of a card, without memory, and the card."""
+    card = zoo.backbone_files()[backbone]["card"]
     with torch.device("meta"):
-        model = visionattn.create_backbone(name, num_classes=card.get("num_classes", 1000))
+        return visionattn.create_backbone(backbone, num_classes=card.get("num_classes", 1000)), card
+
+
+@pytest.mark.parametrize("backbone", NAMES)
+def test_parameters_equal_the_card(backbone):
+    model, card = published(backbone)
     assert count_parameters(model) == card["params"]
-    rounding = 0.05 if card["paper"] else 0.0  # papers print one decimal
-    assert count_gmacs(model, card["input_size"]) == pytest.approx(card["gmacs"], rel=0.01, abs=rounding)
     assert model.feature_info[-1]["num_chs"] == model.num_features
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVES)
+@pytest.mark.parametrize("backbone", MODELS)
+def test_gmacs_equal_the_card(backbone):
+    model, card = published(backbone)
+    rounding = 0.05 if card["paper"] else 0.0  # papers print one decimal
+    assert count_gmacs(model, card["input_size"]) == pytest.approx(card["gmacs"], rel=0.01, abs=rounding)
+
+
 def test_features_are_what_feature_info_says_at_any_size(name):
     model = small(name, features_only=True).eval()
     for height, width in SIZES:
@@ -43,7 +59,6 @@ def test_features_are_what_feature_info_says_at_any_size(name):
             assert torch.isfinite(feature).all()
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_timm_and_we_build_the_same_model(name):
     with torch.device("meta"):
         ours, theirs = visionattn.create_backbone(name, num_classes=5, overrides=shallow(name)), small(name)
@@ -51,7 +66,6 @@ def test_timm_and_we_build_the_same_model(name):
     assert set(timm.list_models("va_*")) == {f"va_{other}" for other in NAMES}
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_every_parameter_gets_a_gradient_with_and_without_checkpointing(name):
     model = excited(small(name)).train()
     image, gradients, outputs = torch.randn(2, 3, 48, 40), [], []
@@ -68,7 +82,6 @@ def test_every_parameter_gets_a_gradient_with_and_without_checkpointing(name):
     torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_images_of_a_batch_do_not_see_each_other(name):
     model = excited(small(name)).eval()
     images = torch.randn(3, 3, 45, 70)
@@ -77,7 +90,6 @@ def test_images_of_a_batch_do_not_see_each_other(name):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4 * float(alone.abs().max()))
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_every_parameter_has_a_layer_and_layers_are_complete(name):
     with torch.device("meta"):
         model = small(name)
@@ -89,7 +101,6 @@ def test_every_parameter_has_a_layer_and_layers_are_complete(name):
         model.layer_of("nobody")
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_position_tables_are_not_decayed(name):
     with torch.device("meta"):
         model = small(name)
@@ -103,7 +114,6 @@ def test_position_tables_are_not_decayed(name):
     assert tables <= model.no_weight_decay() <= set(names)
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_drop_path_grows_with_depth(name):
     with torch.device("meta"):
         model = small(name, drop_path_rate=0.3)

@@ -11,10 +11,10 @@ from visionattn.backbones import zoo
 @pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("name", visionattn.list_backbones("*_pico"))
 def test_swap_every_mixer_into_every_stage(name, mixer):
-    stages = len(zoo.backbone_files()[name]["depths"])
-    for stage in range(1, stages + 1):
-        model = visionattn.create_backbone(name, num_classes=3, overrides=[f"mixer@mixers.s{stage}={mixer}"])
-        assert model(torch.randn(1, 3, 32, 48)).shape == (1, 3)
+    stages = range(1, len(zoo.backbone_files()[name]["depths"]) + 1)
+    overrides = [f"mixer@mixers.s{stage}={mixer}" for stage in stages]
+    model = visionattn.create_backbone(name, num_classes=3, overrides=overrides)
+    assert model(torch.randn(1, 3, 32, 48)).shape == (1, 3)
 
 
 def test_a_key_of_the_new_mixer_can_be_set_with_the_swap():
