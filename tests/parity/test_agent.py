@@ -5,12 +5,12 @@ import torch
 from torch.nn import functional as F
 
 import visionattn
+from tests.parity.recordings import check_parameters
 from tests.parity.timm_pairs import leak
 from tests.recorded import image_of, published_state, recorded, relative_error
 from visionattn.attention import AgentAttention, FullAttention, Leading, WindowAttention
 from visionattn.attention.agent import AgentBias
 from visionattn.attention.resizing import mean_cells
-from visionattn.backbones import zoo
 from visionattn.backbones.cost import count_parameters
 from visionattn.backbones.families.pvt import AbsolutePosition
 
@@ -34,9 +34,7 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_the_published_ones(name):
-    with torch.device("meta"):
-        model = visionattn.create_backbone(name)
-    assert count_parameters(model) == PARAMETERS[name] == zoo.backbone_files()[name]["card"]["params"]
+    check_parameters(name, PARAMETERS[name])
 
 
 HEAVY = (pytest.param(name, marks=pytest.mark.heavy) for name in ("agent_pvt_tiny", "agent_cswin_tiny"))

@@ -4,31 +4,20 @@ import pytest
 import torch
 
 import visionattn
-from tests.parity.timm_pairs import leak
-from tests.recorded import image_of, published_state, recorded, relative_error
+from tests.parity.recordings import check_outputs, check_parameters
 from visionattn.attention import AdditiveMixing
-from visionattn.backbones import zoo
-from visionattn.backbones.cost import count_parameters
 
 PARAMETERS = {"cas_vit_xs": 3_200_700, "cas_vit_s": 5_764_224, "cas_vit_m": 12_421_520, "cas_vit_t": 21_763_120}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_the_published_ones(name):
-    with torch.device("meta"):
-        model = visionattn.create_backbone(name)
-    assert count_parameters(model) == PARAMETERS[name] == zoo.backbone_files()[name]["card"]["params"]
+    check_parameters(name, PARAMETERS[name])
 
 
 @pytest.mark.parametrize("name", ["cas_vit_xs", "cas_vit_s"])
 def test_the_outputs_of_the_official_code(name):
-    published = recorded(name)
-    model = visionattn.create_backbone(name, weights=published_state(published)).eval()
-    assert count_parameters(model) == published["params"]
-    with torch.no_grad():
-        for case in published["cases"]:
-            assert relative_error(model(image_of(case)), case) < 1e-5, case["size"]
-    assert leak(model, (50, 70)) < 1e-5
+    check_outputs(name)
 
 
 def test_the_logits_are_the_mean_of_two_classifiers():

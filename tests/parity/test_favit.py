@@ -4,33 +4,21 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import visionattn
-from tests.parity.timm_pairs import leak
-from tests.recorded import image_of, published_state, recorded, relative_error
+from tests.parity.recordings import check_outputs, check_parameters
 from visionattn.attention import FactorizedAttention
 from visionattn.attention.factorized import Factor, mirrored
-from visionattn.backbones import zoo
-from visionattn.backbones.cost import count_parameters
 
 PARAMETERS = {"favit_b0": 3_427_704, "favit_b1": 12_958_568, "favit_b2": 24_919_896, "favit_b3": 48_746_440}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_the_published_ones(name):
-    with torch.device("meta"):
-        model = visionattn.create_backbone(name)
-    assert count_parameters(model) == PARAMETERS[name] == zoo.backbone_files()[name]["card"]["params"]
+    check_parameters(name, PARAMETERS[name])
 
 
 @pytest.mark.parametrize("name", ["favit_b0", pytest.param("favit_b2", marks=pytest.mark.heavy)])
 def test_the_outputs_of_the_official_code(name):
-    published = recorded(name)
-    model = visionattn.create_backbone(name, weights=published_state(published)).eval()
-    assert count_parameters(model) == published["params"]
-    with torch.no_grad():
-        for case in published["cases"]:
-            assert relative_error(model(image_of(case)), case) < 1e-5, case["size"]
-    assert leak(model, (50, 70)) < 1e-5
+    check_outputs(name)
 
 
 @pytest.mark.parametrize(("own", "size"), [(5, 9), (56, 98), (3, 3), (3, 11), (1, 4), (2, 7)])

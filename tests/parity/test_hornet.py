@@ -4,13 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import visionattn
-from tests.parity.timm_pairs import leak
-from tests.recorded import image_of, published_state, recorded, relative_error
+from tests.parity.recordings import check_outputs, check_parameters
 from visionattn.attention import GatedConvolution
 from visionattn.attention.gated_convolution import GlobalLocalFilter
-from visionattn.backbones import zoo
-from visionattn.backbones.cost import count_parameters
 
 MILLIONS = {  # as the official code counts them for 1,000 classes
     "hornet_tiny_7x7": 22.410,
@@ -26,21 +22,12 @@ MILLIONS = {  # as the official code counts them for 1,000 classes
 
 @pytest.mark.parametrize("name", MILLIONS)
 def test_parameters_are_the_published_ones(name):
-    with torch.device("meta"):
-        model = visionattn.create_backbone(name)
-    assert count_parameters(model) == zoo.backbone_files()[name]["card"]["params"]
-    assert round(count_parameters(model) / 1e6, 3) == MILLIONS[name]
+    check_parameters(name, MILLIONS[name])
 
 
 @pytest.mark.parametrize("name", ["hornet_tiny_7x7", "hornet_tiny_gf"])
 def test_the_outputs_of_the_official_code(name):
-    published = recorded(name)
-    model = visionattn.create_backbone(name, weights=published_state(published)).eval()
-    assert count_parameters(model) == published["params"]
-    with torch.no_grad():
-        for case in published["cases"]:
-            assert relative_error(model(image_of(case)), case) < 1e-5, case["size"]
-    assert leak(model, (50, 70)) < 1e-5
+    check_outputs(name)
 
 
 @pytest.mark.parametrize("size", [(14, 14), (9, 14), (16, 20), (1, 1), (3, 2)])

@@ -3,12 +3,8 @@
 import pytest
 import torch
 
-import visionattn
-from tests.parity.timm_pairs import leak
-from tests.recorded import image_of, published_state, recorded, relative_error
+from tests.parity.recordings import check_outputs, check_parameters
 from visionattn.attention import PolylineAttention
-from visionattn.backbones import zoo
-from visionattn.backbones.cost import count_parameters
 from visionattn.kernels import polyline
 
 PARAMETERS = {"ppma_tiny": 14_335_272, "ppma_small": 26_969_472, "ppma_base": 54_158_524}
@@ -16,19 +12,11 @@ PARAMETERS = {"ppma_tiny": 14_335_272, "ppma_small": 26_969_472, "ppma_base": 54
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_the_published_ones(name):
-    with torch.device("meta"):
-        model = visionattn.create_backbone(name)
-    assert count_parameters(model) == PARAMETERS[name] == zoo.backbone_files()[name]["card"]["params"]
+    check_parameters(name, PARAMETERS[name])
 
 
 def test_the_outputs_of_the_official_code():
-    published = recorded("ppma_tiny")
-    model = visionattn.create_backbone("ppma_tiny", weights=published_state(published)).eval()
-    assert count_parameters(model) == published["params"]
-    with torch.no_grad():
-        for case in published["cases"]:
-            assert relative_error(model(image_of(case)), case) < 1e-5, case["size"]
-    assert leak(model, (50, 70)) < 1e-5
+    check_outputs("ppma_tiny")
 
 
 def path(steps, start, end):

@@ -4,30 +4,19 @@ import pytest
 import torch
 
 import visionattn
-from tests.parity.timm_pairs import leak
-from tests.recorded import image_of, published_state, recorded, relative_error
+from tests.parity.recordings import check_outputs, check_parameters
 from visionattn.attention import ManhattanAttention
-from visionattn.backbones import zoo
-from visionattn.backbones.cost import count_parameters
 
 PARAMETERS = {"rmt_tiny": 14_334_216, "rmt_small": 26_967_240, "rmt_base": 54_154_896, "rmt_large": 95_464_864}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_the_published_ones(name):
-    with torch.device("meta"):
-        model = visionattn.create_backbone(name)
-    assert count_parameters(model) == PARAMETERS[name] == zoo.backbone_files()[name]["card"]["params"]
+    check_parameters(name, PARAMETERS[name])
 
 
 def test_the_outputs_of_the_official_code():
-    published = recorded("rmt_tiny")
-    model = visionattn.create_backbone("rmt_tiny", weights=published_state(published)).eval()
-    assert count_parameters(model) == published["params"]
-    with torch.no_grad():
-        for case in published["cases"]:
-            assert relative_error(model(image_of(case)), case) < 1e-5, case["size"]
-    assert leak(model, (50, 70)) < 1e-5
+    check_outputs("rmt_tiny")
 
 
 def test_stages_have_the_published_widths_and_scales():

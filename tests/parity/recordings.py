@@ -1,0 +1,28 @@
+"""What each backbone with recorded outputs of its official code has to show."""
+
+from __future__ import annotations
+
+import torch
+
+import visionattn
+from tests.parity.timm_pairs import count, leak, meta
+from tests.recorded import image_of, published_state, recorded, relative_error
+from visionattn.backbones import zoo
+
+
+def check_parameters(name: str, published: int | float) -> None:
+    """The model and its card have the published number of parameters; a float is in millions of three decimals."""
+    number = count(meta(visionattn.create_backbone, name))
+    assert number == zoo.backbone_files()[name]["card"]["params"]
+    assert (round(number / 1e6, 3) if isinstance(published, float) else number) == published
+
+
+@torch.no_grad()
+def check_outputs(name: str, recording: str | None = None) -> None:
+    """With the recorded weights: the recorded outputs, and images of a batch that do not see each other."""
+    published = recorded(recording or name)
+    model = visionattn.create_backbone(name, weights=published_state(published)).eval()
+    assert count(model) == published["params"]
+    for case in published["cases"]:
+        assert relative_error(model(image_of(case)), case) < 1e-5, case["size"]
+    assert leak(model, (50, 70)) < 1e-5
