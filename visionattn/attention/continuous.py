@@ -16,7 +16,6 @@ from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import at_least, dense_table, fit, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
-from visionattn.kernels.geometry import as_pair
 from visionattn.kernels.op import Own
 from visionattn.kernels.recording import Groups
 from visionattn.kernels.tokens import Places, token_attention, token_backends
@@ -36,22 +35,27 @@ class ContinuousPositionBias(nn.Module):
 
     Args:
         num_heads: heads N.
-        trained_window: tokens along each side of the window that distances are shares of, one number or (height,
-            width), where the network was trained with another window; None: the window itself.
 
     Shape:
         a window (wh, ww) in tokens ``-> (N, 2*wh-1, 2*ww-1)``, by key minus query.
     """
 
-    def __init__(self, num_heads: int, trained_window: int | tuple[int, int] | None = None):
+    def __init__(self, num_heads: int):
         super().__init__()
-        self.trained_window = None if trained_window is None else as_pair("trained_window", trained_window)
         self.network = nn.Sequential(nn.Linear(2, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, num_heads, bias=False))
 
-    def forward(self, window: tuple[int, int]) -> Float[Tensor, "N 2*{window[0]}-1 2*{window[1]}-1"]:
+    def forward(
+        self, window: tuple[int, int], whole: tuple[int, int] | None = None
+    ) -> Float[Tensor, "N 2*{window[0]}-1 2*{window[1]}-1"]:
+        """The table of a window.
+
+        Args:
+            window: its rows and columns of tokens.
+            whole: the window that distances are shares of; None: the same one.
+        """
         weight: Any = self.network[0].weight
-        whole = self.trained_window or window
-        axes = [self._coordinates(*sides, weight.device).to(weight.dtype) for sides in zip(window, whole, strict=True)]
+        sides = zip(window, window if whole is None else whole, strict=True)
+        axes = [self._coordinates(side, share, weight.device).to(weight.dtype) for side, share in sides]
         offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
         return _LARGEST_BIAS * self.network(offsets).permute(2, 0, 1).sigmoid()
 

@@ -15,6 +15,7 @@ from visionattn.attention.continuous import ContinuousPositionBias
 from visionattn.attention.padding import at_most
 from visionattn.attention.window import WindowAttention
 from visionattn.kernels import window_attention
+from visionattn.kernels.geometry import as_pair
 from visionattn.kernels.linear import Linear, linear
 from visionattn.kernels.signature import stats_dtype
 
@@ -94,22 +95,24 @@ class CosineWindowAttention(WindowAttention):
         if qkv_bias:
             self.qkv = _BiasedQueryValue(dim, 3 * dim)
         self.logit_scale = nn.Parameter(torch.full((num_heads,), math.log(10.0)))
-        self.bias = ContinuousPositionBias(num_heads, trained_window)
-        sides = (*self.window_size, *(self.bias.trained_window or ()))
+        self.bias = ContinuousPositionBias(num_heads)
+        self.trained_window = None if trained_window is None else as_pair("trained_window", trained_window)
+        sides = (*self.window_size, *(self.trained_window or ()))
         if min(sides) < 1:
             raise ValueError(f"window_size and trained_window must be positive, got {window_size} and {trained_window}")
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         q, k, v = qkv.unbind(3)
         factor = self.logit_scale.clamp(max=math.log(_LARGEST_SCALE)).exp()[:, None]
-        window = (at_most(self.window_size[0], qkv.shape[1]), at_most(self.window_size[1], qkv.shape[2]))
+        (rows, columns), (height, width) = self.window_size, qkv.shape[1:3]
+        whole = self.trained_window or (at_most(rows, height), at_most(columns, width))
         return window_attention(
             direction(q, factor),
             direction(k),
             v,
-            window=window,
+            window=self.window_size,
             shift=self._shift(qkv.shape[1], qkv.shape[2]),
-            bias=self.bias(window),
+            bias=self.bias(self.window_size, whole),
             scale=1.0,
             backend=self.backend,
         )
