@@ -18,7 +18,7 @@ WINDOWS = [f"mixers.s{i + 1}.mixers.{k}.window_size={w}" for i, w in enumerate((
 CASES = {
     "swin_pico": ([], (32, 32)),
     "swin_tiny": (["depths=[1,1,2,1]", "dims=[24,48,96,192]", "mixers.s2.window_size=14"], (224, 224)),
-    "swinv2_tiny_window8_256": (["depths=[1,1,2,1]", "dims=[24,48,96,192]", "num_heads=[1,2,4,8]"], (128, 192)),
+    "swinv2_tiny_window8_256": (["depths=[1,1,2,1]", "dims=[24,48,96,192]", "num_heads=[1,2,4,8]"], (128, 256)),
     "davit_tiny": (["depths=[1,1,1,1]", "dims=[24,48,96,192]", "mixers.s1.mixers.spatial.window_size=7"], (64, 96)),
     "gcvit_xxtiny": (WINDOWS, (96, 96)),
     "maxvit_tiny": (["depths=[1,1,2,1]", "dims=[16,32,64,128]", "num_heads=[1,2,4,8]", "stem.width=24"], (224, 224)),
