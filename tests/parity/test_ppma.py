@@ -1,10 +1,12 @@
 """PPMA against the recorded outputs of the official code, and its attention against one written out."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from tests.parity.recordings import check_outputs, check_parameters
-from visionattn.attention import PolylineAttention
+from visionattn.attention import ClippedSoftmax, PolylineAttention
 from visionattn.kernels import polyline
 
 PARAMETERS = {"ppma_tiny": 14_335_272, "ppma_small": 26_969_472, "ppma_base": 54_158_524}
@@ -77,3 +79,13 @@ def test_steps_start_between_a_thousandth_and_a_tenth():
     assert ((mixer.log_decay.exp() >= 1) & (mixer.log_decay.exp() <= 1.1)).all()
     down, across = mixer.bfloat16().places(torch.randn(1, 5, 6, 64).bfloat16())
     assert down.dtype == across.dtype == torch.float32
+
+
+def test_only_the_decomposed_form_has_a_softmax_that_a_backend_computes():
+    clipped = ClippedSoftmax(partial(PolylineAttention, decomposed=True), gamma=-0.1)(8, 2)
+    plain = PolylineAttention(8, 2, decomposed=True)
+    plain.load_state_dict(clipped.state_dict())
+    x = torch.randn(1, 3, 4, 8)
+    assert not torch.allclose(clipped(x), plain(x), atol=1e-4)
+    with pytest.raises(ValueError, match="PolylineAttention has no softmax over keys that could be clipped"):
+        ClippedSoftmax(PolylineAttention, gamma=-0.1)(8, 2)
