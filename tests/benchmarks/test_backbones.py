@@ -31,6 +31,16 @@ def test_rows_of_a_backbone_without_a_counterpart(tmp_path, capsys, monkeypatch)
     assert max(map(len, capsys.readouterr().out.splitlines()[:-2])) <= 100  # the last two lines are paths
 
 
+def test_plain_operators_stand_beside_the_kernels(monkeypatch):
+    monkeypatch.setattr(backbones, "gemm_limit", lambda dtype, device: (1e9, "oneDNN"))
+    options = {"batches": [1], "repeats": 1, "size": 32, "dtypes": ["float32"], "device": "cpu", "output_dir": None}
+    rows = backbones.run_backbones("swin_pico", against=["plain"], **options)
+    assert [(row["pass"], row["model"], row["reason"]) for row in rows] == [
+        (kind, model, "") for kind in ("inference", "train") for model in ("visionattn", "plain")
+    ]
+    assert all(row["peak_bytes"] > 0 for row in rows)
+
+
 def test_the_counterpart_has_the_same_weights():
     models = contenders.with_counterpart("swin_tiny", 224)
     assert set(models) == {"visionattn", "timm"}
@@ -43,7 +53,7 @@ def test_nothing_to_measure_is_an_error(wrong):
 
 
 def test_an_unknown_counterpart_is_an_error():
-    with pytest.raises(ConfigError, match="against=caffe is not known; choose from timm, onnxruntime, openvino"):
+    with pytest.raises(ConfigError, match="against=caffe is not known; choose from timm, plain, onnxruntime, openvino"):
         backbones.run_backbones("swin_pico", against=["caffe"], output_dir=None)
 
 

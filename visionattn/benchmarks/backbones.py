@@ -28,6 +28,7 @@ from visionattn.benchmarks import runtimes
 from visionattn.benchmarks.contenders import (
     INFERENCE,
     OURS,
+    PLAIN,
     TIMM,
     TRAIN,
     Compile,
@@ -41,10 +42,11 @@ from visionattn.benchmarks.device_time import WALL, DeviceTime, device_times, ow
 from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
 from visionattn.benchmarks.timing import gemm_limit, interleaved, peak_bytes
 from visionattn.errors import ConfigError
+from visionattn.export.graph_modules import traceable
 
 PASSES = (INFERENCE, TRAIN)
 DTYPES = ("float32", "bfloat16")
-AGAINST = (TIMM, *runtimes.RUNTIMES)
+AGAINST = (TIMM, PLAIN, *runtimes.RUNTIMES)
 BATCHES = {"cpu": (1, 8), "cuda": (64,)}
 
 
@@ -91,7 +93,8 @@ class Comparison:
         passes: ``inference``; ``train`` is forward, backward and a fused AdamW step.
         repeats: rounds; each model runs once in a round, and medians over rounds are reported.
         size: side of the square image; None: the card's.
-        against: ``timm``; for inference on the CPU also ``onnxruntime`` and ``openvino``, on our exported graph.
+        against: ``timm``; ``plain``, our model with its attentions in plain torch operators; for inference on the CPU
+            also ``onnxruntime`` and ``openvino``, on our exported graph.
         compile: ``false``, ``true`` or a mode of ``torch.compile``; ours and timm's are measured in each.
         channels_last: ``false``, ``true`` or both: the layout of images and convolutions.
         graphs: folder where exported graphs are kept for the next run; None keeps none.
@@ -163,6 +166,8 @@ class _Measuring:
         how = self.comparison
         side = how.size or backbone_files()[name]["card"]["input_size"][-1]
         models = with_counterpart(name, side, TIMM in how.against)
+        if PLAIN in how.against:
+            models[PLAIN] = traceable(models[OURS])
         gmacs = count_gmacs(models[OURS], (3, side, side))
         graph = partial(runtimes.write_graph, models[OURS], side, graphs / f"{name}_{side}.onnx")
         rows: list[Row] = []
@@ -177,7 +182,7 @@ class _Measuring:
             facts = {"backbone": name, "size": side, "dtype": dtype, "batch": batch, "pass": kind}
             flops = 2e9 * gmacs * batch * (3 if kind == TRAIN else 1)
             found = list(contenders(models, work, how.compile, how.channels_last))
-            others = [engine for engine in how.against if engine != TIMM]
+            others = [engine for engine in how.against if engine in runtimes.RUNTIMES]
             found += runtime_contenders(others, models[OURS], work, graph)
             rows += [facts | row for row in self._figures(found, batch, flops / self.limits[dtype][0])]
             torch._dynamo.reset()  # what was compiled for this batch is not used again
@@ -198,7 +203,7 @@ class _Measuring:
                 contender, model=TIMM, compile="" if contender.relative_error is not None else contender.compile
             )
             row |= _figures(wall[contender.label], device, contender.label, timm.label, batch, at_limit)
-            peak = peak_bytes(contender.run, self.device) if contender.model in (OURS, TIMM) else None
+            peak = peak_bytes(contender.run, self.device) if contender.model in (OURS, TIMM, PLAIN) else None
             rows.append(row | {"peak_bytes": peak, "reason": ""})
         return rows
 

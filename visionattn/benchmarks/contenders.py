@@ -18,7 +18,7 @@ from visionattn.benchmarks.timing import Runner
 from visionattn.errors import ConfigError
 from visionattn.weights import load_weights
 
-OURS, TIMM = "visionattn", "timm"
+OURS, TIMM, PLAIN = "visionattn", "timm", "plain"
 INFERENCE, TRAIN = "inference", "train"
 Compile = bool | str
 Form = Callable[[Tensor], Tensor]
@@ -49,7 +49,7 @@ class Contender:
     """A model in one form, or the reason why there is none.
 
     Attributes:
-        model: ``visionattn``, ``timm``, ``onnxruntime``, ``openvino``.
+        model: ``visionattn``, ``timm``, ``plain``, ``onnxruntime``, ``openvino``.
         compile: mode of ``torch.compile``; an empty string: not compiled.
         channels_last: whether images and weights of convolutions have channels last.
         run: what is timed; None where it cannot run.
