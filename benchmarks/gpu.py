@@ -1,6 +1,7 @@
 """Tests and measurements that need a GPU, in under eight minutes on one card: `make gpu`.
 
-1. the tests marked gpu, those first that have never run on a card (tests/gpu/conftest.py says which);
+1. the tests marked gpu, those first that have never run on a card (tests/gpu/conftest.py says which); beside them a
+   process compiles the models that stage 3 measures, whose graphs are kept in Inductor's cache;
 2. the kernels of Swin, DiNAT, MaxViT and CSWin: forward, backward and both, wall and device time;
 3. Swin-T, ours and timm's, eager and compiled, training and inference; then the other models, eager;
 4. the Triton plans worth trying; the other models compiled, and the other kernels, if time is left.
@@ -122,21 +123,42 @@ def stages(results: Path, rehearse: bool) -> list[Stage]:
     ]
 
 
+def compiling(until: float) -> Stage:
+    """Compiles what is measured later, while the tests run."""
+    models = ["compile=[true]", "dtypes=[bfloat16]", "batches=[64]", "passes=[train,inference]", "repeats=1"]
+    return benchmark("compiling", until, "backbones", f"names={listed(MODELS[:1])}", *models, "output_dir=null")
+
+
+def start(stage: Stage, left: float, environment: dict[str, str], quiet: bool = False) -> subprocess.Popen[bytes]:
+    """The stage's process, in a session of its own."""
+    may_begin = str(int(left - ENDING))
+    command = [sys.executable, *(word.replace("{left}", may_begin) for word in stage.command)]
+    limits = {"VISIONATTN_GPU_SECONDS": may_begin, "TORCHINDUCTOR_COMPILE_THREADS": str(stage.compile_threads)}
+    output = subprocess.DEVNULL if quiet else None
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment | limits, start_new_session=True, stdout=output, stderr=output
+    )
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its workers."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def run(stage: Stage, begin: float, environment: dict[str, str]) -> int:
     """The exit status of a stage; 124 where it did not end in time, 125 where no time was left for it."""
     left = begin + stage.until - time.monotonic()
     if left < ENDING:
         print(f"== {stage.name}: no time left", flush=True)
         return 125
-    may_begin = str(int(left - ENDING))
-    command = [sys.executable, *(word.replace("{left}", may_begin) for word in stage.command)]
     print(f"== {stage.name}, at most {left:.0f} s", flush=True)
-    limits = {"VISIONATTN_GPU_SECONDS": may_begin, "TORCHINDUCTOR_COMPILE_THREADS": str(stage.compile_threads)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment | limits, start_new_session=True)
+    process = start(stage, left, environment)
     try:
         return process.wait(left)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # with its workers
+        kill(process)
         print(f"== {stage.name}: did not end within {left:.0f} s", flush=True)
         return 124
 
@@ -158,7 +180,12 @@ def main() -> int:
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         results = Path(temporary) if options.rehearse else options.results
-        found = {stage.name: run(stage, begin, environment) for stage in stages(results, options.rehearse)}
+        beside = None if options.rehearse else start(compiling(TESTS + ENDING), TESTS + ENDING, environment, quiet=True)
+        found = {}
+        for stage in stages(results, options.rehearse):
+            found[stage.name] = run(stage, begin, environment)
+            if beside is not None:
+                kill(beside)  # once the tests have ended, before anything is measured
     print(f"took {time.monotonic() - begin:.0f} s; exit status of each stage: {found}")
     return max(found.values(), key=lambda status: status not in (0, 125))
 

@@ -12,11 +12,12 @@ from visionattn.cli import main
 
 SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"))
 STAGES = {stage.name: stage for stage in SCRIPT["stages"](Path("rows"), rehearse=False)}
+BESIDE = SCRIPT["compiling"](100.0)
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_a_stage_can_be_started(name, capsys):
-    words = [word.replace("{left}", "60") for word in STAGES[name].command]
+@pytest.mark.parametrize("stage", [*STAGES.values(), BESIDE], ids=lambda stage: stage.name)
+def test_a_stage_can_be_started(stage, capsys):
+    words = [word.replace("{left}", "60") for word in stage.command]
     if words[0] == "-c":
         assert ast.parse(words[1])
         assert "{left}" not in words[1]
