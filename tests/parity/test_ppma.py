@@ -7,6 +7,7 @@ import torch
 
 from tests.parity.recordings import check_outputs, check_parameters
 from visionattn.attention import ClippedSoftmax, PolylineAttention
+from visionattn.attention.polyline import prefix_sums
 from visionattn.kernels import polyline
 
 PARAMETERS = {"ppma_tiny": 14_335_272, "ppma_small": 26_969_472, "ppma_base": 54_158_524}
@@ -79,6 +80,14 @@ def test_steps_start_between_a_thousandth_and_a_tenth():
     assert ((mixer.log_decay.exp() >= 1) & (mixer.log_decay.exp() <= 1.1)).all()
     down, across = mixer.bfloat16().places(torch.randn(1, 5, 6, 64).bfloat16())
     assert down.dtype == across.dtype == torch.float32
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_places_are_the_same_where_only_deterministic_algorithms_are_allowed(axis, monkeypatch):
+    x = torch.rand(2, 5, 7, 3)
+    want = prefix_sums(x, axis)
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    torch.testing.assert_close(prefix_sums(x, axis), want)
 
 
 def test_only_the_decomposed_form_has_a_softmax_that_a_backend_computes():

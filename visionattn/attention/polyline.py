@@ -16,6 +16,7 @@ from visionattn.attention.mixer import StageContext
 from visionattn.attention.qkv import QKVAttention, head_width
 from visionattn.attention.rotary import Rotary
 from visionattn.kernels import window_attention
+from visionattn.kernels.eager import autocast_disabled
 from visionattn.kernels.linear import Linear
 from visionattn.kernels.polyline import polyline_attention
 
@@ -87,7 +88,7 @@ class PolylineAttention(QKVAttention):
         steps = steps.to(torch.promote_types(steps.dtype, torch.float32))
         steps = F.softplus(steps + self.step_bias[:, None]) * self.log_decay.exp()[:, None]
         across, down = steps.unbind(-1)
-        return down.cumsum(1), across.cumsum(2)
+        return prefix_sums(down, 1), prefix_sums(across, 2)
 
     def mix(
         self, qkv: Float[Tensor, "B H W 3 N D"], context: StageContext | None, x: Float[Tensor, "B H W C"]
@@ -108,3 +109,15 @@ class PolylineAttention(QKVAttention):
 
     def extra_repr(self) -> str:
         return f"decomposed={self.decomposed}, num_heads={self.num_heads}"
+
+
+def prefix_sums(x: Float[Tensor, "B H W N"], axis: int) -> Float[Tensor, "B H W N"]:
+    """Sums of all that comes before on an axis, and of the number itself.
+
+    Where only deterministic algorithms are allowed, torch refuses its own on CUDA: then it is a product in float64.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return x.cumsum(axis)
+    with autocast_disabled(x.device):
+        lower = torch.ones(x.shape[axis], x.shape[axis], dtype=torch.float64, device=x.device).tril()
+        return torch.tensordot(lower, x.double(), dims=([1], [axis])).movedim(0, axis).to(x.dtype)
