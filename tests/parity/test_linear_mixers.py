@@ -191,6 +191,7 @@ def test_sums_over_a_map_are_of_float32(kind):
         (lambda: MagnitudeAttention(24, 4), "head widths that are multiples of 4, got 6"),
         (lambda: FullAttention(24, 4, rotary="rows"), "rotary is axial, flat or null, got rows"),
         (lambda: FlowAttention(10, 4), "dim 10 is not a multiple of num_heads 4"),
+        (lambda: EfficientAttention(8, 0), "value_dim 8 must be positive multiples of num_heads 0"),
         (lambda: EfficientAttention(8, 4, key_dim=6), "key_dim 6 and value_dim 8 must be positive multiples of"),
     ],
 )

@@ -50,7 +50,7 @@ class EfficientAttention(nn.Module):
     ):
         super().__init__()
         key_dim, value_dim = (dim if width is None else width for width in (key_dim, value_dim))
-        if key_dim < 1 or value_dim < 1 or key_dim % num_heads or value_dim % num_heads:
+        if min(key_dim, value_dim, num_heads) < 1 or key_dim % num_heads or value_dim % num_heads:
             raise ValueError(
                 f"key_dim {key_dim} and value_dim {value_dim} must be positive multiples of num_heads {num_heads}"
             )
