@@ -18,7 +18,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "speed.md"
 NAME = re.compile(r"backbones_(?P<hardware>[a-z0-9-]+)_(?P<time>\d{8}-\d{6})")
 TABLE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+RUNTIMES = {"plain": "plain operators", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 Row = dict[str, Any]
 
 
