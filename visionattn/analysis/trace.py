@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from visionattn.attention.mixer import declared
 from visionattn.kernels.recording import AnyRecorded, Recorded, RecordedChannels, recorded
 
 Size = tuple[int, int]
@@ -37,8 +38,8 @@ class Part:
 
     @property
     def matrices(self) -> list[Recorded]:
-        """The calls whose matrix is over tokens."""
-        return [call for call in self.calls if isinstance(call, Recorded)]
+        """The calls whose matrix is over tokens of the stage's map."""
+        return [call for call in self.calls if isinstance(call, Recorded)][: declared(self.mixer, "map_calls")]
 
     @property
     def channels(self) -> list[RecordedChannels]:

@@ -56,6 +56,8 @@ class Mixer(Protocol):
                                                 and not all of them after it.
     ``padding_front``       ``analysis``        Rows and columns of tokens that stand before the map whenever it is
                                                 enlarged; the others stand after it.
+    ``map_calls: int``      ``analysis``        Only that many first calls of attention are on the stage's own map; the
+                                                others, on coarser maps, are not shown.
     ======================  ==================  ========================================================================
     """
 

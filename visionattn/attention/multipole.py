@@ -35,6 +35,8 @@ class MultipoleAttention(nn.Module):
     the rate does not divide is enlarged with zeros at the bottom and the right. The norm before attention is the
     block's on the finest map, and one for all coarser ones here.
 
+    :mod:`visionattn.analysis` shows the attention on the finest map alone.
+
     Args:
         dim: channels C.
         num_heads: heads N.
@@ -54,6 +56,8 @@ class MultipoleAttention(nn.Module):
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
+
+    map_calls = 1
 
     def __init__(
         self,
