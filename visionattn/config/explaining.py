@@ -98,7 +98,9 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     if base is None:
         return ConfigError(f"unknown key {key}")
     selected = {
-        str(name): value for name, value in base.hydra.runtime.choices.items() if not str(name).startswith("hydra/")
+        str(name): value
+        for name, value in unresolved_plain(base.hydra.runtime.choices).items()
+        if not str(name).startswith("hydra/")
     }
     values = unresolved_plain(base)
     if key.split(".")[0] != "hydra":
@@ -139,7 +141,7 @@ def _near(key: str, candidates: Sequence[str]) -> str:
 
 
 def _without_values(hydra: Any, config_name: str, overrides: Sequence[str]) -> Any:
-    """The composition with only the overrides that choose files; without any when one of those is the mistake."""
+    """The composition with only the overrides that choose files, without the one of those that is the mistake."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from hydra.types import RunMode
@@ -147,7 +149,7 @@ def _without_values(hydra: Any, config_name: str, overrides: Sequence[str]) -> A
     known = set(_groups(hydra))
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     choosing = [str(item.input_line) for item in parsed if item.key_or_group in known]
-    for kept in (choosing, []):
+    for kept in (choosing, *([word for word in choosing if word != left_out] for left_out in choosing), []):
         try:
             return hydra.compose_config(config_name, kept, run_mode=RunMode.MULTIRUN, from_shell=False)
         except HydraException:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from visionattn.kernels.backends import cpp, flex, natten, reference, torch_tokens, traceable, triton, xformers
+from visionattn.kernels.backends import (
+    cpp,
+    flex,
+    natten,
+    reference,
+    torch_tokens,
+    traceable,
+    triton,
+    whole_map,
+    xformers,
+)
 from visionattn.kernels.backends.cpp import tokens as cpp_tokens
 from visionattn.kernels.backends.tiled import ops as tiled
 from visionattn.kernels.backends.tiled import tokens as tiled_tokens
@@ -12,6 +22,7 @@ from visionattn.kernels.token_op import TokenBackend
 WINDOW: tuple[Backend, ...] = (
     triton.WINDOW,
     cpp.WINDOW,
+    whole_map.WINDOW,
     tiled.WINDOW,
     xformers.WINDOW,
     flex.WINDOW,
