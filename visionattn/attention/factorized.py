@@ -70,15 +70,19 @@ class Factor(nn.Module):
 def mirrored(x: Float[Tensor, "B H W G"], axis: int, size: int) -> Float[Tensor, "B _ _ G"]:
     """A map enlarged to ``size`` along an axis, mirrored at its end and, where it is smaller than that, back again.
 
-    A product with a matrix of zeros and ones: its gradient is deterministic on every device.
+    A product with a matrix of zeros and ones, whose gradient is deterministic on every device. In a traced graph rows
+    are looked up, because it would be bound to how many are missing where that is one.
     """
     own = x.shape[axis]
     if certainly(size == own):
         return x
-    place = torch.arange(size - own, device=x.device) + own
+    known = not torch.compiler.is_compiling()
+    place = torch.arange(own if known else 0, size, device=x.device)
     period = torch.full((), 2 * own - 2, device=x.device).clamp(min=1)
     place = place % period
     place = torch.minimum(place, (period - place) % period)
+    if not known:
+        return x.index_select(axis, place)
     source = (place[:, None] == torch.arange(own, device=x.device)).to(x.dtype)
     more = source @ x if axis == 2 else (source @ x.flatten(2)).unflatten(2, x.shape[2:])
     return torch.cat([x, more.to(x.dtype)], dim=axis)
