@@ -60,3 +60,17 @@ def test_every_token_reaches_every_other():
 def test_what_cannot_be_is_refused_with_the_numbers(dim, heads, reduction, message):
     with pytest.raises(ValueError, match=message):
         FactorizedAttention(dim, heads, reduction=reduction)
+
+
+@pytest.mark.parametrize("mix_channels", [True, False])
+def test_a_traced_factor_serves_maps_of_one_area_and_of_several(mix_channels):
+    factor = Factor(2, 4, 2, mix_channels=mix_channels, bias=True)
+    traced = torch.compile(factor, backend="eager", fullgraph=True, dynamic=True)
+    stance = "default"
+    for height, width in ((27, 40), (13, 9), (26, 13), (39, 60)):
+        x = torch.randn(2, height, width, 8)
+        with torch.compiler.set_stance(stance):
+            found = traced(x)
+        for one, expected in zip(found, factor(x), strict=True):
+            torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-6)
+        stance = "fail_on_recompile"

@@ -57,14 +57,32 @@ class Factor(nn.Module):
     def _tokens(self, x: Tensor) -> Tensor:
         """``(B, H, W, N * D) -> (B, 7, 7, N, D)``."""
         area = self.dilation * (TAPS - 1) + 1
-        for axis in (1, 2):
-            x = mirrored(x, axis, round_up(x.shape[axis], area))
-        areas = x.unflatten(2, (-1, area)).unflatten(1, (-1, area))
-        taps = areas[:, :, :: self.dilation, :, :: self.dilation].unflatten(5, (self.num_heads, -1))
-        numbers = taps.permute(0, 2, 4, 5, 1, 3, 6)  # (B, 7, 7, N, rows of areas, columns of areas, D)
+        rows, columns = (round_up(side, area) // area for side in x.shape[1:3])
+        if torch.compiler.is_compiling():  # else the graph would be bound to there being one area, or more
+            weights = self._weights(rows, columns, x)
+            return torch.einsum("brycxnd,rcde->byxne", self._taps(x, area, rows + 1, columns + 1), weights)
+        numbers = self._taps(x, area, rows, columns).permute(0, 2, 4, 5, 1, 3, 6)
         if not self.mix_channels:
             return numbers.mean((4, 5))
         return numbers.flatten(4).unflatten(4, (x.shape[3] // self.num_heads, -1)).mean(-1)
+
+    def _taps(self, x: Tensor, area: int, rows: int, columns: int) -> Tensor:
+        """The sampled tokens of each area: ``(B, H, W, N * D) -> (B, rows, 7, columns, 7, N, D)``."""
+        for axis, count in ((1, rows), (2, columns)):
+            x = mirrored(x, axis, count * area)
+        areas = x.unflatten(2, (columns, area)).unflatten(1, (rows, area))
+        return areas[:, :, :: self.dilation, :, :: self.dilation].unflatten(5, (self.num_heads, -1))
+
+    def _weights(self, rows: int, columns: int, x: Tensor) -> Tensor:
+        """What each number of each area adds to each of the mean, ``(rows + 1, columns + 1, D, D)``: the last add 0."""
+        width = x.shape[3] // self.num_heads
+        row, column, channel = (torch.arange(n, device=x.device) for n in (rows + 1, columns + 1, width))
+        row, column = row[:, None, None], column[:, None]
+        target = channel + 0 * (row + column)
+        if self.mix_channels:
+            target = ((row * columns + column) * width + channel) // (rows * columns)
+        adds = (target[..., None] == channel) & (row < rows)[..., None] & (column < columns)[..., None]
+        return adds.to(x.dtype) / (rows * columns)
 
 
 def mirrored(x: Float[Tensor, "B H W G"], axis: int, size: int) -> Float[Tensor, "B _ _ G"]:
