@@ -71,6 +71,7 @@ def test_training_leaves_figures_and_pictures(run):
     assert contents["class_facts"]["things"] == [True] * 10 + [False] * 5
 
 
+@pytest.mark.heavy
 def test_evaluation_is_the_same_on_one_and_two_processes(run, shapes, tmp_path, request):
     contents, generator = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True), torch.Generator()
     for name in ("transformer_module.decoder.mask_predictor.mask_embedder.2.0", "class_predictor"):

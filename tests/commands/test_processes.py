@@ -32,6 +32,7 @@ def validation(metrics: Path) -> dict[str, float]:
     return {name: float(value) for name, value in row.items() if name.startswith("val/")}
 
 
+@pytest.mark.heavy
 def test_evaluation_is_the_same_to_the_last_digit(trained, tmp_path, monkeypatch):
     words = ["evaluate", f"ckpt={trained}/checkpoints/last.ckpt", "trainer.accelerator=cpu"]
     for count in (1, 3):

@@ -37,6 +37,7 @@ def test_nothing_moves(tmp_path, monkeypatch, accumulated, at, moved):
         assert all(tensor.isfinite().all() for tensor in state[part].values())
 
 
+@pytest.mark.heavy
 def test_nothing_moves_on_the_other_process_either(tmp_path):
     two = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.limit_train_batches=5"]
     done = visionattn(*RUN, *two, poison(2, 1), cwd=tmp_path)

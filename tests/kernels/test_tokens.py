@@ -67,10 +67,11 @@ def test_equals_the_reference_on_many_shapes(backend: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("seed", [0, 3, 5])
 def test_error_is_at_most_twice_that_of_plain_code(backend: str, seed: int, dtype: torch.dtype) -> None:
+    """Plus four roundings of the largest value, as for the operators on maps."""
     rounded = [x.to(dtype).double() for x in drawn(seed)]
     truth, plain, ours = (results(rounded, *how) for how in (("reference",), ("reference", dtype), (backend, dtype)))
     for t, p, o in zip(truth, plain, ours, strict=True):
-        allowed = 2 * float((p.double() - t).abs().max()) + torch.finfo(dtype).eps * float(t.abs().max())
+        allowed = 2 * float((p.double() - t).abs().max()) + 4 * torch.finfo(dtype).eps * float(t.abs().max())
         assert float((o.double() - t).abs().max()) <= allowed
 
 

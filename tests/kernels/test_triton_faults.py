@@ -14,6 +14,9 @@ from tests.kernels.test_triton_launch import CONSTANTS, NUMBERS, scaled_kernel
 from visionattn.kernels.backends import triton as backend
 from visionattn.kernels.backends.triton import nothing, toolchain
 from visionattn.kernels.backends.triton.launcher import Launch
+from visionattn.kernels.geometry import window_geometry
+
+WINDOW = window_geometry(4, 4, (2, 2), (0, 0), (1, 1))
 
 
 class Failing:
@@ -52,7 +55,7 @@ def machine(monkeypatch):
 
 def refusal() -> str:
     q = OnCuda()
-    return backend.refuses(q, q, q, None, None, 1.0)
+    return backend.refuses(q, q, q, None, WINDOW, 1.0)
 
 
 def test_a_machine_without_a_compiler_is_tried_once_and_told_once(machine):
@@ -72,7 +75,7 @@ def test_a_machine_without_triton_is_told_once(machine):
     assert refusal() == "the package triton is not installed"
     x = torch.zeros(1, 4, 4, 1, 16)
     with warnings.catch_warnings(action="error"):  # a CPU needs none
-        assert backend.refuses(x, x, x, None, None, 1.0) == "the package triton is not installed"
+        assert backend.refuses(x, x, x, None, WINDOW, 1.0) == "the package triton is not installed"
 
 
 def test_a_machine_where_triton_works_is_not_refused(machine):

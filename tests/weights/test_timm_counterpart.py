@@ -9,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 import visionattn
+from tests.contracts.structures import REPRESENTATIVES
 from tests.parity.timm_pairs import excite, relative
 from visionattn.backbones import zoo
 from visionattn.errors import CheckpointError, ConfigError
@@ -64,10 +65,10 @@ def test_timm_computes_the_same_from_our_weights(name):
 
 
 def test_which_backbones_timm_has():
-    found = {name for name in visionattn.list_backbones() if twins_of(plain(name))}
     published = {
         n for n in visionattn.list_backbones() if (zoo.backbone_files()[n]["card"].get("weights") or {}).get("timm")
     }
+    found = {name for name in published | set(REPRESENTATIVES) if twins_of(plain(name))}
     assert published | {"swin_pico"} <= found | {"gcvit_small2", "gcvit_tiny2", "gcvit_large"}
     assert not any(name.startswith(("nat", "dinat", "cswin", "fastervit", "s2aformer")) for name in found)
 
