@@ -16,9 +16,9 @@ QUESTION = "print('va_dinat_pico' in timm.list_models('va_*'))"
     [
         "import timm, visionattn",
         "import visionattn, timm",
-        "import visionattn.attention; import timm",
+        pytest.param("import visionattn.attention; import timm", marks=pytest.mark.heavy),
         "import visionattn.backbones.zoo; import timm",
-        "import visionattn; visionattn.load_weights; import timm",
+        pytest.param("import visionattn; visionattn.load_weights; import timm", marks=pytest.mark.heavy),
         "import visionattn, importlib.util; importlib.util.find_spec('timm'); import timm",
     ],
 )
