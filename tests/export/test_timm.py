@@ -61,6 +61,7 @@ assert "visionattn" not in sys.modules
         torch.testing.assert_close(other, mine, rtol=0, atol=1e-5 * float(mine.abs().max()))
 
 
+@pytest.mark.heavy
 def test_what_timm_cannot_express_gets_our_names_and_says_why(trained, tmp_path, capsys):
     run = tmp_path / "run"
     swapped = ["backbone=swin_pico", "mixer@backbone.mixers.s2=dinat/3", "trainer.limit_train_batches=1"]
