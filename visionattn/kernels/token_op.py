@@ -56,6 +56,17 @@ class TokenKernel:
     stats_shape: Callable[[Tensor], Sequence[int]]
 
 
+def never(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> str:
+    """The refusals of a backend that runs every call: returns ""."""
+    return ""
+
+
+def dense_logits(q: Tensor, k: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """The logits of all pairs, ``(B, N, T, S)``, in plain differentiable torch code."""
+    logits = torch.einsum("btnd,bsnd->bnts", q * scale, k)
+    return logits if bias is None else logits + bias.to(logits.dtype)
+
+
 def register_token_attention(name: str, kernel: TokenKernel) -> TokenFn:
     """Register ``visionattn::<name>`` and its backward; return the function of a :class:`TokenBackend`."""
     forward_op = define(name, f"({THREE}, float scale) -> (Tensor, Tensor)", _forward(kernel), _forward_fake(kernel))

@@ -23,7 +23,7 @@ from visionattn.kernels.choice import chosen, own
 from visionattn.kernels.op import Own, autocast
 from visionattn.kernels.probabilities import Probabilities
 from visionattn.kernels.recording import Groups, Recorded, RecordedTokens, Size, report
-from visionattn.kernels.token_op import check_tokens
+from visionattn.kernels.token_op import check_tokens, dense_logits
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -156,16 +156,10 @@ class RecordedRelay(Recorded):
 
     def rows(self, queries: Tensor) -> Probabilities:
         spread = None if self.spread is None else self.spread[:, queries]
-        to_agents = _weights(self.q[:, queries], self.agents, spread, self.scale)
-        weights = to_agents @ _weights(self.agents, self.k, self.gather, self.scale)
+        to_agents = dense_logits(self.q[:, queries], self.agents, spread, self.scale).softmax(-1)
+        weights = to_agents @ dense_logits(self.agents, self.k, self.gather, self.scale).softmax(-1)
         keys = torch.arange(self.num_keys, device=queries.device).expand(len(queries), -1)
         return Probabilities(queries, keys, weights)
 
     def gradient(self, rows: Probabilities, grad: Tensor) -> Tensor:
         return torch.einsum("bqne,bsne->bnqs", grad[:, rows.queries], self.v)
-
-
-def _weights(q: Tensor, k: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """Probabilities ``(B, N, T, S)``."""
-    logits = torch.einsum("btnd,bsnd->bnts", q * scale, k)
-    return (logits if bias is None else logits + bias.to(logits.dtype)).softmax(-1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from visionattn.kernels.backends import traceable
 from visionattn.kernels.op import Backend, Own
-from visionattn.kernels.token_op import TokenBackend
+from visionattn.kernels.token_op import TokenBackend, dense_logits, never
 
 NAME = "clipped softmax"
 
@@ -45,16 +45,11 @@ def clipped_softmax(probabilities: ClippedProbabilities) -> Own:
     """The operators with these probabilities, for ``backend=``."""
     maps = partial(traceable.attend, normalize=probabilities)
     tokens = partial(_of_tokens, probabilities=probabilities)
-    return Own(NAME, Backend(NAME, maps, traceable.refuses), TokenBackend(NAME, tokens, _never))
+    return Own(NAME, Backend(NAME, maps, traceable.refuses), TokenBackend(NAME, tokens, never))
 
 
 def _of_tokens(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, *, probabilities: ClippedProbabilities
 ) -> Tensor:
-    logits = torch.einsum("btnd,bsnd->bnts", q * scale, k)
-    weights = probabilities(logits if bias is None else logits + bias.to(logits.dtype), k.shape[1])
+    weights = probabilities(dense_logits(q, k, bias, scale), k.shape[1])
     return torch.einsum("bnts,bsne->btne", weights, v)
-
-
-def _never(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> str:
-    return ""

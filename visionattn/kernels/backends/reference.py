@@ -12,7 +12,7 @@ from torch import Tensor
 from visionattn.kernels.decay import distances, split
 from visionattn.kernels.geometry import AxisRule, Geometry
 from visionattn.kernels.op import Backend
-from visionattn.kernels.token_op import TokenBackend
+from visionattn.kernels.token_op import TokenBackend, dense_logits, never
 
 
 def visible(rule: AxisRule, length: int, device: torch.device | None = None) -> Tensor:
@@ -62,15 +62,7 @@ NEIGHBORHOOD = Backend("reference", attend, refuses)
 
 def attend_tokens(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
     """Dense attention of tokens; see ``token_op.py`` for the arguments."""
-    logits = torch.einsum("btnd,bsnd->bnts", q * scale, k)
-    if bias is not None:
-        logits = logits + bias.to(q.dtype)
-    return torch.einsum("bnts,bsne->btne", logits.softmax(-1), v)
+    return torch.einsum("bnts,bsne->btne", dense_logits(q, k, bias, scale).softmax(-1), v)
 
 
-def refuses_tokens(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> str:
-    """Never: returns ""."""
-    return ""
-
-
-TOKENS = TokenBackend("reference", attend_tokens, refuses_tokens)
+TOKENS = TokenBackend("reference", attend_tokens, never)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visionattn.kernels.token_op import TokenBackend
+from visionattn.kernels.token_op import TokenBackend, never
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
@@ -26,11 +26,6 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) 
         return f"torch's fused kernels run on a CUDA device, the tensors are on {q.device}"
     if bias is not None and bias.requires_grad and torch.is_grad_enabled():
         return "torch's fused kernels give the bias no gradient that two runs agree on"
-    return ""
-
-
-def never(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> str:
-    """``traceable`` refuses nothing: returns ""."""
     return ""
 
 

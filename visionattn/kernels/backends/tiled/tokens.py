@@ -15,7 +15,7 @@ from torch import Tensor
 
 from visionattn.kernels.backends.tiled.ops import CHUNK
 from visionattn.kernels.signature import no_stats, stats_dtype
-from visionattn.kernels.token_op import TokenBackend, TokenKernel, register_token_attention
+from visionattn.kernels.token_op import TokenBackend, TokenKernel, never, register_token_attention
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
@@ -74,11 +74,6 @@ def _of(bias: Tensor | None, queries: slice) -> Tensor | None:
     return None if bias is None else bias[:, queries]
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> str:
-    """Never: returns ""."""
-    return ""
-
-
 TOKENS = TokenBackend(
-    "tiled", register_token_attention("tiled_tokens", TokenKernel(forward, backward, no_stats)), refuses
+    "tiled", register_token_attention("tiled_tokens", TokenKernel(forward, backward, no_stats)), never
 )
