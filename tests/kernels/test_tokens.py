@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.shapes import checked_shapes  # noqa: F401
+from visionattn.benchmarks.kernels.accuracy import Error
 from visionattn.kernels import token_attention
 from visionattn.kernels.backends.cpp import build
 from visionattn.kernels.backends.order import TOKENS
@@ -71,8 +72,8 @@ def test_error_is_at_most_twice_that_of_plain_code(backend: str, seed: int, dtyp
     rounded = [x.to(dtype).double() for x in drawn(seed)]
     truth, plain, ours = (results(rounded, *how) for how in (("reference",), ("reference", dtype), (backend, dtype)))
     for t, p, o in zip(truth, plain, ours, strict=True):
-        allowed = 2 * float((p.double() - t).abs().max()) + 4 * torch.finfo(dtype).eps * float(t.abs().max())
-        assert float((o.double() - t).abs().max()) <= allowed
+        own_error, plain_error = (float((x.double() - t).abs().max()) for x in (o, p))
+        assert Error(own_error, plain_error, float(t.abs().max()), torch.finfo(dtype).eps).is_fine
 
 
 @pytest.mark.parametrize("backend", ["reference", *HERE])
