@@ -1,6 +1,7 @@
 """Shared by all tests: the threads of two cores, a fixed seed before each test."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,5 +12,8 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _seed_and_threads() -> Iterator[None]:
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

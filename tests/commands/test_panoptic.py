@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
@@ -78,7 +77,6 @@ def test_evaluation_is_the_same_on_one_and_two_processes(run, shapes, tmp_path, 
         weight = contents["state_dict"][f"head.network.{name}.weight"]
         weight.copy_(3 * torch.randn(weight.shape, generator=generator.manual_seed(0)))  # sure of something
     torch.save(contents, tmp_path / "sure.ckpt")
-    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
     torch.set_num_threads(1)  # another number of threads rounds otherwise
     words = ["evaluate", f"ckpt={tmp_path}/sure.ckpt", "trainer.accelerator=cpu"]
     assert main([*words, f"hydra.run.dir={tmp_path}/1"]) == 0

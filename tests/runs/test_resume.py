@@ -17,9 +17,10 @@ EPOCHS, BATCHES = 2, 6
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
-    torch.set_num_threads(2)
+    torch.set_num_threads(before)
 
 
 COMMON = [

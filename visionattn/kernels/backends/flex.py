@@ -8,6 +8,7 @@ differ in their bits).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def run(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry
     mask = block_mask(geometry, height, width, q.device)
     score = None if bias is None else bias_mod(geometry, height, width, bias.to(q.dtype))
     tokens = [t.flatten(1, 2).transpose(1, 2) for t in (q, k, v)]
-    with config.patch(recompile_limit=VARIANTS):
+    with config.patch(recompile_limit=VARIANTS), threads_in_the_key():
         out = compiled()(*tokens, score_mod=score, block_mask=mask, scale=scale)
     return out.transpose(1, 2).unflatten(1, (height, width))
 
@@ -72,6 +73,18 @@ def compiled() -> Callable[..., Tensor]:
 
     kernel: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=False, fullgraph=True)
     return kernel
+
+
+def threads_in_the_key() -> AbstractContextManager[None]:
+    """Makes the number of threads a part of what torch stores a compiled kernel under, on disk too.
+
+    A kernel for the CPU has buffers for the threads it was compiled with; torch takes it from its cache whatever the
+    number is now, and with more threads it writes past their end (torch 2.11 does).
+    """
+    from torch._inductor import config
+
+    patched: AbstractContextManager[None] = config.patch({"cpp.threads": torch.get_num_threads()})
+    return patched
 
 
 @lru_cache(maxsize=64)
