@@ -47,7 +47,7 @@ train: $(VENV)/.ready ## train the default model on scikit-learn's digits; ARGS=
 	@$(BIN)/visionattn train $(ARGS)
 
 test: $(VENV)/.ready-dev ## run the test suite in two processes; ARGS='...' are passed to pytest
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 $(ARGS)
 
 ifdef UV
 $(FLOOR)/.ready: PIP = uv pip install --quiet --python $(FLOOR)/bin/python
@@ -65,7 +65,7 @@ $(FLOOR)/.ready: pyproject.toml scripts/floors.py
 	@touch $@
 
 floor: $(FLOOR)/.ready ## run the tests that depend on versions on the oldest that pyproject.toml allows
-	@$(FLOOR)/bin/python -m pytest -n 2 --dist loadfile -W default -m 'not heavy and not gpu' $(ON_THE_FLOOR) $(ARGS)
+	@$(FLOOR)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -W default -m 'not heavy and not gpu' $(ON_THE_FLOOR) $(ARGS)
 
 heavy: $(VENV)/.ready-dev ## run the long sweeps that the suite leaves out
 	@$(BIN)/python -m pytest -m heavy $(ARGS)

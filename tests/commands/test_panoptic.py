@@ -71,7 +71,7 @@ def test_training_leaves_figures_and_pictures(run):
 
 
 @pytest.mark.heavy
-def test_evaluation_is_the_same_on_one_and_two_processes(run, shapes, tmp_path, request):
+def test_evaluation_is_the_same_on_one_and_two_processes(run, shapes, tmp_path):
     contents, generator = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True), torch.Generator()
     for name in ("transformer_module.decoder.mask_predictor.mask_embedder.2.0", "class_predictor"):
         weight = contents["state_dict"][f"head.network.{name}.weight"]
