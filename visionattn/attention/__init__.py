@@ -32,6 +32,7 @@ from visionattn.attention.nothing import NoMixing
 from visionattn.attention.overlapping import OverlappingWindowAttention
 from visionattn.attention.polyline import PolylineAttention
 from visionattn.attention.rotary import Rotary
+from visionattn.attention.selective_scan import SelectiveScan
 from visionattn.attention.single_head import SingleHeadAttention
 from visionattn.attention.strip_self import StripSelfAttention
 from visionattn.attention.window import WindowAttention
@@ -77,6 +78,7 @@ __all__ = [
     "PolylineAttention",
     "Pooling",
     "Rotary",
+    "SelectiveScan",
     "SigmoidGate",
     "SingleHeadAttention",
     "StageContext",

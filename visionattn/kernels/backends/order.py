@@ -7,6 +7,7 @@ from visionattn.kernels.backends import (
     flex,
     natten,
     reference,
+    torch_scan,
     torch_tokens,
     traceable,
     triton,
@@ -17,6 +18,7 @@ from visionattn.kernels.backends.cpp import tokens as cpp_tokens
 from visionattn.kernels.backends.tiled import ops as tiled
 from visionattn.kernels.backends.tiled import tokens as tiled_tokens
 from visionattn.kernels.op import Backend
+from visionattn.kernels.scan_op import ScanBackend
 from visionattn.kernels.token_op import TokenBackend
 
 WINDOW: tuple[Backend, ...] = (
@@ -44,4 +46,8 @@ TOKENS: tuple[TokenBackend, ...] = (
     tiled_tokens.TOKENS,
     torch_tokens.TRACEABLE,
     reference.TOKENS,
+)
+SCAN: tuple[ScanBackend, ...] = (
+    torch_scan.REFERENCE,
+    torch_scan.TRACEABLE,
 )
