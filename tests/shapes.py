@@ -20,7 +20,7 @@ import torch
 from visionattn.kernels.op import Op
 
 ROOMS = ("visionattn.kernels.window", "visionattn.kernels.neighborhood", "visionattn.kernels.tokens")
-ROOMS += ("visionattn.kernels.op", "visionattn.kernels.scan")
+ROOMS += ("visionattn.kernels.op", "visionattn.kernels.routed", "visionattn.kernels.scan")
 ROOMS += ("visionattn.attention", "visionattn.heads")
 NAMES = {name: getattr(jaxtyping, name) for name in ("Float", "Int", "UInt8")}
 

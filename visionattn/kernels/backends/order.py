@@ -10,14 +10,17 @@ from visionattn.kernels.backends import (
     torch_scan,
     torch_tokens,
     traceable,
+    traceable_routed,
     triton,
     whole_map,
     xformers,
 )
 from visionattn.kernels.backends.cpp import tokens as cpp_tokens
 from visionattn.kernels.backends.tiled import ops as tiled
+from visionattn.kernels.backends.tiled import routed as tiled_routed
 from visionattn.kernels.backends.tiled import tokens as tiled_tokens
 from visionattn.kernels.op import Backend
+from visionattn.kernels.routed_op import RoutedBackend
 from visionattn.kernels.scan_op import ScanBackend
 from visionattn.kernels.token_op import TokenBackend
 
@@ -50,4 +53,9 @@ TOKENS: tuple[TokenBackend, ...] = (
 SCAN: tuple[ScanBackend, ...] = (
     torch_scan.REFERENCE,
     torch_scan.TRACEABLE,
+)
+ROUTED: tuple[RoutedBackend, ...] = (
+    tiled_routed.ROUTED,
+    traceable_routed.ROUTED,
+    reference.ROUTED,
 )

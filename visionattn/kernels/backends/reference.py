@@ -6,12 +6,16 @@ tests and for export: it is plain differentiable torch code, traced and exported
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from visionattn.kernels.decay import distances, split
 from visionattn.kernels.geometry import AxisRule, Geometry
 from visionattn.kernels.op import Backend
+from visionattn.kernels.routed_op import Region, RoutedBackend, grid_of
+from visionattn.kernels.routed_op import never as never_routed
 from visionattn.kernels.token_op import TokenBackend, dense_logits, never
 
 
@@ -66,3 +70,33 @@ def attend_tokens(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: f
 
 
 TOKENS = TokenBackend("reference", attend_tokens, never)
+
+
+def regions_of(size: Sequence[int], region: Region, device: torch.device) -> Tensor:
+    """Int64 ``(H * W,)``: the region of each token of a map."""
+    rows, columns = (torch.arange(length, device=device) // side for length, side in zip(size, region, strict=True))
+    return (rows[:, None] * grid_of(size, region)[1] + columns).flatten()
+
+
+def routed_weights(
+    q: Tensor, k: Tensor, routes: Tensor, region: Region, scale: float, queries: Tensor | None = None
+) -> Tensor:
+    """The probabilities of all pairs ``(B, N, Q, H * W)``, of all queries or those at chosen places."""
+    of_keys = regions_of(k.shape[1:3], region, k.device)
+    asked, of_queries = q.flatten(1, 2), of_keys
+    if queries is not None:
+        asked, of_queries = asked[:, queries], of_queries[queries]
+    listed = routes[..., None] == torch.arange(routes.shape[1], device=routes.device)
+    times = listed.sum(2)[:, of_queries][:, :, of_keys].unsqueeze(1)  # how often each key is listed
+    blind = (times == 0).all(-1, keepdim=True)
+    logits = torch.einsum("bqnd,bsnd->bnqs", asked * scale, k.flatten(1, 2)) + times.to(q.dtype).log()
+    return logits.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0)
+
+
+def attend_routed(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float) -> Tensor:
+    """Dense attention in which a key counts as often as it is listed; see ``routed_op.py`` for the arguments."""
+    weights = routed_weights(q, k, routes, region, scale)
+    return torch.einsum("bnqs,bsne->bqne", weights, v.flatten(1, 2)).unflatten(1, q.shape[1:3])
+
+
+ROUTED = RoutedBackend("reference", attend_routed, never_routed)

@@ -1,0 +1,141 @@
+"""``routed_attention``: every region of a map attends to the regions that a list names for it.
+
+A map lies in regions of ``region`` rows and columns, numbered row by row from the upper left corner; the border of the
+map cuts the last ones, and a map smaller than a region is one. All queries of region r of image b see all keys of the
+regions ``routes[b, r]``, in every head. Keys and values are read in place; the published code of BiFormer (Zhu et al.
+2023, arXiv 2303.08810) holds a copy of them for each list that names them.
+
+An entry of -1 lists nothing, a region listed twice counts twice, and queries for which nothing is listed get zeros.
+Entries below -1 or beyond the last region are an error on the CPU; on other devices they list nothing, because looking
+at them would make the program wait for the device.
+
+Cost: ``2 * (D + E) * K * T`` floating-point operations per query and head, with K listed regions of T tokens. Gradients
+are exact and deterministic; the routes have none.
+
+Shapes: B batch, H W map, N heads, D and E head widths, R regions, K listed regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from visionattn.kernels.backends.order import ROUTED
+from visionattn.kernels.backends.reference import routed_weights
+from visionattn.kernels.choice import chosen, own
+from visionattn.kernels.geometry import as_pair
+from visionattn.kernels.op import Own, autocast
+from visionattn.kernels.probabilities import Probabilities
+from visionattn.kernels.recording import Recorded, Size, report
+from visionattn.kernels.routed_op import NAME, Region, RoutedBackend, check_routed
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+__all__ = ["RecordedRoutes", "explain_routed_attention", "routed_attention", "routed_backends"]
+
+
+def routed_attention(
+    q: Float[Tensor, "B H W N D"],
+    k: Float[Tensor, "B H W N D"],
+    v: Float[Tensor, "B H W N E"],
+    routes: Int[Tensor, "B R K"],
+    *,
+    region: int | Sequence[int],
+    scale: float | None = None,
+    backend: str | Own = "auto",
+) -> Float[Tensor, "B H W N E"]:
+    """Attention of the regions of a map to listed regions.
+
+    Bi-level routing attention (Zhu et al. 2023, arXiv 2303.08810) lists those whose mean keys suit the mean query best.
+    The module's docstring has the details.
+
+    Args:
+        q: queries ``(B, H, W, N, D)``.
+        k: keys ``(B, H, W, N, D)``.
+        v: values ``(B, H, W, N, E)``.
+        routes: of each image and region the numbers of the regions it attends to, int64 ``(B, R, K)``; -1: none.
+        region: rows and columns of a region, or one number for both.
+        scale: of the logits; None: ``D ** -0.5``.
+        backend: "auto" or a name: it runs or raises its reason; :func:`explain_routed_attention` lists those of all.
+            A caller's own backends have none for this operator, which is an error.
+
+    Raises:
+        ValueError: shapes or numbers that do not fit together, with the numbers.
+        TypeError: types that do not.
+    """
+    q, k, v = autocast(q, k, v)
+    side = as_pair("region", region)
+    check_routed(q, k, v, routes, side)
+    factor = q.shape[4] ** -0.5 if scale is None else scale
+    call = q, k, v, routes, side, factor
+    wanted: str | RoutedBackend = own(NAME, backend.name, None) if isinstance(backend, Own) else backend
+    out = chosen(NAME, ROUTED, wanted, lambda candidate: candidate.refuses(*call)).fn(*call)
+    report(lambda: RecordedRoutes(q, k, v, out, None, routes, side, factor))
+    return out
+
+
+def routed_backends() -> tuple[str, ...]:
+    """Names of the backends, in the order in which "auto" asks them."""
+    return tuple(candidate.name for candidate in ROUTED)
+
+
+def explain_routed_attention(
+    q: Float[Tensor, "B H W N D"],
+    k: Float[Tensor, "B H W N D"],
+    v: Float[Tensor, "B H W N E"],
+    routes: Int[Tensor, "B R K"],
+    *,
+    region: int | Sequence[int],
+) -> dict[str, str]:
+    """Each backend's reason for refusing this call, in the order in which "auto" asks; "" where it would run."""
+    q, k, v = autocast(q, k, v)
+    side = as_pair("region", region)
+    check_routed(q, k, v, routes, side)
+    scale = q.shape[4] ** -0.5
+    return {candidate.name: candidate.refuses(q, k, v, routes, side, scale) for candidate in ROUTED}
+
+
+@dataclass(frozen=True)
+class RecordedRoutes(Recorded):
+    """A call of ``routed_attention``: q, k, v and out are maps ``(B, H, W, N, _)``."""
+
+    routes: Tensor
+    region: Region
+    scale: float
+    head_axis: ClassVar[int] = 3
+
+    @property
+    def query_grid(self) -> Size:
+        return self.q.shape[1], self.q.shape[2]
+
+    @property
+    def key_grid(self) -> Size:
+        return self.query_grid
+
+    @property
+    def num_heads(self) -> int:
+        return self.q.shape[3]
+
+    @property
+    def num_queries(self) -> int:
+        return self.q.shape[1] * self.q.shape[2]
+
+    @property
+    def num_keys(self) -> int:
+        return self.num_queries
+
+    def keys_each(self) -> int:
+        return self.num_keys  # other keys in every image: all places are held, most with a weight of 0
+
+    def rows(self, queries: Tensor) -> Probabilities:
+        weights = routed_weights(self.q, self.k, self.routes, self.region, self.scale, queries)
+        keys = torch.arange(self.num_keys, device=queries.device).expand(len(queries), -1)
+        return Probabilities(queries, keys, weights)
+
+    def gradient(self, rows: Probabilities, grad: Tensor) -> Tensor:
+        return torch.einsum("bqne,bsne->bnqs", grad.flatten(1, 2)[:, rows.queries], self.v.flatten(1, 2))
