@@ -28,6 +28,7 @@ from visionattn.attention.mixer import Mixer, MixerFactory, StageContext
 from visionattn.attention.multi_scale import MultiScaleAttention
 from visionattn.attention.multipole import MultipoleAttention
 from visionattn.attention.neighborhood import NeighborhoodAttention
+from visionattn.attention.neighborhood_full import NeighborhoodFull
 from visionattn.attention.nothing import NoMixing
 from visionattn.attention.overlapping import OverlappingWindowAttention
 from visionattn.attention.polyline import PolylineAttention
@@ -72,6 +73,7 @@ __all__ = [
     "MultiScaleAttention",
     "MultipoleAttention",
     "NeighborhoodAttention",
+    "NeighborhoodFull",
     "NoMixing",
     "OverlappingWindowAttention",
     "Parallel",

@@ -11,7 +11,7 @@ from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import at_least, fit, position_table, surround
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import neighborhood_attention
-from visionattn.kernels.geometry import as_pair
+from visionattn.kernels.geometry import as_pair, certainly
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -108,3 +108,28 @@ class NeighborhoodAttention(QKVAttention):
     def extra_repr(self) -> str:
         geometry = f"kernel_size={self.kernel_size}, dilation={self.dilation}, stride={self.stride}"
         return f"{geometry}, num_heads={self.num_heads}"
+
+
+def nearest(
+    qkv: Float[Tensor, "B H W 3 N D"],
+    kernel_size: tuple[int, int],
+    bias: Float[Tensor, "N R S"] | None = None,
+    backend: str = "auto",
+) -> Float[Tensor, "B H W N D"]:
+    """Attention of each token to its nearest neighbors, for mixers that go on with what comes out.
+
+    A map smaller than the kernel is enlarged with keys and values of zeros at the bottom and the right, which are
+    attended to; they are gone from the result.
+
+    Args:
+        qkv: queries, keys and values, already turned.
+        kernel_size: keys along each side.
+        bias: relative-position table ``(N, 2 * rows - 1, 2 * columns - 1)``.
+        backend: kernel backend by name, or "auto".
+    """
+    height, width = qkv.shape[1:3]
+    rows, columns = (at_least(kernel - side, 0) for kernel, side in zip(kernel_size, (height, width), strict=True))
+    if not (certainly(rows == 0) and certainly(columns == 0)):
+        qkv = surround(qkv, (0, 0), (rows, columns))
+    attended = neighborhood_attention.packed(qkv, kernel_size=kernel_size, bias=bias, backend=backend)
+    return attended[:, :height, :width]

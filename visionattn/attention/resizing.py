@@ -39,6 +39,31 @@ def linear_resizing(
     return (1 - (places[:, None] - torch.arange(stored, **kind)).abs()).clamp(min=0).to(like.dtype)
 
 
+def cubic_resizing(wanted: int, stored: int, like: Tensor) -> Float[Tensor, "{wanted} {stored}"]:
+    """Bicubic interpolation of an axis as a matrix: the identity where sizes are equal.
+
+    Keys 1981, *Cubic Convolution Interpolation for Digital Image Processing*, with torch's free parameter of -3/4,
+    edges repeated and pixel edges aligned.
+
+    Args:
+        wanted: positions that come out.
+        stored: positions that go in.
+        like: a tensor of the device and type of the matrix.
+    """
+    kind: dict[str, Any] = {"dtype": stats_dtype(like.dtype), "device": like.device}
+    places = (torch.arange(wanted, **kind) + 0.5) * stored / torch.full((), wanted, **kind) - 0.5
+    first = places.floor()
+    columns = torch.arange(stored, **kind)
+    matrix = torch.zeros(wanted, stored, **kind)
+    for offset in (-1, 0, 1, 2):
+        apart = (places - first - offset).abs()
+        near = (1.25 * apart - 2.25) * apart.square() + 1
+        far = ((-0.75 * apart + 3.75) * apart - 6) * apart + 3
+        taken = (first + offset).clamp(0, stored - 1)[:, None] == columns
+        matrix = matrix + taken * torch.where(apart <= 1, near, far)[:, None]
+    return matrix.to(like.dtype)
+
+
 def cell_shares(cells: int, length: int, like: Tensor) -> Float[Tensor, "{cells} {length}"]:
     """How much each position of an axis counts in each cell of ``nn.AdaptiveAvgPool2d``; rows sum to 1."""
     cell, row = torch.arange(cells, device=like.device)[:, None], torch.arange(length, device=like.device)[None]
