@@ -2,21 +2,36 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.kernels.scan_cases import drawn, results, token_by_token
 from tests.shapes import checked_shapes  # noqa: F401
+from visionattn.benchmarks.kernels.accuracy import Error
 from visionattn.kernels import selective_scan
+from visionattn.kernels.backends.cpp import build
 from visionattn.kernels.backends.order import SCAN
 from visionattn.kernels.scan import explain_selective_scan, scan_backends
 
 PLAIN = ["reference", "traceable"]
-HERE = [backend.name for backend in SCAN]
+HERE = [backend.name for backend in SCAN if backend.name != "triton"]
+REGISTERED = [name for name in HERE if hasattr(torch.ops.visionattn, f"{name}_scan")]
+
+
+def available(name: str) -> str:
+    if name == "cpp" and build.find_compiler() is None:
+        pytest.skip("no C++ compiler on this machine")
+    return name
 
 
 @pytest.fixture(params=HERE)
 def backend(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return available(request.param)
+
+
+@pytest.fixture(params=REGISTERED)
+def registered(request: pytest.FixtureRequest) -> str:
+    return available(request.param)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -27,6 +42,99 @@ def test_plain_forms_equal_the_recurrence_token_by_token(name: str, seed: int) -
     torch.testing.assert_close(ours, plain, rtol=1e-11, atol=1e-12)
     found = (torch.autograd.grad(y, inputs, grad) for y in (ours, plain))
     torch.testing.assert_close(*found, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equals_the_reference_in_float64(registered: str, seed: int) -> None:
+    tensors = drawn(seed, 14, 40)  # more than 64 tokens in some
+    torch.testing.assert_close(results(tensors, registered), results(tensors, "reference"), rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.heavy
+def test_equals_the_reference_on_many_shapes(registered: str) -> None:
+    for seed in range(100, 400):
+        tensors = drawn(seed, 20, 70)
+        torch.testing.assert_close(results(tensors, registered), results(tensors, "reference"), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("seed", [2, 3, 5])
+def test_error_is_at_most_twice_that_of_plain_code(registered: str, seed: int, dtype: torch.dtype) -> None:
+    """Plus four roundings of the largest value, as for the operators of attention."""
+    rounded = [t.to(dtype).double() for t in drawn(seed, 14, 40)]
+    truth, plain, ours = (results(rounded, *how) for how in (("reference",), ("reference", dtype), (registered, dtype)))
+    for t, p, o in zip(truth, plain, ours, strict=True):
+        own_error, plain_error = (float((x.double() - t).abs().max()) for x in (o, p))
+        assert Error(own_error, plain_error, float(t.abs().max()), torch.finfo(dtype).eps).is_fine
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_two_runs_give_equal_bits(registered: str, dtype: torch.dtype) -> None:
+    tensors = drawn(5, 14, 40)
+    first, again = results(tensors, registered, dtype), results(tensors, registered, dtype)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    if registered == "cpp":
+        torch.set_num_threads(3 - min(torch.get_num_threads(), 2))
+        other = results(tensors, registered, dtype)
+        assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+class Scanned(nn.Module):
+    """Two directions whose tensors come from one projection and are not contiguous."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__()
+        self.backend, self.project = backend, nn.Linear(6, 6 + 2 * (6 + 2 + 2))
+        self.rates = nn.Parameter(torch.randn(2, 6, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        own, rest = self.project(x).split([6, 20], dim=-1)
+        delta, b, c = rest.unflatten(-1, (2, 10)).split([6, 2, 2], dim=-1)
+        return selective_scan(own, delta, -self.rates.exp(), b, c, backend=self.backend)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck looks at its own tensors
+def test_opcheck(registered: str) -> None:
+    x, delta, a, b, c, _ = (t.float().requires_grad_() for t in drawn(0))
+    op = getattr(torch.ops.visionattn, f"{registered}_scan").default
+    torch.library.opcheck(op, (x, delta, b, c, a))
+    out, kept = (t.detach() for t in op(x, delta, b, c, a))
+    saved = [t.detach() for t in (x, delta, b, c, a)]
+    backward = getattr(torch.ops.visionattn, f"{registered}_scan_backward").default
+    torch.library.opcheck(backward, (torch.randn_like(out), *saved, out, kept))
+
+
+@pytest.mark.parametrize("choice", ["auto", pytest.param("traceable", marks=pytest.mark.heavy)])
+def test_compiles_and_exports_as_one_graph(choice: str) -> None:
+    torch._dynamo.reset()
+    module = Scanned(choice)
+    compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="aot_eager")
+    for shape in ((2, 5, 4, 6), (3, 3, 7, 6)):
+        x = torch.randn(shape)
+        ours, plain = compiled(x), module(x)
+        torch.testing.assert_close(ours, plain)
+        ours, plain = (torch.autograd.grad(y.square().sum(), list(module.parameters())) for y in (ours, plain))
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+    sizes = dict.fromkeys((0, 1, 2), torch.export.Dim.AUTO)
+    program = torch.export.export(module.eval(), (torch.randn(2, 5, 4, 6),), dynamic_shapes={"x": sizes})
+    torch.testing.assert_close(program.module()(x), module(x))
+
+
+def test_autocast_and_empty_batches(registered: str) -> None:
+    x, delta, a, b, c, _ = (t.float() for t in drawn(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert selective_scan(x, delta, a, b, c, backend=registered).dtype == torch.bfloat16
+    a.requires_grad_()
+    out = selective_scan(x[:0], delta[:0], a, b[:0], c[:0], backend=registered)
+    assert out.shape == (0, *x.shape[1:])
+    assert torch.autograd.grad(out.sum(), a)[0].abs().max() == 0
+
+
+def test_flops_are_those_of_the_recurrence(registered: str) -> None:
+    x, delta, a, b, c, _ = (t.float().requires_grad_() for t in drawn(2))
+    with FlopCounterMode(display=False) as counter:
+        selective_scan(x, delta, a, b, c, backend=registered).sum().backward()
+    assert counter.get_total_flops() == 3 * 9 * x[..., 0].numel() * a.numel()
 
 
 def test_gradcheck(backend: str) -> None:

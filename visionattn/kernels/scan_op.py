@@ -8,17 +8,25 @@ Legend: B batch, H W map, C channels, K directions, S states of a channel and di
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
+from visionattn.kernels.custom_op import BACKWARD_WANTED, define, dense, differentiate
 from visionattn.kernels.geometry import certainly
+from visionattn.kernels.signature import stats_dtype
 
 ScanFn = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 ScanRefusal = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], str]
 DIRECTIONS = 4
 """Along rows, along columns, and both from the end: the first K of them are scanned."""
+FLOPS = 9
+"""Operations per token, channel, direction and state, softplus and exponential counted as one each."""
+FIVE = "Tensor x, Tensor delta, Tensor b, Tensor c, Tensor a"
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,42 @@ class ScanBackend:
     refuses: ScanRefusal
 
 
+@dataclass(frozen=True)
+class ScanKernel:
+    """A backend's functions; the tensors they get have their last axis side by side in memory, but a has any strides.
+
+    Attributes:
+        forward: ``(x, delta, a, b, c) -> (out (B, H, W, C), kept)``, both contiguous.
+        backward: ``(grad, x, delta, a, b, c, kept) ->`` the gradients of x, delta, a, b and c, all contiguous, as are
+            ``grad`` and ``kept``.
+        kept_shape: of x and a, the shape of ``kept``, what forward leaves to backward, of ``stats_dtype(x.dtype)``.
+    """
+
+    forward: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    backward: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
+    kept_shape: Callable[[Tensor, Tensor], Sequence[int]]
+
+
 def never(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> str:
     """The refusals of a backend that runs every call: returns ""."""
     return ""
+
+
+def register_selective_scan(name: str, kernel: ScanKernel) -> ScanFn:
+    """Register ``visionattn::<name>`` and its backward; return the function of a :class:`ScanBackend`."""
+    forward_op = define(name, f"({FIVE}) -> (Tensor, Tensor)", _forward(kernel), _forward_fake(kernel))
+    schema = f"(Tensor grad, {FIVE}, Tensor out, Tensor kept, {BACKWARD_WANTED})"
+    results = "(Tensor, Tensor, Tensor, Tensor, Tensor)"
+    backward_op = define(f"{name}_backward", f"{schema} -> {results}", _backward(kernel), _backward_fake)
+    differentiate(forward_op, backward_op, maps=4)
+    register_flop_formula(getattr(torch.ops.visionattn, name))(_flops)
+    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_backward"))(_backward_flops)
+
+    def scan(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        out: Tensor = forward_op(x, delta, b, c, a)[0]
+        return out
+
+    return scan
 
 
 def check_scan(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> None:
@@ -66,3 +107,40 @@ def check_scan(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Non
         raise ValueError(
             f"{name}: all tensors must be on one device, got {[str(t.device) for t in (x, delta, a, b, c)]}"
         )
+
+
+def _forward(kernel: ScanKernel):
+    def forward(x, delta, b, c, a):
+        check_scan(x, delta, a, b, c)
+        return kernel.forward(dense(x), dense(delta), a, dense(b), dense(c))
+
+    return forward
+
+
+def _forward_fake(kernel: ScanKernel):
+    def fake(x, delta, b, c, a):
+        return x.new_empty(x.shape), x.new_empty(kernel.kept_shape(x, a), dtype=stats_dtype(x.dtype))
+
+    return fake
+
+
+def _backward(kernel: ScanKernel):
+    def backward(grad, x, delta, b, c, a, out, kept, maps=True, table=True):
+        inputs = dense(x), dense(delta), a, dense(b), dense(c)
+        of_x, of_delta, of_a, of_b, of_c = kernel.backward(grad.contiguous(), *inputs, kept.contiguous())
+        return of_x, of_delta, of_b, of_c, of_a
+
+    return backward
+
+
+def _backward_fake(grad, x, delta, b, c, a, out, kept, maps=True, table=True):
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (x, delta, b, c, a))
+
+
+def _flops(x_shape, delta_shape, b_shape, *args: Any, **kwargs: Any) -> int:
+    batch, height, width, ways, states = b_shape
+    return FLOPS * batch * height * width * ways * states * x_shape[3]
+
+
+def _backward_flops(grad_shape, x_shape, delta_shape, b_shape, *args: Any, **kwargs: Any) -> int:
+    return 2 * _flops(x_shape, delta_shape, b_shape)

@@ -15,6 +15,7 @@ from visionattn.kernels.backends import (
     whole_map,
     xformers,
 )
+from visionattn.kernels.backends.cpp import scan as cpp_scan
 from visionattn.kernels.backends.cpp import tokens as cpp_tokens
 from visionattn.kernels.backends.tiled import ops as tiled
 from visionattn.kernels.backends.tiled import routed as tiled_routed
@@ -51,6 +52,7 @@ TOKENS: tuple[TokenBackend, ...] = (
     reference.TOKENS,
 )
 SCAN: tuple[ScanBackend, ...] = (
+    cpp_scan.SCAN,
     torch_scan.REFERENCE,
     torch_scan.TRACEABLE,
 )

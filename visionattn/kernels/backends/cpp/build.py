@@ -39,7 +39,7 @@ class Loaded:
     reason: str = ""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def load(scalar: str, source: str = MAIN) -> Loaded:
     """The library of one source and scalar type ("float", "double", "bf16"), compiled if the cache lacks it; kept."""
     compiler = find_compiler()

@@ -1,0 +1,142 @@
+// Selective scan of a map on a CPU, forward and backward. A job is LANES channels of one image: every sum has a fixed
+// order, whatever the number of threads.
+#include "scan.h"
+
+template <class S, int STATES> static void forward(const Scan& p) {
+    using C = typename Compute<S>::type;
+    parallel(p.batch * p.blocks(), p.threads, [&](int job) {
+        Line<S, STATES> line(p, job / p.blocks(), job % p.blocks());
+        const int states = line.states;
+        Zeros<V<C>> sum(p.tokens());
+        Aligned<V<C>> h(states);
+        for (int way = 0; way < p.ways; ++way) {
+            line.enter(way);
+            Walk walk(p, way, 0);
+            for (int s = 0; s < states; ++s) h.data[s] = V<C>{};
+            for (int t = 0; t < p.tokens(); ++t, walk.step(true)) {
+                const int row = walk.row(), col = walk.col();
+                if (t % p.chunk == 0)
+                    for (int s = 0; s < states; ++s) line.put(line.start(t / p.chunk, s), h.data[s]);
+                V<C> step, slope, y = {};
+                softplus(line.numbers(line.at(p.delta, row, col)), step, slope);
+                const V<C> added = step * line.numbers(line.at(p.x, row, col));
+                const S *b = line.at(p.b, row, col), *c = line.at(p.c, row, col);
+                for (int s = 0; s < states; ++s) {
+                    V<C> decay = step * line.a.data[s];
+                    exp_nonpositive(decay);
+                    h.data[s] = decay * h.data[s] + added * load(b[s]);
+                    y += h.data[s] * load(c[s]);
+                }
+                sum.data[row * p.width + col] += y;
+            }
+        }
+        line.way = 0;
+        for (int row = 0; row < p.height; ++row)
+            for (int col = 0; col < p.width; ++col) line.put(line.at(p.out, row, col), sum.data[row * p.width + col]);
+    });
+}
+
+// What a backward keeps of one chunk: per token, the numbers of the forward, and products to be summed over channels.
+template <class C> struct ChunkWork {
+    ChunkWork(const Scan& p)
+        : step(p.chunk), slope(p.chunk), x(p.chunk), decay(p.chunk * p.states), h((p.chunk + 1) * p.states),
+          of_b(p.chunk * p.states + LANES), of_c(p.chunk * p.states + LANES), dh(p.states), da(p.states) {}
+    Aligned<V<C>> step, slope, x, decay, h, of_b, of_c, dh, da;
+};
+
+// The states of a chunk once more, from the one that was kept at its start.
+template <class S, int STATES, class C>
+static void recompute(const Line<S, STATES>& line, ChunkWork<C>& work, int chunk, int count) {
+    const Scan& p = line.p;
+    const int states = line.states;
+    Walk walk(p, line.way, chunk * p.chunk);
+    for (int s = 0; s < states; ++s) work.h.data[s] = line.numbers(line.start(chunk, s));
+    for (int t = 0; t < count; ++t, walk.step(true)) {
+        const int row = walk.row(), col = walk.col();
+        softplus(line.numbers(line.at(p.delta, row, col)), work.step.data[t], work.slope.data[t]);
+        work.x.data[t] = line.numbers(line.at(p.x, row, col));
+        const V<C> step = work.step.data[t], added = step * work.x.data[t];
+        const S* b = line.at(p.b, row, col);
+        for (int s = 0; s < states; ++s) {
+            V<C> decay = step * line.a.data[s];
+            exp_nonpositive(decay);
+            work.decay.data[t * states + s] = decay;
+            work.h.data[(t + 1) * states + s] = decay * work.h.data[t * states + s] + added * load(b[s]);
+        }
+    }
+}
+
+// Sums over channels of the products of a chunk, to their tokens' places.
+template <class S, int STATES, class C>
+static void add_up(const Line<S, STATES>& line, V<C>* products, void* to, int chunk, int count) {
+    const int states = line.states, total = count * states;
+    for (int i = total; i % LANES; ++i) products[i] = V<C>{};
+    Walk walk(line.p, line.way, chunk * line.p.chunk);
+    for (int from = 0, s = 0; from < total; from += LANES) {
+        transpose(products + from);
+        V<C> sums = products[from];
+        for (int i = 1; i < LANES; ++i) sums += products[from + i];
+        for (int i = 0; i < LANES && from + i < total; ++i) {
+            line.of_states(to, walk.row(), walk.col())[s] = sums[i];
+            if (++s == states) s = 0, walk.step(true);
+        }
+    }
+}
+
+template <class S, int STATES, class C>
+static void backward_chunk(const Line<S, STATES>& line, ChunkWork<C>& work, int chunk, V<C>* dx) {
+    const Scan& p = line.p;
+    const int states = line.states, begin = chunk * p.chunk;
+    const int count = p.tokens() - begin < p.chunk ? p.tokens() - begin : p.chunk;
+    recompute(line, work, chunk, count);
+    Walk walk(p, line.way, begin + count - 1);
+    for (int t = count - 1; t >= 0; --t, walk.step(false)) {
+        const int row = walk.row(), col = walk.col();
+        const S *b = line.at(p.b, row, col), *c = line.at(p.c, row, col);
+        const V<C> grad = line.numbers(line.at(p.grad, row, col));
+        const V<C> step = work.step.data[t], x = work.x.data[t], added = step * x;
+        V<C> of_added = {}, of_step = {};
+        for (int s = 0; s < states; ++s) {
+            const int at = t * states + s;
+            const V<C> decay = work.decay.data[at], dh = work.dh.data[s] + grad * load(c[s]);
+            const V<C> of_log = dh * work.h.data[at] * decay;
+            work.of_c.data[at] = work.h.data[at + states] * grad;
+            work.of_b.data[at] = dh * added;
+            of_added += dh * load(b[s]);
+            of_step += of_log * line.a.data[s];
+            work.da.data[s] += of_log * step;
+            work.dh.data[s] = dh * decay;
+        }
+        dx[row * p.width + col] += of_added * step;
+        line.put(line.at(p.ddelta, row, col), (of_step + of_added * x) * work.slope.data[t]);
+    }
+    add_up<S, STATES, C>(line, work.of_b.data, p.db, chunk, count);
+    add_up<S, STATES, C>(line, work.of_c.data, p.dc, chunk, count);
+}
+
+template <class S, int STATES> static void backward(const Scan& p) {
+    using C = typename Compute<S>::type;
+    parallel(p.batch * p.blocks(), p.threads, [&](int job) {
+        Line<S, STATES> line(p, job / p.blocks(), job % p.blocks());
+        ChunkWork<C> work(p);
+        Zeros<V<C>> dx(p.tokens());
+        for (int way = 0; way < p.ways; ++way) {
+            line.enter(way);
+            for (int s = 0; s < line.states; ++s) work.dh.data[s] = work.da.data[s] = V<C>{};
+            for (int chunk = p.chunks() - 1; chunk >= 0; --chunk) backward_chunk(line, work, chunk, dx.data);
+            for (int s = 0; s < line.states; ++s)
+                line.put(static_cast<C*>(p.da) + ((int64_t(line.image) * p.ways + way) * line.states + s) * p.channels,
+                         work.da.data[s]);
+        }
+        line.way = 0;
+        for (int row = 0; row < p.height; ++row)
+            for (int col = 0; col < p.width; ++col) line.put(line.at(p.dx, row, col), dx.data[row * p.width + col]);
+    });
+}
+
+// One library per scalar type: float, double or bf16.
+extern "C" {
+int visionattn_scan_size() { return sizeof(Scan); }
+void visionattn_scan_forward(const Scan* p) { p->states == 1 ? forward<SCALAR, 1>(*p) : forward<SCALAR, 0>(*p); }
+void visionattn_scan_backward(const Scan* p) { p->states == 1 ? backward<SCALAR, 1>(*p) : backward<SCALAR, 0>(*p); }
+}
