@@ -9,7 +9,7 @@ from torch import nn
 import visionattn
 from tests.analysis.test_maps import backbone
 from visionattn import analysis
-from visionattn.analysis.field import LARGEST, _Smooth
+from visionattn.analysis.field import LARGEST, Smooth
 from visionattn.attention import DepthwiseConvolution, FullAttention, NeighborhoodAttention, WindowAttention
 
 CASES = {
@@ -56,7 +56,7 @@ def test_large_logits_and_dead_units_make_no_zeros():
         nn.init.constant_(parameter, 1e3) if "qkv" in name else None
     (field,) = analysis.receptive_field(model, torch.randn(3, 32, 32).double(), (0.5, 0.5))
     assert field.theoretical_area == 1
-    with _Smooth():
+    with Smooth():
         assert (torch.relu(torch.tensor([-3.0])) > 0).all()
         pooled = nn.functional.max_pool2d(torch.arange(4.0).view(1, 1, 2, 2), 2)
     assert pooled.item() == 1.5

@@ -101,9 +101,9 @@ def receptive_field(model: nn.Module, image: Tensor, points: Any = None, *, stag
 def fields_of(backbone: Any, image: Tensor, points: Sequence[Point], stages: Sequence[int]) -> list[Field]:
     """The same for several stages."""
     check_size(image)
-    generic = _generic(backbone)
+    generic = generic_copy(backbone)
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(image.device)
-    with _Smooth(), evaluating(generic):
+    with Smooth(), evaluating(generic):
         possible = _gradients(generic, noise, points, stages, 1, lambda _, grad: (grad != 0).any(0))
     with evaluating(backbone):
         strength = _gradients(backbone, image, points, stages, _DRAWS, lambda sum_, grad: sum_ + grad.square().sum(0))
@@ -162,7 +162,7 @@ def _gradients(
     return found
 
 
-def _generic(backbone: nn.Module) -> nn.Module:
+def generic_copy(backbone: nn.Module) -> nn.Module:
     """A copy in float64 with random weights: small matrices, and factors and summands around 1."""
     generic = copy.deepcopy(backbone).double()
     source = torch.Generator(next(backbone.parameters()).device).manual_seed(0)
@@ -180,7 +180,7 @@ def _generic(backbone: nn.Module) -> nn.Module:
     return generic
 
 
-class _Smooth(TorchFunctionMode):
+class Smooth(TorchFunctionMode):
     """Replaces functions that pass no gradient on whole ranges by smooth ones that read the same inputs."""
 
     def __torch_function__(

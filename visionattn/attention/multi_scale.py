@@ -90,7 +90,7 @@ class MultiScaleAttention(QKVAttention):
 
     def _tables(self) -> list[Tensor | None]:
         """The bias of each group."""
-        return [self.get_parameter(name) for name in self.position_tables] or [None for _ in self.kernel_sizes]
+        return [getattr(self, name) for name in self.position_tables] or [None for _ in self.kernel_sizes]
 
     def extra_repr(self) -> str:
         return f"kernel_sizes={self.kernel_sizes}, num_heads={self.num_heads}"

@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw
 from visionattn.drawing.canvas import sheet_of
 from visionattn.drawing.text import font
 
-_HEAT, _SIGNED = colormaps["inferno"], colormaps["RdBu_r"]
+_HEAT, _SIGNED, _FIELD = colormaps["inferno"], colormaps["RdBu_r"], colormaps["Blues"]
+_LINE, _TOKEN = (228, 228, 228), (221, 60, 32)
 _MARK, _HALO = (64, 224, 255), (0, 0, 0)
 _PADDING = ((205, 205, 205), (165, 165, 165))
 _DIM, _LEAST, _MOST, _FLAT = 0.45, 0.35, 0.88, 0.75
@@ -153,6 +154,25 @@ def draw_points(image: Image.Image, points: Sequence[tuple[float, float]], edge:
         )
         pen.ellipse((x - 11, y - 11, x + 11, y + 11), fill=_HALO, outline=_MARK, width=2)
         pen.text((x, y), str(number), fill=_MARK, font=font(pixels, str(number)), anchor="mm")
+    return drawn
+
+
+def draw_field(values: np.ndarray, token: tuple[int, int], cell: int = 7) -> Image.Image:
+    """A map of weights ``(h, w)`` alone: white where a weight is zero, darker with its share of the largest ones.
+
+    Args:
+        values: not negative.
+        token: row and column of the cell to mark.
+        cell: pixels along each side of a cell; one of them is a line.
+    """
+    strong = max(float(np.quantile(values[values > 0], 0.9)) if values.any() else 0.0, 1e-30)
+    shade = 0.25 + 0.75 * np.clip(values / strong, 0, 1)
+    color = np.where((values > 0)[..., None], 255 * _FIELD(shade)[..., :3], 255).astype(np.uint8)
+    pixels = color.repeat(cell, 0).repeat(cell, 1)
+    pixels[cell - 1 :: cell], pixels[:, cell - 1 :: cell] = _LINE, _LINE
+    drawn = Image.fromarray(pixels)
+    top, left = (place * cell for place in token)
+    ImageDraw.Draw(drawn).rectangle((left - 1, top - 1, left + cell - 1, top + cell - 1), outline=_TOKEN, width=2)
     return drawn
 
 
