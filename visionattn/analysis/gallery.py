@@ -41,14 +41,14 @@ A mixer is the part of a block that moves information between tokens; everything
 alone. Any of these fits into any stage of any backbone: `backbone.mixers.s3=NAME` on the command line, or `mixer=NAME`
 for all stages.
 
-![What a token sees through four mixers](images/attention.png)
+![What a token sees through five mixers](images/attention.png)
 
 The frame marks a token of a map of 28 x 28. The darker another token, the more the framed one depends on it after one
 mixer, with random weights; white tokens cannot reach it. Where the second block of a stage sees something else (shifted
 windows, dilation), it is drawn beside the first.
 
-**Cost** is multiply-adds of the mixer with its projections, for 96 channels in 4 heads on a map of 28 x 28, in millions,
-and how many times more a map of 56 x 56 costs: 4 means linear in the number of tokens, 16 quadratic.
+**Cost** is multiply-adds of the mixer with its projections, for 96 channels in 4 heads on a map of 28 x 28, in
+millions, and how many times more a map of 56 x 56 costs: 4 means linear in the number of tokens, 16 quadratic.
 
 This page and its pictures are made by `python -m visionattn.analysis.gallery docs`.
 """
