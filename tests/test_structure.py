@@ -39,9 +39,10 @@ MAY_IMPORT = {
         "comparison analysis"
     ),
     "cli": "errors lazy config commands runs comparison",
+    "api": ("errors lazy drawing kernels heads weights config data backbones training tasks runs commands cli"),
     "registration": "backbones",
     "conf": "",
-    "__init__": "registration backbones weights lazy",
+    "__init__": "registration backbones weights lazy api",
     "__main__": "cli",
 }
 """Room -> rooms that it may import; a room is a folder of the package, or a file beside them."""

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from visionattn.registration import register_when_timm_is_imported
 
 if TYPE_CHECKING:
+    from visionattn.api.loading import load
     from visionattn.backbones.zoo import create_backbone, list_backbones
     from visionattn.weights import load_weights
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "create_backbone", "list_backbones", "load_weights"]
+__all__ = ["__version__", "create_backbone", "list_backbones", "load", "load_weights"]
 
 _HOMES = {
+    "load": "visionattn.api.loading",
     "create_backbone": "visionattn.backbones.zoo",
     "list_backbones": "visionattn.backbones.zoo",
     "load_weights": "visionattn.weights",
@@ -34,6 +36,10 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
 
 
 register_when_timm_is_imported()

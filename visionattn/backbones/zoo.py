@@ -107,14 +107,19 @@ def _source_of(
 ) -> Source | None:
     """Where weights that are not given as tensors come from."""
     if name is not None:
-        _check_name(name)
+        check_name(name)
     if weights is None or isinstance(weights, Mapping):
         return None
     card = backbone_files()[name]["card"] if name is not None else None
     return _open(weights, card, num_classes if num_classes is not None else 1000, kwargs.get("in_chans", 3))
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Make sure that there is a backbone of that name.
+
+    Raises:
+        ConfigError: there is none; names the nearest one.
+    """
     if name not in backbone_files():
         near = difflib.get_close_matches(name, backbone_files(), n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(backbone_files())}"
@@ -130,7 +135,7 @@ def _named_by(source: Source | None, overrides: Sequence[str], kwargs: Mapping[s
         )
     if overrides:
         raise ConfigError("overrides= goes with a named backbone; create_backbone(None) builds that of the weights")
-    _check_name(name)
+    check_name(name)
     trained = trained_backbone(source)
     return name, dict(kwargs) if trained is None else {"architecture": trained, **kwargs}
 

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.messages import plain
-from visionattn.data.orientation import size_of
 from visionattn.data.user_images import UserImage, find_images
 from visionattn.drawing.text import shortened
 from visionattn.errors import ConfigError, DataError, counted
 from visionattn.runs.predictions import Output, writing
-from visionattn.runs.reading import ReadImages, told
+from visionattn.runs.reading import ReadImages, predictions, told
 from visionattn.runs.table import print_results
-from visionattn.runs.user_model import on_device, output_folder, user_model
+from visionattn.runs.user_model import LARGEST_BATCH, on_device, output_folder, user_model
 from visionattn.tasks.predict import Predicted, PredictsImages
 
-_LARGEST_BATCH = 32
 _SHOWN, _WIDEST = 10, 40
 
 
@@ -56,10 +53,10 @@ def run(
         return {}
     on_device(task, cfg.device)
     output = Output(folder)
-    reader = ReadImages(images, data, cfg.batch_size or min(data.eval_batch_size, _LARGEST_BATCH))
+    reader = ReadImages(images, data, cfg.batch_size or min(data.eval_batch_size, LARGEST_BATCH))
     begun = time.perf_counter()
     try:
-        for step in told(_predictions(task, data, cfg, reader, output), len(images)):
+        for step in told(_counted(predictions(task, data, reader, plain(cfg.options)), reader, output), len(images)):
             with writing(folder):
                 output.add(*step)
     except KeyboardInterrupt:
@@ -110,17 +107,12 @@ def _check(cfg: DictConfig) -> None:
             raise ConfigError(f"{key} is {words}, got {value!r}")
 
 
-def _predictions(
-    task: Any, data: Any, cfg: DictConfig, reader: ReadImages, output: Output
+def _counted(
+    predicted: Iterable[tuple[UserImage, tuple[int, int], Predicted]], reader: ReadImages, output: Output
 ) -> Iterator[tuple[int, tuple[UserImage, tuple[int, int], Predicted]]]:
-    """For every image how many are done with it, itself, its (width, height) and the prediction."""
-    options: dict[str, Any] = plain(cfg.options)
-    for batch in reader:
-        with torch.inference_mode():
-            predicted = task.predict_images([decoded for _, decoded in batch], data, options)
-        for (image, decoded), one in zip(batch, predicted, strict=True):
-            height, width = size_of(decoded)
-            yield len(output.records) + len(reader.unreadable) + 1, (image, (width, height), one)
+    """Each prediction with how many images are done with it."""
+    for one in predicted:
+        yield len(output.records) + len(reader.unreadable) + 1, one
 
 
 def _nothing_read(unreadable: list[tuple[UserImage, str]], total: int) -> str:

@@ -67,12 +67,12 @@ def find_images(
     found = list(dict.fromkeys(found))
     if without is not None:
         inside = without.resolve()
-        found = [origin for origin in found if _is_address(origin) or inside not in Path(origin).resolve().parents]
+        found = [origin for origin in found if is_address(origin) or inside not in Path(origin).resolve().parents]
     if not found:
         raise DataError(f"source={', '.join(map(str, given))} holds no image")
     fetch = partial(download, timeout=timeout, megabytes=megabytes)
     return [
-        UserImage(name, origin, partial(fetch, origin) if _is_address(origin) else partial(_content, origin))
+        UserImage(name, origin, partial(fetch, origin) if is_address(origin) else partial(_content, origin))
         for name, origin in zip(_names(found), found, strict=True)
     ]
 
@@ -91,7 +91,8 @@ def _content(path: str) -> bytes:
         raise UnreadableImage(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _is_address(origin: str) -> bool:
+def is_address(origin: str) -> bool:
+    """Whether a text is the address of an image on a web server."""
     return origin.lower().startswith(SCHEMES)
 
 
@@ -105,7 +106,7 @@ def _expanded(source: str, recursive: bool) -> list[str]:
     Raises:
         DataError: see :func:`find_images`.
     """
-    if _is_address(source):
+    if is_address(source):
         return [source]
     path = Path(source).expanduser()
     try:
@@ -162,10 +163,10 @@ def _of_list(file: Path) -> list[str]:
     entries = [line for line in lines if line and not line.startswith("#")]
     if file.suffix.lower() == ".csv":
         cells = [entry.split(",")[0].strip().strip('"') for entry in entries]
-        entries = [cell for cell in cells if _is_address(cell) or _is_image(Path(cell))]  # a header is none
+        entries = [cell for cell in cells if is_address(cell) or _is_image(Path(cell))]  # a header is none
     if not entries:
         raise DataError(f"source={file} lists no image; each line is the path or address of one")
-    return [entry if _is_address(entry) else _located(entry, file.parent) for entry in entries]
+    return [entry if is_address(entry) else _located(entry, file.parent) for entry in entries]
 
 
 def _located(entry: str, folder: Path) -> str:
@@ -176,10 +177,10 @@ def _located(entry: str, folder: Path) -> str:
 
 def _names(origins: Sequence[str]) -> list[str]:
     """A name for each origin, all different also where upper and lower case are the same."""
-    local = [os.path.abspath(origin) for origin in origins if not _is_address(origin)]
+    local = [os.path.abspath(origin) for origin in origins if not is_address(origin)]
     base = os.path.commonpath([os.path.dirname(path) for path in local]) if local else ""
     taken: set[str] = set()
-    return [_unique(_address_name(one) if _is_address(one) else _below(one, base), taken) for one in origins]
+    return [_unique(_address_name(one) if is_address(one) else _below(one, base), taken) for one in origins]
 
 
 def _below(path: str, base: str) -> str:

@@ -21,7 +21,7 @@ NAME = "model.safetensors"
 def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any]:
     """Write ``model.safetensors``, ``config.yaml`` and ``README.md``, build the task from them and compare.
 
-    The names of the classes are in the metadata of ``model.safetensors``.
+    The names of the classes, and what else is known of them, are in the metadata of ``model.safetensors``.
 
     ``weights=<folder>`` starts a training from it.
 
@@ -32,8 +32,9 @@ def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any
     facts: dict[str, Any] = {"tensors": len(state), "names": "visionattn's"}
     if dry_run:
         return facts
-    names = {"class_names": json.dumps(exported.class_names)} if exported.class_names else {}
-    save_file(state, folder / NAME, metadata={"format": "pt", **names})
+    classes = {"class_names": json.dumps(exported.class_names)} if exported.class_names else {}
+    classes["class_facts"] = json.dumps(exported.task.class_info.as_dict())
+    save_file(state, folder / NAME, metadata={"format": "pt", **classes})
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(exported.trained, resolve=True), encoding="utf-8")
     task = exported.opened.policy.instantiate(exported.trained.task).eval()
     task.load_state_dict(read_state_dict(folder / NAME))

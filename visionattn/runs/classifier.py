@@ -61,6 +61,7 @@ def _with_data(task: ClassificationTask, protocol: dict[str, Any]) -> Classifica
         eval_transform=partial(EvalTransform, **transform),
         mean=protocol["mean"],
         std=protocol["std"],
+        in_chans=task.backbone.in_chans,
     )
     if not task.class_info.names:
         task.class_info = ClassInfo(names=_imagenet_names(task.num_classes))

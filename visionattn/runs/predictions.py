@@ -57,7 +57,7 @@ class Output:
         if predicted.caption:
             self._place(image, predicted)
         else:
-            files["drawing"] = self._save("drawings", image, predicted.image)
+            files["drawing"] = self._save("drawings", image, predicted.draw())
         files |= {kind: self._save(kind, image, drawn) for kind, drawn in predicted.maps.items()}
         record = {"image": image.name, "source": image.origin, "size": list(size), **predicted.record, "files": files}
         self.records.append(record)
@@ -88,7 +88,7 @@ class Output:
     def _place(self, image: UserImage, predicted: Predicted) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if len(self.sheets) < _SHEETS:
-            self._tiles.append((predicted.image, f"{predicted.caption}\n{image.name.rpartition('/')[2]}"))
+            self._tiles.append((predicted.draw(), f"{predicted.caption}\n{image.name.rpartition('/')[2]}"))
             if len(self._tiles) == _ON_SHEET:
                 self._save_sheet()
 

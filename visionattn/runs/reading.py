@@ -1,22 +1,25 @@
-"""A user's own images read ahead of the model, and how far it is."""
+"""A user's own images read ahead of the model, what it predicts on them, and how far it is."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import Progress
 
 from visionattn.data.classification.dataset import decoder_of
 from visionattn.data.decode import DecodedImage
+from visionattn.data.orientation import size_of
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.data.user_images import UserImage
+from visionattn.tasks.predict import Predicted, PredictsImages
 
 _SECONDS = 10
 
@@ -73,6 +76,25 @@ def _ahead(workers: int, most: int, read: Any, images: Iterable[UserImage]) -> I
         finally:
             for _, answer in waiting:
                 answer.cancel()
+
+
+def predictions(
+    task: PredictsImages, data: Any, reader: ReadImages, options: Mapping[str, Any]
+) -> Iterator[tuple[UserImage, tuple[int, int], Predicted]]:
+    """Of every image that can be read itself, its (width, height) and what the task predicts.
+
+    Args:
+        task: with weights, in evaluation mode.
+        data: its data module.
+        reader: the images.
+        options: of the task, see :meth:`PredictsImages.predict_images`.
+    """
+    for batch in reader:
+        with torch.inference_mode():
+            predicted = task.predict_images([decoded for _, decoded in batch], data, options)
+        for (image, decoded), one in zip(batch, predicted, strict=True):
+            height, width = size_of(decoded)
+            yield image, (width, height), one
 
 
 def told(steps: Iterable[tuple[int, Any]], total: int) -> Iterator[Any]:

@@ -14,6 +14,9 @@ from visionattn.runs.classifier import published_classifier, untrained_classifie
 from visionattn.runs.open import open_run
 from visionattn.training.task import VisionTask
 
+LARGEST_BATCH = 32
+"""Images at once, where nobody says how many."""
+
 
 def user_model(
     cfg: DictConfig, policy: BuildPolicy, command: str, untrained: bool = False

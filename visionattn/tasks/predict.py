@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -29,7 +29,7 @@ class Predicted:
     """The prediction for one image.
 
     Attributes:
-        image: the image with the prediction drawn on it, RGB; a small image is enlarged.
+        draw: gives the image with the prediction drawn on it, RGB; a small image is enlarged.
         record: the prediction as plain numbers, strings, lists and mappings; one entry of ``predictions.json``.
         rows: the prediction as rows of ``predictions.csv``, without the image's name.
         counts: class -> how often it was predicted in the image.
@@ -37,7 +37,7 @@ class Predicted:
         caption: where it is not empty, the image goes with it on a sheet, and gets no file of its own.
     """
 
-    image: Image.Image
+    draw: Callable[[], Image.Image]
     record: dict[str, Any]
     rows: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Source:
         architecture: what an export of ours in timm's form says of its backbone: ``name``, and ``changes`` as a
             configuration where it is not the published one; None: it is no such export.
         class_names: names of the classes, in label order; empty where nothing names them.
+        class_facts: what else a run of ours knows of its classes, as its checkpoints hold it.
     """
 
     state: StateDict
@@ -51,6 +52,7 @@ class Source:
     config: str | None = None
     architecture: Mapping[str, Any] | None = None
     class_names: Sequence[str] = ()
+    class_facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_source(
@@ -113,15 +115,18 @@ def _from_file(file: Path) -> Source:
     """A file, with what a run of ours wrote into it, or an export of ours beside it."""
     contents = read_checkpoint(file)
     config, classes, beside = contents.get("config"), contents.get("class_facts"), file.parent / "config.yaml"
-    if file.suffix == ".safetensors" and beside.is_file():
-        config = _text(beside)
-    names = classes.get("names") if isinstance(classes, Mapping) else _names_in(file)
+    names = classes.get("names") if isinstance(classes, Mapping) else None
+    if file.suffix == ".safetensors":
+        written = _metadata(file)
+        classes, names = written.get("class_facts"), written.get("class_names")
+        config = _text(beside) if beside.is_file() else config
     return Source(
         read_state_dict(contents),
         f"the file {file}",
         {},
         config=config if isinstance(config, str) else None,
         class_names=_words(names),
+        class_facts=classes if isinstance(classes, Mapping) else {},
     )
 
 
@@ -144,8 +149,8 @@ def _from_hub(repository: str) -> Source:
 
     name, _, revision = repository.partition("@")
     fetched: dict[str, Path] = {}
-    for file in (*FILES, "config.json"):
-        if fetched and file != "config.json":
+    for file in (*FILES, "config.json", "config.yaml"):
+        if fetched and file in FILES:
             continue
         try:
             fetched[file] = Path(hf_hub_download(name, file, revision=revision or None))
@@ -194,16 +199,14 @@ def _described(path: Path) -> dict[str, Any]:
     return described
 
 
-def _names_in(file: Path) -> Any:
-    """The class names in the metadata of a ``.safetensors`` file that an export wrote."""
-    if file.suffix != ".safetensors":
-        return None
+def _metadata(file: Path) -> dict[str, Any]:
+    """What an export of ours wrote about classes into a ``.safetensors`` file; empty where it is no such JSON."""
     with safe_open(file, framework="pt") as opened:
-        text = (opened.metadata() or {}).get("class_names", "null")
+        written = opened.metadata() or {}
     try:
-        return json.loads(text)
+        return {name: json.loads(written[name]) for name in ("class_names", "class_facts") if name in written}
     except (ValueError, RecursionError):
-        return None
+        return {}
 
 
 def _words(names: Any) -> list[str]:

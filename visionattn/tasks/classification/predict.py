@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -36,7 +37,11 @@ def top_classes(image: Image.Image, probabilities: Tensor, names: Sequence[str],
     for place, one in enumerate(top, 1):
         end = "" if place == 1 else f"_{place}"
         row |= {f"class{end}": one["class"], f"label{end}": one["label"], f"score{end}": f"{one['score']:.6f}"}
+    caption = "\n".join(f"{one['class']} {100 * one['score']:.0f} %" for one in top[:_CAPTIONED])
+    return Predicted(partial(_thumbnail, image), {"top": top}, [row], Counter([top[0]["class"]]), caption=caption)
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
     thumbnail = image.copy()
     thumbnail.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    caption = "\n".join(f"{one['class']} {100 * one['score']:.0f} %" for one in top[:_CAPTIONED])
-    return Predicted(thumbnail, {"top": top}, [row], Counter([top[0]["class"]]), caption=caption)
+    return thumbnail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ def predicted_objects(image: Image.Image, results: Sequence[Result], info: Class
         | dict(zip(("x", "y", "width", "height"), one["bbox"], strict=True))
         for one in objects
     ]
-    drawn = draw_results(image, results, info, least_edge=DRAWN_EDGE)
-    return Predicted(drawn, {"objects": objects}, rows, Counter(one["class"] for one in objects))
+    draw = partial(draw_results, image, results, info, least_edge=DRAWN_EDGE)
+    return Predicted(draw, {"objects": objects}, rows, Counter(one["class"] for one in objects))
 
 
 def coco_files(folder: Path, images: Sequence[Mapping[str, Any]], info: ClassInfo) -> dict[str, Path]:

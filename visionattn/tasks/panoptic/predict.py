@@ -40,16 +40,19 @@ def predicted_segments(image: Image.Image, segments: Segments, info: ClassInfo) 
     label_of = {number: label for label, number in enumerate(category_ids)}
     ids = decode_map(file.content)
     labels, scores = [label_of[s["category_id"]] for s in file.segments], [s["score"] for s in file.segments]
-    shown = draw_segments(image, ids, labels, info.names, things=info.things, scores=scores, least_edge=DRAWN_EDGE)
-    drawn = with_legend(shown, [(info.names[label], class_color(label)) for label in dict.fromkeys(labels)])
     listed = [
         {"class": info.names[label], "thing": bool(things[label])} | segment
         for label, segment in zip(labels, file.segments, strict=True)
     ]
+
+    def draw() -> Image.Image:
+        shown = draw_segments(image, ids, labels, info.names, things=info.things, scores=scores, least_edge=DRAWN_EDGE)
+        return with_legend(shown, [(info.names[label], class_color(label)) for label in dict.fromkeys(labels)])
+
     columns = ("class", "thing", "category_id", "id", "score", "area")
     rows = [{key: segment[key] for key in columns} for segment in listed]
     maps = {MAPS: Image.fromarray(to_colors(ids))}
-    return Predicted(drawn, {"segments": listed}, rows, Counter(info.names[label] for label in labels), maps)
+    return Predicted(draw, {"segments": listed}, rows, Counter(info.names[label] for label in labels), maps)
 
 
 def panoptic_file(folder: Path, images: Sequence[Mapping[str, Any]], info: ClassInfo) -> dict[str, Path]:

@@ -6,6 +6,7 @@ Shapes: H W image, K classes.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -33,6 +34,6 @@ def predicted_classes(image: Image.Image, classes: np.ndarray, names: list[str],
         {"class": names[k], "label": k, "pixels": int(counts[k]), "share": f"{counts[k] / classes.size:.6f}"}
         for k in order
     ]
-    drawn = draw_classes(image, classes, palette, names, least_edge=DRAWN_EDGE)
+    draw = partial(draw_classes, image, classes, palette, names, least_edge=DRAWN_EDGE)
     maps = {MAPS: palette_image(classes, palette)}
-    return Predicted(drawn, {"classes": shares}, rows, Counter({names[k]: int(counts[k]) for k in order}), maps)
+    return Predicted(draw, {"classes": shares}, rows, Counter({names[k]: int(counts[k]) for k in order}), maps)
