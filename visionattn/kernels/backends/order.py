@@ -15,6 +15,7 @@ from visionattn.kernels.backends import (
     whole_map,
     xformers,
 )
+from visionattn.kernels.backends.cpp import routed as cpp_routed
 from visionattn.kernels.backends.cpp import scan as cpp_scan
 from visionattn.kernels.backends.cpp import tokens as cpp_tokens
 from visionattn.kernels.backends.tiled import ops as tiled
@@ -57,6 +58,7 @@ SCAN: tuple[ScanBackend, ...] = (
     torch_scan.TRACEABLE,
 )
 ROUTED: tuple[RoutedBackend, ...] = (
+    cpp_routed.ROUTED,
     tiled_routed.ROUTED,
     traceable_routed.ROUTED,
     reference.ROUTED,
