@@ -6,6 +6,7 @@ from visionattn.attention.blockwise import BlockwiseLinearAttention
 from visionattn.attention.channel import ChannelAttention
 from visionattn.attention.clipped import ClippedSoftmax
 from visionattn.attention.combine import Alternate, Leading, Parallel
+from visionattn.attention.content import ContentAttention
 from visionattn.attention.content_free import ContentFreeAttention
 from visionattn.attention.continuous import ContinuousWindowAttention
 from visionattn.attention.convolution import ConvolutionPair, DepthwiseConvolution, Pooling
@@ -45,6 +46,7 @@ __all__ = [
     "BlockwiseLinearAttention",
     "ChannelAttention",
     "ClippedSoftmax",
+    "ContentAttention",
     "ContentFreeAttention",
     "ContinuousWindowAttention",
     "ConvolutionPair",
