@@ -34,7 +34,7 @@ def registered(request: pytest.FixtureRequest) -> str:
     return available(request.param)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", PLAIN)
 def test_plain_forms_equal_the_recurrence_token_by_token(name: str, seed: int) -> None:
     *inputs, grad = (t.requires_grad_() for t in drawn(seed, 6))

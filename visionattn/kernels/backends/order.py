@@ -21,6 +21,7 @@ from visionattn.kernels.backends.cpp import tokens as cpp_tokens
 from visionattn.kernels.backends.tiled import ops as tiled
 from visionattn.kernels.backends.tiled import routed as tiled_routed
 from visionattn.kernels.backends.tiled import tokens as tiled_tokens
+from visionattn.kernels.backends.triton import scan as triton_scan
 from visionattn.kernels.op import Backend
 from visionattn.kernels.routed_op import RoutedBackend
 from visionattn.kernels.scan_op import ScanBackend
@@ -53,6 +54,7 @@ TOKENS: tuple[TokenBackend, ...] = (
     reference.TOKENS,
 )
 SCAN: tuple[ScanBackend, ...] = (
+    triton_scan.SCAN,
     cpp_scan.SCAN,
     torch_scan.REFERENCE,
     torch_scan.TRACEABLE,

@@ -5,10 +5,10 @@ Files: ``axis``, ``layout`` and ``plan`` (how a map is cut into tiles), ``device
 ``backward_bias`` (those kernels), ``window_plan``, ``window_device``, ``window_forward``, ``window_backward`` (the same
 for windows that fit one block), ``problem`` (what launches depend on), ``launcher`` (one launch), ``toolchain``
 (whether Triton works here), ``tiled_launch`` and ``window_launch`` (the launches of a call), ``launch`` (from tensors
-to launches), ``ops`` (registered ops). Nothing but the output and the log-sum-exp is kept for the backward, and no
-kernel uses atomics: two runs give equal bits. With TRITON_INTERPRET=1 in the environment before the import, the same
-kernels run on the CPU, slowly, for checking. Triton takes half a second to import, so it is imported by the first call
-that may use it.
+to launches), ``ops`` (registered ops), ``scan``, ``scan_launch`` and ``scan_kernels`` (the selective scan). Of
+attention, nothing but the output and the log-sum-exp is kept for the backward. No kernel uses atomics: two runs give
+equal bits. With TRITON_INTERPRET=1 in the environment before the import, the same kernels run on the CPU, slowly, for
+checking. Triton takes half a second to import, so it is imported by the first call that may use it.
 """
 
 import os
