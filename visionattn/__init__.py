@@ -3,6 +3,8 @@
     visionattn.list_backbones("dinat*")
     model = visionattn.create_backbone("dinat_pico", num_classes=10)
     features = timm.create_model("va_dinat_pico", features_only=True)  # importing visionattn registers its backbones
+    detector = visionattn.create_detector("swin_tiny", classes=["cat", "dog"])  # for a PyTorch loop of your own
+    result = visionattn.load("outputs/run").predict("photo.jpg")  # of a trained model
 
 The command line is ``visionattn train|evaluate|export|predict|inspect|explain|benchmark|data|list|keys``. Importing the
 package is fast: torch and timm are loaded on first use, and the backbones are registered when timm is imported.
@@ -15,14 +17,27 @@ from typing import TYPE_CHECKING, Any
 from visionattn.registration import register_when_timm_is_imported
 
 if TYPE_CHECKING:
+    from visionattn.api.creating import create_classifier, create_detector, create_segmenter
     from visionattn.api.loading import load
     from visionattn.backbones.zoo import create_backbone, list_backbones
     from visionattn.weights import load_weights
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "create_backbone", "list_backbones", "load", "load_weights"]
+__all__ = [
+    "__version__",
+    "create_backbone",
+    "create_classifier",
+    "create_detector",
+    "create_segmenter",
+    "list_backbones",
+    "load",
+    "load_weights",
+]
 
 _HOMES = {
+    "create_classifier": "visionattn.api.creating",
+    "create_detector": "visionattn.api.creating",
+    "create_segmenter": "visionattn.api.creating",
     "load": "visionattn.api.loading",
     "create_backbone": "visionattn.backbones.zoo",
     "list_backbones": "visionattn.backbones.zoo",

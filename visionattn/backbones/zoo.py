@@ -25,6 +25,7 @@ from visionattn import config
 from visionattn.backbones.trained import architecture_differences, backbone_name, classes_of, trained_backbone
 from visionattn.config import check_allow
 from visionattn.config.catalog import choices, with_parts
+from visionattn.config.composing import as_override
 from visionattn.config.messages import plain
 from visionattn.errors import CheckpointError, ConfigError
 
@@ -51,8 +52,9 @@ def create_backbone(
     num_classes: int | None = None,
     features_only: bool = False,
     weights: str | Mapping[str, Any] | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | Mapping[str, Any] = (),
     pretrained: bool = False,
+    mixers: str | Mapping[str, str] | None = None,
     **kwargs: Any,
 ) -> nn.Module:
     """Builds a backbone, as ``timm.create_model`` does.
@@ -63,15 +65,18 @@ def create_backbone(
         features_only: give a module that returns the list of feature maps ``(B, C, H, W)``; ``out_indices`` selects.
         weights: a state dict; the path of a checkpoint or folder, ``"hf-hub:owner/name"``, a name of timm's; or
             ``"timm"``: what timm publishes for this model (with a fresh classifier for other classes).
-        overrides: changes as on the command line, relative to the backbone, such as ``("block.mlp_ratio=3",)``.
+        overrides: changes relative to the backbone, as a mapping such as ``{"block.mlp_ratio": 3}``, or in the words
+            of the command line, ``("block.mlp_ratio=3",)``.
         pretrained: the same as ``weights="timm"``.
+        mixers: another mixer for all stages, ``"neighborhood"``, or for some, ``{"s3": "neighborhood"}``; ``visionattn
+            list mixers`` names them.
         **kwargs: other arguments of the backbone (``in_chans``, ``drop_path_rate``, ...).
 
     Raises:
         ConfigError: an unknown name or override.
         CheckpointError: weights that do not fit, or of a run whose backbone computes something else.
     """
-    given = "timm" if pretrained and weights is None else weights
+    given, overrides = "timm" if pretrained and weights is None else weights, _in_words(overrides, mixers)
     source = _source_of(given, name, num_classes, kwargs)
     if name is None:
         name, kwargs = _named_by(source, overrides, kwargs)
@@ -165,12 +170,27 @@ def compose_backbone(name: str, overrides: Sequence[str] = ()) -> Any:
     return config.compose("backbone_only", [f"backbone={name}", *map(_absolute, overrides)]).backbone
 
 
+def _in_words(overrides: Sequence[str] | Mapping[str, Any], mixers: str | Mapping[str, str] | None) -> tuple[str, ...]:
+    """Changes of a backbone in the words of the command line."""
+    if isinstance(overrides, str):
+        overrides = (overrides,)
+    if isinstance(overrides, Mapping):
+        overrides = [as_override(key, value) for key, value in overrides.items()]
+    chosen = (
+        {"mixer": mixers} if isinstance(mixers, str) else {f"mixers.{key}": one for key, one in (mixers or {}).items()}
+    )
+    return (*(f"{key}={name}" for key, name in chosen.items()), *overrides)
+
+
 def _absolute(override: str) -> str:
     """An override of a backbone's own key as one of a whole configuration.
 
-    ``mixer@mixers.s3=window`` -> ``mixer@backbone.mixers.s3=window``; ``drop_rate=0.1`` -> ``backbone.drop_rate=0.1``.
+    ``mixer@mixers.s3=window`` -> ``mixer@backbone.mixers.s3=window``; ``drop_rate=0.1`` -> ``backbone.drop_rate=0.1``;
+    ``mixer=window``, for all stages, stays.
     """
     key, equals, value = override.partition("=")
+    if key == "mixer":
+        return override
     sign = key[: len(key) - len(key.lstrip("+~"))]
     group, at, package = key[len(sign) :].partition("@")
     return f"{sign}{group}@backbone.{package}{equals}{value}" if at else f"{sign}backbone.{group}{equals}{value}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,24 @@ def quoted(text: str) -> str:
     """A value for an override, whatever characters it holds."""
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{escaped}'"
+
+
+def as_override(key: str, value: Any) -> str:
+    """An override as on the command line, for a key and a value of Python's."""
+    return f"{key}={_written(value)}"
+
+
+def _written(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{name}: {_written(one)}' for name, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_written, value))}]"
+    if isinstance(value, str | Path):
+        text = str(value)
+        return text if re.fullmatch(r"[A-Za-z_][\w./]*", text, re.ASCII) else quoted(text)
+    return str(value)
 
 
 def readable(override: str) -> str:
