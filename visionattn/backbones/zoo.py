@@ -65,11 +65,9 @@ def create_backbone(
         features_only: give a module that returns the list of feature maps ``(B, C, H, W)``; ``out_indices`` selects.
         weights: a state dict; the path of a checkpoint or folder, ``"hf-hub:owner/name"``, a name of timm's; or
             ``"timm"``: what timm publishes for this model (with a fresh classifier for other classes).
-        overrides: changes relative to the backbone, as a mapping such as ``{"block.mlp_ratio": 3}``, or in the words
-            of the command line, ``("block.mlp_ratio=3",)``.
+        overrides: changes relative to the backbone: ``{"block.mlp_ratio": 3}`` or ``("block.mlp_ratio=3",)``.
         pretrained: the same as ``weights="timm"``.
-        mixers: another mixer for all stages, ``"neighborhood"``, or for some, ``{"s3": "neighborhood"}``; ``visionattn
-            list mixers`` names them.
+        mixers: another one for all stages, ``"neighborhood"``, or for some, ``{"s3": "neighborhood"}``.
         **kwargs: other arguments of the backbone (``in_chans``, ``drop_path_rate``, ...).
 
     Raises:
@@ -83,7 +81,7 @@ def create_backbone(
     elif source is not None:
         _check_same(name, source, overrides, kwargs, str(given))
     classes = num_classes if num_classes is not None else 1000 if source is None else classes_of(source)
-    arguments = {"num_classes": classes, "features_only": features_only, "overrides": tuple(overrides), **kwargs}
+    arguments = {"num_classes": classes, "features_only": features_only, "overrides": overrides, **kwargs}
     model: Any = timm.create_model(PREFIX + name, **arguments)
     if given is not None:
         _load(model.model if features_only else model, source.state if source is not None else given)
