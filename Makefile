@@ -11,7 +11,7 @@ ON_THE_FLOOR := tests/kernels tests/attention tests/contracts/test_compile.py te
 	tests/export/test_timm.py tests/commands/test_end_to_end.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test browser floor heavy lint types gpu wheel clean
+.PHONY: help install train test browser floor docs heavy lint types gpu wheel clean
 
 help: ## list the targets
 	@echo "visionattn: make TARGET [ARGS='...']"
@@ -66,6 +66,14 @@ $(FLOOR)/.ready: pyproject.toml scripts/floors.py
 
 floor: $(FLOOR)/.ready ## run the tests that depend on versions on the oldest that pyproject.toml allows
 	@$(FLOOR)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -W default -m 'not heavy and not gpu' $(ON_THE_FLOOR) $(ARGS)
+
+$(VENV)/.ready-docs: $(VENV)/.ready-dev
+	@$(PIP) -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.ready-docs ## build the documentation site into site/, and run what its pages show
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@$(BIN)/python -m pytest -n 2 -m docs tests/test_docs.py $(ARGS)
 
 heavy: $(VENV)/.ready-dev ## run the long sweeps that the suite leaves out
 	@$(BIN)/python -m pytest -m heavy $(ARGS)

@@ -1,4 +1,4 @@
-"""Token mixers: one lesson a file. They run with torch alone."""
+"""Token mixers, one per file. They need torch alone."""
 
 from visionattn.attention.additive import AdditiveMixing
 from visionattn.attention.agent import AgentAttention

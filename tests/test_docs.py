@@ -1,0 +1,107 @@
+"""What the pages of docs/ show works: every command composes, every key of the migration page exists, snippets run.
+
+`make docs` runs this file; the guide and the README have tests of their own in the suite.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from visionattn.cli import main
+
+pytestmark = [pytest.mark.docs, pytest.mark.filterwarnings("default")]
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in ("guide.md", "models.md"))
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+ELSEWHERE = re.compile(r"submitit|optuna|compare outputs/")
+"""Commands that need a plugin of Hydra, or runs that are there."""
+NO_RUN = {"list", "keys", "explain"}  # commands of no configuration
+SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu"]
+
+
+def commands(page: Path) -> list[str]:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line for _, block in FENCE.findall(text) for line in block.splitlines() if line.startswith("visionattn ")]
+
+
+def composed(command: str) -> list[str]:
+    """The words of a command that composes its configuration and does nothing else."""
+    words = [word for word in shlex.split(command, comments=True)[1:] if word not in ("--dry-run", "...")]
+    words = [word.replace("experiment=...", "experiment=imagenet/swin_tiny") for word in words]
+    sweep = "-m" in words
+    words = [word.split(",")[0] if sweep else word for word in words if word != "-m"]
+    return words if words[0] in NO_RUN or "--help" in words or "--cfg" in words else [*words, "--cfg", "job"]
+
+
+def own_files(page: Path, folder: Path) -> None:
+    """Write the files that a page shows: blocks whose first line is a comment with a path."""
+    for language, text in FENCE.findall(page.read_text(encoding="utf-8")):
+        if language in ("python", "yaml") and re.match(r"# my_\w+/", text):
+            path = folder / text.splitlines()[0].removeprefix("# ")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_composes(page, tmp_path, monkeypatch, capsys):
+    own_files(page, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    failed = []
+    for command in commands(page):
+        if not ELSEWHERE.search(command) and main(composed(command)) != 0:
+            failed.append(f"{command}\n{capsys.readouterr().err}")
+    assert not failed, "\n".join(failed)
+
+
+@pytest.mark.parametrize("command", [c for c in commands(ROOT / "docs/extend.md") if "compare" not in c])
+def test_own_parts_run(command, tmp_path, monkeypatch):
+    own_files(ROOT / "docs/extend.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    given = shlex.split(command)[1:]
+    if "shapes" in command and given[0] == "train":
+        assert main(["data", "make=shapes", "layout=ade20k", "dir=shapes", "num_train=8", "num_val=4"]) == 0
+    short = SHORT if given[0] == "train" and "--dry-run" not in given else []
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("visionattn")), *given, *short],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def migration_words() -> list[tuple[str, list[str]]]:
+    """(row, its words) of the right column of the migration page's tables."""
+    rows = []
+    for line in (ROOT / "docs/migration.md").read_text(encoding="utf-8").splitlines():
+        cells = line.strip("|").split(" | ")
+        if line.startswith("| `") and len(cells) == 2:
+            rows.append((line, [word for code in re.findall(r"`([^`]+)`", cells[1]) for word in code.split()]))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), migration_words(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_key_of_the_migration_page_exists(line, words, capsys):
+    """Each row's words compose, in the task that they belong to."""
+    if not words or not all("=" in word or word in ("visionattn", "train") for word in words):
+        command = " ".join(word.strip("'") for word in words)
+        if not command.startswith("visionattn "):
+            pytest.skip("a sentence")
+        assert main(composed(command.replace(" M ", " swin_tiny ").replace("=M ", "=swin_tiny "))) == 0
+        return
+    words = [word.strip("'") for word in words if "=" in word]
+    segmentation = any("upernet" in word for word in words)
+    base = (
+        []
+        if any(word.startswith("data=") for word in words)
+        else ["data=ade20k" if segmentation else "data=image_folder"]
+    )
+    if any(word.startswith("head=") for word in words) and not segmentation:
+        base = ["data=coco"]
+    assert main(["train", *base, *words, "--cfg", "job"]) == 0, capsys.readouterr().err
