@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README shows works as it stands there, and the first part of docs/extend.md, a mixer of one's own."""
 
 import os
 import re
@@ -13,10 +13,11 @@ from visionattn.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXTEND = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, page: str = README) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     return [text for name, text in fenced if name == language]
 
 
@@ -27,11 +28,11 @@ def test_the_python_example_runs():
 
 
 def test_the_mixer_of_your_own_trains(tmp_path, monkeypatch, capsys):
-    for text in [blocks("python")[1], *blocks("yaml")]:
+    for text in [blocks("python", EXTEND)[0], blocks("yaml", EXTEND)[0]]:
         path = tmp_path / re.match(r"# (\S+)", text).group(1)  # type: ignore[union-attr]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    command = shlex.split(next(block for block in blocks("") if "allow=" in block))
+    command = shlex.split(blocks("", EXTEND)[0].splitlines()[0])
     assert command[0] == "visionattn"  # the installed command: the current folder is not on Python's path
     process = [str(Path(sys.executable).with_name("visionattn")), *command[1:], "--dry-run", "trainer.accelerator=cpu"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
