@@ -19,6 +19,7 @@ from visionattn.registration import register_when_timm_is_imported
 if TYPE_CHECKING:
     from visionattn.api.creating import create_classifier, create_detector, create_segmenter
     from visionattn.api.loading import load
+    from visionattn.api.training import train
     from visionattn.backbones.zoo import create_backbone, list_backbones
     from visionattn.weights import load_weights
 
@@ -32,6 +33,7 @@ __all__ = [
     "list_backbones",
     "load",
     "load_weights",
+    "train",
 ]
 
 _HOMES = {
@@ -39,6 +41,7 @@ _HOMES = {
     "create_detector": "visionattn.api.creating",
     "create_segmenter": "visionattn.api.creating",
     "load": "visionattn.api.loading",
+    "train": "visionattn.api.training",
     "create_backbone": "visionattn.backbones.zoo",
     "list_backbones": "visionattn.backbones.zoo",
     "load_weights": "visionattn.weights",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from visionattn.cli.arguments import Request
 from visionattn.cli.launch import ranks
@@ -16,7 +16,10 @@ from visionattn.cli.showing import show_config
 from visionattn.config import BuildPolicy
 from visionattn.config.application import isolated_hydra
 from visionattn.config.composing import compose_in, quoted
-from visionattn.errors import Interrupted
+from visionattn.errors import ConfigError, Interrupted
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def execute(request: Request) -> int:
@@ -26,21 +29,49 @@ def execute(request: Request) -> int:
 
         return run_comparison(request)
     with isolated_hydra(request.config_dirs, request.config_name) as hydra:
-        cfg = compose_in(hydra, request.config_name, request.overrides, sweep=request.sweeping)
-        sweeping = request.sweeping or str(cfg.hydra.mode) == "RunMode.MULTIRUN"  # a file may ask for a sweep too
-        check(cfg, request.command, request.policy, complete=not sweeping and request.cfg is None)
+        cfg, sweeping = _composed(hydra, request)
         if request.cfg:
             return show_config(cfg, request)
-        if sweeping:
-            check_jobs(hydra, cfg, request)
+        if not sweeping:
+            _run(hydra, cfg, request)
+            return 0
+        check_jobs(hydra, cfg, request)
         with directories(cfg, request, sweeping) as chosen, ranks.quiet_unless_first():
             announce(cfg, request, chosen, sweeping)
-            if not sweeping:
-                run_once(hydra, cfg, Job.of(request), chosen)
-                return 0
             from visionattn.cli.launch.sweep import run_sweep
 
             return run_sweep(hydra, request, chosen, resumed=cfg.get("resume") is not None)
+
+
+def run_alone(request: Request) -> tuple[Path, Any]:
+    """Run a command in this process, for a program that goes on afterwards; its folder and its results.
+
+    Raises:
+        ConfigError: it is a sweep, or a training of several processes, which would run the calling program again.
+    """
+    with isolated_hydra(request.config_dirs, request.config_name) as hydra:
+        cfg, sweeping = _composed(hydra, request)
+        devices = (cfg.get("trainer") or {}).get("devices", 1)
+        if sweeping or devices not in (1, "1"):
+            what = "a sweep" if sweeping else f"trainer.devices={devices}"
+            raise ConfigError(f"{what} needs processes of its own; start it from a terminal: {request.typed}")
+        return _run(hydra, cfg, request)
+
+
+def _composed(hydra: Any, request: Request) -> tuple[DictConfig, bool]:
+    """The configuration of a command, checked, and whether it is a sweep."""
+    cfg = compose_in(hydra, request.config_name, request.overrides, sweep=request.sweeping)
+    sweeping = request.sweeping or str(cfg.hydra.mode) == "RunMode.MULTIRUN"  # a file may ask for a sweep too
+    check(cfg, request.command, request.policy, complete=not sweeping and request.cfg is None)
+    return cfg, sweeping
+
+
+def _run(hydra: Any, cfg: DictConfig, request: Request) -> tuple[Path, Any]:
+    """Run one job; its folder and its results."""
+    with directories(cfg, request, sweeping=False) as chosen, ranks.quiet_unless_first():
+        announce(cfg, request, chosen, sweeping=False)
+        results = run_once(hydra, cfg, Job.of(request), chosen)
+        return Path(chosen.get("hydra.run.dir") or cfg.hydra.run.dir), results
 
 
 def run_child(spec: dict[str, Any]) -> int:
