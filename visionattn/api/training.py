@@ -68,8 +68,8 @@ def train(
         backbone: its name.
         data: the kind of data, such as ``coco``, ``image_folder`` or ``digits``; ``visionattn list data`` names them.
         task: ``classification``, ``detection``, ``segmentation`` or ``panoptic``; None: that of the data.
-        root: the folder of the data (``data.root``).
-        epochs: how many (``trainer.max_epochs``); None: the recipe's.
+        root: their folder (``data.root``).
+        epochs: how many; None: the recipe's.
         weights: to start from: ``timm``, a file, a folder, ``hf-hub:owner/name``.
         mixers: another attention: ``"neighborhood"`` for all stages, or ``{"s3": "neighborhood"}``.
         overrides: any other key: ``{"optim.lr": 1e-3, "data.batch_size": 64}``, or in the words of the command line.
@@ -82,14 +82,25 @@ def train(
         ConfigError: an unknown name or key, with the nearest one; or more than one process, which a command starts.
         VisionAttnError: what stops the command too: data, checkpoints, a loss that is not finite.
     """
-    if isinstance(overrides, str):
-        raise ConfigError(f"overrides is a mapping or a list of words, got the text {overrides!r}")
     given = {"backbone": backbone, "data": data, "task": task, **choices, "data.root": root}
     given |= {"trainer.max_epochs": epochs, "weights": weights, "hydra.run.dir": folder}
-    words = [as_override(key, value) for key, value in given.items() if value is not None]
+    return _run([*_words(given, mixers), *_typed(overrides)], dry_run, allow)
+
+
+def _words(given: Mapping[str, Any], mixers: str | Mapping[str, str] | None) -> list[str]:
+    """What is given in the words of the command line."""
     chosen = {"": mixers} if isinstance(mixers, str) else mixers or {}
-    words += [f"backbone.mixers.{stage}={name}" if stage else f"mixer={name}" for stage, name in chosen.items()]
-    words += [as_override(*item) for item in overrides.items()] if isinstance(overrides, Mapping) else overrides
+    words = [as_override(key, value) for key, value in given.items() if value is not None]
+    return words + [f"backbone.mixers.{stage}={name}" if stage else f"mixer={name}" for stage, name in chosen.items()]
+
+
+def _typed(overrides: Mapping[str, Any] | Sequence[str]) -> Sequence[str]:
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides is a mapping or a list of words, got the text {overrides!r}")
+    return [as_override(*item) for item in overrides.items()] if isinstance(overrides, Mapping) else overrides
+
+
+def _run(words: Sequence[str], dry_run: bool, allow: Sequence[str]) -> Training:
     arguments = ["train", *words, *(["--dry-run"] if dry_run else [])]
     arguments += [f"allow=[{','.join(allow)}]"] if allow else []
     typed = shlex.join(["visionattn", *arguments])
