@@ -16,6 +16,7 @@ from visionattn.attention import (
     AdditiveMixing,
     AgentAttention,
     Alternate,
+    BiLevelRoutingAttention,
     ChannelAttention,
     ContentFreeAttention,
     ContinuousWindowAttention,
@@ -41,6 +42,7 @@ from visionattn.backbones import HierarchicalBackbone
 from visionattn.backbones.families.fastervit import CarrierStage
 from visionattn.backbones.stem import PatchMerging
 from visionattn.kernels.recording import RecordedMap, RecordedTokens
+from visionattn.kernels.routed import RecordedRoutes
 
 MIXERS = {
     "window": partial(WindowAttention, window_size=4),
@@ -66,6 +68,7 @@ MIXERS = {
     "multipole": partial(MultipoleAttention, window_size=4, levels=2),
     "position_only": partial(ContentFreeAttention, window_size=4),
     "agents": partial(AgentAttention, agents=2, map_size=6),
+    "routed": partial(BiLevelRoutingAttention, regions=3, topk=2, lepe=None),
     "carriers": partial(ContinuousWindowAttention, window_size=4, carriers=2),
 }
 WITHOUT = {"convolution": partial(DepthwiseConvolution, kernel_size=3), "pooling": Pooling, "channel": ChannelAttention}
@@ -95,7 +98,7 @@ def test_maps_times_values_are_what_the_mixer_computed(name, size):
         heads = []
         for call in part.matrices:
             rows = call.rows(torch.arange(call.num_queries))
-            tokens, maps = isinstance(call, RecordedTokens), isinstance(call, RecordedMap)
+            tokens, maps = isinstance(call, RecordedTokens), isinstance(call, RecordedMap | RecordedRoutes)
             v, out = (call.at_places(x) if tokens else x.flatten(1, 2) if maps else x for x in (call.v, call.out))
             dense = torch.einsum("bnqs,bsne->bqne", rows.dense(call.num_keys), v)
             torch.testing.assert_close(dense, out)

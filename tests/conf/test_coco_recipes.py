@@ -10,9 +10,13 @@ from visionattn import config
 from visionattn.cli.recipes import command
 
 RECIPES = [name for name in options("experiment") if name.startswith("coco/") and "/base_" not in name]
-FAMILIES = {"swin", "dinat", "nat", "cswin", "davit", "gcvit", "s2aformer", "agent", "rmt", "ppma"}
+FAMILIES = {"swin", "dinat", "nat", "cswin", "davit", "gcvit", "s2aformer", "agent", "rmt", "ppma", "biformer"}
 PATTERN = r"coco/(mask_rcnn|cascade_mask_rcnn|retinanet)_([a-z0-9]+?)_(\w+)_(1x|3x)"
-RATES = {"mask_rcnn_agent_pvt": (2e-4, 1e-4), "retinanet_agent_pvt": (1e-4, 1e-4)}
+RATES = {
+    "mask_rcnn_agent_pvt": (2e-4, 1e-4),
+    "retinanet_agent_pvt": (1e-4, 1e-4),
+    "retinanet_biformer": (1e-4, 1e-4),
+}
 """Learning rate and weight decay where they are not the usual ones."""
 EPOCHS = {"1x": (12, [8, 11]), "3x": (36, [27, 33])}
 
@@ -27,7 +31,9 @@ def test_every_family_and_every_framework_is_there():
     assert {family for head, family, _, _ in parts if head == "mask_rcnn"} == FAMILIES
     cascaded = {family for head, family, _, _ in parts if head == "cascade_mask_rcnn"}
     assert cascaded == {"swin", "dinat", "nat", "cswin", "gcvit", "agent"}
-    assert {"swin", "davit", "s2aformer", "agent"} == {family for head, family, _, _ in parts if head == "retinanet"}
+    assert {"swin", "davit", "s2aformer", "agent", "biformer"} == {
+        family for head, family, _, _ in parts if head == "retinanet"
+    }
     assert {"coco/mask_rcnn_swin_tiny_1x", "coco/mask_rcnn_swin_tiny_3x"} <= set(RECIPES)
 
 

@@ -40,6 +40,7 @@ def test_there_is_a_recipe_for_every_family_with_a_published_one():
         "rmt",
         "agent",
         "favit",
+        "biformer",
         "ppma",
     }
     assert len(RECIPES) > 35

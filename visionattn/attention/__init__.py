@@ -2,6 +2,7 @@
 
 from visionattn.attention.additive import AdditiveMixing
 from visionattn.attention.agent import AgentAttention
+from visionattn.attention.bi_level_routing import BiLevelRoutingAttention
 from visionattn.attention.blockwise import BlockwiseLinearAttention
 from visionattn.attention.channel import ChannelAttention
 from visionattn.attention.clipped import ClippedSoftmax
@@ -43,6 +44,7 @@ __all__ = [
     "AdditiveMixing",
     "AgentAttention",
     "Alternate",
+    "BiLevelRoutingAttention",
     "BlockwiseLinearAttention",
     "ChannelAttention",
     "ClippedSoftmax",

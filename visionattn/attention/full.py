@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -29,6 +29,7 @@ class FullAttention(QKVAttention):
         index: ignored; all blocks are alike.
         lepe: side of the kernel of a locally-enhanced position encoding, see
             :class:`visionattn.attention.LocalEncoding`; None: no encoding.
+        lepe_of_input: it encodes the input, not the values, as in the last stage of BiFormer (arXiv 2303.08810).
         rotary: turn queries and keys by the row and column of their token (``axial``) or by its index on the flattened
             map (``flat``), see :class:`visionattn.attention.Rotary`; None: not.
         output_gate: multiply the result with a fourth part of the projection.
@@ -50,6 +51,7 @@ class FullAttention(QKVAttention):
         index: int = 0,
         *,
         lepe: int | None = None,
+        lepe_of_input: bool = False,
         rotary: str | None = None,
         output_gate: bool = False,
         qkv_bias: bool = True,
@@ -58,7 +60,8 @@ class FullAttention(QKVAttention):
         if rotary not in (None, "axial", "flat"):
             raise ValueError(f"rotary is axial, flat or null, got {rotary}")
         turn = None if rotary is None else Rotary(head_width(dim, num_heads), axial=rotary == "axial")
-        super().__init__(dim, num_heads, qkv_bias=qkv_bias, lepe=lepe, rotary=turn, output_gate=output_gate)
+        encoding: dict[str, Any] = {"lepe": lepe, "lepe_of_input": lepe_of_input}
+        super().__init__(dim, num_heads, qkv_bias=qkv_bias, rotary=turn, output_gate=output_gate, **encoding)
         self.backend = backend
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:

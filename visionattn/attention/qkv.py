@@ -43,6 +43,7 @@ class QKVAttention(nn.Module):
         qkv_bias: bias in the q, k, v projection.
         lepe: side of the kernel of a :class:`LocalEncoding` of the values, which is added to what :meth:`attend` gives;
             None: none.
+        lepe_of_input: the encoding is one of the input, as in the last stage of BiFormer (arXiv 2303.08810).
         rotary: how queries and keys are turned before; None: not.
         output_gate: the projection has a fourth part, with which all of this is multiplied before ``proj`` (MALA).
 
@@ -59,6 +60,7 @@ class QKVAttention(nn.Module):
         *,
         qkv_bias: bool = True,
         lepe: int | None = None,
+        lepe_of_input: bool = False,
         rotary: Rotary | None = None,
         output_gate: bool = False,
     ):
@@ -69,6 +71,7 @@ class QKVAttention(nn.Module):
         self.qkv = Linear(dim, (4 if output_gate else 3) * dim, bias=qkv_bias)
         self.proj = Linear(dim, dim)
         self.position = LocalEncoding(dim, lepe) if lepe is not None else None
+        self.lepe_of_input = lepe_of_input
         self.rotary = rotary
 
     def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
@@ -78,7 +81,8 @@ class QKVAttention(nn.Module):
         qkv = packed.view(b, h, w, 3, self.num_heads, c // self.num_heads)
         mixed = self.mix(qkv, context, x)
         if self.position is not None:
-            mixed = mixed + self.position(qkv[:, :, :, 2])
+            v = qkv[:, :, :, 2]
+            mixed = mixed + self.position(x.view(v.shape) if self.lepe_of_input else v)
         out = gated(mixed, context).reshape(b, h, w, c)
         return self.proj(out if gate is None else out * gate)
 
