@@ -1,10 +1,74 @@
 """SegMAN against the recorded outputs of the official code, and its mixer of the last stage written out."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from visionattn.attention import NeighborhoodFull
+import visionattn
+from tests.parity.recordings import check_outputs, check_parameters
+from tests.parity.timm_pairs import count
+from tests.recorded import inputs_of, published_state, recorded, relative_error
+from visionattn.attention import NeighborhoodFull, SelectiveScan
+from visionattn.backbones import Block, ConvPosition, ResidualConvFeedForward, layer_norm
+from visionattn.heads.segmentation import SegMANDecoder
+from visionattn.weights.formats import convert
+from visionattn.weights.segmenters import as_backbone_and_head
+
+PARAMETERS = {"segman_tiny": 3.506, "segman_small": 25.508, "segman_base": 45.021, "segman_large": 80.985}
+DECODERS = {
+    "tiny": ((32, 64, 144, 192), 128, 192, 4_115_926),
+    "small": ((64, 144, 288, 512), 144, 288, 5_469_414),
+    "base": ((96, 160, 364, 560), 180, 320, 8_383_650),
+    "large": ((96, 192, 432, 640), 224, 432, 13_033_894),
+}
+BLOCK = partial(Block, position=ConvPosition, norm=partial(layer_norm, eps=1e-6), ffn=ResidualConvFeedForward)
+
+
+def decoder(name):
+    dims, channels, width, _ = DECODERS[name]
+    info = [{"num_chs": dim, "reduction": 4 * 2**i} for i, dim in enumerate(dims)]
+    return SegMANDecoder(info, 150, block=BLOCK, mixer=SelectiveScan, channels=channels, width=width)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_the_published_ones(name):
+    check_parameters(name, PARAMETERS[name])
+
+
+def test_the_outputs_of_the_official_code():
+    check_outputs("segman_tiny", "segman_encoder_tiny")
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoders_have_the_published_number_of_parameters(name):
+    with torch.device("meta"):
+        assert count(decoder(name)) == DECODERS[name][-1]
+
+
+def test_the_outputs_of_the_official_decoder():
+    published = recorded("parts/segman_decoder_tiny")
+    state = as_backbone_and_head({f"decode_head.{name}": x for name, x in published_state(published).items()})
+    head = decoder("tiny").eval()
+    head.load_state_dict({name.removeprefix("head.decoder."): x for name, x in state.items()})
+    for case in published["cases"]:
+        with torch.no_grad():
+            assert relative_error(head(inputs_of(case)), case) < 1e-5
+
+
+def test_weights_of_the_larger_encoders_have_a_place():
+    with torch.device("meta"):
+        model = visionattn.create_backbone("segman_base", num_classes=0)
+    block = model.stages[0].blocks[0]
+    theirs = {"weight": torch.full((96, 1, 1, 1), 3.0), "bias": torch.ones(96)}
+    names = {"layers.0.blocks.0.token_mixer.qkv.weight": torch.zeros(288, 96, 1, 1)}
+    names |= {f"layers.0.blocks.0.layer_scale1.{name}": x for name, x in theirs.items()}
+    found = convert(names, model.state_dict()).state
+    own = {name: found[f"stages.0.blocks.0.scale1.{name}"] for name in ("gamma", "bias")}
+    block.scale1.load_state_dict(own, assign=True)
+    torch.testing.assert_close(block.scale1(torch.full((1, 1, 1, 96), 2.0)), torch.full((1, 1, 1, 96), 7.0))
+    assert model.stages[3].blocks[0].ffn.fc1.out_features == 3 * 560
 
 
 def dense(mixer, x):

@@ -31,6 +31,7 @@ from visionattn.attention.multi_scale import MultiScaleAttention
 from visionattn.attention.multipole import MultipoleAttention
 from visionattn.attention.neighborhood import NeighborhoodAttention
 from visionattn.attention.neighborhood_full import NeighborhoodFull
+from visionattn.attention.neighborhood_scan import NeighborhoodScan
 from visionattn.attention.nothing import NoMixing
 from visionattn.attention.overlapping import OverlappingWindowAttention
 from visionattn.attention.polyline import PolylineAttention
@@ -78,6 +79,7 @@ __all__ = [
     "MultipoleAttention",
     "NeighborhoodAttention",
     "NeighborhoodFull",
+    "NeighborhoodScan",
     "NoMixing",
     "OverlappingWindowAttention",
     "Parallel",

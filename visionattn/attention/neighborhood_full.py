@@ -33,6 +33,8 @@ class NeighborhoodFull(QKVAttention):
     each relative position, the second one for each pair of tokens. A depthwise convolution of the values is added. Cost
     per query: ``2 * D * (kernel_size**2 + H * W)`` multiply-adds and head.
 
+    Weight decay leaves the biases alone; the published code decays them.
+
     The pairs are those of the map in training, 7 by 7. On other maps their square matrix is resized by bicubic
     interpolation as if it were an image, which is what the published segmentation code does; the published
     classification code takes one size alone. A map smaller than the kernel is enlarged with zeros for the first

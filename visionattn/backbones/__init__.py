@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from visionattn.backbones.families.maxvit import MaxViTStage, MaxViTStem, MBConv
     from visionattn.backbones.families.pvt import AbsolutePosition, PatchDownsample
     from visionattn.backbones.families.s2aformer import HybridPerceptionBlock, LocalInteraction, ThreeConvStem
+    from visionattn.backbones.families.segman import BiasedLayerScale
     from visionattn.backbones.families.shvit import NormalizedConvPosition, NormalizedFeedForward, SHViTDownsample
     from visionattn.backbones.feed_forward import (
         ContextBroadcasting,
@@ -40,6 +41,7 @@ __all__ = [
     "AbsolutePosition",
     "AggregationHead",
     "BatchNormStem",
+    "BiasedLayerScale",
     "Block",
     "CarrierStage",
     "ContextBroadcasting",
@@ -90,6 +92,7 @@ __getattr__ = face(
         "AbsolutePosition": "families.pvt",
         "AggregationHead": "attention_pooling",
         "BatchNormStem": "families.fastervit",
+        "BiasedLayerScale": "families.segman",
         "Block": "block",
         "CarrierStage": "families.fastervit",
         "ContextBroadcasting": "feed_forward",

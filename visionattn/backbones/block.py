@@ -21,6 +21,7 @@ from visionattn.kernels.norm import LayerNorm
 NormFactory = Callable[[int], nn.Module]
 FeedForwardFactory = Callable[..., nn.Module]
 PositionFactory = Callable[..., nn.Module]
+ScaleFactory = Callable[[int], nn.Module]
 
 
 def layer_norm(dim: int, *, eps: float = 1e-5) -> LayerNorm:
@@ -45,7 +46,7 @@ class Block(nn.Module):
             a third residual branch; None: no such layer.
         drop_path: probability of leaving a branch out for a sample (Huang et al. 2016, arXiv 1603.09382).
         layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021, arXiv
-            2103.17239); None: no factor.
+            2103.17239); or a factory of such a layer, called with ``dim``; None: no factor.
         post_norm: norm the result of each branch instead of its input, which keeps the activations of deep and wide
             models in bounds (Liu et al. 2021, *Swin Transformer V2*, arXiv 2111.09883).
 
@@ -63,11 +64,11 @@ class Block(nn.Module):
         norm: NormFactory = LayerNorm,
         position: PositionFactory | Sequence[PositionFactory | None] | None = None,
         drop_path: float = 0.0,
-        layer_scale: float | None = None,
+        layer_scale: float | ScaleFactory | None = None,
         post_norm: bool = False,
     ):
         super().__init__()
-        scale = partial(LayerScale, dim, init_values=layer_scale) if layer_scale is not None else nn.Identity
+        scale = partial(_scale, dim, layer_scale)
         first, second = position if isinstance(position, Sequence) else (position, position)
         self.position1, self.position2 = (
             make(dim, drop_path=drop_path) if make is not None else nn.Identity() for make in (first, second)
@@ -95,6 +96,12 @@ class Block(nn.Module):
         if self.post_norm:
             return self.norm2(self.scale2(self.ffn(x)))
         return self.scale2(self.ffn(self.norm2(x)))
+
+
+def _scale(dim: int, layer_scale: float | ScaleFactory | None) -> nn.Module:
+    if layer_scale is None:
+        return nn.Identity()
+    return layer_scale(dim) if callable(layer_scale) else LayerScale(dim, init_values=layer_scale)
 
 
 def blocks_by_stage(

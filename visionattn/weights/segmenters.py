@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from visionattn.weights.formats import Format, Rule, converted
+from visionattn.weights.formats import Format, Rule, converted, with_counters
 from visionattn.weights.read import StateDict
 
 _DECODER = "head.network.transformer_module.decoder."
@@ -88,6 +88,40 @@ _UPERNET = [
     Rule(r"auxiliary_head\.(?:conv_seg|classifier)\.(.+)", r"head.auxiliary.classify.1.\1"),
 ]
 
+_SEGMAN = {
+    r"reduce_channels\.(\d)": r"reduce.\1",
+    "linear_fuse": "fuse",
+    "conv_downsample_2": "down2",
+    "conv_downsample_4": "down4",
+    "short_path": "local",
+    r"image_pool\.1": "pooled",
+    "proj_out": "back",
+    "cat": "join",
+}
+"""SegMAN's decoder: its convolutions with a norm, theirs -> ours."""
+_SEGMAN_RULES = [
+    *_BACKBONE,
+    *(Rule(rf"decode_head\.{old}{_PAIR}", _layer(f"head.decoder.{new}")) for old, new in _SEGMAN.items()),
+    Rule(r"decode_head\.linear_c([234])\.proj\.(.+)", lambda m: f"head.decoder.project.{int(m[1]) - 2}.{m[2]}"),
+    Rule(r"decode_head\.vssm\.(norm[12]\..+)", r"head.decoder.block.\1"),
+    Rule(r"decode_head\.vssm\.cpe([12])\.(.+)", r"head.decoder.block.position\1.conv.\2"),
+    Rule(r"decode_head\.vssm\.token_mixer\.(.+)", r"head.decoder.block.mixer.\1"),
+    Rule(r"decode_head\.vssm\.mlp\.(fc[12]\..+)", r"head.decoder.block.ffn.\1"),
+    Rule(r"decode_head\.vssm\.mlp\.dwconv\.(.+)", r"head.decoder.block.ffn.conv.\1"),
+    Rule(r"decode_head\.conv_seg\.(.+)", r"head.decoder.classify.1.\1"),
+]
+
+
+def _pointwise_layers(state: StateDict) -> StateDict:
+    """SegMAN's decoder projects maps by linear layers, where ours are convolutions, and the reverse in its block."""
+    changed = with_counters(state)
+    for name, tensor in state.items():
+        if re.fullmatch(r"decode_head\.linear_c\d\.proj\.weight", name):
+            changed[name] = tensor[:, :, None, None]
+        elif re.fullmatch(r"decode_head\.vssm\.mlp\.fc\d\.weight", name):
+            changed[name] = tensor.flatten(1)
+    return changed
+
 
 def _norms_from_zero(state: StateDict) -> StateDict:
     """CSWin's code counts the norms of the features from one, the others from zero."""
@@ -136,6 +170,12 @@ _FORMATS = [
         lambda names: "decode_head.psp_modules.0.1.conv.weight" in names,
         _UPERNET,
         _norms_from_zero,
+    ),
+    Format(
+        "SegMAN (official)",
+        lambda names: "decode_head.vssm.token_mixer.A_logs" in names,
+        _SEGMAN_RULES,
+        _pointwise_layers,
     ),
 ]
 

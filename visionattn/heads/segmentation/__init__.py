@@ -4,6 +4,7 @@ from visionattn.heads.segmentation.head import SegmentationHead
 from visionattn.heads.segmentation.inference import Inference
 from visionattn.heads.segmentation.pixel_loss import PixelLoss
 from visionattn.heads.segmentation.segformer import SegFormerHead
+from visionattn.heads.segmentation.segman import SegMANDecoder
 from visionattn.heads.segmentation.semantic_fpn import SemanticFPN
 from visionattn.heads.segmentation.upernet import FullyConvolutional, UPerNet
 
@@ -12,6 +13,7 @@ __all__ = [
     "Inference",
     "PixelLoss",
     "SegFormerHead",
+    "SegMANDecoder",
     "SegmentationHead",
     "SemanticFPN",
     "UPerNet",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visionattn.errors import ConfigError
 from visionattn.kernels.geometry import certainly
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution without bias, batch norm, ReLU. The map keeps its size."""
+    """Convolution without bias, batch norm, ReLU. Without a stride the map keeps its size."""
 
-    def __init__(self, dim_in: int, dim: int, kernel_size: int = 1):
-        conv = nn.Conv2d(dim_in, dim, kernel_size, padding=kernel_size // 2, bias=False)
+    def __init__(self, dim_in: int, dim: int, kernel_size: int = 1, *, stride: int = 1, padding: int | None = None):
+        margin = kernel_size // 2 if padding is None else padding
+        conv = nn.Conv2d(dim_in, dim, kernel_size, stride=stride, padding=margin, bias=False)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
         super().__init__(conv, nn.BatchNorm2d(dim), nn.ReLU(inplace=True))
 
@@ -43,3 +45,16 @@ def resize(x: Float[Tensor, "B C _ _"], size: Sequence[int]) -> Float[Tensor, "B
     if certainly(height == rows) and certainly(width == columns):
         return x
     return F.interpolate(x, size=[rows, columns], mode="bilinear")
+
+
+def refuse_single_image(decoder: nn.Module, name: str, images: int) -> None:
+    """Check that a decoder which takes a mean over the whole map is not trained on one image alone.
+
+    Raises:
+        ConfigError: it is: the batch norm of this mean has one value to normalize.
+    """
+    if decoder.training and images == 1 and any(isinstance(module, nn.BatchNorm2d) for module in decoder.modules()):
+        raise ConfigError(
+            f"{name} pools to one cell, which batch norm cannot normalize for a single image: train with at least "
+            "two images per process (data.batch_size=2), or several processes and +trainer.sync_batchnorm=true"
+        )

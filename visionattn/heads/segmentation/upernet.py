@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from visionattn.errors import ConfigError
 from visionattn.heads.features import FeatureInfo
-from visionattn.heads.segmentation.layers import Classify, ConvNormAct, resize
+from visionattn.heads.segmentation.layers import Classify, ConvNormAct, refuse_single_image, resize
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -45,11 +44,8 @@ class PyramidPooling(nn.Module):
         self.smallest = min(pool_sizes)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
-        if self.training and len(x) * self.smallest == 1 and isinstance(self.fuse[1], nn.BatchNorm2d):
-            raise ConfigError(
-                "UPerNet pools to one cell, which batch norm cannot normalize for a single image: train with at least "
-                "two images per process (data.batch_size=2), or several processes and +trainer.sync_batchnorm=true"
-            )
+        if self.smallest == 1:
+            refuse_single_image(self, "UPerNet", len(x))
         return self.fuse(torch.cat([x, *(resize(pool(x), x.shape[-2:]) for pool in self.pools)], dim=1))
 
 
