@@ -15,9 +15,9 @@ RECIPES = sorted(path.stem for path in FOLDER.glob("upernet_*.yaml"))
 QUICK = ("upernet_swin_tiny_160k", "upernet_dinat_large_160k")
 
 
-def compose(name):
+def compose(name, data="ade20k"):
     return config.compose(
-        "train", [f"experiment=ade20k/{name}", "name=x", "backbone_name=x", "run_dir=x", "data.root=x"]
+        "train", [f"experiment={data}/{name}", "name=x", "backbone_name=x", "run_dir=x", "data.root=x"]
     )
 
 
@@ -47,3 +47,35 @@ def test_the_recipes_are_those_of_the_papers():
     assert (cfg.optim.lr, cfg.optim.weight_decay, cfg.schedule.warmup_steps) == (6e-5, 0.01, 1500)
     assert cfg.backbone.mixers.s1.dilation == [1, 16]  # maps are larger than in classification
     assert cfg.backbone.mixers.s3.dilation == [1, 2, 1, 3, 1, 4]
+
+
+SCORES = {
+    "ade20k": {"tiny": 43.0, "small": 51.3, "base": 52.6, "large": 53.2},
+    "cityscapes": {"tiny": 80.3, "small": 83.2, "base": 83.8, "large": 84.2},
+    "coco_stuff": {"tiny": 41.3, "small": 47.5, "base": 48.4, "large": 48.8},
+}
+"""SegMAN's published mIoU."""
+MILLIONS = {"tiny": 6.4, "small": 29.4, "base": 51.8, "large": 92.34}  # the paper says 92.6 of the last
+CLASSES = {"ade20k": 150, "cityscapes": 19, "coco_stuff": 171}
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (data, size) if (data, size) == ("cityscapes", "tiny") else pytest.param(data, size, marks=pytest.mark.heavy)
+        for data in SCORES
+        for size in MILLIONS
+    ],
+)
+def test_segman_has_its_recipes(data, size):
+    name = f"segman_{size}_160k"
+    text = (FOLDER.parent / data / f"{name}.yaml").read_text()
+    assert f": {SCORES[data][size]} mIoU published" in text
+    cfg = compose(name, data)
+    with torch.device("meta"):
+        task = config.instantiate(cfg.task)
+    assert task.head.num_classes == CLASSES[data]
+    assert cfg.data.batch_size * 4 == cfg.task.lr_base_size
+    assert (cfg.optim.lr * cfg.task.backbone_lr_scale, cfg.trainer.max_steps) == (pytest.approx(6e-5), 160_000)
+    count = sum(parameter.numel() for parameter in task.parameters()) / 1e6
+    assert count == pytest.approx(MILLIONS[size], abs=0.5 if (data, size) == ("cityscapes", "small") else 0.06)
