@@ -9,7 +9,7 @@ from tests.heads.segmentation.test_heads import info, maps
 from visionattn.attention import SelectiveScan, WindowAttention
 from visionattn.backbones import Block
 from visionattn.errors import ConfigError
-from visionattn.heads.segmentation import SegmentationHead, SegMANDecoder
+from visionattn.heads.segmentation import SegMANDecoder, SegmentationHead
 
 SMALL = partial(SegMANDecoder, block=Block, mixer=SelectiveScan, channels=16, width=8)
 
