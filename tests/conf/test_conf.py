@@ -9,6 +9,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+import visionattn
 from tests.contracts.structures import REPRESENTATIVES
 from visionattn import config, errors
 from visionattn.cli import main
@@ -95,7 +96,7 @@ def test_the_other_commands_compose(root):
 
 
 def test_a_backbone_only_names_mixers_and_never_sets_their_keys():
-    for name in options("backbone"):
+    for name in visionattn.list_backbones():
         body = OmegaConf.load(CONF / "backbone" / f"{name}.yaml")
         assert "mixers" not in body, name
         assert {"dims", "depths", "num_heads", "card"} <= set(body), name
@@ -103,7 +104,7 @@ def test_a_backbone_only_names_mixers_and_never_sets_their_keys():
 
 
 def test_a_published_backbone_inherits_its_family_and_no_other_model():
-    for name in options("backbone"):
+    for name in visionattn.list_backbones():
         inherited = [one for one in OmegaConf.load(CONF / "backbone" / f"{name}.yaml").defaults if isinstance(one, str)]
         family = inherited[: inherited.index("_self_")]
         assert family == ["base"] if name.endswith("_pico") else all(one.startswith("_") for one in family), name
@@ -113,7 +114,9 @@ def test_a_published_backbone_inherits_its_family_and_no_other_model():
 
 
 def test_the_file_of_a_backbone_is_short():
-    lengths = [len((CONF / "backbone" / f"{name}.yaml").read_text().splitlines()) for name in options("backbone")]
+    lengths = [
+        len((CONF / "backbone" / f"{name}.yaml").read_text().splitlines()) for name in visionattn.list_backbones()
+    ]
     assert sorted(lengths)[len(lengths) // 2] <= 13
     assert max(lengths) <= 22
 

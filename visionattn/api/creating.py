@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import timm
 from torch import nn
 
 from visionattn import config
 from visionattn.api.modules import ClassificationModel, DetectionModel, SegmentationModel
-from visionattn.backbones.zoo import create_backbone, list_backbones
+from visionattn.backbones.timm_backbone import timm_backbone
+from visionattn.backbones.zoo import backbone_files, create_backbone, list_backbones
 from visionattn.config.columns import names_for
 from visionattn.config.composing import as_override
 from visionattn.config.messages import nearest, open_keys, plain
@@ -28,7 +30,7 @@ def create_classifier(
     see :class:`ClassificationModel`.
 
     Args:
-        backbone: a name of :func:`visionattn.list_backbones`, or a module with ``feature_info`` and
+        backbone: a name of :func:`visionattn.list_backbones` or of timm's, or a module with ``feature_info`` and
             ``forward_intermediates``, of your own or of :func:`visionattn.create_backbone`.
         classes: their names, in the order of the labels, or how many.
         label_smoothing: probability mass spread over all classes, in training.
@@ -124,6 +126,9 @@ def _names(classes: Sequence[str] | int) -> list[str]:
 
 
 def _backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Module:
+    if isinstance(backbone, str) and backbone not in backbone_files() and timm.is_model(backbone.partition(".")[0]):
+        weights = "timm" if options.pop("pretrained", False) else options.pop("weights", None)
+        return timm_backbone(backbone, weights, **options)
     if isinstance(backbone, str):
         return create_backbone(backbone, num_classes=0, **options)
     missing = [name for name in _NEEDED if not hasattr(backbone, name)]

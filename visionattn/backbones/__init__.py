@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         PatchStem,
         StridedConvStem,
     )
+    from visionattn.backbones.timm_backbone import TimmBackbone
 
 __all__ = [
     "AbsolutePosition",
@@ -81,6 +82,7 @@ __all__ = [
     "Stage",
     "StridedConvStem",
     "ThreeConvStem",
+    "TimmBackbone",
     "blocks_by_stage",
     "layer_norm",
     "stages_apart",
@@ -132,6 +134,7 @@ __getattr__ = face(
         "Stage": "stage",
         "StridedConvStem": "stem",
         "ThreeConvStem": "families.s2aformer",
+        "TimmBackbone": "timm_backbone",
         "blocks_by_stage": "block",
         "layer_norm": "block",
         "stages_apart": "stage",

@@ -38,8 +38,9 @@ default_cfgs: dict[str, DefaultCfg] = {}  # timm looks for this name in the modu
 
 @cache
 def backbone_files() -> Mapping[str, dict[str, Any]]:
-    """Name -> what its YAML and the part of its family say, in alphabetical order."""
-    return {name: with_parts("backbone", name) for name in choices("backbone")}
+    """Name -> what its YAML and the part of its family say, in alphabetical order; ``timm`` is none of ours."""
+    files = {name: with_parts("backbone", name) for name in choices("backbone")}
+    return {name: contents for name, contents in files.items() if "dims" in contents}
 
 
 def list_backbones(pattern: str = "*") -> list[str]:

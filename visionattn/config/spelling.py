@@ -56,6 +56,8 @@ _EXAMPLES = {"weights": "timm", "resume": "auto", "trainer.precision": "bf16-mix
 _NO_VALUES = ("", "true", "false", "none", "null")
 _STAGE = re.compile(r"(backbone\.mixers\.s\d+)=([A-Za-z]\w*(?:[/,]\w+)*)")
 _OF_A_MIXER = re.compile(r"[+~]*(\w+\.)*mixers\.")
+_PRETRAINED = {"backbone.pretrained=true": "weights=timm", "backbone.pretrained=false": "weights=null"}
+"""timm's word, and ours. As a key of the backbone it would fetch weights whenever a run is opened."""
 _EVERY_STAGE = re.compile(r"mixer=([A-Za-z]\w*(?:/\w+)*)")
 
 
@@ -77,9 +79,9 @@ def word_of_another_tool(key: str, value: str, known: Collection[str]) -> str:
 
 
 def ours(overrides: Sequence[str]) -> list[str]:
-    """The overrides with old group names, and with a mixer per stage, in Hydra's spelling."""
+    """The overrides with old group names, timm's ``pretrained``, and a mixer per stage, in Hydra's spelling."""
     words = []
-    for word in map(current_override, overrides):
+    for word in (_PRETRAINED.get(word.lower(), word) for word in map(current_override, overrides)):
         stage = _STAGE.fullmatch(word)
         words.append(f"mixer@{stage[1]}={stage[2]}" if stage and stage[2] not in _NO_VALUES else word)
     return words

@@ -25,6 +25,7 @@ from visionattn.runs.protocol import differences, in_words, protocol_of_run
 from visionattn.tasks import ClassificationTask
 from visionattn.training.task import VisionTask
 from visionattn.weights import Report, Source, classifier_width, load_model, load_weights, open_source
+from visionattn.weights.load import TakesWeights
 from visionattn.weights.sources import ENDINGS, weights_file
 
 PARTS = ("backbone", "model")
@@ -54,6 +55,8 @@ def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> R
     if not hasattr(task.backbone, "card"):
         raise ConfigError(f"weights= needs a backbone of visionattn, not a {type(task.backbone).__name__}")
     whole = part == "model"
+    if whole and isinstance(task.backbone, TakesWeights):
+        raise ConfigError("backbone=timm takes weights_part=backbone: its classifier is another one")
     source = open_source(weights, task.backbone.card, None if whole else 0)
     if whole:
         report = load_model(task.backbone, task.head, source.state)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -85,6 +85,10 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> Re
         CheckpointError: the file cannot be read, or names or shapes do not fit; the message lists every one of them.
     """
     state, around = from_run(read_state_dict(source))
+    if isinstance(model, TakesWeights):
+        own: Report = model.take_weights(state)
+        own.left_out += around
+        return own
     converted = convert(state, model.state_dict())
     report = _prepared(model, converted)
     report.left_out += around
@@ -129,6 +133,15 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
     report.left_out += around
     report.fresh += [f"head.{n} {tuple(t.shape)}" for n, t in head.state_dict().items() if n not in theirs.state]
     return report
+
+
+@runtime_checkable
+class TakesWeights(Protocol):
+    """A backbone that reads its own names, because no table of a family is for it."""
+
+    def take_weights(self, state: Mapping[str, Tensor]) -> Report:
+        """Load a state dict; raises CheckpointError where it does not fit."""
+        ...
 
 
 class _Classified(Protocol):

@@ -1,0 +1,105 @@
+"""Networks of timm as backbones: their maps are timm's, for any size and task; wrong names are told first."""
+
+import pytest
+import timm
+import torch
+
+import visionattn
+from tests.commands.short_runs import newest
+from visionattn.backbones import TimmBackbone
+from visionattn.cli import main
+from visionattn.config.spelling import ours
+from visionattn.errors import CheckpointError, ConfigError
+from visionattn.weights import load_weights
+
+VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2}
+
+
+@pytest.mark.parametrize(("name", "strides"), [("resnet10t", [4, 8, 16, 32]), ("convnext_atto", [4, 8, 16, 32])])
+def test_the_maps_are_those_of_timm(name, strides):
+    backbone = TimmBackbone(name).eval()
+    theirs = timm.create_model(name, num_classes=0).eval()
+    backbone.take_weights(theirs.state_dict())
+    assert [info["reduction"] for info in backbone.feature_info] == strides
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        maps = backbone.forward_intermediates(images, intermediates_only=True)
+        expected = theirs.forward_intermediates(images, intermediates_only=True)[-4:]
+    assert all(map(torch.equal, maps, expected))
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "vit_tiny_patch16_224", "vit_small_patch16_dinov3"])
+def test_images_of_any_size_give_maps_of_the_declared_sizes(name):
+    backbone = TimmBackbone(name, arguments={"depth": 2} if name.startswith("vit") else None).eval()
+    with torch.no_grad():
+        maps = backbone.forward_intermediates(torch.rand(1, 3, 70, 101), norm=True, intermediates_only=True)
+    for one, info in zip(maps, backbone.feature_info, strict=True):
+        stride = info["reduction"]
+        assert tuple(one.shape[1:]) == (info["num_chs"], -(-70 // stride), -(-101 // stride))
+
+
+def test_a_plain_transformer_gets_a_pyramid_and_every_parameter_a_gradient():
+    backbone = TimmBackbone("vit_tiny_patch16_224", arguments=VIT)
+    assert [(info["num_chs"], info["reduction"]) for info in backbone.feature_info] == [
+        (8, 4),
+        (16, 8),
+        (32, 16),
+        (32, 32),
+    ]
+    sum(one.square().mean() for one in backbone.forward_intermediates(torch.rand(1, 3, 64, 64))[1]).backward()
+    assert all(p.grad is not None for name, p in backbone.named_parameters() if "norm" not in name)
+
+
+def test_weights_that_do_not_fit_are_listed():
+    backbone = TimmBackbone("resnet10t")
+    state = timm.create_model("resnet10t", num_classes=7).state_dict()
+    report = load_weights(backbone, state)
+    assert report.left_out == ["net.fc.weight", "net.fc.bias"]
+    assert "for images of 176x176 pixels with data.mean=[0.485, 0.456, 0.406]" in report.summary()
+    del state["bn1.weight"]
+    with pytest.raises(CheckpointError, match=r"1 entries do not fit timm's ResNet:\n  missing: net\.bn1\.weight"):
+        load_weights(backbone, state)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("convnext_tny", "timm has no network 'convnext_tny'; did you mean convnext_tiny"),
+        ("convnext_tiny.fb_in22", r"no weights 'fb_in22' of convnext_tiny; did you mean convnext_tiny\.fb_in22k"),
+    ],
+)
+def test_a_wrong_name_is_told_with_the_nearest(name, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        TimmBackbone(name)
+
+
+def test_a_size_that_a_network_does_not_take_is_told():
+    with pytest.raises(ConfigError, match=r"Beit does not take images of \(64, 64\)"):
+        TimmBackbone("beit_base_patch16_224", arguments=VIT).forward_intermediates(torch.rand(1, 3, 64, 64))
+
+
+def test_pretrained_is_a_word_for_the_weights():
+    assert ours(["backbone.pretrained=true"]) == ["weights=timm"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_training_on_a_network_of_timm_loads_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["backbone=timm", "backbone.model=resnet10t", "data=digits", "data.batch_size=16", "trainer.max_epochs=1"]
+    assert main(["train", *words, "trainer.limit_train_batches=2", "trainer.accelerator=cpu"]) == 0
+    folder = newest(tmp_path / "outputs" / "classification" / "timm")
+    assert len(visionattn.load(folder, device="cpu").predict(torch.rand(3, 20, 30)).labels) == 5
+
+
+@pytest.mark.parametrize(
+    ("create", "options"),
+    [
+        (visionattn.create_detector, {"head": "faster_rcnn", "head_options": {"pyramid.channels": 16}}),
+        (visionattn.create_segmenter, {"head": "semantic_fpn"}),
+        (visionattn.create_classifier, {}),
+    ],
+)
+def test_every_task_takes_one_from_python(create, options):
+    model = create("vit_tiny_patch16_224", classes=2, arguments=VIT, **options).eval()
+    with torch.no_grad():
+        assert len(model([torch.rand(3, 64, 64)])) == 1
