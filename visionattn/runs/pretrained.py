@@ -25,7 +25,7 @@ from visionattn.runs.protocol import differences, in_words, protocol_of_run
 from visionattn.tasks import ClassificationTask
 from visionattn.training.task import VisionTask
 from visionattn.weights import Report, Source, classifier_width, load_model, load_weights, open_source
-from visionattn.weights.load import TakesWeights
+from visionattn.weights.report import TakesWeights
 from visionattn.weights.sources import ENDINGS, weights_file
 
 PARTS = ("backbone", "model")

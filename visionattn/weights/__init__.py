@@ -2,8 +2,9 @@
 
 from visionattn.weights.formats import Format, Rule
 from visionattn.weights.from_timm import timm_weights
-from visionattn.weights.load import Report, classifier_width, load_model, load_weights, resize_table
+from visionattn.weights.load import classifier_width, load_model, load_weights, resize_table
 from visionattn.weights.read import read_checkpoint, read_state_dict
+from visionattn.weights.report import Report
 from visionattn.weights.sources import Source, checkpoint_file, open_source
 
 __all__ = [
