@@ -78,6 +78,10 @@ def _dispatch(arguments: list[str], typed: str) -> int:
         from visionattn.cli.listing import show_list
 
         return show_list(request.overrides, request.config_dirs)
+    if request.command == "completion":
+        from visionattn.cli.completion import show_completion
+
+        return show_completion(request.overrides)
     if request.command == "keys":
         from visionattn.cli.keys import show_keys
 

@@ -39,7 +39,7 @@ OTHERS |= {
     "attention": "inspect",
 }
 """Words of other tools -> commands."""
-NAMES = (*(name for name in COMMANDS if " " not in name), "list", "keys")
+NAMES = (*(name for name in COMMANDS if " " not in name), "list", "keys", "completion")
 SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}
 SWITCHES |= {"-h": "help", "--help": "help"}
 _SHOWN = 12
@@ -110,7 +110,9 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
         if word == "--version":
             request.version = True
             return request
-        if word.startswith("-"):
+        if request.command == "completion":  # a line that was begun may hold anything
+            request.overrides.append(word)
+        elif word.startswith("-"):
             _flag(request, word, rest)
         elif request.command is None:
             request.command = _command(word)
@@ -126,7 +128,7 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
             raise ConfigError(f"{word!r} is not an override; write key=value, for example backbone=swin_pico")
         else:
             request.overrides.append(word)
-    if not request.help:
+    if not request.help and request.command != "completion":
         from visionattn.config.composing import readable
 
         request.overrides = [readable(word) for word in request.overrides]

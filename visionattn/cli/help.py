@@ -16,6 +16,7 @@ visionattn: train, compare and export hierarchical vision transformers
   visionattn data        draw a small data set; data doctor: check one; data convert: write one in another format
   visionattn list        list backbones, mixers, heads, data, experiments ...
   visionattn keys        every setting with its default, its type and a sentence
+  visionattn completion  the tab key in bash, zsh and fish
 
 Every setting is key=value, and every part of a run can be exchanged:
 
@@ -134,8 +135,13 @@ COMMANDS = {
         "visionattn keys task task=segmentation\n"
         "visionattn keys evaluate",
     ),
+    "completion": (
+        "visionattn completion bash|zsh|fish\n\nPrints what makes the tab key complete commands, groups, choices and keys.",
+        'eval "$(visionattn completion bash)"      # in ~/.bashrc; zsh likewise, after compinit\n'
+        "visionattn completion fish > ~/.config/fish/completions/visionattn.fish",
+    ),
     "list": (
-        "visionattn list KIND [PATTERN]\n\nLists the choices of a configuration group.",
+        "visionattn list KIND [PATTERN] [--json]\n\nLists the choices of a configuration group.",
         "visionattn list backbones\nvisionattn list mixers 'dinat/*'\nvisionattn list experiments imagenet/swin_tiny",
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -24,7 +25,8 @@ def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
     every = [*kinds, "presets"] if _PRESETS in kinds.values() else list(kinds)
     if not words:
         raise ConfigError(f"list needs a kind: {', '.join(every)}")
-    kind, *patterns = words
+    as_json = "json=true" in words
+    kind, *patterns = (word for word in words if word != "json=true")
     group = kinds.get(kind) or (kind if kind in kinds.values() else _PRESETS if kind in every else None)
     if group is None:
         raise ConfigError(f"cannot list {kind}{nearest(kind, every)} (kinds: {', '.join(every)})")
@@ -36,10 +38,13 @@ def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
     names = _matching(known, patterns, hidden)
     if not names:
         raise ConfigError(f"no {group} matches {' '.join(patterns)}; available: {', '.join(known)}")
-    if group == "experiment" and len(names) == 1:
+    if group == "experiment" and len(names) == 1 and not as_json:
         from visionattn.cli.recipes import show_recipe
 
         return show_recipe(names[0], _text(f"experiment/{names[0]}.yaml", config_dirs), config_dirs)
+    if as_json:
+        print(json.dumps([_entry(group, name, config_dirs) for name in names], indent=2))
+        return 0
     rows = [_row(group, name, config_dirs) for name in names]
     _print(rows, ["name", "params", "GMACs", "top-1", "weights", "about"] if group == "backbone" else ["name", "about"])
     if group == "experiment":
@@ -62,20 +67,28 @@ def _matching(names: list[str], patterns: Sequence[str], hidden: Sequence[str]) 
     return [name for name in names if shown(name)]
 
 
-def _row(group: str, name: str, config_dirs: Sequence[str]) -> list[str]:
+def _entry(group: str, name: str, config_dirs: Sequence[str]) -> dict[str, Any]:
+    """What a row shows, as plain values."""
     relative = f"{group}/{name}.yaml"
-    about = next(iter(header(_text(relative, config_dirs))), "")
+    entry: dict[str, Any] = {"name": name, "about": next(iter(header(_text(relative, config_dirs))), "")}
+    if group == "backbone":
+        card: dict[str, Any] = read(_file(relative, config_dirs)).get("card") or {}
+        weights = [where for where in ("timm", "official") if (card.get("weights") or {}).get(where)]
+        entry |= {key: card.get(key) for key in ("params", "gmacs", "top1")} | {"weights": weights}
+    return entry
+
+
+def _row(group: str, name: str, config_dirs: Sequence[str]) -> list[str]:
+    entry = _entry(group, name, config_dirs)
     if group != "backbone":
-        return [name, about]
-    card: dict[str, Any] = read(_file(relative, config_dirs)).get("card") or {}
-    params, gmacs, top1 = card.get("params"), card.get("gmacs"), card.get("top1")
+        return [name, entry["about"]]
     return [
         name,
-        f"{params / 1e6:.2f} M" if params else "",
-        f"{gmacs:.2f}" if gmacs else "",
-        f"{top1:.1f}" if top1 else "",
-        " ".join(where for where in ("timm", "official") if (card.get("weights") or {}).get(where)),
-        about,
+        f"{entry['params'] / 1e6:.2f} M" if entry["params"] else "",
+        f"{entry['gmacs']:.2f}" if entry["gmacs"] else "",
+        f"{entry['top1']:.1f}" if entry["top1"] else "",
+        " ".join(entry["weights"]),
+        entry["about"],
     ]
 
 

@@ -1,0 +1,56 @@
+"""Completion: what fits a line that was begun, and that bash takes it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from visionattn.cli import main
+from visionattn.cli.completion import fitting
+
+
+def test_commands_groups_choices_and_keys():
+    assert fitting("visionattn tr") == ["train"]
+    assert "swinv2_tiny_window8_256" not in fitting("visionattn train backbone=swin_")
+    assert "backbone=swin_tiny" in fitting("visionattn train backbone=swin_")
+    assert fitting("visionattn train mixer@backbone.mixers.s3=neighborhoo")[0].endswith("s3=neighborhood")
+    assert fitting("visionattn train data=digits optim.weight_d") == ["optim.weight_decay="]
+    assert "optim=" in fitting("visionattn train ")
+    assert fitting("visionattn data doc") == ["doctor"]
+    assert "backbones" in fitting("visionattn list ")
+    assert fitting("visionattn list mixers windo") == ["window"]
+    assert fitting("visionattn explain swin_t") == ["swin_tiny"]
+    assert fitting("visionattn nothing_of_this_name x") == []
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes(tmp_path):
+    command = tmp_path / "visionattn"
+    command.write_text(f'#!/bin/bash\nexec {sys.executable} -m visionattn "$@"\n')
+    command.chmod(0o755)
+    script = (
+        f'export PATH={tmp_path}:$PATH; eval "$(visionattn completion bash)"\n'
+        'COMP_LINE="visionattn train backbone=dinat_p"; COMP_POINT=${#COMP_LINE}; _visionattn; echo "${COMPREPLY[@]}"\n'
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["dinat_pico"], done.stderr
+
+
+def test_scripts_and_what_is_no_shell(capsys):
+    for shell in ("bash", "zsh", "fish"):
+        assert main(["completion", shell]) == 0
+        assert "visionattn completion words" in capsys.readouterr().out
+    assert main(["completion", "csh"]) == 2
+    assert "completion needs a shell, bash, zsh, fish" in capsys.readouterr().err
+
+
+def test_lists_as_json(capsys):
+    assert main(["list", "backbones", "swin_tiny", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["params"] == 28288354
+    assert entry["weights"] == ["timm", "official"]
