@@ -15,7 +15,7 @@ _BASH = """_visionattn() {
     local IFS=$'\\n' word="${COMP_LINE:0:COMP_POINT}"
     word="${word##* }"
     COMPREPLY=($(visionattn completion words "${COMP_LINE:0:COMP_POINT}" 2> /dev/null))
-    if [[ $word == *=* ]]; then COMPREPLY=("${COMPREPLY[@]#"${word%%=*}="}"); fi  # bash itself keeps what stands before =
+    if [[ $word == *=* ]]; then COMPREPLY=("${COMPREPLY[@]#"${word%%=*}="}"); fi
     [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
 }
 complete -o default -F _visionattn visionattn"""

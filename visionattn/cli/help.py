@@ -136,7 +136,7 @@ COMMANDS = {
         "visionattn keys evaluate",
     ),
     "completion": (
-        "visionattn completion bash|zsh|fish\n\nPrints what makes the tab key complete commands, groups, choices and keys.",
+        "visionattn completion bash|zsh|fish\n\nPrints what lets the tab key complete commands, groups and keys.",
         'eval "$(visionattn completion bash)"      # in ~/.bashrc; zsh likewise, after compinit\n'
         "visionattn completion fish > ~/.config/fish/completions/visionattn.fish",
     ),
