@@ -128,6 +128,12 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
             raise ConfigError(f"{word!r} is not an override; write key=value, for example backbone=swin_pico")
         else:
             request.overrides.append(word)
+    _finish(request)
+    return request
+
+
+def _finish(request: Request) -> None:
+    """Spell the overrides as Hydra reads them, and check what can be checked without composing."""
     if not request.help and request.command != "completion":
         from visionattn.config.composing import readable
 
@@ -138,7 +144,6 @@ def parse(arguments: Sequence[str], typed: str = "visionattn") -> Request:
         check_allow(request.allow)
     if request.command in WORDS and not request.help:
         _check_word(request, WORDS[request.command])
-    return request
 
 
 def _flag(request: Request, word: str, rest: Iterator[str]) -> None:
