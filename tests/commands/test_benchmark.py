@@ -28,7 +28,7 @@ def test_kernels_dry_run_shows_its_arguments(capsys):
         (
             [],
             "benchmark needs a name: visionattn benchmark NAME; names: backbones, "
-            "detection, kernels, lengths, loading, pixels, segmentation, simulate, "
+            "detection, kernels, lengths, loading, pixels, scan, segmentation, simulate, "
             "training",
         ),
         (["kernel"], "did you mean kernels?"),

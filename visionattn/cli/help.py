@@ -97,7 +97,7 @@ COMMANDS = {
     "benchmark": (
         "visionattn benchmark WHAT [key=value ...]\n\n"
         "Measures methods side by side, prints a table and writes its rows.\n"
-        "WHAT is backbones, detection, kernels, lengths, loading, pixels, segmentation, simulate or training.",
+        "WHAT is backbones, detection, kernels, lengths, loading, pixels, scan, segmentation, simulate or training.",
         "visionattn benchmark kernels cases=swin_tiny.* repeats=5",
     ),
     "data": (

@@ -14,6 +14,7 @@ from visionattn.benchmarks.kernels import run_kernels, simulate
 from visionattn.benchmarks.lengths import run_lengths
 from visionattn.benchmarks.loading import run_loading
 from visionattn.benchmarks.pixels import run_pixels
+from visionattn.benchmarks.scan import run_scan
 from visionattn.benchmarks.segmentation import run_segmentation
 from visionattn.benchmarks.training import run_training
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
@@ -28,6 +29,7 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "lengths": run_lengths,
     "loading": run_loading,
     "pixels": run_pixels,
+    "scan": run_scan,
     "detection": run_detection,
     "segmentation": run_segmentation,
     "training": run_training,

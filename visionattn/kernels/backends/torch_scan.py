@@ -25,13 +25,13 @@ from visionattn.kernels.signature import stats_dtype
 def scan_by_chunks(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """The scan; see ``scan_op.py`` for the arguments."""
     ways, size, kind = range(a.shape[0]), (x.shape[1], x.shape[2]), stats_dtype(x.dtype)
-    xs = torch.stack([_line_up(x, way) for way in ways], dim=1).to(kind)  # (B, K, L, C)
-    steps, bs, cs = (torch.stack([_line_up(t[:, :, :, w], w) for w in ways], dim=1).to(kind) for t in (delta, b, c))
+    xs = torch.stack([line_up(x, way) for way in ways], dim=1).to(kind)  # (B, K, L, C)
+    steps, bs, cs = (torch.stack([line_up(t[:, :, :, w], w) for w in ways], dim=1).to(kind) for t in (delta, b, c))
     steps = F.softplus(steps)
     decays = (steps[..., None] * a.to(kind)[:, None]).exp()  # (B, K, L, C, S)
     states = _recurrence(decays, (steps * xs)[..., None] * bs[..., None, :])
     ys = (states * cs[..., None, :]).sum(-1)
-    return sum((_lay_out(ys[:, way], way, size) for way in ways[1:]), _lay_out(ys[:, 0], 0, size)).to(x.dtype)
+    return sum((lay_out(ys[:, way], way, size) for way in ways[1:]), lay_out(ys[:, 0], 0, size)).to(x.dtype)
 
 
 def _recurrence(decays: Tensor, inputs: Tensor) -> Tensor:
@@ -52,14 +52,14 @@ def _recurrence(decays: Tensor, inputs: Tensor) -> Tensor:
     return states.flatten(2, 3)[:, :, :length]
 
 
-def _line_up(x: Tensor, way: int) -> Tensor:
+def line_up(x: Tensor, way: int) -> Tensor:
     """The tokens of a map ``(B, H, W, _)`` in the order of a direction, ``(B, L, _)``."""
     line = (x.transpose(1, 2) if way % 2 else x).flatten(1, 2)
     return line.flip(1) if way >= 2 else line
 
 
-def _lay_out(line: Tensor, way: int, size: tuple[int, int]) -> Tensor:
-    """The inverse of :func:`_line_up`."""
+def lay_out(line: Tensor, way: int, size: tuple[int, int]) -> Tensor:
+    """The inverse of :func:`line_up`."""
     line = line.flip(1) if way >= 2 else line
     x = line.unflatten(1, (size[1], size[0]) if way % 2 else size)
     return x.transpose(1, 2) if way % 2 else x
