@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -46,7 +47,7 @@ def run_scan(
         batch: maps at a time.
         passes: ``inference``; ``train`` is forward and backward.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
-        loop: also the loop, which takes seconds on large maps.
+        loop: also the loop, which takes seconds.
         repeats: rounds; every method runs once in a round.
         device: ``cpu`` or ``cuda``; None: cuda where it is available.
         output_dir: folder of the rows; None writes none.
@@ -57,23 +58,30 @@ def run_scan(
     Raises:
         ConfigError: an unknown pass or type, or sizes below 1.
     """
+    _check(sides, passes, dtype, [dim, state, batch, repeats])
+    torch_device, rows = choose_device(device), []
+    for side, kind in product(sides, passes):
+        given = [t.to(torch_device, getattr(torch, dtype)) for t in _drawn(batch, side, dim, state)]
+        rows += [{"side": side, "pass": kind, **row} for row in _measured(given, kind == "train", loop, repeats)]
+    settings = {"dim": dim, "state": state, "batch": batch, "dtype": dtype, "threads": torch.get_num_threads()}
+    _tell(rows, output_dir, torch_device, settings | {"repeats": repeats})
+    return rows
+
+
+def _tell(rows: list[Row], output_dir: str | Path | None, device: torch.device, settings: Row) -> None:
+    columns = ("side", "pass", "method", "milliseconds", "times_auto", "peak_bytes")
+    cells = [[f"{row[key]:.4g}" if isinstance(row[key], float) else str(row[key]) for key in columns] for row in rows]
+    show(columns, cells)
+    save(rows, output_dir, "scan", device, settings)
+
+
+def _check(sides: Sequence[int], passes: Sequence[str], dtype: str, sizes: list[int]) -> None:
     if set(passes) - set(PASSES) or not passes:
         raise ConfigError(f"passes are {' and '.join(PASSES)}, got {list(passes)}")
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ConfigError(f"dtype is float32, bfloat16 or float16, got {dtype}")
-    if min([dim, state, batch, repeats, *sides], default=0) < 1 or not sides:
-        raise ConfigError(f"sizes are at least 1, got sides {list(sides)}, dim {dim}, state {state}, batch {batch}")
-    torch_device, rows = choose_device(device), []
-    for side in sides:
-        given = [t.to(torch_device, getattr(torch, dtype)) for t in _drawn(batch, side, dim, state)]
-        for kind in passes:
-            rows += [{"side": side, "pass": kind, **row} for row in _measured(given, kind == "train", loop, repeats)]
-    settings = {"dim": dim, "state": state, "batch": batch, "dtype": dtype, "repeats": repeats}
-    columns = ("side", "pass", "method", "milliseconds", "times_auto", "peak_bytes")
-    cells = [[f"{row[key]:.4g}" if isinstance(row[key], float) else str(row[key]) for key in columns] for row in rows]
-    show(columns, cells)
-    save(rows, output_dir, "scan", torch_device, settings | {"threads": torch.get_num_threads()})
-    return rows
+    if min([*sizes, *sides]) < 1 or not sides:
+        raise ConfigError(f"sizes are at least 1, got sides {list(sides)} and dim, state, batch, repeats {sizes}")
 
 
 def _drawn(batch: int, side: int, dim: int, state: int) -> list[Tensor]:
@@ -123,8 +131,8 @@ def token_by_token(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) ->
     decays = (steps[..., None] * a[:, None]).exp()
     inputs = (steps * xs)[..., None] * bs[..., None, :]
     h, ys = torch.zeros_like(inputs[:, :, 0]), []
-    for token in range(xs.shape[2]):
-        h = decays[:, :, token] * h + inputs[:, :, token]
-        ys.append(torch.einsum("bkcs,bks->bkc", h, cs[:, :, token]))
+    for decay, new, reading in zip(decays.unbind(2), inputs.unbind(2), cs.unbind(2), strict=True):
+        h = decay * h + new
+        ys.append(torch.einsum("bkcs,bks->bkc", h, reading))
     lines = torch.stack(ys, dim=2)
     return sum((lay_out(lines[:, way], way, size) for way in ways[1:]), lay_out(lines[:, 0], 0, size))

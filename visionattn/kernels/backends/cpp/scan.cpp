@@ -2,33 +2,48 @@
 // order, whatever the number of threads.
 #include "scan.h"
 
+// One direction, line by line of the map; its output is added to `sum`, a vector per token.
+template <class S, int STATES, class C> static void forward_way(const Line<S, STATES>& line, V<C>* sum, V<C>* h) {
+    const Scan& p = line.p;
+    const int states = line.states, tokens = p.tokens(), chunk = p.chunk, width = p.width;
+    const Walk first(p, line.way, 0);
+    const int64_t of_x = first.pace(p.x), of_delta = first.pace(p.delta), of_b = first.pace(p.b), of_c = first.pace(p.c);
+    const int64_t of_sum = (first.columns ? width : 1) * (first.back ? -1 : 1);
+    for (int s = 0; s < states; ++s) h[s] = V<C>{};
+    for (int begin = 0, kept = 0, until = 0; begin < tokens; begin += first.along) {
+        const Walk walk(p, line.way, begin);
+        const int row = walk.row(), col = walk.col();
+        const S *x = line.at(p.x, row, col), *delta = line.at(p.delta, row, col);
+        const S *b = line.at(p.b, row, col), *c = line.at(p.c, row, col);
+        V<C>* to = sum + row * width + col;
+        for (int i = 0; i < first.along; ++i, x += of_x, delta += of_delta, b += of_b, c += of_c, to += of_sum) {
+            if (until-- == 0) {
+                for (int s = 0; s < states; ++s) line.put(line.start(kept, s), h[s]);
+                ++kept, until = chunk - 1;
+            }
+            V<C> step, slope, y = {};
+            softplus(line.numbers(delta), step, slope);
+            const V<C> added = step * line.numbers(x);
+            for (int s = 0; s < states; ++s) {
+                V<C> decay = step * line.a.data[s];
+                exp_nonpositive(decay);
+                h[s] = decay * h[s] + added * load(b[s]);
+                y += h[s] * load(c[s]);
+            }
+            *to += y;
+        }
+    }
+}
+
 template <class S, int STATES> static void forward(const Scan& p) {
     using C = typename Compute<S>::type;
     parallel(p.batch * p.blocks(), p.threads, [&](int job) {
         Line<S, STATES> line(p, job / p.blocks(), job % p.blocks());
-        const int states = line.states;
         Zeros<V<C>> sum(p.tokens());
-        Aligned<V<C>> h(states);
+        Aligned<V<C>> h(line.states);
         for (int way = 0; way < p.ways; ++way) {
             line.enter(way);
-            Walk walk(p, way, 0);
-            for (int s = 0; s < states; ++s) h.data[s] = V<C>{};
-            for (int t = 0; t < p.tokens(); ++t, walk.step(true)) {
-                const int row = walk.row(), col = walk.col();
-                if (t % p.chunk == 0)
-                    for (int s = 0; s < states; ++s) line.put(line.start(t / p.chunk, s), h.data[s]);
-                V<C> step, slope, y = {};
-                softplus(line.numbers(line.at(p.delta, row, col)), step, slope);
-                const V<C> added = step * line.numbers(line.at(p.x, row, col));
-                const S *b = line.at(p.b, row, col), *c = line.at(p.c, row, col);
-                for (int s = 0; s < states; ++s) {
-                    V<C> decay = step * line.a.data[s];
-                    exp_nonpositive(decay);
-                    h.data[s] = decay * h.data[s] + added * load(b[s]);
-                    y += h.data[s] * load(c[s]);
-                }
-                sum.data[row * p.width + col] += y;
-            }
+            forward_way<S, STATES, C>(line, sum.data, h.data);
         }
         line.way = 0;
         for (int row = 0; row < p.height; ++row)

@@ -20,6 +20,10 @@ struct Walk {
         const int place = back ? p.tokens() - 1 - t : t;
         outer = place / along, inner = place % along;
     }
+    int64_t pace(const Field& field) const {  // to the next token of the same line, in elements
+        const int64_t stride = columns ? field.row : field.col;
+        return back ? -stride : stride;
+    }
     int row() const { return columns ? inner : outer; }
     int col() const { return columns ? outer : inner; }
     void step(bool forward) {
