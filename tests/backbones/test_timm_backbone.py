@@ -25,7 +25,9 @@ def test_the_maps_are_those_of_timm(name, strides):
     with torch.no_grad():
         maps = backbone.forward_intermediates(images, intermediates_only=True)
         expected = theirs.forward_intermediates(images, intermediates_only=True)[-4:]
+        last = backbone(images)
     assert all(map(torch.equal, maps, expected))
+    assert last.shape == maps[-1].shape
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "vit_tiny_patch16_224", "vit_small_patch16_dinov3"])

@@ -135,6 +135,10 @@ class TimmBackbone(nn.Module):
         last: Tensor = self.forward_intermediates(x, norm=True)[0]
         return last
 
+    def forward(self, x: Tensor) -> Tensor:
+        """The last map."""
+        return self.forward_features(x)
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass, where the network can."""
         self.net.set_grad_checkpointing(enable)
