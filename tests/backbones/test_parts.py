@@ -12,6 +12,7 @@ from visionattn.backbones import (
     Block,
     ContextBroadcasting,
     ConvFeedForward,
+    ConvPosition,
     FeedForward,
     GatedConvFeedForward,
     HierarchicalBackbone,
@@ -19,6 +20,7 @@ from visionattn.backbones import (
     PatchMerging,
     ProjectionHead,
     ResidualConvFeedForward,
+    ResidualMixer,
     Stage,
     StridedConvStem,
     blocks_by_stage,
@@ -121,13 +123,58 @@ def test_context_broadcasting_goes_into_every_block_of_a_backbone():
 
 def test_blocks_of_a_stage_differ_in_turn():
     build = partial(Stage, 8, 8, 2, Pooling, Block, [0.0, 0.0, 0.1], first=True, downsample=PatchMerging)
-    stage = build(in_turn=[{"mlp_ratio": 2}, {"mlp_ratio": 3, "position": [None, LocalConcentration]}])
+    branches = {"mixer": None, "local": LocalConcentration, "ffn": None}
+    stage = build(in_turn=[{"mlp_ratio": 2}, {"mlp_ratio": 3, "branches": branches}])
     assert [block.ffn.fc1.out_features for block in stage.blocks] == [16, 24, 16]
-    local = stage.blocks[1].position2
-    assert isinstance(local, LocalConcentration)
-    assert not any(isinstance(stage.blocks[i].position2, LocalConcentration) for i in (0, 2))
+    assert isinstance(stage.blocks[1].local, LocalConcentration)
+    assert not any(hasattr(stage.blocks[i], "local") for i in (0, 2))
     with pytest.raises(ValueError, match="the arguments of one block at least, got none"):
         build(in_turn=[])
+
+
+def test_a_block_runs_its_branches_in_the_order_of_their_names():
+    branches = {"before": ConvPosition, "ffn": None, "between": LocalConcentration, "mixer": None}
+    block, x = Block(6, Pooling(6, 2), branches=branches).eval(), torch.randn(2, 5, 4, 6)
+    y = block.before(x)
+    y = block.between(y + block.ffn(block.norm2(y)))
+    torch.testing.assert_close(block(x), y + block.mixer(block.norm1(y)))
+    assert [name for name in ("before", "between") if f"{name}.conv.weight" in block.state_dict()] == ["before"]
+
+
+def test_one_position_stands_before_both_branches():
+    """The names of the weights are those of before there were branches by name."""
+    block, x = Block(6, Pooling(6, 2), position=ConvPosition), torch.randn(2, 5, 4, 6)
+    y = block.position1(x)
+    y = block.position2(y + block.mixer(block.norm1(y)))
+    torch.testing.assert_close(block(x), y + block.ffn(block.norm2(y)))
+    assert Block(6, Pooling(6, 2), position=[None, ConvPosition]).branches == ("mixer", "position2", "ffn")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"branches": {"mixer": None}}, "hold mixer and ffn without a value"),
+        ({"branches": {"mixer": Pooling, "ffn": None}}, "hold mixer and ffn without a value"),
+        ({"branches": {"mixer": None, "ffn": None, "more": None}}, "branch more of a block has no factory"),
+        ({"branches": {"mixer": None, "ffn": None, "norm1": ConvPosition}}, "a part norm1 already"),
+        ({"branches": {"mixer": None, "ffn": None}, "position": ConvPosition}, "position cannot be given beside them"),
+    ],
+)
+def test_branches_that_cannot_be_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Block(6, Pooling(6, 2), **arguments)
+
+
+def test_a_branch_with_a_mixer_is_left_out_unless_it_must_stay():
+    x = torch.randn(2, 3, 3, 6)
+    gone, stays = (
+        ResidualMixer(6, mixer=FullAttention, head_width=3, droppable=droppable, drop_path=1 - 1e-9).train()
+        for droppable in (True, False)
+    )
+    assert torch.equal(gone(x), x)
+    torch.testing.assert_close(stays(x), x + stays.mixer(stays.norm(x)))
+    with pytest.raises(ValueError, match="dim 6 is not a multiple of head_width 4"):
+        ResidualMixer(6, mixer=FullAttention, head_width=4)
 
 
 def test_local_concentration_norms_between_its_activation_and_its_second_convolution():

@@ -39,6 +39,7 @@ def test_there_is_a_recipe_for_every_family_with_a_published_one():
         "mavit",
         "rmt",
         "agent",
+        "boat",
         "favit",
         "biformer",
         "ppma",

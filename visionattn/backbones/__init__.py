@@ -6,7 +6,7 @@ from visionattn.lazy import face
 
 if TYPE_CHECKING:
     from visionattn.backbones.attention_pooling import AggregationHead, EfficientProbingHead
-    from visionattn.backbones.block import Block, blocks_by_stage, layer_norm
+    from visionattn.backbones.block import Block, ResidualMixer, blocks_by_stage, layer_norm
     from visionattn.backbones.classifier import PoolNormHead, ProjectionHead
     from visionattn.backbones.families.cas_vit import DistilledHead, LocalIntegration
     from visionattn.backbones.families.davit import ConvPosition, NormConvDownsample
@@ -78,6 +78,7 @@ __all__ = [
     "PoolNormHead",
     "ProjectionHead",
     "ResidualConvFeedForward",
+    "ResidualMixer",
     "SHViTDownsample",
     "Stage",
     "StridedConvStem",
@@ -130,6 +131,7 @@ __getattr__ = face(
         "PoolNormHead": "classifier",
         "ProjectionHead": "classifier",
         "ResidualConvFeedForward": "feed_forward",
+        "ResidualMixer": "block",
         "SHViTDownsample": "families.shvit",
         "Stage": "stage",
         "StridedConvStem": "stem",

@@ -1,4 +1,4 @@
-"""A block: two residual branches, one around the mixer, one around the feed-forward network.
+"""A block: residual branches one after the other, around the mixer, around the feed-forward network, and others.
 
 Norm placement, layer scale and drop path live here once, for every model.
 
@@ -14,13 +14,16 @@ from typing import Any
 from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 
-from visionattn.attention.mixer import StageContext
+from visionattn.attention.mixer import MixerFactory, StageContext, declared
 from visionattn.backbones.feed_forward import FeedForward
 from visionattn.kernels.norm import LayerNorm
 
 NormFactory = Callable[[int], nn.Module]
 FeedForwardFactory = Callable[..., nn.Module]
-PositionFactory = Callable[..., nn.Module]
+BranchFactory = Callable[..., nn.Module]
+OWN_BRANCHES = ("mixer", "ffn")
+"""The branches that every block has."""
+_OTHER_PARTS = ("norm1", "scale1", "norm2", "scale2", "drop_path", "post_norm", "branches")
 ScaleFactory = Callable[[int], nn.Module]
 
 
@@ -40,15 +43,20 @@ class Block(nn.Module):
         mlp_ratio: width of the feed-forward network in multiples of ``dim``.
         ffn: feed-forward factory, called with ``in_features`` and ``hidden_features``.
         norm: norm factory, called with ``dim``.
-        position: factory of a layer in front of each branch, called with ``dim`` and ``drop_path`` (a residual
-            depthwise convolution tells tokens where they are: Chu et al. 2021, arXiv 2102.10882); or two factories, for
-            the layer before the mixer and for the one between mixer and feed-forward network, which is how a block has
-            a third residual branch; None: no such layer.
+        branches: all residual branches by name, in their order. ``mixer`` and ``ffn`` are the two above and have no
+            value; of any other the value is the factory, called with ``dim`` and ``drop_path``, of a module that gives
+            ``x`` plus its branch. Names are those of the weights.
+        position: short for ``branches`` with ``position1`` before the mixer and ``position2`` before the feed-forward
+            network, both by this factory (a residual depthwise convolution tells tokens where they are: Chu et al.
+            2021, arXiv 2102.10882). Older configurations have two factories here, or None for one of them.
         drop_path: probability of leaving a branch out for a sample (Huang et al. 2016, arXiv 1603.09382).
         layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021, arXiv
             2103.17239); or a factory of such a layer, called with ``dim``; None: no factor.
         post_norm: norm the result of each branch instead of its input, which keeps the activations of deep and wide
             models in bounds (Liu et al. 2021, *Swin Transformer V2*, arXiv 2111.09883).
+
+    Raises:
+        ValueError: ``branches`` without ``mixer`` or ``ffn``, a name of another part, or ``branches`` and ``position``.
 
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
@@ -62,17 +70,17 @@ class Block(nn.Module):
         mlp_ratio: float = 4.0,
         ffn: FeedForwardFactory = FeedForward,
         norm: NormFactory = LayerNorm,
-        position: PositionFactory | Sequence[PositionFactory | None] | None = None,
+        branches: Mapping[str, BranchFactory | None] | None = None,
+        position: BranchFactory | Sequence[BranchFactory | None] | None = None,
         drop_path: float = 0.0,
         layer_scale: float | ScaleFactory | None = None,
         post_norm: bool = False,
     ):
         super().__init__()
         scale = partial(_scale, dim, layer_scale)
-        first, second = position if isinstance(position, Sequence) else (position, position)
-        self.position1, self.position2 = (
-            make(dim, drop_path=drop_path) if make is not None else nn.Identity() for make in (first, second)
-        )
+        if branches is not None and position is not None:
+            raise ValueError("branches name all layers of a block: position cannot be given beside them")
+        self._order = self._add(_with_positions(position) if branches is None else branches, dim, drop_path)
         self.norm1, self.mixer, self.scale1 = norm(dim), mixer, scale()
         self.norm2, self.scale2 = norm(dim), scale()
         self.ffn = ffn(in_features=dim, hidden_features=int(dim * mlp_ratio))
@@ -81,11 +89,34 @@ class Block(nn.Module):
         for param in (*self.norm1.parameters(), *self.norm2.parameters()) if post_norm else ():
             nn.init.zeros_(param)
 
+    def _add(self, branches: Mapping[str, BranchFactory | None], dim: int, drop_path: float) -> tuple[str, ...]:
+        """Build the branches that are not the block's own; returns the order of all."""
+        if any(branches.get(name, ...) is not None for name in OWN_BRANCHES):
+            raise ValueError(f"the branches of a block hold mixer and ffn without a value, got {dict(branches)}")
+        for name, make in branches.items():
+            if make is None and name not in OWN_BRANCHES:
+                raise ValueError(f"the branch {name} of a block has no factory; only mixer and ffn need none")
+            if make is not None:
+                if name in _OTHER_PARTS or hasattr(self, name):
+                    raise ValueError(f"a block has a part {name} already: its branch needs another name")
+                self.add_module(name, make(dim, drop_path=drop_path))
+        return tuple(branches)
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The names of the residual branches, in their order."""
+        return self._order
+
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
-        x = self.position1(x)
-        x = x + self.drop_path(self._mixed(x, context))
-        x = self.position2(x)
-        return x + self.drop_path(self._fed_forward(x))
+        for name in self._order:
+            if name == "mixer":
+                x = x + self.drop_path(self._mixed(x, context))
+            elif name == "ffn":
+                x = x + self.drop_path(self._fed_forward(x))
+            else:
+                branch = getattr(self, name)
+                x = branch(x, context) if declared(branch, "takes_context") else branch(x)
+        return x
 
     def _mixed(self, x: Tensor, context: StageContext | None) -> Tensor:
         if self.post_norm:
@@ -102,6 +133,55 @@ def _scale(dim: int, layer_scale: float | ScaleFactory | None) -> nn.Module:
     if layer_scale is None:
         return nn.Identity()
     return layer_scale(dim) if callable(layer_scale) else LayerScale(dim, init_values=layer_scale)
+
+
+def _with_positions(
+    position: BranchFactory | Sequence[BranchFactory | None] | None,
+) -> dict[str, BranchFactory | None]:
+    """The two branches of every block, with a layer in front of each or of one of them."""
+    first, second = position if isinstance(position, Sequence) else (position, position)
+    found = {"position1": first, "mixer": None, "position2": second, "ffn": None}
+    return {name: make for name, make in found.items() if make is not None or name in OWN_BRANCHES}
+
+
+class ResidualMixer(nn.Module):
+    """``x + drop(mixer(norm(x)))``: one more branch with a mixer of its own, for ``Block(branches=)``.
+
+    Args:
+        dim: channels C.
+        mixer: factory of the mixer, called as ``mixer(dim=, num_heads=)``.
+        head_width: channels of a head, which decide the number of heads.
+        norm: norm factory, called with ``dim``.
+        droppable: whether drop path leaves the branch out.
+        drop_path: probability of leaving the branch out for a sample.
+
+    Raises:
+        ValueError: ``dim`` is not a multiple of ``head_width``.
+
+    Shape:
+        ``(B, H, W, C) -> (B, H, W, C)``
+    """
+
+    takes_context = True
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        mixer: MixerFactory,
+        head_width: int = 32,
+        norm: NormFactory = LayerNorm,
+        droppable: bool = True,
+        drop_path: float = 0.0,
+    ):
+        super().__init__()
+        if head_width < 1 or dim % head_width:
+            raise ValueError(f"dim {dim} is not a multiple of head_width {head_width}")
+        self.norm, self.mixer = norm(dim), mixer(dim=dim, num_heads=dim // head_width)
+        self.drop_path = DropPath(drop_path) if droppable and drop_path > 0 else nn.Identity()
+
+    def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
+        return x + self.drop_path(self.mixer(self.norm(x), context))
 
 
 def blocks_by_stage(

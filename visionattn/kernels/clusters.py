@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visionattn.errors import ConfigError
 from visionattn.kernels.custom_op import LIBRARY, define
 from visionattn.kernels.eager import autocast_disabled
 from visionattn.kernels.tokens import token_attention
@@ -104,7 +105,15 @@ def clustered_attention(
         scale: of the logits; None: ``D ** -0.5``.
         backend: that of :func:`visionattn.kernels.token_attention`, or "auto". ``traceable`` is for graphs of one size:
             it needs no operator but torch's.
+
+    Raises:
+        ConfigError: ``traceable``, and the number of tokens is a symbol.
     """
+    if backend == "traceable" and not isinstance(q.shape[1], int):
+        raise ConfigError(
+            "the number of clusters of similar tokens follows from the size of the map, so that no graph of any size "
+            "holds content attention (BOAT) without visionattn"
+        )
     factor = q.shape[3] ** -0.5 if scale is None else scale
     if torch.compiler.is_compiling() and backend != "traceable":
         out: Tensor = _clustered_op(q, k, v, cluster_size, overlap, factor, backend)

@@ -84,11 +84,12 @@ class HybridPerceptionBlock(Block):
     Args:
         dim: channels C.
         mixer: token mixer, already built.
-        **kwargs: the other arguments of :class:`visionattn.backbones.Block`, but ``position``.
+        **kwargs: the other arguments of :class:`visionattn.backbones.Block`, but ``branches`` and ``position``.
 
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
     """
 
     def __init__(self, dim: int, mixer: nn.Module, **kwargs: Any):
-        super().__init__(dim, mixer, position=(ConvPosition, LocalInteraction), **kwargs)
+        branches = {"position1": ConvPosition, "mixer": None, "position2": LocalInteraction, "ffn": None}
+        super().__init__(dim, mixer, branches=branches, **kwargs)

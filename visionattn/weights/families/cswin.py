@@ -15,12 +15,14 @@ from visionattn.weights.read import StateDict
 
 AGENTS = "stage1.0.attns.0.an_bias"
 """Agent attention's CSWin has it beside CSWin's names."""
+CONTENT = "stage1.0.content_attn.qkv.weight"
+"""BOAT's CSWin has it."""
 BLOCK = r"stage(\d)\.(\d+)\."
 _BRANCH = re.compile(r"stage(\d)\.(\d+)\.attns\.(\d)\.get_v\.(.+)")
 
 
 def _recognizes(names: Collection[str]) -> bool:
-    return "stage1.0.attns.0.get_v.weight" in names and AGENTS not in names
+    return "stage1.0.attns.0.get_v.weight" in names and not {AGENTS, CONTENT} & set(names)
 
 
 def _stage(match: re.Match[str], rest: str) -> str:

@@ -22,6 +22,8 @@ from visionattn.weights.timm_counterpart import Configuration, Twin, doubling, p
 BLOCK = r"layers\.(\d+)\.blocks\.(\d+)\."
 _TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
 _RPB = "layers.0.blocks.0.attn.rpb"
+CONTENT = "layers.0.blocks.1.attnC.qkv.weight"
+"""BOAT's Swin has it beside Swin's names."""
 _DOWNSAMPLE_AT_THE_END = "layers.0.downsample.reduction.weight"
 
 _LAST = [
@@ -109,7 +111,7 @@ def _join_projections(state: StateDict) -> StateDict:
 FORMATS = [
     Format(
         "Swin Transformer (official)",
-        lambda names: _TABLE in names and _DOWNSAMPLE_AT_THE_END in names,
+        lambda names: _TABLE in names and _DOWNSAMPLE_AT_THE_END in names and CONTENT not in names,
         OFFICIAL,
     ),
     Format(
