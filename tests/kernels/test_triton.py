@@ -15,8 +15,8 @@ from visionattn.kernels import window_attention
 pytest.importorskip("triton", reason="the package triton is not installed")
 
 
-def run_interpreted(*arguments: str) -> dict[str, list[str]]:
-    script = Path(__file__).with_name("triton_cases.py")
+def run_interpreted(*arguments: str, name: str = "triton_cases.py") -> dict[str, list[str]]:
+    script = Path(__file__).with_name(name)
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     old_interpreter = "ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning"  # Triton 3.6
     command = [sys.executable, "-W", "error", "-W", old_interpreter, str(script), *arguments]

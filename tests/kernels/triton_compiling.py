@@ -16,6 +16,7 @@ from visionattn.kernels.geometry import Geometry
 from visionattn.kernels.signature import Layout, Wanted
 
 TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
+TYPES |= {torch.int32: "*i32", torch.int64: "*i64"}
 KINDS = {int: "i32", float: "fp32"}
 OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion", "maxnreg")
 

@@ -21,6 +21,7 @@ from visionattn.kernels.backends.cpp import tokens as cpp_tokens
 from visionattn.kernels.backends.tiled import ops as tiled
 from visionattn.kernels.backends.tiled import routed as tiled_routed
 from visionattn.kernels.backends.tiled import tokens as tiled_tokens
+from visionattn.kernels.backends.triton import routed as triton_routed
 from visionattn.kernels.backends.triton import scan as triton_scan
 from visionattn.kernels.op import Backend
 from visionattn.kernels.routed_op import RoutedBackend
@@ -60,6 +61,7 @@ SCAN: tuple[ScanBackend, ...] = (
     torch_scan.TRACEABLE,
 )
 ROUTED: tuple[RoutedBackend, ...] = (
+    triton_routed.ROUTED,
     cpp_routed.ROUTED,
     tiled_routed.ROUTED,
     traceable_routed.ROUTED,

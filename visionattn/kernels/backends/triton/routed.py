@@ -1,0 +1,33 @@
+"""Backend ``triton`` of ``routed_attention``: fused forward and backward on CUDA devices, no atomics.
+
+Tested in Triton's interpreter and through its compiler; it has run on no card yet.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from visionattn.kernels.backends.triton import INTERPRETED
+from visionattn.kernels.backends.triton.toolchain import INSTALLED, MISSING, fault
+from visionattn.kernels.routed_op import Region, RoutedBackend
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float) -> Tensor:
+    """The attention; see ``routed_op.py`` for the arguments."""
+    from visionattn.kernels.backends.triton import routed_launch
+
+    return routed_launch.attend(q, k, v, routes, region, scale)
+
+
+def refuses(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float) -> str:
+    """Why the kernels cannot run this call, or ""."""
+    if q.device.type != "cuda" and not (INTERPRETED and q.device.type == "cpu"):
+        return f"its kernels run on CUDA devices, and the tensors are on {q.device}" if INSTALLED else MISSING
+    if not INSTALLED:
+        return fault(q.device.index) if q.is_cuda else MISSING
+    from visionattn.kernels.backends.triton import ops
+
+    return ops.refuses(q, k, v, INTERPRETED) or (fault(q.device.index) if q.is_cuda and not INTERPRETED else "")
+
+
+ROUTED = RoutedBackend("triton", attend, refuses)
