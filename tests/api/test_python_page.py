@@ -1,4 +1,4 @@
-"""The snippets of docs/python.md run as they stand there, one after the other."""
+"""The snippets of docs/python.md run as they stand there, one after the other (`make docs`)."""
 
 import re
 import shutil
@@ -12,6 +12,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text(en
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.docs
 @pytest.mark.filterwarnings("default")
 def test_the_snippets_run(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
