@@ -25,8 +25,13 @@ from visionattn.runs import provenance
 
 STEPS = 100
 FOLDER = Path(__file__).parents[1] / "recorded" / "losses"
-EXPERIMENTS = ("digits/dinat_pico", "digits/swin_pico", "shapes/mask_rcnn", "shapes/mask2former", "shapes/upernet")
-DRAWN = {"shapes/mask_rcnn": "coco", "shapes/mask2former": "coco_panoptic", "shapes/upernet": "ade20k"}  # layouts
+DRAWN = {  # layouts
+    "shapes/mask_rcnn": "coco",
+    "shapes/mask2former": "coco_panoptic",
+    "shapes/segman": "ade20k",
+    "shapes/upernet": "ade20k",
+}
+EXPERIMENTS = ("digits/dinat_pico", "digits/swin_pico", *DRAWN)
 FIXED = (
     *("trainer=default", "trainer.devices=1"),  # whatever the experiment has
     *(f"trainer.max_steps={STEPS}", "trainer.accelerator=cpu", "trainer.precision=32-true", "logger=csv"),
