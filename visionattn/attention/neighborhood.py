@@ -129,7 +129,8 @@ def nearest(
     """
     height, width = qkv.shape[1:3]
     rows, columns = (at_least(kernel - side, 0) for kernel, side in zip(kernel_size, (height, width), strict=True))
-    if not (certainly(rows == 0) and certainly(columns == 0)):
+    padded = not (certainly(rows == 0) and certainly(columns == 0))
+    if padded:
         qkv = surround(qkv, (0, 0), (rows, columns))
     attended = neighborhood_attention.packed(qkv, kernel_size=kernel_size, bias=bias, backend=backend)
-    return attended[:, :height, :width]
+    return surround(attended, (0, 0), (-rows, -columns)) if padded else attended  # a copy: a view's strides are symbols
