@@ -83,10 +83,15 @@ def passed_over(kept: Recording, last: int) -> tuple[str, ...]:
 
 
 class _Rollout(Rule):
-    """The mean of the identity and of the heads' mean, whose rows sum to 1 without padding."""
+    """The mean of the identity and of the heads' mean, whose rows sum to 1 without padding.
+
+    A token that attends to padding alone, as routed attention may, keeps what it has.
+    """
 
     def weigh(self, call: Recorded, rows: Probabilities, real: Tensor) -> Tensor:
         weights = rows.weights[0].mean(0) * real
+        own = (rows.keys == rows.queries[:, None]).to(weights)
+        weights = torch.where(weights.sum(-1, keepdim=True) == 0, own, weights)
         return weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
 
     def mix(self, old: Tensor, moved: Tensor, part: Part) -> Tensor:

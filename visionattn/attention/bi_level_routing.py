@@ -70,6 +70,7 @@ class BiLevelRoutingAttention(QKVAttention):
                 f"topk lies between 1 and the number of regions, got {topk} and {regions} x {regions} regions"
             )
         self.regions, self.topk, self.backend = regions, topk, backend
+        self.without_softmax = True  # that a backend could clip
 
     def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
         height, width = x.shape[1:3]

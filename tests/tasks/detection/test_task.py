@@ -101,7 +101,7 @@ def test_predictions_for_pictures_of_any_size():
     images = [Image.new("RGB", (90, 60), (200, 30, 30)), Image.new("RGB", (33, 71))]
     with torch.no_grad():
         answers = build().eval().predict_images(images, Data(), {"score": 0.0})
-    assert [answer.image.size for answer in answers] == [(8 * 90, 8 * 60), (10 * 33, 10 * 71)]  # 640 pixels at least
+    assert [answer.draw().size for answer in answers] == [(8 * 90, 8 * 60), (10 * 33, 10 * 71)]  # 640 pixels at least
     assert [len(answer.rows) for answer in answers] == [sum(answer.counts.values()) for answer in answers]
     assert all(found["class"] in "abc" for answer in answers for found in answer.record["objects"])
 

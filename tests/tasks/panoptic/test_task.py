@@ -137,7 +137,7 @@ def test_it_answers_about_pictures_of_any_size(learnt):
         answer, other = learnt.predict_images([image, image.crop((0, 0, 30, 44))], transforms, {})
     assert answer.maps["panoptic"].size == (50, 44)
     assert other.maps["panoptic"].size == (30, 44)
-    assert answer.image.height == 13 * 44  # 640 pixels at least; a legend at its side
+    assert answer.draw().height == 13 * 44  # 640 pixels at least; a legend at its side
     numbers = np.asarray(answer.maps["panoptic"])[..., 0]
     assert {one["class"] for one in answer.record["segments"]} == set(INFO.names)
     for one in answer.record["segments"]:
