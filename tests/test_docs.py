@@ -1,6 +1,6 @@
 """What the pages of docs/ show works: every command composes, every key of the migration page exists, snippets run.
 
-`make docs` runs this file; the guide and the README have tests of their own in the suite.
+`make docs` runs this file; the guide has a file of its own, and the README one in the suite.
 """
 
 import re

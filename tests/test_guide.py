@@ -20,7 +20,7 @@ COMMANDS = [
 ]
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu", "data.batch_size=16"]
 ELSEWHERE = ("-m", "trainer=ddp")  # more than one training, or processes: they are composed, and tested on their own
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.docs, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The examples of feature extraction run as they stand, on a small backbone."""
+"""The examples of feature extraction run as they stand, on a small backbone (`make docs`)."""
 
 import subprocess
 import sys
@@ -15,6 +15,7 @@ CASES = {
 }
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("name", CASES)
 def test_an_example_runs(name):
     package, expected = CASES[name]

@@ -30,11 +30,13 @@ def interpreted() -> dict[str, list[str]]:
     return run_interpreted()
 
 
+@pytest.mark.floor
 @pytest.mark.parametrize("name", ACCURACY)
 def test_error_at_most_twice_plain_code(interpreted, name):
     assert interpreted[name] == []
 
 
+@pytest.mark.floor
 @pytest.mark.parametrize("name", CHECKS)
 def test_check(interpreted, name):
     assert interpreted[name] == []

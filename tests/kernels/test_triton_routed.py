@@ -11,6 +11,7 @@ from visionattn.kernels.backends.triton import routed_launch
 MOST_SHARED_MEMORY = 99 * 1024
 
 
+@pytest.mark.floor
 def test_values_gradients_and_bits_in_the_interpreter():
     results = run_interpreted(name="triton_routed_cases.py")
     assert len(results) == 5
