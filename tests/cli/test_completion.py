@@ -54,3 +54,5 @@ def test_lists_as_json(capsys):
     (entry,) = json.loads(capsys.readouterr().out)
     assert entry["params"] == 28288354
     assert entry["weights"] == ["timm", "official"]
+    assert main(["list", "--json"]) == 2
+    assert "list needs a kind" in capsys.readouterr().err

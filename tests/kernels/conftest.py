@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from visionattn.kernels.backends.cpp import build
+from tests.kernels.compiler import available
 from visionattn.kernels.backends.order import NEIGHBORHOOD, WINDOW
 
 TRUTH = "reference"
@@ -13,19 +13,13 @@ IN_BOTH = {backend.name for backend in WINDOW} & {backend.name for backend in NE
 HERE = [backend.name for backend in WINDOW if backend.name in IN_BOTH - {TRUTH, *ELSEWHERE}]
 
 
-def _available(name: str) -> str:
-    if name == "cpp" and build.find_compiler() is None:
-        pytest.skip("no C++ compiler on this machine")
-    return name
-
-
 @pytest.fixture(params=HERE)
 def backend(request: pytest.FixtureRequest) -> str:
     """The backends that compute both ops in float64 on the CPU; ``cpp`` only where there is a compiler."""
-    return _available(request.param)
+    return available(request.param)
 
 
 @pytest.fixture(params=[name for name in HERE if hasattr(torch.ops.visionattn, name)])
 def registered_backend(request: pytest.FixtureRequest) -> str:
     """Those among them that are registered torch ops."""
-    return _available(request.param)
+    return available(request.param)

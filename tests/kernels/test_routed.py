@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.kernels.compiler import available
 from tests.shapes import checked_shapes  # noqa: F401
 from visionattn.benchmarks.kernels.accuracy import Error
 from visionattn.kernels import routed_attention
 from visionattn.kernels.backends.clipped import ClippedProbabilities, clipped_softmax
-from visionattn.kernels.backends.cpp import build
 from visionattn.kernels.backends.order import ROUTED
 from visionattn.kernels.backends.tiled import routed as tiled_routed
 from visionattn.kernels.recording import recorded
@@ -21,12 +21,6 @@ from visionattn.kernels.routed_op import grid_of
 
 HERE = [backend.name for backend in ROUTED if backend.name not in ("reference", "triton")]
 REGISTERED = [name for name in HERE if hasattr(torch.ops.visionattn, f"{name}_routed")]
-
-
-def available(name: str) -> str:
-    if name == "cpp" and build.find_compiler() is None:
-        pytest.skip("no C++ compiler on this machine")
-    return name
 
 
 @pytest.fixture(params=HERE)

@@ -5,23 +5,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.kernels.compiler import available
 from tests.kernels.scan_cases import drawn, results, token_by_token
 from tests.shapes import checked_shapes  # noqa: F401
 from visionattn.benchmarks.kernels.accuracy import Error
 from visionattn.kernels import selective_scan
-from visionattn.kernels.backends.cpp import build
 from visionattn.kernels.backends.order import SCAN
 from visionattn.kernels.scan import explain_selective_scan, scan_backends
 
 PLAIN = ["reference", "traceable"]
 HERE = [backend.name for backend in SCAN if backend.name != "triton"]
 REGISTERED = [name for name in HERE if hasattr(torch.ops.visionattn, f"{name}_scan")]
-
-
-def available(name: str) -> str:
-    if name == "cpp" and build.find_compiler() is None:
-        pytest.skip("no C++ compiler on this machine")
-    return name
 
 
 @pytest.fixture(params=HERE)

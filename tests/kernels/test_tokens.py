@@ -7,22 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.kernels.compiler import available
 from tests.shapes import checked_shapes  # noqa: F401
 from visionattn.benchmarks.kernels.accuracy import Error
 from visionattn.kernels import token_attention
-from visionattn.kernels.backends.cpp import build
 from visionattn.kernels.backends.order import TOKENS
 from visionattn.kernels.backends.tiled import tokens as tiled_tokens
 from visionattn.kernels.tokens import explain_token_attention
 
 HERE = [backend.name for backend in TOKENS if backend.name not in ("reference", "fused", "triton")]
 REGISTERED = [name for name in HERE if hasattr(torch.ops.visionattn, f"{name}_tokens")]
-
-
-def available(name: str) -> str:
-    if name == "cpp" and build.find_compiler() is None:
-        pytest.skip("no C++ compiler on this machine")
-    return name
 
 
 @pytest.fixture(params=HERE)

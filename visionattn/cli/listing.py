@@ -23,10 +23,10 @@ def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
     """
     kinds = {kind_of(group): group for group in groups(config_dirs) if choices(group, config_dirs)}
     every = [*kinds, "presets"] if _PRESETS in kinds.values() else list(kinds)
+    as_json, words = "json=true" in words, [word for word in words if word != "json=true"]
     if not words:
         raise ConfigError(f"list needs a kind: {', '.join(every)}")
-    as_json = "json=true" in words
-    kind, *patterns = (word for word in words if word != "json=true")
+    kind, *patterns = words
     group = kinds.get(kind) or (kind if kind in kinds.values() else _PRESETS if kind in every else None)
     if group is None:
         raise ConfigError(f"cannot list {kind}{nearest(kind, every)} (kinds: {', '.join(every)})")

@@ -90,11 +90,9 @@ class Recorded(ABC):
 
 
 @dataclass(frozen=True)
-class RecordedMap(Recorded):
-    """A call of ``window_attention`` or ``neighborhood_attention``: q, k, v and out are maps ``(B, H, W, N, _)``."""
+class RecordedOnMap(Recorded):
+    """A call whose q, k, v and out are maps ``(B, H, W, N, _)`` of one size."""
 
-    geometry: Geometry
-    scale: float
     head_axis: ClassVar[int] = 3
 
     @property
@@ -116,6 +114,14 @@ class RecordedMap(Recorded):
     @property
     def num_keys(self) -> int:
         return self.num_queries
+
+
+@dataclass(frozen=True)
+class RecordedMap(RecordedOnMap):
+    """A call of ``window_attention`` or ``neighborhood_attention``."""
+
+    geometry: Geometry
+    scale: float
 
     def keys_each(self) -> int:
         return keys_of(self.geometry, *self.query_grid)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ from visionattn.kernels.choice import chosen, own
 from visionattn.kernels.geometry import as_pair
 from visionattn.kernels.op import Own, autocast
 from visionattn.kernels.probabilities import Probabilities
-from visionattn.kernels.recording import Recorded, Size, report
+from visionattn.kernels.recording import RecordedOnMap, report
 from visionattn.kernels.routed_op import NAME, Region, RoutedBackend, check_routed
 
 if TYPE_CHECKING:
@@ -101,33 +101,12 @@ def explain_routed_attention(
 
 
 @dataclass(frozen=True)
-class RecordedRoutes(Recorded):
-    """A call of ``routed_attention``: q, k, v and out are maps ``(B, H, W, N, _)``."""
+class RecordedRoutes(RecordedOnMap):
+    """A call of ``routed_attention``."""
 
     routes: Tensor
     region: Region
     scale: float
-    head_axis: ClassVar[int] = 3
-
-    @property
-    def query_grid(self) -> Size:
-        return self.q.shape[1], self.q.shape[2]
-
-    @property
-    def key_grid(self) -> Size:
-        return self.query_grid
-
-    @property
-    def num_heads(self) -> int:
-        return self.q.shape[3]
-
-    @property
-    def num_queries(self) -> int:
-        return self.q.shape[1] * self.q.shape[2]
-
-    @property
-    def num_keys(self) -> int:
-        return self.num_queries
 
     def keys_each(self) -> int:
         return self.num_keys  # other keys in every image: all places are held, most with a weight of 0
