@@ -119,6 +119,23 @@ def test_panoptic():
     assert [part["category_id"] for part in entry["segments_info"]] == [11, 9]
 
 
+def test_supervision_takes_the_arrays():
+    supervision = pytest.importorskip("supervision")
+    nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}
+    empty = result(predicted_detections(IMAGE, nothing, INFO))
+    semantic = result(predicted_classes(IMAGE, classes(), INFO.names, np.zeros((3, 3), np.uint8)))
+    for one in (detections(), detections(masks=False), semantic, segments(), empty):
+        taken = supervision.Detections(**one.arrays())
+        assert len(taken) == len(one.labels)
+        assert list(taken["class_name"]) == one.labels
+        assert len(supervision.Detections.merge([taken, taken])) == 2 * len(one.labels)
+        drawn = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        supervision.BoxAnnotator().annotate(drawn, taken)
+        assert drawn.any() == bool(one.labels)
+    top = result(top_classes(IMAGE, torch.tensor([0.2, 0.7, 0.1]), INFO.names, 2))
+    assert supervision.Classifications(**top.arrays()).get_top_k(1)[0].tolist() == [1]
+
+
 @pytest.mark.parametrize("one", [detections(), segments()], ids=["detection", "panoptic"])
 def test_every_result_is_drawn_and_written(one):
     assert one.draw().mode == "RGB"

@@ -11,6 +11,7 @@ import pytest
 from faster_coco_eval import COCO
 from PIL import Image
 
+import visionattn
 from tests.commands.short_runs import newest
 from visionattn.cli import main
 from visionattn.data.shapes import make_shapes
@@ -138,6 +139,10 @@ def test_predict_draws_every_picture_and_names_the_broken_one(trained, shapes, t
     written = COCO(tmp_path / "out" / "coco.json")
     assert [written.imgs[number]["file_name"] for number in (1, 2)] == ["a.jpg", "b.jpg"]
     assert [written.anns[number]["score"] for number in sorted(written.anns)] == [one["score"] for one in results]
+    model = visionattn.load(trained / "checkpoints" / "last.ckpt", device="cpu", allow=["toy_package"])
+    from_python = model.predict([source / "a.jpg", source / "b.jpg"], score=0.0)
+    assert from_python.to_coco() == results
+    assert from_python[0].masks.shape == (len(from_python[0].boxes), *size_of(source / "a.jpg")[::-1])
 
 
 def test_predictions_are_those_that_an_evaluation_scores(trained, shapes, tmp_path):

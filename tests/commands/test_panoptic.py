@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import visionattn
 from tests.commands.short_runs import newest
 from visionattn.cli import main
 from visionattn.data.panoptic.maps import decode_map
@@ -119,8 +120,11 @@ def test_predict_draws_segments(run, tmp_path, monkeypatch):
     assert main(["predict", f"ckpt={run}/checkpoints/last.ckpt", f"source={tmp_path}/mine", f"dir={tmp_path}/out"]) == 0
     answers = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
     assert [answer["size"] for answer in answers] == [[60, 35], [33, 70]]
-    for answer in answers:
+    from_python = visionattn.load(run / "checkpoints" / "last.ckpt", device="cpu").predict("mine")
+    for answer, one in zip(answers, from_python, strict=True):
         numbers = decode_map((tmp_path / "out" / answer["files"]["panoptic"]).read_bytes())
+        assert np.array_equal(one.ids, numbers)
+        assert [segment["id"] for segment in one.segments] == [segment["id"] for segment in answer["segments"]]
         assert numbers.shape == tuple(answer["size"][::-1])
         assert {segment["id"]: segment["area"] for segment in answer["segments"]} == {
             int(number): int((numbers == number).sum()) for number in np.unique(numbers[numbers > 0])

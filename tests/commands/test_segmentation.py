@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import visionattn
 from tests.commands.short_runs import newest
 from visionattn.cli import main
 from visionattn.data.segmentation.mask_files import decode_mask
@@ -120,8 +121,10 @@ def test_predict_draws_class_maps(run, tmp_path, monkeypatch):
     assert written["checkpoint"] == str(run / "checkpoints" / "best.ckpt")
     answers = written["images"]
     assert [answer["size"] for answer in answers] == [[60, 35], [33, 70]]
-    for answer in answers:
+    from_python = visionattn.load(run, device="cpu").predict("mine")
+    for answer, one in zip(answers, from_python, strict=True):
         classes = decode_mask((tmp_path / "out" / answer["files"]["classes"]).read_bytes())
+        assert np.array_equal(one.classes, classes)
         assert classes.shape == tuple(answer["size"][::-1])
         for entry in answer["classes"]:
             assert entry["share"] == (classes == entry["label"]).mean()

@@ -14,7 +14,7 @@ from visionattn.api.results import Result, result_of
 from visionattn.api.several import Results
 from visionattn.data import VisionData
 from visionattn.errors import ConfigError, DataError
-from visionattn.runs.reading import predictions
+from visionattn.runs.reading import check_options, predictions
 from visionattn.runs.user_model import LARGEST_BATCH, on_device
 from visionattn.tasks.predict import PredictsImages
 from visionattn.training.task import VisionTask
@@ -97,7 +97,7 @@ class Model:
             ConfigError: an impossible option.
             DataError: no image, or one that cannot be read; names it.
         """
-        _check(score, top_k, batch_size)
+        check_options({"score": score, "top_k": top_k, "batch_size": batch_size})
         found, single = images_of(images, self.data.in_chans)
         reader = ReadAny(found, self.data, batch_size or min(self.data.eval_batch_size, LARGEST_BATCH))
         options = {"score": score, "top_k": top_k}
@@ -112,16 +112,3 @@ class Model:
         if single:
             return results[0]
         return Results(results, self.task, self.origin, {image.name: image for image in found})
-
-
-def _check(score: float, top_k: int, batch_size: int | None) -> None:
-    """Refuse impossible options.
-
-    Raises:
-        ConfigError: names the option, its value and what it may be.
-    """
-    if isinstance(score, bool | str) or not 0 <= score <= 1:
-        raise ConfigError(f"score is between 0 and 1, got {score!r}")
-    for name, value in (("top_k", top_k), ("batch_size", batch_size)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ConfigError(f"{name} is a whole number from 1 on, got {value!r}")

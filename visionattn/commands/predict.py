@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from visionattn.data.user_images import UserImage, find_images
 from visionattn.drawing.text import shortened
 from visionattn.errors import ConfigError, DataError, counted
 from visionattn.runs.predictions import Output, writing
-from visionattn.runs.reading import ReadImages, predictions, told
+from visionattn.runs.reading import ReadImages, check_options, predictions, told
 from visionattn.runs.table import print_results
 from visionattn.runs.user_model import LARGEST_BATCH, on_device, output_folder, user_model
 from visionattn.tasks.predict import Predicted, PredictsImages
 
 _SHOWN, _WIDEST = 10, 40
+_CHECKED = ("timeout", "megabytes", "batch_size", "options.top_k", "options.score")
 
 
 def run(
@@ -41,7 +42,7 @@ def run(
         DataError: no image at the source, or none that can be read.
     """
     seed_everything(0, verbose=False)
-    _check(cfg)
+    check_options({key: OmegaConf.select(cfg, key) for key in _CHECKED})
     folder = output_folder(cfg, run_dir)
     task, data, model = user_model(cfg, policy, "predict")
     if not isinstance(task, PredictsImages):
@@ -85,26 +86,6 @@ def _keep_part(task: PredictsImages, output: Output, model: str, reader: ReadIma
         _finish(task, output, model, reader)
         done = f"{len(output.records):,} of {counted(len(reader.images), 'image')}"
         Console(stderr=True).print(f"{done} are predicted, see {output.folder}", highlight=False, markup=False)
-
-
-def _check(cfg: DictConfig) -> None:
-    """Refuse impossible values.
-
-    Raises:
-        ConfigError: names the key, its value and what it may be.
-    """
-    positive = ("above 0", lambda value: value > 0)
-    rules: dict[str, tuple[str, Callable[[Any], bool]]] = {
-        "timeout": positive,
-        "megabytes": positive,
-        "batch_size": ("a whole number from 1 on", lambda value: value >= 1 and value == int(value)),
-        "options.top_k": ("a whole number from 1 on", lambda value: value >= 1 and value == int(value)),
-        "options.score": ("between 0 and 1", lambda value: 0 <= value <= 1),
-    }
-    for key, (words, fits) in rules.items():
-        value = OmegaConf.select(cfg, key)
-        if value is not None and (isinstance(value, bool | str) or not fits(value)):
-            raise ConfigError(f"{key} is {words}, got {value!r}")
 
 
 def _counted(

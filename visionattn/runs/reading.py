@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -19,9 +20,32 @@ from visionattn.data.decode import DecodedImage
 from visionattn.data.orientation import size_of
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.data.user_images import UserImage
+from visionattn.errors import ConfigError
 from visionattn.tasks.predict import Predicted, PredictsImages
 
 _SECONDS = 10
+_RULES: dict[str, tuple[str, type, Callable[[Any], bool]]] = {
+    "score": ("between 0 and 1", Real, lambda value: 0 <= value <= 1),
+    "top_k": ("a whole number from 1 on", Integral, lambda value: value >= 1),
+    "batch_size": ("a whole number from 1 on", Integral, lambda value: value >= 1),
+    "timeout": ("above 0", Real, lambda value: value > 0),
+    "megabytes": ("above 0", Real, lambda value: value > 0),
+}
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse impossible options of a prediction.
+
+    Args:
+        options: as the user names them, ``score`` or ``options.score``; one of None is left to the program.
+
+    Raises:
+        ConfigError: names the option, its value and what it may be.
+    """
+    for key, value in options.items():
+        words, kind, fits = _RULES[key.rpartition(".")[2]]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not fits(value)):
+            raise ConfigError(f"{key} is {words}, got {value!r}")
 
 
 @dataclass
