@@ -258,4 +258,4 @@ _clustered_op = define("clustered_attention", f"({_ARGUMENTS}) -> Tensor", _clus
 _clustered_backward_op = define(
     "clustered_attention_backward", f"(Tensor grad, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)", _backward, _like_inputs
 )
-torch.library.register_autograd("visionattn::clustered_attention", _gradients, setup_context=_keep, lib=LIBRARY)
+torch.library.register_autograd(f"{LIBRARY.ns}::clustered_attention", _gradients, setup_context=_keep, lib=LIBRARY)

@@ -31,7 +31,9 @@ from visionattn.kernels.signature import (
     stats_dtype,
 )
 
-LIBRARY = torch.library.Library("visionattn", "FRAGMENT")
+LIBRARY = torch.library.Library(__name__.partition(".")[0], "FRAGMENT")
+"""The namespace of the operators is the package's name, also where these files are loaded under another one
+(``scripts/hub_kernel.py``)."""
 RULES = "SymInt[] rows, SymInt[] cols, float scale"
 THREE = "Tensor q, Tensor k, Tensor v, Tensor? bias"
 ONE = "Tensor qkv, Tensor? bias"
@@ -59,7 +61,7 @@ def register_attention(name: str, kernel: Kernel) -> tuple[AttentionFn, PackedFn
     )
     differentiate(forward_op, backward_op, maps=3)
     differentiate(packed_op, packed_backward_op, maps=1)
-    register_attention_flops(name)
+    register_attention_flops(forward_op, backward_op, packed_op, packed_backward_op)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
         out: Tensor = forward_op(q, k, v, bias, *geometry.encode(), scale)[0]
@@ -76,8 +78,8 @@ def define(name: str, schema: str, kernel: Callable[..., Any], fake: Callable[..
     """Define ``visionattn::<name>`` and return it; ``kernel`` runs it on every device."""
     LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, _untraced(kernel), "CompositeExplicitAutograd")
-    torch.library.register_fake(f"visionattn::{name}", fake, lib=LIBRARY)
-    return getattr(torch.ops.visionattn, name).default
+    torch.library.register_fake(f"{LIBRARY.ns}::{name}", fake, lib=LIBRARY)
+    return getattr(getattr(torch.ops, LIBRARY.ns), name).default
 
 
 def _untraced(kernel: Callable[..., Any]) -> Callable[..., Any]:

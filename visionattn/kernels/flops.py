@@ -6,13 +6,14 @@ Only real pairs of query and key are counted: 2 * (D + E) for each and head in t
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch.utils.flop_counter import register_flop_formula
 
 from visionattn.kernels.geometry import decode
 
 
-def register_attention_flops(name: str) -> None:
+def register_attention_flops(forward_op: Any, backward_op: Any, packed_op: Any, packed_backward_op: Any) -> None:
     """Register the formulas of ``visionattn::<name>``, ``visionattn::<name>_packed`` and their backwards."""
 
     def forward(q_shape, k_shape, v_shape, bias_shape, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
@@ -30,7 +31,7 @@ def register_attention_flops(name: str) -> None:
     def packed_backward(grad, qkv, bias, out, stats, rows, cols, scale, *args, out_shape=None, **kwargs) -> int:
         return 2 * packed(qkv, bias, rows, cols, scale)
 
-    register_flop_formula(getattr(torch.ops.visionattn, name))(forward)
-    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_backward"))(backward)
-    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_packed"))(packed)
-    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_packed_backward"))(packed_backward)
+    register_flop_formula(forward_op.overloadpacket)(forward)
+    register_flop_formula(backward_op.overloadpacket)(backward)
+    register_flop_formula(packed_op.overloadpacket)(packed)
+    register_flop_formula(packed_backward_op.overloadpacket)(packed_backward)

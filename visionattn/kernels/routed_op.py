@@ -142,8 +142,8 @@ def register_routed_attention(name: str, kernel: RoutedKernel) -> RoutedFn:
     results = "(Tensor, Tensor, Tensor, Tensor)"
     backward_op = define(f"{name}_backward", f"{schema} -> {results}", _backward(kernel), _backward_fake)
     differentiate(forward_op, backward_op, maps=3)  # the routes stand where other operators have a bias
-    register_flop_formula(getattr(torch.ops.visionattn, name))(_flops)
-    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_backward"))(_backward_flops)
+    register_flop_formula(forward_op.overloadpacket)(_flops)
+    register_flop_formula(backward_op.overloadpacket)(_backward_flops)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float) -> Tensor:
         out: Tensor = forward_op(q, k, v, routes, *region, scale)[0]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
@@ -72,8 +71,8 @@ def register_selective_scan(name: str, kernel: ScanKernel) -> ScanFn:
     results = "(Tensor, Tensor, Tensor, Tensor, Tensor)"
     backward_op = define(f"{name}_backward", f"{schema} -> {results}", _backward(kernel), _backward_fake)
     differentiate(forward_op, backward_op, maps=4)
-    register_flop_formula(getattr(torch.ops.visionattn, name))(_flops)
-    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_backward"))(_backward_flops)
+    register_flop_formula(forward_op.overloadpacket)(_flops)
+    register_flop_formula(backward_op.overloadpacket)(_backward_flops)
 
     def scan(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
         out: Tensor = forward_op(x, delta, b, c, a)[0]

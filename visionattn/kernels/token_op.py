@@ -75,8 +75,8 @@ def register_token_attention(name: str, kernel: TokenKernel) -> TokenFn:
         f"{name}_backward", f"{schema} -> (Tensor, Tensor, Tensor, Tensor)", _backward(kernel), _backward_fake
     )
     differentiate(forward_op, backward_op, maps=3)
-    register_flop_formula(getattr(torch.ops.visionattn, name))(_flops)
-    register_flop_formula(getattr(torch.ops.visionattn, f"{name}_backward"))(_backward_flops)
+    register_flop_formula(forward_op.overloadpacket)(_flops)
+    register_flop_formula(backward_op.overloadpacket)(_backward_flops)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
         out: Tensor = forward_op(q, k, v, bias, scale)[0]
