@@ -1,9 +1,10 @@
 """Backend ``cpp`` of ``selective_scan``: fused forward and backward in C++ (``scan.cpp``).
 
 Sixteen channels of an image lie in the lanes of vectors and go through the map in its four orders; nothing is copied
-into the order of a scan. The forward keeps the states of every 64th token, from which the backward computes the others
-again: memory is that of the inputs and their gradients. Sums have a fixed order: two runs give equal bits, whatever the
-number of threads. float32, float64 and bfloat16, the latter computed in float32.
+into the order of a scan. A job is one image's sixteen channels in all directions, or in one of them where the jobs
+would be too few for the threads. The forward keeps the states of every 64th token, from which the backward computes
+the others again: memory is that of the inputs and their gradients. Sums have a fixed order: two runs give equal bits,
+whatever the number of threads. float32, float64 and bfloat16, the latter computed in float32.
 """
 
 from __future__ import annotations
