@@ -28,6 +28,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "visionattn") -> int:
         prog: the program as it was typed.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is None and "--dry-run" in arguments:
+        from visionattn.cli.launch.postponing import postpone
+
+        postpone()
     try:
         return _dispatch(arguments, shlex.join([*prog.split(), *arguments]))
     except Interrupted as stop:

@@ -8,13 +8,15 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from visionattn.reports.embedding import Embedding
 from visionattn.reports.sections import Section
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _SCRIPTS = ("page", "tables", "curves", "matrix", "samples", "tokens")
 
@@ -49,6 +51,8 @@ def render(sections: Sequence[Section], images: Embedding, usual_edge: int, **gi
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     return Environment(
         loader=PackageLoader("visionattn.reports"),
         autoescape=True,

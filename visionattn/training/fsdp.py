@@ -9,7 +9,6 @@ from typing import Any
 
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from visionattn.training.distributed import gather
 from visionattn.weights.distributed import CONTENTS, FACTS, SUMS, checksums
@@ -57,6 +56,8 @@ class FullySharded(ModelParallelStrategy):
 
     def shard(self, backbone: Any, head: nn.Module) -> None:
         """Divides the weights; done once."""
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method  # a good part of a start's time
+
         mesh = self.device_mesh["data_parallel"]
         for stage in getattr(backbone, "stages", []):
             for block in getattr(stage, "blocks", []):
