@@ -13,13 +13,17 @@ from typing import Any
 import torch
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from visionattn.runs import provenance
+from visionattn.runs.table import print_whole
 
 Row = dict[str, Any]
 RESULTS = "benchmarks/results"
 _TEXT_COLUMNS = ("backbone", "case", "device", "loader", "method", "model", "pass", "precision", "recipe", "type")
+
+_SETTINGS = ("batch", "device", "precision", "size", "type", "workers")
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -68,12 +72,25 @@ def save(
 def show(
     headings: Sequence[str], cells: Iterable[Sequence[str]], title: str | None = None, console: Console | None = None
 ) -> None:
-    """Print a table; columns of numbers are aligned to the right."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    """Print a table; columns of numbers are aligned to the right.
+
+    Where it does not fit, settings that all rows share stand in the title.
+    """
+    console, rows = console or Console(), [list(row) for row in cells]
+    table = _table(headings, rows, title)
+    if Measurement.get(console, console.options.update(max_width=10_000), table).maximum > console.width:
+        shared = [i for i, name in enumerate(headings) if name in _SETTINGS and len({row[i] for row in rows}) == 1]
+        told = ", ".join([*([title] if title else []), *(f"{headings[i]} {rows[0][i]}" for i in shared)])
+        kept = [i for i in range(len(headings)) if i not in shared]
+        table = _table([headings[i] for i in kept], [[row[i] for i in kept] for row in rows], told)
+    print_whole(table, console)
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str | None) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in headings:
-        table.add_column(
-            heading, justify="left" if heading in _TEXT_COLUMNS else "right", no_wrap=heading in ("method", "model")
-        )
-    for row in cells:
+        text = heading in _TEXT_COLUMNS
+        table.add_column(heading, justify="left" if text else "right", no_wrap=not text)
+    for row in rows:
         table.add_row(*row)
-    (console or Console()).print(table)
+    return table

@@ -58,9 +58,9 @@ COMMANDS = {
         "visionattn compare outputs/.../2026-01-31_12-00-00 outputs/.../2026-01-31_13-00-00",
     ),
     "evaluate": (
-        "visionattn evaluate ckpt=PATH [key=value ...]\n"
+        "visionattn evaluate ckpt=PATH [key=value ...] [--json]\n"
         "visionattn evaluate backbone=NAME weights=timm|FILE data=NAME [key=value ...]\n\n"
-        "Scores a checkpoint or published weights and writes result.json.",
+        "Scores a checkpoint or published weights and writes result.json; --json prints it, and nothing else.",
         "visionattn evaluate ckpt=outputs/.../checkpoints/best.ckpt\n"
         "visionattn evaluate ckpt=outputs/.../checkpoints/best.ckpt measures=[sizes,shifts,corruptions]\n"
         "visionattn evaluate backbone=swin_tiny weights=timm data=image_folder data.root=/path/to/imagenet",
@@ -95,8 +95,8 @@ COMMANDS = {
         "visionattn explain dinat_tiny format=json",
     ),
     "benchmark": (
-        "visionattn benchmark WHAT [key=value ...]\n\n"
-        "Measures methods side by side, prints a table and writes its rows.\n"
+        "visionattn benchmark WHAT [key=value ...] [--json]\n\n"
+        "Measures methods side by side, prints a table and writes its rows; --json prints the rows, and nothing else.\n"
         "WHAT is backbones, detection, kernels, lengths, loading, pixels, scan, segmentation, simulate or training.",
         "visionattn benchmark kernels cases=swin_tiny.* repeats=5",
     ),

@@ -15,6 +15,8 @@ from visionattn.errors import ConfigError
 
 _PRESETS = "mixer"  # the group whose folders hold presets of what the group itself holds
 
+_WIDE = 120  # columns
+
 
 def show_list(words: Sequence[str], config_dirs: Sequence[str] = ()) -> int:
     """Prints the table of a kind, names filtered by shell patterns.
@@ -106,11 +108,15 @@ def _print(rows: list[list[str]], titles: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
+    from visionattn.runs.table import print_whole
+
+    console = Console()
+    if len(titles) > 2 and console.is_terminal and console.width < _WIDE:  # what a model is, in a wide window alone
+        titles, rows = titles[:-1], [row[:-1] for row in rows]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title in titles:
-        table.add_column(
-            title, justify="left" if title in ("name", "weights", "about") else "right", no_wrap=title == "name"
-        )
+        left, whole = title in ("name", "weights", "about"), title != "about"
+        table.add_column(title, justify="left" if left else "right", no_wrap=whole, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    print_whole(table, console)

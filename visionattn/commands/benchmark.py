@@ -34,7 +34,7 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "segmentation": run_segmentation,
     "training": run_training,
 }
-_OWN = ("measure", "run_dir", "benchmark")
+_OWN = ("measure", "run_dir", "benchmark", "json")
 
 
 def run(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 
@@ -45,6 +49,44 @@ def print_results(title: str, results: Mapping[str, Any], outputs: Mapping[str, 
     console.print(table)
     for name, path in (outputs or {}).items():
         console.print(f"  {name}: [cyan]{escape(str(relative(path)))}[/cyan]", soft_wrap=True, highlight=False)
+
+
+def print_whole(table: Table, console: Console | None = None) -> None:
+    """Print a table of plain text without cutting a word: its lines are longer than the terminal's where they must be.
+
+    Columns that wrap are narrowed first, to their longest word.
+    In a pipe or a file every row is one line, unless ``COLUMNS`` says how wide it is.
+    """
+    console = console or Console()
+    for column in table.columns:
+        if column.no_wrap:
+            column.min_width = max(len(str(cell)) for cell in (column.header, *column.cells))
+    needed = Measurement.get(console, console.options.update(max_width=10_000), table)
+    piped = not console.is_terminal and "COLUMNS" not in os.environ
+    usual = console.width
+    console.width = max(usual, needed.maximum if piped else needed.minimum)
+    console.print(table)
+    console.width = usual
+
+
+@contextmanager
+def document(asked: bool) -> Iterator[Callable[[Any], None]]:
+    """What is printed goes to the error stream, so that the output is one JSON document.
+
+    Args:
+        asked: False: everything is printed as usual, and no document.
+
+    Yields:
+        What prints the document, where it is not empty.
+    """
+    output = sys.stdout
+
+    def show(contents: Any) -> None:
+        if asked and contents:
+            print(json.dumps(contents, indent=2, default=str), file=output)
+
+    with redirect_stdout(sys.stderr if asked else output):
+        yield show
 
 
 def preview(facts: Mapping[str, Any], first: bool) -> dict[str, Any]:

@@ -49,6 +49,19 @@ def test_another_command_of_the_same_second_is_not_resumed(train, conf):
     assert [call["run_dir"].name for call in train.calls] == [name, f"{name}_2", name]
 
 
+def test_json_prints_the_results_alone(train, conf, capsys):
+    (conf / "evaluate.yaml").write_text((conf / "evaluate.yaml").read_text() + "json: false\nname: x\nseed: 0\n")
+    words = ["evaluate", "ckpt=x", "inner.in_features=1"]
+    assert main([*words, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["top1"] == 0.9
+    assert "visionattn evaluate" in printed.err
+    assert main([*words, "--json", "--dry-run"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(words) == 0
+    assert "visionattn evaluate" in capsys.readouterr().out
+
+
 def test_a_folder_that_was_named_is_taken_as_it_is(train, tmp_path):
     (tmp_path / "mine").mkdir()
     assert main(["train", "hydra.run.dir=mine"]) == 0

@@ -25,10 +25,13 @@ from visionattn.errors import Interrupted, VisionAttnError
 from visionattn.runs.folder import COMMANDS as WRITERS
 from visionattn.runs.folder import OUTCOME, EarlierResults, check_free, missing, replace, taken_back
 from visionattn.runs.log import logged
+from visionattn.runs.table import document
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_DOCUMENTS = ("evaluate", "benchmark")
+"""Commands whose results ``json=true`` prints."""
 _PARENT_ONLY = ("hydra.mode=", "hydra.sweep", "hydra/launcher=", "hydra.launcher", "hydra/sweeper=", "hydra.sweeper")
 
 
@@ -113,9 +116,13 @@ class Job:
         }
         for package in find_allowed(self.policy.allow, Path.cwd()):
             print(f"{package} is imported from the current folder")
-        with self._kept(cfg, run_dir), self._explained(hydra, run_dir), ranks.announced(spec, run_dir):
-            run = import_module(f"visionattn.commands.{module}").run
-            return run(cfg, dry_run=self.dry_run, run_dir=run_dir, command=command, policy=self.policy)
+        alone = self.command in _DOCUMENTS and bool(cfg.get("json"))
+        with document(alone) as show, self._kept(cfg, run_dir), self._explained(hydra, run_dir):
+            with ranks.announced(spec, run_dir):
+                run = import_module(f"visionattn.commands.{module}").run
+                results = run(cfg, dry_run=self.dry_run, run_dir=run_dir, command=command, policy=self.policy)
+            show(results)
+            return results
 
     @contextmanager
     def _kept(self, cfg: DictConfig, run_dir: Path) -> Iterator[None]:

@@ -35,6 +35,8 @@ def execute(request: Request) -> int:
         if not sweeping:
             _run(hydra, cfg, request)
             return 0
+        if cfg.get("json"):
+            raise ConfigError("json=true prints one document, and a sweep has many; see sweep.csv in its folder")
         check_jobs(hydra, cfg, request)
         with directories(cfg, request, sweeping) as chosen, ranks.quiet_unless_first():
             announce(cfg, request, chosen, sweeping)
