@@ -55,10 +55,9 @@ class _Later(type):
 class _Postponed(ModuleType):
     """A module that has not been loaded."""
 
-    __path__: Sequence[str] = ()
-
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        self.__path__ = []
         self.__spec__ = ModuleSpec(name, None, is_package=True)
 
     def __getattr__(self, name: str) -> Any:
