@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from visionattn.backbones.zoo import create_backbone, list_backbones
     from visionattn.weights import load_weights
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "__version__",
     "create_backbone",

@@ -27,18 +27,35 @@ def test_commands_groups_choices_and_keys():
     assert fitting("visionattn nothing_of_this_name x") == []
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-def test_bash_completes(tmp_path):
+LINE = "visionattn train backbone=dinat_p"
+ASKED = {
+    "bash": (
+        f'eval "$(visionattn completion bash)"; COMP_LINE="{LINE}"; COMP_POINT=${{#COMP_LINE}}; _visionattn\n'
+        'echo "${COMPREPLY[@]}"',
+        "dinat_pico",
+    ),
+    "zsh": (  # the editor's variables and builtins stand outside of it here
+        'compdef() { }; compadd() { print -r -- "$@[-1]" }; eval "$(visionattn completion zsh)"\n'
+        f'BUFFER="{LINE}"; CURSOR=$#BUFFER; _visionattn',
+        "backbone=dinat_pico",
+    ),
+    "fish": (f'visionattn completion fish | source; complete -C "{LINE}"', "backbone=dinat_pico"),
+}
+
+
+@pytest.mark.parametrize("shell", ASKED)
+def test_shells_complete(shell, tmp_path):
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell}")
     command = tmp_path / "visionattn"
     command.write_text(f'#!/bin/bash\nexec {sys.executable} -m visionattn "$@"\n')
     command.chmod(0o755)
-    script = (
-        f'export PATH={tmp_path}:$PATH; eval "$(visionattn completion bash)"\n'
-        'COMP_LINE="visionattn train backbone=dinat_p"; COMP_POINT=${#COMP_LINE}; _visionattn; echo "${COMPREPLY[@]}"\n'
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
-    assert done.stdout.split() == ["dinat_pico"], done.stderr
+    script, answer = ASKED[shell]
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    options = ["-f"] if shell == "zsh" else []
+    done = subprocess.run([shell, *options, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == [answer], done.stderr
 
 
 def test_scripts_and_what_is_no_shell(capsys):
