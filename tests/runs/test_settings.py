@@ -4,7 +4,8 @@ import pytest
 
 from visionattn.config import compose
 from visionattn.runs.infer import Inference, Inferred
-from visionattn.runs.settings import Composition, block, far_rate, settings
+from visionattn.runs.settings import Composition, far_rate, settings
+from visionattn.runs.settings_block import TITLE, block
 
 
 def made_of(*words, folders=()):
@@ -37,6 +38,23 @@ def test_the_block_of_a_plain_command_is_short():
     keys += ("data.train_transform.short_edges", "data.train_transform.long_edge", "data.eval_transform.short_edge")
     _, lines = origins(cfg, made, *(Inferred(key, 1, "as for COCO") for key in keys))
     assert len(lines) <= 25
+
+
+def test_what_is_trained_comes_first_in_lines_of_a_terminal():
+    cfg, made = made_of("data=coco")
+    found = settings(cfg, Inference([Inferred("data.source.images", None, "")]), made)
+    lines = block(found, cfg.recipe_name, {"task": "detection", "weights": "none, " + "because " * 30})
+    assert lines[:2] == [TITLE, "  task:            detection"]
+    assert max(map(len, lines)) <= 80
+    assert any("{train: auto, val: auto}" in line for line in lines)
+
+
+def test_what_was_chosen_for_a_folder_is_not_yours():
+    cfg, made = made_of("data=coco", "backbone=swin_pico")
+    made = Composition(made.choices, made.typed, made.folders, {"data": "boxes", "backbone": "small"})
+    found = {one.key: one for one in settings(cfg, Inference(), made)}
+    assert (found["data"].origin, found["backbone"].origin, found["backbone"].note) == ("inferred", "inferred", "small")
+    assert found["data.root"].origin == "yours"
 
 
 def test_the_values_of_a_chosen_file_are_not_yours():

@@ -11,11 +11,13 @@ from visionattn.runs.talking import duration
 def test_the_log_has_what_was_said_before_the_first_step_and_a_line_for_each_epoch(trained):
     lines = (trained / "train.log").read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("Epoch"))
-    told = dict(line.split(": ", 1) for line in lines[:first] if ": " in line)
+    told = {name.strip(): text.strip() for name, _, text in (line.partition(":") for line in lines[:first])}
     assert told["task"] == "classification, head classification"
     assert told["backbone"] == "dinat_pico, mixers s1 dinat/3_2, s2 dinat/3_2, s3 swin/4"
     assert told["data set"] == "digits"
     assert told["data"] == "1,438 training images, 359 validation images, 10 classes, 32x32 pixels"
+    assert not [name for name in told if name == "recipe"]  # the recipe's values stand in the same block
+    assert [line for line in lines if line.startswith("recipe ")] == ["recipe digits"]
     assert told["device"] == "cpu, precision 32-true, 1 process, 0 loader workers"
     assert "training 2 epochs, 4 batches an epoch" in lines
     rate = r"loss \d[\d.]*, val/top1 \d+\.\d\d, [\d,]+ images/s"

@@ -77,3 +77,14 @@ def test_it_comes_before_the_first_step_for_callbacks_too(tmp_path):
 def test_the_mode_is_checked(monitor, mode, said):
     with pytest.raises(ConfigError, match=said):
         tiny_task(monitor=monitor, monitor_mode=mode)
+
+
+def test_a_detector_knows_its_figures_before_the_first_step():
+    from visionattn.tasks import CocoEvaluator
+
+    with_masks, without = CocoEvaluator(), CocoEvaluator()
+    without.expect(masks=False)
+    check_monitors(["val/box_ap50", "val/mask_ap"], {"coco": with_masks}, has_loss=False)
+    for name, near in (("val/box_map", "val/box_ap"), ("val/mask_ap", "val/box_ap"), ("val/loss", "val/box_ap")):
+        with pytest.raises(ConfigError, match=f"task.monitor={name}: no evaluator gives it; did you mean {near}"):
+            check_monitors([name], {"coco": without}, has_loss=False)

@@ -16,13 +16,15 @@ from visionattn.config.columns import check_fit
 from visionattn.config.messages import plain
 from visionattn.runs import report, resume
 from visionattn.runs.build import Run, build
-from visionattn.runs.description import what_is_trained
+from visionattn.runs.description import about
 from visionattn.runs.infer import Inference, adopt, infer
 from visionattn.runs.live_report import LiveReport
 from visionattn.runs.pretrained import check_weights, start_from
-from visionattn.runs.settings import Composition, block, changes, far_rate, settings
+from visionattn.runs.settings import Composition, changes, far_rate, settings
+from visionattn.runs.settings_block import block
 from visionattn.runs.start import start_as
-from visionattn.runs.table import Figure, preview, tell_settings, values_of
+from visionattn.runs.table import Figure, tell_settings, values_of
+from visionattn.runs.talking import data_in_words
 from visionattn.runs.trainer import explained
 from visionattn.training.monitor import check_monitors
 
@@ -45,7 +47,7 @@ def run(
         VisionAttnError: a mistake of configuration or data, a non-finite loss, an unusable checkpoint.
     """
     seed_everything(cfg.seed, verbose=False)
-    made = Composition.of_this_job()
+    made = Composition.of_this_job(cfg.get("recognized"))
     check_fit(cfg, made.choices)
     resumed = resume.open_resumed(cfg, run_dir, policy)
     if earlier := resume.finished(cfg, run_dir):
@@ -57,11 +59,11 @@ def run(
     notices = resume.check_resumable(resumed.run, cfg, run.batch)
     shown = block(found, cfg.recipe_name)
     if first:
-        tell_settings(shown, far_rate(cfg, run.batch, made))
+        tell_settings(block(found, cfg.recipe_name, about(cfg, facts)), far_rate(cfg, run.batch, made))
     if dry_run:
-        return _dry_run(cfg, run, resumed.run is None, facts)
+        return _dry_run(cfg, run, resumed.run is None)
     if first:
-        report.begin(cfg, run_dir, facts, resumed, notices)
+        report.begin(cfg, run_dir, resumed, notices)
         live = LiveReport(cfg, run, run_dir, command, facts, changes(found, made)).attached()
     results = _fit(cfg, run, resumed, facts, policy)
     if first:
@@ -75,15 +77,17 @@ def _inferred(cfg: DictConfig, policy: BuildPolicy, resumed: resume.Resumption) 
     return infer(cfg, policy).after(kept)
 
 
-def _dry_run(cfg: DictConfig, run: Run, begins: bool, facts: dict[str, Any]) -> dict[str, Any]:
+def _dry_run(cfg: DictConfig, run: Run, begins: bool) -> dict[str, Any]:
     """What a training would meet before its first step; there are no results."""
     run.data.setup("fit")  # labels, not images
     for evaluator in run.task.evaluators.values():
         evaluator.setup(run.data)
-    check_monitors([run.task.monitor], run.task.evaluators)
+    check_monitors([run.task.monitor], run.task.evaluators, run.task.has_validation_loss)
     if cfg.weights is not None and begins:
         check_weights(run.task, cfg)
-    return preview({**what_is_trained(cfg), **facts}, run.trainer.is_global_zero)
+    if run.trainer.is_global_zero:
+        print(f"data: {data_in_words(run.data)}\ndry run: everything can be built; labels were read, images were not")
+    return {}
 
 
 def _fit(

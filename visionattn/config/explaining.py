@@ -73,7 +73,8 @@ def _missing(error: Any, hydra: Any, config_name: str, overrides: Sequence[str])
         every += f"; `visionattn list {kind_of(group)} '*/*'` lists {len(options) - len(own)} more"
     elif len(options) > _LISTED:
         every = f"`visionattn list {kind_of(group)}` lists all {len(options)}"
-    return ConfigError(f"unknown {group} {name}{_ended(nearest(name, options))} {every}")
+    folder = f"; a folder of your own is data=PATH, and there is none {name} here" if group == "data" else ""
+    return ConfigError(f"unknown {group} {name}{_ended(nearest(name, options))} {every}{folder}")
 
 
 def _options(hydra: Any, group: str) -> list[str]:
@@ -115,6 +116,10 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     everything = {*flat_keys(values), *selected, *_groups(hydra), "hydra.run.dir"}
     if meant := word_of_another_tool(key, value, everything):
         return ConfigError(f"unknown key {key}; did you mean {meant}?")
+    if key == "data.root" and selected.get("data") == "digits":
+        return ConfigError(
+            f"data=digits reads no folder; data={value or 'DIR'} recognizes one of your own and trains on it"
+        )
     hint = nearest(key, [name for name in candidates if not key.startswith(name)])
     text = f"unknown key {key}{hint}"
     group = key.split("@")[0]

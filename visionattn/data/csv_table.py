@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visionattn.data.decode import EXTENSIONS
 from visionattn.data.facts import AUTO
+from visionattn.data.names import EXTENSIONS
 from visionattn.errors import DataError
 
 _SEPARATORS = ",;\t|"

@@ -10,30 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from timm.utils.misc import natural_key
 
-from visionattn.data.decode import EXTENSIONS
+from visionattn.data.names import is_image, is_visible
 from visionattn.errors import DataError
 
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
-"""The names that folders of a split have."""
-_NOT_DATA = frozenset({"@eadir", "__macosx", "__pycache__", "lost+found", "$recycle.bin", "#recycle"})
 _SHOWN = 4
-
-
-def is_visible(name: str) -> bool:
-    """Whether a file or folder can belong to a data set: not hidden (``.cache``), and not left by a system or a server.
-
-    Those are ``@eaDir``, ``__MACOSX``, ``__pycache__``, ``lost+found`` and recycle bins.
-    """
-    return not name.startswith(".") and name.lower() not in _NOT_DATA
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's name ends like that of a readable image, in small letters or in capitals."""
-    return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 @dataclass

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from visionattn.data.decode import EXTENSIONS
 from visionattn.data.download import SCHEMES, download
+from visionattn.data.names import EXTENSIONS
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError, counted
 

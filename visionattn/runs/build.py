@@ -22,7 +22,6 @@ from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.config import BuildPolicy
 from visionattn.data import VisionData
 from visionattn.errors import ConfigError, counted
-from visionattn.runs.description import what_is_trained
 from visionattn.runs.log import Unlogged
 from visionattn.runs.open import OpenedRun
 from visionattn.runs.table import Figure
@@ -134,7 +133,7 @@ def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, resumed: OpenedRu
     callbacks += [callback for callback in (policy.instantiate(cfg.callbacks) or {}).values() if callback is not None]
     loggers = [logger for logger in (policy.instantiate(cfg.logger) or {}).values() if logger is not None]
     stopwatch = Stopwatch()
-    talking = Talking(stopwatch, what_is_trained(cfg))
+    talking = Talking(stopwatch)
     return _run(cfg, task, cfg.data, run_dir, policy, stopwatch, [talking, *callbacks], loggers, resumed)
 
 

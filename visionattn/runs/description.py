@@ -26,9 +26,32 @@ def what_is_trained(cfg: DictConfig) -> dict[str, str]:
         "task": f"{told['task']}, head {told['head']}",
         "backbone": f"{told['backbone']}, mixers {mixers_in_words(cfg, choices)}{_frozen(cfg)}",
         "data set": told["data"] + (f" in {root}" if root else ""),
-        "weights": f"{cfg.weights} ({cfg.weights_part})" if cfg.get("weights") else "none, trained from the start",
+        "weights": _weights(cfg),
     }
     return about | ({"recipe": ", ".join(recipe)} if recipe else {})
+
+
+def about(cfg: DictConfig, facts: Mapping[str, Any]) -> dict[str, str]:
+    """What is trained, with its size, batch and rate, for the start of a run; what its recipe says stands below.
+
+    Args:
+        cfg: composed ``train.yaml``.
+        facts: see :meth:`visionattn.runs.build.Run.facts`.
+    """
+    told = what_is_trained(cfg)
+    if cfg.get("recipe_name"):
+        told.pop("recipe", None)
+    size = next((f", {text} {name}" for name, text in facts.items() if name.startswith("GMACs")), "")
+    told["parameters"] = f"{facts['parameters']}{size}"
+    return told | {name: str(facts[name]) for name in ("images per step", "learning rate")}
+
+
+def _weights(cfg: DictConfig) -> str:
+    """What the training starts from; of nothing, why, where that was chosen for a folder."""
+    if cfg.get("weights"):
+        return f"{cfg.weights} ({cfg.weights_part})"
+    why = (cfg.get("recognized") or {}).get("weights")
+    return f"none, trained from the start: {why}" if why else "none, trained from the start"
 
 
 def _frozen(cfg: DictConfig) -> str:

@@ -19,6 +19,7 @@ from visionattn.config.messages import open_keys, plain, unresolved_plain
 from visionattn.config.renames import renamed
 from visionattn.config.targets import locate
 from visionattn.data.facts import AUTO, DataFacts
+from visionattn.data.folders import some
 from visionattn.data.image_size import as_size
 from visionattn.errors import ConfigError
 from visionattn.runs import sizes
@@ -108,7 +109,8 @@ class _Filling:
         """Fill in everything, and refuse what stays open."""
         self._source()
         if self.open("data.num_classes") and self.facts.num_classes is not None:
-            self.fill("data.num_classes", self.facts.num_classes, "counted in the data")
+            names = f": {some(self.facts.class_names, 6)}" if self.facts.class_names else ""
+            self.fill("data.num_classes", self.facts.num_classes, f"counted in the data{names}")
         if self.open("head.masks"):
             given = OmegaConf.select(self.cfg, "data.source.masks")
             masks = given if isinstance(given, bool) else bool(self.facts.options.get("masks", False))
@@ -163,11 +165,10 @@ class _Filling:
         keys = list(open_keys(plain(self.cfg.data.source)))
         if not keys:
             return
-        told = ", ".join(self.facts.notes) or "found in the data"
         with open_dict(self.cfg.data.source):
             for name in dict.fromkeys(key.partition(".")[0] for key in keys):
                 if name in self.facts.options:
-                    self.fill(f"data.source.{name}", self.facts.options[name], told)
+                    self.fill(f"data.source.{name}", self.facts.options[name], "found in the data")
 
     def _channels(self) -> None:
         """Channels of the images and the range of their values."""

@@ -27,18 +27,10 @@ from visionattn.training.checkpoints import LastCheckpoint, set_aside
 from visionattn.training.ending import EARLY, stopped_by, why_unvalidated
 
 
-def begin(
-    cfg: DictConfig, run_dir: Path, facts: Mapping[str, Any], resumed: Resumption, notices: Iterable[str]
-) -> None:
-    """Write the configuration into the run's folder, and print what is trained and where it resumes."""
+def begin(cfg: DictConfig, run_dir: Path, resumed: Resumption, notices: Iterable[str]) -> None:
+    """Write the configuration into the run's folder, and print where it resumes."""
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-    Console().print(
-        f"training [bold]{cfg.name}[/bold], {facts['parameters']} parameters, into {relative(run_dir)}", soft_wrap=True
-    )
-    Console().print(
-        f"images per step {facts['images per step']}; learning rate {facts['learning rate']}", soft_wrap=True
-    )
     _tell_resumed(resumed, notices)
 
 

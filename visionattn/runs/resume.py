@@ -26,7 +26,7 @@ from visionattn.weights import read_checkpoint
 
 RESULTS = "results.json"
 FREE = (
-    *("run_dir", "ckpt", "resume", "overwrite", "name", "recipe_name", "optimized_metric", "start_as"),
+    *("run_dir", "ckpt", "resume", "overwrite", "name", "recipe_name", "recognized*", "optimized_metric", "start_as"),
     *("logger*", "callbacks.best*", "callbacks.last*", "callbacks.lr*"),
     *(
         f"trainer.{key}"

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +18,7 @@ from visionattn.config.messages import flat_keys, plain, unresolved_plain
 from visionattn.config.recipes import OWN
 from visionattn.reports import Change
 from visionattn.runs.infer import Inference, Inferred
+from visionattn.runs.own_folder import RECOGNIZED
 from visionattn.training.lr_scaling import LearningRateScaling
 
 GROUPS = ("task", "data", "backbone", "head", "optim", "schedule", "callbacks", "trainer", "inference", "debug")
@@ -34,8 +34,6 @@ UNSAID = (
 """Keys that are shown only where they were typed: others say as much. ``config.yaml`` has them all."""
 TOGETHER = ("optim", "schedule", "callbacks")
 """Groups of a recipe, which are shown in one row."""
-WIDTH, KEY, VALUE = 80, 34, 12
-ORDER = ("yours", "inferred", "experiment", "recipe", "default")
 FAR = 4.0
 """Factor between a rate and the recipe's from which it is a warning."""
 
@@ -48,14 +46,16 @@ class Composition:
         choices: group -> name of its file.
         typed: overrides as they were typed.
         folders: the user's folders of YAML.
+        chosen: keys that were chosen for a folder (``data=FOLDER``), with why; see :mod:`visionattn.runs.own_folder`.
     """
 
     choices: Mapping[str, Any] = field(default_factory=dict)
     typed: Sequence[str] = ()
     folders: Sequence[Path] = ()
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_this_job(cls) -> Composition:
+    def of_this_job(cls, chosen: Mapping[str, str] | None = None) -> Composition:
         """That of the running job; nothing outside one."""
         from hydra.core.hydra_config import HydraConfig
 
@@ -64,12 +64,14 @@ class Composition:
         hydra = HydraConfig.get()
         folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
         typed: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-        return cls(dict(hydra.runtime.choices), typed, folders)
+        why = {str(key).replace("/", "."): str(text) for key, text in (chosen or {}).items()}
+        return cls(dict(hydra.runtime.choices), typed, folders, why)
 
     @cached_property
     def keys(self) -> set[str]:
         """Keys and groups that were typed."""
-        return {str(word).partition("=")[0].lstrip("+~") for word in self.typed}
+        given = {str(word).partition("=")[0].lstrip("+~") for word in self.typed}
+        return given - {RECOGNIZED} - set(self.chosen)
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -103,7 +105,8 @@ class Setting:
 
 def settings(cfg: DictConfig, inferred: Inference, made: Composition) -> list[Setting]:
     """The choices and values that decide about a training, in a fixed order."""
-    known = {one.key: one for one in inferred.values}
+    known = {key: Inferred(key, None, why) for key, why in made.chosen.items()}
+    known |= {one.key: one for one in inferred.values}
     groups = [
         Setting(name, made.choices[name], *_origin_of_group(name, made))
         for name in GROUPS
@@ -111,7 +114,7 @@ def settings(cfg: DictConfig, inferred: Inference, made: Composition) -> list[Se
     ]
     groups = _together([one for one in groups if one.origin != "default"])
     recipe = {name: part for name, part in made.recipe.items() if name != "defaults"}
-    keys = [*ALWAYS, *_leaves(recipe), *known, *(key for key in made.keys if key not in made.choices)]
+    keys = [*ALWAYS, *_leaves(recipe), *(key for key in (*known, *made.keys) if key not in made.choices)]
     values = []
     for key in dict.fromkeys(keys):
         value = OmegaConf.select(cfg, key, default=None)
@@ -159,6 +162,8 @@ def _origin_of_group(name: str, made: Composition) -> tuple[str, str]:
     choice, experiment = made.choices[name], made.choices.get("experiment")
     if name in made.keys:
         return "yours", ""
+    if name in made.chosen:
+        return "inferred", made.chosen[name]
     if any(entry == {f"override /{name}": choice} for entry in made.recipe.get("defaults", ())):
         return f"recipe {made.choices['recipe']}", ""
     if choice == _default_choice(name):
@@ -225,39 +230,6 @@ def _usual(key: str, made: Composition) -> Any:
         return _default_choice(group)
     known = (_at(made.recipe, key), _at(made.file(group, str(made.choices.get(group))), rest))
     return next((value for value in known if value is not _NOTHING and "${" not in str(value)), None)
-
-
-def block(found: Sequence[Setting], recipe: str | None) -> list[str]:
-    """The settings as lines of at most 80 characters, under where they come from."""
-    title = f"recipe {recipe}" if recipe and recipe != OWN else "no recipe: the experiment states its values"
-    lines = [title if recipe else "no recipe for this task"]
-    origins = dict.fromkeys(one.origin for one in found)
-    for origin in sorted(origins, key=lambda name: ORDER.index(name.partition(" ")[0])):
-        lines.append(f"  {origin}")
-        for one in (one for one in found if one.origin == origin):
-            lines += _lines(one)
-    return lines
-
-
-def _lines(one: Setting) -> list[str]:
-    value = _short(one.value)
-    text = f"{value:<{VALUE}}  {one.note}".rstrip() if one.note else value
-    parts = wrap(text, WIDTH - KEY - 4, break_on_hyphens=False, drop_whitespace=True) or [""]
-    if one.note and len(parts) == 1:
-        parts = [text]
-    key = f"    {one.key:<{KEY}}"
-    if len(one.key) >= KEY:
-        return [f"    {one.key}", *(" " * (KEY + 4) + part for part in parts)]
-    return [key + parts[0], *(" " * (KEY + 4) + part for part in parts[1:])]
-
-
-def _short(value: Any) -> str:
-    """A value in few characters; of a long list the ends."""
-    if OmegaConf.is_config(value):
-        value = plain(value)
-    if isinstance(value, list) and len(value) > 4:
-        return f"[{value[0]}, {value[1]}, ..., {value[-1]}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def far_rate(cfg: DictConfig, batch: int, made: Composition) -> str:

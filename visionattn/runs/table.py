@@ -89,13 +89,6 @@ def document(asked: bool) -> Iterator[Callable[[Any], None]]:
         yield show
 
 
-def preview(facts: Mapping[str, Any], first: bool) -> dict[str, Any]:
-    """Print on the first process what a training would be; a dry run has no results."""
-    if first:
-        print_results("dry run: everything can be built; labels were read, images were not", facts)
-    return {}
-
-
 def tell_settings(lines: Iterable[str], warning: str) -> None:
     """Print where the values of a training come from, and a warning on the error stream."""
     print("\n".join(lines), flush=True)

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from visionattn.data import VisionData
 from visionattn.errors import counted
 from visionattn.runs import log
 from visionattn.training.callbacks import Stopwatch, name_of_epoch
 
 
 class Talking(Callback):
-    """Prints device, data and a line per epoch, and starts the log of the run with the first step.
+    """Prints data, device and a line per epoch, and starts the log of the run with the first step.
 
     Args:
         stopwatch: of the run.
-        facts: name -> text, printed before the first step.
 
     Attributes:
         loss: mean training loss of the last epoch; None before its end.
         first_step: seconds that the first step took, in which ``task.compile`` compiles; None before its end.
     """
 
-    def __init__(self, stopwatch: Stopwatch, facts: Mapping[str, str]) -> None:
-        self.stopwatch, self.facts = stopwatch, facts
+    def __init__(self, stopwatch: Stopwatch) -> None:
+        self.stopwatch = stopwatch
         self.loss: float | None = None
         self.first_step: float | None = None
         self._sum: Tensor | None = None
@@ -38,8 +37,7 @@ class Talking(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         log.tee_anew()
-        for name, text in {**self.facts, "data": _data(trainer), "device": _device(trainer)}.items():
-            print(f"{name}: {text}")
+        print(f"data: {data_in_words(trainer.datamodule)}\ndevice: {_device(trainer)}")  # type: ignore[attr-defined]
         print(f"training {_length(trainer)}, {counted(int(trainer.num_training_batches), 'batch', 'batches')} an epoch")
         if compiled := pl_module.compiling.describe():
             print(f"compile: {compiled}; this makes the first step slow", flush=True)
@@ -102,8 +100,8 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def _data(trainer: Any) -> str:
-    data = trainer.datamodule
+def data_in_words(data: VisionData[Any]) -> str:
+    """Images of each split, classes and size of a data module that has been set up."""
     names = {"train": "training", "val": "validation", "test": "test"}
     images = ", ".join(f"{count:,} {names.get(split, split)} images" for split, count in data.sizes.items())
     height, width = data.image_size

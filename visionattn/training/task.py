@@ -65,9 +65,11 @@ class VisionTask(Network):
         class_info: what is known of the classes; set before training and validation, and read from a checkpoint.
         num_classes: number of classes of a task that has any.
         validated: the epoch (from 0) of the latest validation; None before it.
+        has_validation_loss: whether :meth:`step` gives a loss in evaluation.
     """
 
     num_classes: int | None = None
+    has_validation_loss: bool = True
     validated: int | None = None
 
     def __init__(
@@ -190,7 +192,7 @@ class VisionTask(Network):
 
     def on_fit_start(self) -> None:
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
-        check_monitors([self.monitor, *monitors_of(callbacks)], self.evaluators)
+        check_monitors([self.monitor, *monitors_of(callbacks)], self.evaluators, self.has_validation_loss)
 
     def on_validation_epoch_start(self) -> None:
         self.validation.reset()

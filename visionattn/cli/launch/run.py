@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 def execute(request: Request) -> int:
     """Run a command; the exit code. Nothing runs before every configuration has been composed and checked."""
+    recognize_folder(request)
     if request.command == "compare":
         from visionattn.cli.launch.comparison import run_comparison
 
@@ -51,6 +52,7 @@ def run_alone(request: Request) -> tuple[Path, Any]:
     Raises:
         ConfigError: it is a sweep, or a training of several processes, which would run the calling program again.
     """
+    recognize_folder(request)
     with isolated_hydra(request.config_dirs, request.config_name) as hydra:
         cfg, sweeping = _composed(hydra, request)
         devices = (cfg.get("trainer") or {}).get("devices", 1)
@@ -58,6 +60,18 @@ def run_alone(request: Request) -> tuple[Path, Any]:
             what = "a sweep" if sweeping else f"trainer.devices={devices}"
             raise ConfigError(f"{what} needs processes of its own; start it from a terminal: {request.typed}")
         return _run(hydra, cfg, request)
+
+
+def recognize_folder(request: Request) -> None:
+    """Put what ``data=FOLDER`` was recognized as in its place, before anything is composed.
+
+    Raises:
+        DataError: it is not recognized.
+    """
+    if any(word.lstrip("+").startswith("data=") for word in request.overrides):
+        from visionattn.runs.own_folder import with_folder
+
+        request.overrides = with_folder(request.overrides, request.command, request.config_dirs)
 
 
 def _composed(hydra: Any, request: Request) -> tuple[DictConfig, bool]:

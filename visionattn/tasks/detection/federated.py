@@ -14,6 +14,8 @@ PER_IMAGE = 300
 """Detections of an image that count, those of the highest scores over all classes."""
 FREQUENCIES = ("r", "c", "f")
 """Rare (on 1 to 10 training images), common (on up to 100) and frequent classes."""
+LVIS_NAMES = (*(f"ap{letter}" for letter in FREQUENCIES), f"ar{PER_IMAGE}")
+"""Figures that COCO does not have."""
 
 
 def is_federated(targets: Mapping[str, Any]) -> bool:

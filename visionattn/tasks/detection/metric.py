@@ -14,7 +14,7 @@ from visionattn.data.detection.masks import encode
 from visionattn.errors import ConfigError
 from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.tasks.detection.average_precision import NAMES, Result, coco_curves
-from visionattn.tasks.detection.federated import is_federated, lvis_figures
+from visionattn.tasks.detection.federated import LVIS_NAMES, is_federated, lvis_figures
 from visionattn.training.distributed import broadcast_from_first, gather_to_first
 from visionattn.training.evaluator import Evaluator
 
@@ -155,10 +155,16 @@ class CocoEvaluator(Evaluator):
     """COCO's average precision and recall of boxes and, if the detections have masks, of masks; LVIS's on its data."""
 
     shown: tuple[str, ...] = ("box_ap", "mask_ap")
+    figures = tuple(f"{kind}_{name}" for kind in KINDS.values() for name in (*NAMES, *LVIS_NAMES))
 
     def __init__(self) -> None:
         self.metric = CocoMetric(masks=False)
         self.category_ids: Sequence[int] = ()
+
+    def expect(self, masks: bool) -> None:
+        """Say whether detections will have masks, without which there are no figures of masks."""
+        if not masks:
+            self.figures = tuple(name for name in self.figures if not name.startswith("mask_"))
 
     @property
     def latest(self) -> CocoScores:

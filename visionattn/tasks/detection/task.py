@@ -44,6 +44,7 @@ class DetectionTask(VisionTask):
 
     head: Detector
     sizes_vary = True
+    has_validation_loss = False
 
     def __init__(
         self,
@@ -66,6 +67,8 @@ class DetectionTask(VisionTask):
         )
         self.num_classes = num_classes
         self.freeze_batch_norm = freeze_batch_norm
+        if coco := first_of(self.evaluators.values(), CocoEvaluator):
+            coco.expect(masks=bool(getattr(self.head, "has_masks", True)))
 
     def setup(self, stage: str) -> None:
         super().setup(stage)

@@ -61,6 +61,7 @@ class PanopticTask(VisionTask):
     head: Mask2Former
     num_classes: int
     sizes_vary = True
+    has_validation_loss = False
 
     def __init__(
         self,

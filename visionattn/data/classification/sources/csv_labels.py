@@ -15,11 +15,10 @@ from visionattn.data.csv_table import Table, read_pairs, read_table
 from visionattn.data.facts import AUTO, DataFacts, sampled_size
 from visionattn.data.fixed_split import fixed_split
 from visionattn.data.folders import some
+from visionattn.data.names import FILE_COLUMNS, LABEL_COLUMNS
 from visionattn.data.records import PackedStrings
 from visionattn.errors import DataError
 
-FILES = ("file", "filename", "file_name", "image", "image_path", "path", "filepath", "image_id", "imageid", "id", "img")
-LABELS = ("label", "class", "category", "target", "labels", "class_name", "labelname", "y")
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
 _SPLITS |= {"test": "test", "testing": "test"}
 _LOOKED_AT = 64
@@ -143,8 +142,8 @@ class CsvLabels:
 
     def _pairs(self, table: Table) -> dict[str, str]:
         """File -> label. An image that is listed again with the same label counts once."""
-        file = table.place(self.columns[0], FILES, "data.source.file_column", 0)
-        label = table.place(self.columns[1], LABELS, "data.source.label_column", 1)
+        file = table.place(self.columns[0], FILE_COLUMNS, "data.source.file_column", 0)
+        label = table.place(self.columns[1], LABEL_COLUMNS, "data.source.label_column", 1)
         pairs: dict[str, str] = {}
         for (line, name), (_, code) in zip(table.column(file), table.column(label), strict=True):
             value = self.names.get(code, code)
@@ -156,7 +155,7 @@ class CsvLabels:
         return pairs
 
     def _chosen(self, table: Table, split: str) -> set[str]:
-        file = table.place(self.columns[0], FILES, "data.source.file_column", 0)
+        file = table.place(self.columns[0], FILE_COLUMNS, "data.source.file_column", 0)
         place = table.place(str(self.split_column), (), "data.source.split_column")
         chosen = set()
         for (line, name), (_, value) in zip(table.column(file), table.column(place), strict=True):

@@ -20,11 +20,12 @@ from visionattn.data.classification.sources.image_tree import (
 )
 from visionattn.data.classification.sources.label_file import read_flat_labels
 from visionattn.data.classification.sources.tar import TarRecords
-from visionattn.data.decode import EXTENSIONS, DecodedImage, decode_rgb
+from visionattn.data.decode import DecodedImage, decode_rgb
 from visionattn.data.decoding import AS_STORED, Decoding
 from visionattn.data.facts import DataFacts
 from visionattn.data.fixed_split import fixed_split
 from visionattn.data.folders import LeftOut, images_below, some, visible_folders
+from visionattn.data.names import EXTENSIONS
 from visionattn.data.records import Decoder, PackedStrings
 from visionattn.data.survey import survey
 from visionattn.data.unreadable import UnreadableImage

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from visionattn.data.folders import SPLIT_NAMES, is_image, is_visible, some, visible_folders
+from visionattn.data.folders import some, visible_folders
+from visionattn.data.names import SPLIT_NAMES, is_image, is_visible
 from visionattn.errors import DataError
 
 _TREE = """expected one of these trees:

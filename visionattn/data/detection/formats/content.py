@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from visionattn.data.decode import EXTENSIONS
 from visionattn.data.detection.masks import Segmentation
 from visionattn.data.detection.tally import Tally
+from visionattn.data.names import EXTENSIONS
 from visionattn.errors import DataError
 
 Size = tuple[int, int]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from visionattn.data.facts import AUTO
-from visionattn.data.folders import SPLIT_NAMES
+from visionattn.data.names import SPLIT_NAMES
 from visionattn.data.segmentation.classes import ClassList
 from visionattn.data.segmentation.labels import IGNORE
 from visionattn.data.segmentation.sources.masks import MaskSource

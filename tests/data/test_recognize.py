@@ -1,0 +1,132 @@
+"""A folder is known by its layout; what is ambiguous, half a data set or none is refused in one sentence."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from tests.corpus import trees
+from visionattn.config.catalog import choices, with_parts
+from visionattn.config.columns import column_of
+from visionattn.data.recognize import LOOKED_FOR, recognize, some_images
+from visionattn.errors import DataError
+
+LAYOUTS = [
+    *((trees.coco, "coco"), (trees.yolo, "yolo"), (trees.panoptic, "coco_panoptic"), (trees.image_mask, "image_mask")),
+    *((trees.image_folder, "image_folder"), (trees.voc, "pascal_voc_detection"), (trees.csv, "csv")),
+]
+
+
+def picture(path, size=(20, 16)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path)
+
+
+@pytest.mark.parametrize(("make", "name"), LAYOUTS, ids=lambda value: getattr(value, "__name__", value))
+def test_each_layout_is_recognized(tmp_path, make, name):
+    make(tmp_path)
+    mark = recognize(tmp_path, "panoptic" if name == "coco_panoptic" else None)
+    assert (mark.data, mark.root) == (name, tmp_path)
+    assert mark.why
+    assert some_images(tmp_path)
+    target = with_parts("data", name).get("_target_") or "visionattn.data.ClassificationData"
+    assert mark.task == column_of("data", target if name != "image_mask" else "visionattn.data.SegmentationData")
+
+
+def test_the_layouts_that_are_named_are_choices_of_the_group():
+    for name in LOOKED_FOR.replace("(", " ").replace(")", " ").replace(",", " ").split():
+        if "_" in name and not name.startswith("_"):
+            assert name in choices("data")
+
+
+def test_a_folder_of_classes_and_a_lone_train_are_divided(tmp_path):
+    for name in ("cat", "dog"):
+        picture(tmp_path / "flat" / name / "0.jpg")
+        picture(tmp_path / "lone" / "train" / name / "0.jpg")
+    assert recognize(tmp_path / "flat").root == tmp_path / "flat"
+    assert recognize(tmp_path / "lone").root == tmp_path / "lone" / "train"
+
+
+def test_tables_say_where_their_images_lie(tmp_path):
+    for index in range(3):
+        picture(tmp_path / "train" / f"{index}.png")
+    (tmp_path / "train.csv").write_text("id,label\n0,cat\n1,dog\n2,cat\n")
+    (tmp_path / "sample_submission.csv").write_text("id,label\n7,cat\n8,cat\n")
+    mark = recognize(tmp_path)
+    assert mark.data == "csv"
+    assert mark.keys == {"source.tables": "train.csv", "source.images": "train", "source.suffix": ".png"}
+    assert recognize(tmp_path / "train.csv").keys == mark.keys
+
+
+def test_files_that_describe_a_data_set_name_it(tmp_path):
+    trees.yolo(tmp_path / "yolo")
+    trees.coco(tmp_path / "coco")
+    assert recognize(tmp_path / "yolo" / "data.yaml").root == tmp_path / "yolo" / "data.yaml"
+    (file,) = (tmp_path / "coco").glob("**/*train*.json")
+    mark = recognize(file)
+    assert tmp_path / "coco" / mark.keys["source.annotations"] == file
+
+
+def test_parquet_of_labels(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"image": [b"x"], "label": [0]}), tmp_path / "train-00000-of-00001.parquet")
+    mark = recognize(tmp_path)
+    assert (mark.data, mark.keys["source.name"]) == ("hugging_face", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ([], "it is empty"),
+        (["a.jpg", "b.jpg"], "holds 2 images and nothing that says what they show"),
+        (["cats/a.jpg"], "images lie in one folder alone \\(cats\\), and classes are at least two"),
+        (["inner/cat/a.jpg", "inner/dog/b.jpg"], r"but inner in it has one: data=.*inner"),
+        (["photos.zip"], "an archive: unpack photos.zip first"),
+        (["readme.md", "main.py"], r"\(it holds main.py, readme.md\)"),
+    ],
+)
+def test_what_has_no_layout_is_told_with_what_was_looked_for(tmp_path, files, sentence):
+    for name in files:
+        if name.endswith(".jpg"):
+            picture(tmp_path / name)
+        else:
+            (tmp_path / name).touch()
+    with pytest.raises(DataError, match=sentence) as caught:
+        recognize(tmp_path)
+    assert str(caught.value).endswith(f"looked for {LOOKED_FOR}")
+    assert "\n" not in str(caught.value)
+
+
+def test_two_layouts_are_told_apart_by_the_task_or_by_name(tmp_path):
+    trees.coco(tmp_path)
+    trees.yolo(tmp_path)
+    with pytest.raises(DataError, match=r"data=coco \(.*\) or data=yolo \(.*\): choose one of them as data=NAME"):
+        recognize(tmp_path)
+    trees.panoptic(tmp_path / "panoptic")
+    with pytest.raises(DataError, match=r"choose with task=detection or task=panoptic"):
+        recognize(tmp_path / "panoptic")
+    with pytest.raises(DataError, match=r"which does not train task=segmentation"):
+        recognize(tmp_path, "segmentation")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("pets/train", r"one split of a data set, val lie beside it: data=.*pets reads all of them"),
+        ("pest", r"no such folder; did you mean .*pets\?"),
+        ("pets/train/cat/0.jpg", "is one image: name the folder"),
+        ("pets.tar.gz", "is an archive: unpack it"),
+        ("pets/notes.json", "a file of no known layout"),
+        ("x/y/z", "no such folder, and no "),
+    ],
+)
+def test_what_is_named_by_mistake(tmp_path, name, sentence):
+    for split in ("train", "val"):
+        for label in ("cat", "dog"):
+            picture(tmp_path / "pets" / split / label / "0.jpg")
+    (tmp_path / "pets" / "notes.json").write_text(json.dumps({"a": 1}))
+    (tmp_path / "pets.tar.gz").touch()
+    with pytest.raises(DataError, match=sentence):
+        recognize(tmp_path / name)

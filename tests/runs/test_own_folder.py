@@ -1,0 +1,123 @@
+"""``data=FOLDER``: what is chosen for it, what of it a person may choose, and that nothing is chosen behind others."""
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.corpus import trees
+from visionattn.config import compose
+from visionattn.errors import ConfigError
+from visionattn.runs import own_folder, published_weights
+from visionattn.runs.own_folder import RECOGNIZED, with_folder
+from visionattn.runs.settings import Composition
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Two classes of images of the size of photographs, in the current folder."""
+    for label in ("cat", "dog"):
+        (tmp_path / "my pets" / label).mkdir(parents=True)
+        Image.new("RGB", (300, 200)).save(tmp_path / "my pets" / label / "0.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(own_folder, "_gpu", lambda typed: False)
+    monkeypatch.setattr(own_folder, "why_out_of_reach", lambda name: "")
+    return "data='my pets'"
+
+
+def words(*given, command="train"):
+    return dict(word.partition("=")[::2] for word in with_folder(given, command))
+
+
+def test_a_folder_is_replaced_by_its_layout_a_backbone_and_weights(photos):
+    found = words(photos, "seed=3")
+    assert {key: found[key] for key in ("data", "data.root", "backbone", "weights", "seed")} == {
+        "data": "image_folder",
+        "data.root": "'my pets'",
+        "backbone": "shvit_s1",
+        "weights": "timm",
+        "seed": "3",
+    }
+    cfg = compose("train", with_folder([photos], "train"))
+    assert cfg.recipe_name == "classification_finetune"
+    assert cfg[RECOGNIZED].weights == "timm's shvit_s1.in1k"
+    made = Composition(typed=with_folder([photos], "train"), chosen={"data": "", "backbone": "", "weights": ""})
+    assert made.keys == {"data.root"}
+
+
+def test_a_gpu_gets_a_larger_backbone(photos, monkeypatch):
+    monkeypatch.setattr(own_folder, "_gpu", lambda typed: True)
+    assert words(photos)["backbone"] == "swin_tiny"
+
+
+def test_without_weights_the_reason_is_told_and_a_small_backbone_learns(photos, monkeypatch):
+    monkeypatch.setattr(own_folder, "why_out_of_reach", lambda name: f"{name} is far away")
+    found = words(photos)
+    assert (found["backbone"], "weights" in found) == ("dinat_pico", False)
+    assert "shvit_s1.in1k is far away; weights=FILE starts from a file" in found[RECOGNIZED]
+    assert "weights" not in words(photos, "backbone=nat_mini")
+    assert "timm has no weights for nat_mini, its authors" in words(photos, "backbone=nat_mini")[RECOGNIZED]
+
+
+@pytest.mark.parametrize(
+    ("given", "absent"),
+    [
+        ("backbone=swin_small", ()),
+        ("weights=null", ("backbone",)),
+        ("weights=a.pth", ("backbone",)),
+        ("weights=timm", ()),
+        ("experiment=finetune/classification", ("backbone", "weights")),
+    ],
+)
+def test_what_somebody_chose_stays(photos, given, absent):
+    found, (key, _, value) = words(photos, given), given.partition("=")
+    assert found[key] == value
+    assert not set(absent) & set(found)
+
+
+def test_small_images_start_from_nothing(tmp_path):
+    trees.image_folder(tmp_path)
+    found = words(f"data={tmp_path}")
+    assert (found["backbone"], "weights" in found) == ("dinat_pico", False)
+    assert "for small images" in found[RECOGNIZED]
+
+
+def test_a_run_that_goes_on_keeps_what_it_began_with(photos, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"backbone_name": "swin_pico", "weights": None}))
+    found = words(photos, "hydra.run.dir=run", "resume=auto")
+    assert (found["backbone"], "weights" in found) == ("swin_pico", False)
+
+
+def test_other_commands_only_get_the_data(photos, capsys):
+    assert words(photos, command="data doctor") == {"data": "image_folder", "data.root": "'my pets'"}
+    assert "is read as data=image_folder: class folders cat, dog in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [["data=coco", "data.root=x"], ["data=digits"], ["seed=1"], ["data=nothing"]])
+def test_kinds_of_data_are_left_alone(given):
+    assert with_folder(given, "train") == given
+
+
+def test_folders_that_contradict_are_refused(photos, tmp_path):
+    with pytest.raises(ConfigError, match=r"data=my pets and data.root=x name two folders"):
+        words(photos, "data.root=x")
+    (tmp_path / "coco").mkdir()
+    with pytest.raises(ConfigError, match=r"data=\./coco recognizes that folder"):
+        words("data=coco")
+    with pytest.raises(ConfigError, match=r"names several folders"):
+        words("data=my,coco")
+
+
+def test_weights_are_looked_for_in_the_cache_and_over_the_network(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: str(tmp_path))
+    assert published_weights.why_out_of_reach("a.b") == ""
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: None)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE" in published_weights.why_out_of_reach("a.b")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert "http://127.0.0.1:9 cannot be reached" in published_weights.why_out_of_reach("a.b")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "several processes" in published_weights.why_out_of_reach("a.b")

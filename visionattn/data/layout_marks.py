@@ -1,0 +1,275 @@
+"""The marks of each layout: files and folders by which a data set is known."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from visionattn.data.names import EXTENSIONS, FILE_COLUMNS, LABEL_COLUMNS, SPLIT_NAMES, is_image, is_visible
+from visionattn.errors import DataError
+
+_HEAD, _TAIL, _LOOKED_AT = 2**18, 2**16, 200
+_SPLIT_COLUMNS = ("split", "fold", "set", "subset", "partition")
+_LISTS, _OTHER_JSON = ("images", "annotations", "categories"), ("captions", "image_info", "results", "stuff")
+_IMAGE_DIRS, _MASK_DIRS = ("images", "img_dir"), ("masks", "labels", "annotations", "ann_dir")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A layout that a folder shows.
+
+    Attributes:
+        data: its name under ``visionattn list data``.
+        task: that it is for.
+        why: by what it was known, in a few words.
+        root: the value of ``data.root``.
+        keys: further keys, without ``data.``.
+    """
+
+    data: str
+    task: str
+    why: str
+    root: Path
+    keys: Mapping[str, Any] = field(default_factory=dict)
+
+    def fits(self, task: str | None) -> bool:
+        """Whether it is for a task; None: any."""
+        return task is None or task == self.task
+
+
+def _folders(path: Path) -> list[Path]:
+    return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and is_visible(entry.name)]
+
+
+def _of_split(root: Path, split: str) -> Path | None:
+    return next((folder for folder in _folders(root) if folder.name.lower() in SPLIT_NAMES[split]), None)
+
+
+def _files(folder: Path, ending: str) -> list[Path]:
+    """A few files with an ending, directly in a folder; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if path.suffix.lower() == ending and is_visible(path.name))
+    return sorted(islice(found, _LOOKED_AT))
+
+
+def _has_images(folder: Path, depth: int = 1) -> bool:
+    entries = [entry for entry in folder.iterdir() if is_visible(entry.name)] if folder.is_dir() else []
+    if any(is_image(entry.name) for entry in entries):
+        return True
+    return depth > 1 and any(_has_images(entry, depth - 1) for entry in entries if entry.is_dir())
+
+
+def _start(path: Path) -> str:
+    """The beginning and the end of a text file."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+            file.seek(max(len(head), path.stat().st_size - _TAIL))
+            return (head + file.read()).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def coco_files(root: Path, only: str | None = None) -> list[Mark]:
+    """COCO's, Roboflow's or LVIS's files of annotations, of boxes and of panoptic maps."""
+    patterns = [only] if only else ["*.json", "*/*.json", "*/*/*.json"]
+    found = [path for pattern in patterns for path in sorted(islice(root.glob(pattern), _LOOKED_AT))]
+    kinds: dict[str, Path] = {}
+    for path in found:
+        if all(is_visible(part) for part in path.relative_to(root).parts) and (kind := _kind_of(path)):
+            kinds.setdefault(kind, path)
+    keys = {"source.annotations": only} if only else {}
+    tasks = {"coco": "detection", "lvis": "detection", "coco_panoptic": "panoptic"}
+    whose = {"coco": "boxes in COCO's format", "lvis": "LVIS's boxes", "coco_panoptic": "COCO's panoptic maps"}
+    return [
+        Mark(kind, tasks[kind], f"{whose[kind]}, {path.relative_to(root)}", root, keys) for kind, path in kinds.items()
+    ]
+
+
+def _kind_of(path: Path) -> str:
+    name = path.name.lower()
+    if any(word in name for word in _OTHER_JSON):
+        return ""
+    text = _start(path)
+    if sum(f'"{key}"' in text for key in _LISTS) < 2:
+        return ""
+    if name.startswith("lvis"):
+        return "lvis"
+    if '"segments_info"' in text:
+        return "coco_panoptic"
+    return (
+        "coco" if '"bbox"' in text or '"segmentation"' in text or re.search(r'"annotations"\s*:\s*\[\s*]', text) else ""
+    )
+
+
+def label_lines(root: Path) -> list[Mark]:
+    """YOLO's data.yaml, or folders ``labels`` of text files with a class and numbers in every line."""
+    for path in (*_files(root, ".yaml"), *_files(root, ".yml")):
+        text = _start(path)
+        if re.search(r"^(names|nc)\s*:", text, re.M) and re.search(r"^(train|val|valid)\s*:", text, re.M):
+            return [Mark("yolo", "detection", f"YOLO's {path.name}", root)]
+    for pattern in ("labels", "labels/*", "*/labels"):
+        for folder in sorted(root.glob(pattern)):
+            lines = [line for path in _files(folder, ".txt") for line in _start(path).splitlines()[:1] if line.strip()]
+            if lines and re.fullmatch(r"\d+(\s+-?[\d.eE+-]+){4,}\s*", lines[0]):
+                return [Mark("yolo", "detection", f"YOLO's label files in {folder.relative_to(root)}", root)]
+    return []
+
+
+def voc_files(root: Path) -> list[Mark]:
+    """Pascal VOC's XML files."""
+    inner = ("", "Annotations", "annotations", "xmls", "labels")
+    bases = [root, *_folders(root), *sorted(root.glob("VOCdevkit/*"))]
+    for base in bases:
+        for name in inner:
+            xml = next((path for path in _files(base / name, ".xml")), None)
+            if xml is not None and "<annotation" in _start(xml):
+                place = xml.parent.relative_to(root).as_posix()
+                where = "beside the images" if place == "." else f"in {place}"
+                return [Mark("pascal_voc_detection", "detection", f"Pascal VOC's .xml files {where}", root)]
+    return []
+
+
+def pascal_masks(root: Path) -> list[Mark]:
+    """Pascal VOC's class maps."""
+    for base in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
+        if (base / "SegmentationClass").is_dir() and (base / "ImageSets" / "Segmentation").is_dir():
+            return [Mark("pascal_voc", "segmentation", "Pascal VOC's masks in SegmentationClass", root)]
+    return []
+
+
+def named_sets(root: Path) -> list[Mark]:
+    """ADE20K and Cityscapes, whose classes have numbers of their own."""
+    if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
+        return [Mark("cityscapes", "segmentation", "Cityscapes' leftImg8bit and gtFine", root)]
+    for base in (root / "ADEChallengeData2016", root):
+        if (base / "objectInfo150.txt").is_file() and (base / "annotations").is_dir():
+            return [Mark("ade20k", "segmentation", "ADE20K's objectInfo150.txt", root)]
+    return []
+
+
+def image_mask_folders(root: Path) -> list[Mark]:
+    """A folder of images beside one of masks, for each split or for all."""
+    if named_sets(root):
+        return []
+    for images, masks in _paired(root):
+        if _has_images(images, 2) and _has_images(masks, 2) and not _files(masks, ".txt"):
+            folders = f"{images.relative_to(root)} and {masks.relative_to(root)}"
+            return [Mark("image_mask", "segmentation", f"images and masks in {folders}", root)]
+    return []
+
+
+def _paired(root: Path) -> Iterator[tuple[Path, Path]]:
+    split = _of_split(root, "train")
+    for base in (root, *([split] if split else [])):
+        for images in _IMAGE_DIRS:
+            for masks in _MASK_DIRS:
+                yield base / images, base / masks
+
+
+def open_images_tables(root: Path) -> list[Mark]:
+    """Open Images' tables of boxes."""
+    found = sorted(root.glob("*annotations-bbox.csv"))
+    return [Mark("open_images", "detection", f"Open Images' {found[0].name}", root)] if found else []
+
+
+def parquet_files(root: Path) -> list[Mark]:
+    """Parquet files of the Hugging Face Hub, of boxes or of labels.
+
+    Raises:
+        DataError: there are some, and pyarrow is missing or cannot read them.
+    """
+    found = [path for place in ("data", "", "default", "train") for path in _files(root / place, ".parquet")]
+    if not found:
+        return []
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise DataError(
+            f"data={root} has parquet files, which need the package pyarrow: pip install 'visionattn[huggingface]'"
+        ) from None
+    try:
+        names = list(parquet.read_schema(found[0]).names)
+    except (OSError, ArrowException) as error:
+        raise DataError(f"{found[0]} cannot be read as a parquet file: {str(error).splitlines()[0]}") from None
+    if "objects" in names:
+        return [Mark("hugging_face_detection", "detection", f"boxes in {found[0].name}", root)]
+    label = next((name for name in LABEL_COLUMNS if name in names), None)
+    image = next((name for name in ("image", "img") if name in names), None)
+    if label is None or image is None:
+        return []
+    keys = {"source.name": str(root), "source.image_key": image, "source.label_key": label}
+    return [Mark("hugging_face", "classification", f"images and labels in {found[0].name}", root, keys)]
+
+
+def shard_index(root: Path) -> list[Mark]:
+    """WebDataset's shards with their list."""
+    shards = _files(root, ".tar")
+    listed = shards and (root / "_info.json").is_file()
+    return [Mark("web_dataset", "classification", "shards listed in _info.json", root)] if listed else []
+
+
+def class_folders(root: Path) -> list[Mark]:
+    """ImageNet's layout, and one folder of classes; a lone train is divided as that is."""
+    train, others = _of_split(root, "train"), [_of_split(root, split) for split in ("val", "test")]
+    splits = {name for spellings in SPLIT_NAMES.values() for name in spellings}
+    place = train or root
+    classes = [one.name for one in _folders(place) if _has_images(one, 3) and (train or one.name.lower() not in splits)]
+    if len(classes) < 2:
+        tars = (root / "train.tar").is_file() or (train is not None and len(_files(train, ".tar")) > 1)
+        return [Mark("image_folder", "classification", "tar files of classes", root)] if tars else []
+    few = f"{', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''}"
+    alone = train is not None and not any(others) and not any(_files(root, ".tar"))
+    why = f"class folders {few} in {train.name if train else 'it'}"
+    return [Mark("image_folder", "classification", why, place if alone else root)]
+
+
+def labelled_table(root: Path, only: str | None = None) -> list[Mark]:
+    """A table of files and labels, or one for each split."""
+    tables: dict[str, tuple[str, dict[str, Any]]] = {}
+    for path in [root / only] if only else [*_files(root, ".csv"), *_files(root, ".tsv")]:
+        if "submission" not in path.name.lower() and (keys := _columns(path)) is not None:
+            split = next((split for split, names in SPLIT_NAMES.items() if path.stem.lower() in names), "")
+            tables.setdefault(split, (path.name, keys))
+    name = next((split for split in ("train", "") if split in tables), None)
+    if name is None:
+        return []
+    file, keys = tables[name]
+    several = name == "train" and "val" in tables
+    listed = {split: tables[split][0] for split in SPLIT_NAMES if split in tables} if several else file
+    return [Mark("csv", "classification", f"files and labels in {file}", root, {"source.tables": listed, **keys})]
+
+
+def _columns(path: Path) -> dict[str, Any] | None:
+    """Where the images of a table lie, as keys of the source; None: it is no table of files and labels."""
+    lines = _start(path).lstrip("\ufeff").splitlines()[:_LOOKED_AT]
+    separator = max(",;\t|", key=lambda one: lines[0].count(one)) if lines else ","
+    rows = list(csv.reader(lines, delimiter=separator))
+    if len(rows) < 2 or len(rows[0]) < 2:
+        return None
+    names = [name.strip().lower() for name in rows[0]]
+    file = next((names.index(name) for name in FILE_COLUMNS if name in names), None)
+    if file is None or not set(names) & set(LABEL_COLUMNS) or "xmin" in names:
+        if len(names) != 2 or not is_image(names[0]):
+            return None
+        file, rows = 0, [rows[0], *rows]
+    keys: dict[str, Any] = _located(path.parent, [row[file] for row in rows[1:] if len(row) > file])
+    split = next((name for name in _SPLIT_COLUMNS if name in names), None)
+    return keys | ({"source.split_column": rows[0][names.index(split)].strip()} if split else {})
+
+
+def _located(root: Path, files: Sequence[str]) -> dict[str, Any]:
+    """Folder and ending of the images that a table names without them."""
+    for file in files[:8]:
+        for folder in (root, *_folders(root)):
+            for ending in ("", *sorted(EXTENSIONS)):
+                if (folder / f"{file}{ending}").is_file():
+                    below = folder.relative_to(root).as_posix()
+                    return {"source.images": below, "source.suffix": ending}
+    return {}

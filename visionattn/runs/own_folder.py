@@ -1,0 +1,212 @@
+"""``data=FOLDER``: the layout is recognized, and what fits the folder and this machine is chosen, unless somebody did.
+
+The words of the command line are replaced before anything is composed: ``data=my_folder`` becomes ``data=yolo
+data.root=my_folder``, and a training gets ``backbone`` and ``weights`` too. ``recognized`` tells why, key by key.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visionattn.config import catalog
+from visionattn.config.aliases import FILES
+from visionattn.config.columns import TASKS, names_for
+from visionattn.config.composing import as_override
+from visionattn.data.facts import sampled_size
+from visionattn.data.layout_marks import Mark
+from visionattn.data.recognize import recognize, some_images
+from visionattn.errors import ConfigError
+from visionattn.runs.published_weights import why_out_of_reach
+
+SMALL = 96
+"""Images with a shorter edge of at most as many pixels are small: no published weights were trained on such."""
+SMALL_BACKBONE = "dinat_pico"
+ON_GPU = "swin_tiny"
+ON_CPU = {"classification": "shvit_s1"}
+"""Task -> the backbone that starts from published weights without a GPU; of the other tasks :data:`DENSE_ON_CPU`."""
+DENSE_ON_CPU = "gcvit_xxtiny"
+RECOGNIZED = "recognized"
+"""The key of a training that holds what was chosen here: key -> why."""
+_TOOLS, _DEVICES = ("nvidia-smi", "rocm-smi"), ("/dev/nvidia0", "/dev/kfd")
+_MEANS_WEIGHTS = ("weights", "backbone.pretrained", "ckpt")
+
+
+@dataclass(frozen=True)
+class Words:
+    """The overrides of a command line, by key.
+
+    Attributes:
+        words: as typed, quoted where Hydra needs it.
+        folders: the user's folders of YAML.
+    """
+
+    words: Sequence[str]
+    folders: Sequence[str | Path] = ()
+
+    def value(self, key: str) -> str | None:
+        """The last value that is given for a key or group, without quotes."""
+        found = [word.partition("=")[2] for word in self.words if word.lstrip("+").partition("=")[0] == key]
+        return _unquoted(found[-1]) if found else None
+
+    def given(self, *keys: str) -> bool:
+        """Whether one of these keys or groups is named."""
+        return any(self.value(key) is not None for key in keys)
+
+    @property
+    def task(self) -> str | None:
+        """The task that is asked for, by its name or by a head that is for it alone."""
+        head = self.value("head")
+        return self.value("task") or next((task for task in TASKS if head in names_for("head", task)), None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that ``data=`` names; None: it names a kind of data, or nothing.
+
+        Raises:
+            ConfigError: it names both, or several folders.
+        """
+        text = self.value("data")
+        if text is None or text.lower() in ("", "null", "none"):
+            return None
+        if text in catalog.choices("data", self.folders) or f"data/{text}" in FILES:
+            self._refuse_both(text)
+            return None
+        if "," in text and any(Path(part).expanduser().is_dir() for part in text.split(",")):
+            raise ConfigError(f"data={text} names several folders; train on each by itself")
+        path = Path(text).expanduser()
+        return path if path.exists() or "/" in text or text.startswith((".", "~")) else None
+
+    def _refuse_both(self, name: str) -> None:
+        file = catalog.source_root().joinpath("data", f"{name}.yaml")
+        needs_root = file.is_file() and catalog.with_parts("data", name).get("root") == "???"
+        if needs_root and Path(name).is_dir() and not self.given("data.root", "experiment"):
+            raise ConfigError(
+                f"data={name} is a kind of data and {name} a folder beside you: data=./{name} recognizes that folder, "
+                f"data={name} data.root=DIR reads one of this kind"
+            )
+
+
+def with_folder(words: Sequence[str], command: str | None, folders: Sequence[str | Path] = ()) -> list[str]:
+    """The overrides with a folder of the user's own replaced by what it was recognized as.
+
+    Args:
+        words: as typed.
+        command: that is run; a training also gets a backbone and weights.
+        folders: the user's folders of YAML.
+
+    Raises:
+        ConfigError: two folders are named.
+        DataError: no layout is recognized, or several are.
+    """
+    typed = Words(words, folders)
+    folder = typed.folder
+    if folder is None:
+        return list(words)
+    if typed.given("data.root"):
+        raise ConfigError(f"data={folder} and data.root={typed.value('data.root')} name two folders; leave one away")
+    mark = recognize(folder, typed.task)
+    chosen, why = _data(mark, typed), {"data": mark.why}
+    if command == "train":
+        starting, reasons = _start(mark, typed)
+        why = {**dict.fromkeys(chosen, ""), **why, **reasons}
+        why.pop("data.root", None)  # the folder is what was typed
+        chosen |= {**starting, RECOGNIZED: {key.replace(".", "/"): text for key, text in why.items()}}
+    elif os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"visionattn: {folder} is read as data={mark.data}: {mark.why}", file=sys.stderr)
+    others = [word for word in words if word.lstrip("+").partition("=")[0] != "data"]
+    return [*(as_override(key, value) for key, value in chosen.items()), *others]
+
+
+def _data(mark: Mark, typed: Words) -> dict[str, Any]:
+    """The group and its keys."""
+    keys = {"root": str(mark.root), **mark.keys} if "source.name" not in mark.keys else dict(mark.keys)
+    inner = {f"data.{key}": value for key, value in keys.items() if not typed.given(f"data.{key}")}
+    return {"data": mark.data, **inner}
+
+
+def _start(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:
+    """Backbone and weights, and why; nothing where an experiment or a run that goes on states them."""
+    if typed.given("experiment", "recipe"):
+        return {}, {}
+    if earlier := _begun(typed):
+        return earlier, dict.fromkeys(earlier, "as the run began")
+    own, told = typed.value("backbone"), typed.given(*_MEANS_WEIGHTS)
+    if own is None and told and typed.value("weights") != "timm":
+        return {}, {}  # weights of which nobody says whose: those of the default backbone
+    size = sampled_size(some_images(mark.root if mark.root.is_dir() else mark.root.parent))
+    if own is None and not told and size is not None and min(size) <= SMALL:
+        small = f"for small images, these have about {size[0]}x{size[1]} pixels"
+        return {"backbone": SMALL_BACKBONE}, {"backbone": small, **_nothing("no published weights are for such images")}
+    gpu = own is None and _gpu(typed)
+    name = own or (ON_GPU if gpu else ON_CPU.get(mark.task, DENSE_ON_CPU))
+    fast = {"backbone": "fast enough with a GPU" if gpu else "small enough for a machine without a GPU"}
+    chosen, why = ({}, {}) if own else ({"backbone": name}, fast)
+    problem = "" if told else _problem(name, typed)
+    if told or not problem:
+        taken = {} if told else {"weights": f"timm's {_weights_of(name, typed)['timm']}"}
+        return {**chosen, **dict.fromkeys(taken, "timm")}, {**why, **taken}
+    if own is None and not gpu:
+        chosen, why = {"backbone": SMALL_BACKBONE}, {"backbone": "small enough to learn from nothing without a GPU"}
+    return chosen, {**why, **_nothing(problem)}
+
+
+def _problem(backbone: str, typed: Words) -> str:
+    """Why published weights of a backbone cannot be had; empty: they can."""
+    listed = _weights_of(backbone, typed)
+    if listed.get("timm"):
+        return why_out_of_reach(listed["timm"])
+    where = f", its authors' are at {listed['official']}" if listed.get("official") else ""
+    return f"timm has no weights for {backbone}{where}"
+
+
+def _nothing(why: str) -> dict[str, str]:
+    return {"weights": f"{why}; weights=FILE starts from a file"}
+
+
+def _begun(typed: Words) -> dict[str, Any]:
+    """Backbone and weights of the run that is to go on, as far as they are not typed; empty: a run begins."""
+    ckpt, folder = typed.value("ckpt"), typed.value("hydra.run.dir")
+    place = Path(ckpt).parent.parent if ckpt else Path(folder) if folder and typed.given("resume") else None
+    if place is None or not (place / "config.yaml").is_file():
+        return {}
+    config = catalog.read(place / "config.yaml")
+    found = {"backbone": config.get("backbone_name"), "weights": config.get("weights")}
+    return {key: value for key, value in found.items() if value is not None and not typed.given(key)}
+
+
+def _gpu(typed: Words) -> bool:
+    if typed.value("trainer") == "cpu" or typed.value("trainer.accelerator") == "cpu":
+        return False
+    driver = any(shutil.which(tool) for tool in _TOOLS) or any(Path(place).exists() for place in _DEVICES)
+    if not driver:  # PyTorch need not be loaded to know
+        return False
+    from visionattn.runs.sizes import uses_gpu
+
+    return uses_gpu(typed.value("trainer.accelerator") or "auto")
+
+
+def _weights_of(backbone: str, typed: Words) -> Mapping[str, Any]:
+    """The published weights that the card of a backbone lists: ``timm``'s name, ``official`` address."""
+    if backbone == "timm":
+        return {"timm": typed.value("backbone.model")}
+    file = catalog.source_root().joinpath("backbone", f"{backbone}.yaml")
+    card: Mapping[str, Any] = catalog.with_parts("backbone", backbone).get("card") or {} if file.is_file() else {}
+    return card.get("weights") or {}
+
+
+def _unquoted(text: str) -> str:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        (parsed,) = OverridesParser.create().parse_overrides([f"key={text}"])
+    except HydraException:
+        return text
+    value: Any = parsed.value()
+    return value if isinstance(value, str) else text
