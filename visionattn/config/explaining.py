@@ -114,12 +114,8 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
         candidates = [name for name in candidates if name.startswith(parent + ".")]
     value = next((word.partition("=")[2] for word in overrides if word.lstrip("+~").partition("=")[0] == key), "")
     everything = {*flat_keys(values), *selected, *_groups(hydra), "hydra.run.dir"}
-    if meant := word_of_another_tool(key, value, everything):
-        return ConfigError(f"unknown key {key}; did you mean {meant}?")
-    if key == "data.root" and selected.get("data") == "digits":
-        return ConfigError(
-            f"data=digits reads no folder; data={value or 'DIR'} recognizes one of your own and trains on it"
-        )
+    if told := _other_word(key, value, everything, selected):
+        return ConfigError(told)
     hint = nearest(key, [name for name in candidates if not key.startswith(name)])
     text = f"unknown key {key}{hint}"
     group = key.split("@")[0]
@@ -134,6 +130,14 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     if add_keys:
         return ConfigError(f"{text} ({_holds(parent, values, selected)})")
     return ConfigError(text if hint else f"{text}{_near(key, candidates)}")
+
+
+def _other_word(key: str, value: str, known: set[str], selected: dict[str, Any]) -> str:
+    """A sentence with what to type instead of a key that another tool, or other data, would know; empty: nobody does."""
+    if key == "data.root" and selected.get("data") == "digits":
+        return f"data=digits reads no folder; data={value or 'DIR'} recognizes one of your own and trains on it"
+    meant = word_of_another_tool(key, value, known)
+    return f"unknown key {key}; did you mean {meant}?" if meant else ""
 
 
 def _near(key: str, candidates: Sequence[str]) -> str:
