@@ -133,7 +133,7 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
 
 
 def _other_word(key: str, value: str, known: set[str], selected: dict[str, Any]) -> str:
-    """A sentence with what to type instead of a key that another tool, or other data, would know; empty: nobody does."""
+    """A sentence with what to type instead of a key of another tool or of other data; empty: it is none of theirs."""
     if key == "data.root" and selected.get("data") == "digits":
         return f"data=digits reads no folder; data={value or 'DIR'} recognizes one of your own and trains on it"
     meant = word_of_another_tool(key, value, known)
