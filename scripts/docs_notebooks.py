@@ -6,6 +6,7 @@ The files in the repository hold no output. A cell that fails ends the build wit
 from __future__ import annotations
 
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -62,11 +63,14 @@ def on_files(files: Files, *, config: Any) -> Files:
     notebooks = {file.src_uri: Path(file.abs_src_path) for file in files if file.src_uri.endswith(".ipynb")}
     for address, path in notebooks.items():
         page, pictures = executed(path.read_text(encoding="utf-8"), path.stem)
-        for other in notebooks:
-            page = page.replace(f"]({other})", f"]({Path(other).stem}.md)")
         title, _, rest = page.lstrip().partition("\n")
         page = f"{title}\n\n[This page as a notebook]({address}){{ download }}\n{rest}"
         files.append(File.generated(config, f"{path.stem}.md", content=page))
         for name, content in pictures.items():
             files.append(File.generated(config, name, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links to notebooks lead to their pages, except where a notebook is to be downloaded."""
+    return re.sub(r"\]\((\w+)\.ipynb\)(?!\{)", r"](\1.md)", markdown)

@@ -3,6 +3,7 @@
 `make docs` runs this file; the guide has a file of its own, and the README one in the suite.
 """
 
+import json
 import re
 import shlex
 import subprocess
@@ -10,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import visionattn
 from visionattn.cli import main
 
 pytestmark = [pytest.mark.docs, pytest.mark.filterwarnings("default")]
@@ -72,6 +75,71 @@ def test_own_parts_run(command, tmp_path, monkeypatch):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def given(page: str) -> dict[str, object]:
+    """What the snippets of a page take for granted."""
+    if page != "kernels":
+        return {}
+    q = torch.randn(1, 56, 56, 2, 4)
+    return {
+        **dict.fromkeys("qkv", q),
+        "places": torch.rand(1, 56, 56, 2),
+        "table": torch.randn(2, 13, 13),
+        "routes": torch.randint(0, 64, (1, 64, 4)),
+        "model": visionattn.create_backbone("swin_pico"),
+        "images": torch.randn(1, 3, 32, 32),
+    }
+
+
+def given_tokens() -> dict[str, object]:
+    """A map in one line, and 49 tokens that gather from it."""
+    tokens, agents = torch.randn(1, 196, 2, 4), torch.randn(1, 49, 2, 4)
+    biases = {"to_agents": torch.randn(2, 49, 196), "from_agents": torch.randn(2, 196, 49)}
+    return {**dict.fromkeys("qkv", tokens), "agents": agents, **biases}
+
+
+def given_scan() -> dict[str, object]:
+    """A map of 8 channels, four directions and one state."""
+    steps, turns = torch.rand(1, 14, 14, 4, 8), torch.randn(1, 14, 14, 4, 1)
+    return {"x": torch.randn(1, 14, 14, 8), "delta": steps, "a": -torch.rand(4, 8, 1), "b": turns, "c": turns}
+
+
+@pytest.mark.parametrize("page", ["backbones", "inspect", "kernels", "reports"])
+def test_every_snippet_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    names = given(page)
+    for number, snippet in enumerate(code for language, code in FENCE.findall(text) if language == "python"):
+        own = given_tokens() if "token_attention(" in snippet else given_scan() if "selective_scan(" in snippet else {}
+        exec(compile(snippet, f"{page}.md, snippet {number}", "exec"), {**names, **own})
+
+
+def test_no_page_shows_code_that_no_test_runs():
+    """Pages with snippets are those above, python.md and the two whose files are written and run as packages."""
+    shown = {path.stem for path in (ROOT / "docs").glob("*.md") if "```python" in path.read_text(encoding="utf-8")}
+    assert shown == {"backbones", "inspect", "kernels", "reports", "python", "extend", "guide"}
+
+
+def test_what_the_page_on_safety_shows_is_what_the_command_says(capsys):
+    (line, *answer) = next(
+        text for _, text in FENCE.findall((ROOT / "docs/safety.md").read_text(encoding="utf-8")) if text[0] == "$"
+    ).splitlines()
+    assert main(shlex.split(line)[2:]) == 2
+    assert " ".join(answer) in capsys.readouterr().err
+
+
+def notebooks() -> list[Path]:
+    return sorted((ROOT / "docs").glob("*.ipynb"))
+
+
+def test_notebooks_hold_no_output_and_their_links_exist():
+    assert len(notebooks()) == 2
+    for path in notebooks():  # `mkdocs build` executes them
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells), path
+        for target in re.findall(r"\]\((\w+\.\w+)\)", "".join("".join(cell["source"]) for cell in cells)):
+            assert (path.parent / target).is_file(), target
 
 
 def migration_words() -> list[tuple[str, list[str]]]:
