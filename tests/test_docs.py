@@ -86,7 +86,7 @@ def given(page: str) -> dict[str, object]:
         **dict.fromkeys("qkv", q),
         "places": torch.rand(1, 56, 56, 2),
         "table": torch.randn(2, 13, 13),
-        "routes": torch.randint(0, 64, (1, 64, 4)),
+        "routes": torch.randint(0, 49, (1, 49, 4)),
         "model": visionattn.create_backbone("swin_pico"),
         "images": torch.randn(1, 3, 32, 32),
     }
