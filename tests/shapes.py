@@ -17,7 +17,7 @@ import jaxtyping
 import pytest
 import torch
 
-from visionattn.kernels.op import Op
+from visionattn.kernels.dispatch import Operator
 
 ROOMS = ("visionattn.kernels.window", "visionattn.kernels.neighborhood", "visionattn.kernels.tokens")
 ROOMS += ("visionattn.kernels.op", "visionattn.kernels.routed", "visionattn.kernels.scan")
@@ -59,7 +59,7 @@ def annotated(module: ModuleType) -> Iterator[tuple[Any, str, FunctionType]]:
     for name, value in vars(module).items():
         if isinstance(value, FunctionType) and shapes_of(value):
             yield module, name, value
-        elif isinstance(value, Op) and value.prepare.__module__ == module.__name__:
+        elif isinstance(value, Operator) and value.prepare.__module__ == module.__name__:
             yield value, "prepare", value.prepare
         elif isinstance(value, type) and value.__module__ == module.__name__:
             methods = [(key, method) for key, method in vars(value).items() if isinstance(method, FunctionType)]

@@ -5,7 +5,6 @@ import torch
 
 from visionattn.attention import SelectiveScan
 from visionattn.kernels import selective_scan
-from visionattn.kernels.scan import explain_selective_scan
 
 SHAPES = {
     "square": (2, 14, 14, 96, 1),
@@ -43,7 +42,7 @@ def test_scans_are_right_and_repeat_their_bits(device, name, dtype):
 
 def test_auto_takes_the_kernels_of_a_card(cuda):
     call = drawn(cuda, "square")[:-1]
-    assert explain_selective_scan(*call)["triton"] == ""
+    assert selective_scan.explain(*call)["triton"] == ""
     with torch.autocast("cuda", torch.bfloat16):
         assert selective_scan(*call).dtype == torch.bfloat16
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from visionattn.kernels import token_attention
-from visionattn.kernels.tokens import explain_token_attention
 
 SHAPES = {"to agents": (49, 784), "from agents": (784, 49), "few": (9, 21)}
 
@@ -36,9 +35,9 @@ def test_tokens_are_right_and_repeat_their_bits(device, name, dtype):
 
 def test_without_a_gradient_of_the_bias_torchs_kernels_run(cuda):
     q, k, v, bias = drawn(cuda, "from agents", torch.bfloat16)
-    assert "no gradient that two runs agree on" in explain_token_attention(q, k, v, bias=bias)["fused"]
-    assert explain_token_attention(q, k, v)["fused"] == ""
+    assert "no gradient that two runs agree on" in token_attention.explain(q, k, v, bias=bias)["fused"]
+    assert token_attention.explain(q, k, v)["fused"] == ""
     with torch.no_grad():
-        assert explain_token_attention(q, k, v, bias=bias)["fused"] == ""
+        assert token_attention.explain(q, k, v, bias=bias)["fused"] == ""
         ours, truth = (token_attention(q, k, v, bias=bias, backend=name) for name in ("auto", "reference"))
     torch.testing.assert_close(ours, truth, rtol=2e-2, atol=2e-2)

@@ -16,7 +16,6 @@ from visionattn.kernels.backends.clipped import ClippedProbabilities, clipped_so
 from visionattn.kernels.backends.order import ROUTED
 from visionattn.kernels.backends.tiled import routed as tiled_routed
 from visionattn.kernels.recording import recorded
-from visionattn.kernels.routed import explain_routed_attention
 from visionattn.kernels.routed_op import grid_of
 
 HERE = [backend.name for backend in ROUTED if backend.name not in ("reference", "triton")]
@@ -176,6 +175,35 @@ def test_opcheck(registered: str) -> None:
     saved = [x.detach() for x in (q, k, v, routes)]
     backward = getattr(torch.ops.visionattn, f"{registered}_routed_backward").default
     torch.library.opcheck(backward, (torch.randn_like(out), *saved, out, stats, 2, 2, 0.5))
+    qkv = torch.randn(1, 4, 5, 3, 2, 4, requires_grad=True)
+    op = getattr(torch.ops.visionattn, f"{registered}_routed_packed").default
+    torch.library.opcheck(op, (qkv, routes, 2, 2, 0.5))
+
+
+@pytest.mark.parametrize("backend", ["reference", *HERE])
+def test_packed_is_the_same_function(backend: str) -> None:
+    """Regions are cut by the border, and the gradient of the one tensor is where autograd would put it."""
+    choice, routes = available(backend), torch.randint(-1, 6, (2, 6, 3))
+    qkv = torch.randn(2, 5, 7, 3, 2, 8, dtype=torch.float64, requires_grad=True)
+
+    def results(out: Tensor) -> list[Tensor]:
+        return [out, *torch.autograd.grad(out.square().sum(), qkv)]
+
+    packed = routed_attention.packed(qkv, routes, region=(4, 3), backend=choice)
+    apart = routed_attention(*qkv.unbind(3), routes, region=(4, 3), backend=choice)
+    torch.testing.assert_close(results(packed), results(apart))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = routed_attention.packed(qkv.detach().float(), routes, region=(4, 3), backend=choice)
+    assert half.dtype == torch.bfloat16
+
+
+def test_probabilities_times_values_are_the_output() -> None:
+    q, k, v = (torch.randn(1, 4, 5, 2, 8) for _ in range(3))
+    routes = torch.tensor([[[0, 3], [1, -1], [2, 2], [3, 1]]])
+    rows = routed_attention.probabilities(q, k, routes, region=(2, 3))
+    torch.testing.assert_close(
+        torch.einsum("bnhwij,bijne->bhwne", rows, v), routed_attention(q, k, v, routes, region=(2, 3))
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,6 +240,10 @@ def test_flops_are_those_of_the_pairs(registered: str) -> None:
         routes = torch.zeros(2, 6, 2, dtype=torch.int64)
         routed_attention(q, k, v, routes, region=2, backend=registered).sum().backward()
     assert counter.get_total_flops() == 3 * 2 * (8 + 4) * 2 * 3 * 24 * 2 * 4
+    with FlopCounterMode(display=False) as counter:
+        qkv = torch.randn(2, 4, 6, 3, 3, 8, requires_grad=True)
+        routed_attention.packed(qkv, routes, region=2, backend=registered).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * (8 + 8) * 2 * 3 * 24 * 2 * 4
 
 
 def test_what_was_computed_is_recorded() -> None:
@@ -232,7 +264,7 @@ def test_what_was_computed_is_recorded() -> None:
 
 def test_each_backend_says_why_it_refuses() -> None:
     q, routes = torch.randn(1, 4, 4, 2, 8), torch.zeros(1, 4, 1, dtype=torch.int64)
-    reasons = explain_routed_attention(q, q, q, routes, region=2)
+    reasons = routed_attention.explain(q, q, q, routes, region=2)
     assert reasons["tiled"] == reasons["traceable"] == reasons["reference"] == ""
     with pytest.raises(ValueError, match="no backend 'natten'"):
         routed_attention(q, q, q, routes, region=2, backend="natten")
@@ -251,7 +283,10 @@ def test_each_backend_says_why_it_refuses() -> None:
         ((1, 4, 1), -2, 2, "regions 0 to 3, got -2 to -2"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_numbers(shape, entry: int, region: int, message: str) -> None:
+def test_what_does_not_fit_is_refused_with_the_numbers(
+    shape, entry: int, region: int, message: str, monkeypatch
+) -> None:
+    monkeypatch.undo()  # the operator's own messages, before those of the shapes
     q, routes = torch.randn(1, 4, 3, 2, 8), torch.full(shape, entry)
     with pytest.raises(ValueError, match=message):
         routed_attention(q, q, q, routes, region=region)

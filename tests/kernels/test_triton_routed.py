@@ -36,7 +36,7 @@ def test_every_kernel_compiles_without_spilling(monkeypatch, capability, depth, 
     q = torch.zeros(1, 28, 28, 4, depth, dtype=dtype)
     routes = torch.zeros(1, 49, 4, dtype=torch.int64)
     out, lse = routed_launch.forward(q, q, q, routes, (4, 4), 0.1)
-    routed_launch.backward(q, q, q, q, routes, out, lse, (4, 4), 0.1)
+    routed_launch.backward(q, q, q, q, routes, out, lse, (4, 4), 0.1, [torch.zeros_like(q) for _ in range(3)])
     assert set(found) == {f"routed_{name}_kernel" for name in ("forward", "query", "key")}
     assert max(taken.stack for taken in found.values()) == 0
     assert max(taken.shared for taken in found.values()) <= MOST_SHARED_MEMORY

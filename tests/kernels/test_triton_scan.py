@@ -11,7 +11,6 @@ import torch
 
 from tests.kernels.scan_cases import drawn
 from visionattn.kernels import selective_scan
-from visionattn.kernels.scan import explain_selective_scan
 
 pytest.importorskip("triton", reason="the package triton is not installed")
 from tests.kernels.triton_compiling import compile_instead
@@ -63,6 +62,6 @@ def test_compiles_and_spills_two_numbers_at_most(monkeypatch, capability, channe
 
 def test_refuses_the_cpu_without_the_interpreter() -> None:
     call = drawn(0)[:-1]
-    assert "cpu" in explain_selective_scan(*call)["triton"]
+    assert "cpu" in selective_scan.explain(*call)["triton"]
     with pytest.raises(ValueError, match="CUDA devices"):
         selective_scan(*call, backend="triton")

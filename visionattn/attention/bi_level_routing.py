@@ -78,10 +78,10 @@ class BiLevelRoutingAttention(QKVAttention):
         return fit(super().forward(whole, context), (height, width))
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
-        q, k, v = qkv.unbind(3)
+        q, k, _ = qkv.unbind(3)
         region = (q.shape[1] // self.regions, q.shape[2] // self.regions)
         scale = (q.shape[3] * q.shape[4]) ** -0.5
-        return routed_attention(q, k, v, self.routes(q, k), region=region, scale=scale, backend=self.backend)
+        return routed_attention.packed(qkv, self.routes(q, k), region=region, scale=scale, backend=self.backend)
 
     @torch.no_grad()
     def routes(self, q: Float[Tensor, "B H W N D"], k: Float[Tensor, "B H W N D"]) -> Int[Tensor, "B R K"]:

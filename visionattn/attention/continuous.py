@@ -18,7 +18,7 @@ from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
 from visionattn.kernels.op import Own
 from visionattn.kernels.recording import Groups
-from visionattn.kernels.tokens import Places, token_attention, token_backends
+from visionattn.kernels.tokens import Places, token_attention
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -196,7 +196,7 @@ class CarrierAttention(nn.Module):
         places = Places(groups.grid, groups.grid, groups, table=table)
         bias = F.pad(dense_table(table), (front, 0, front, 0))
         backend = self.attention.backend
-        if not isinstance(backend, Own) and backend not in token_backends():
+        if not isinstance(backend, Own) and backend not in [other.name for other in token_attention.backends]:
             backend = "auto"
         out = token_attention(q, k, v, bias=bias, backend=backend, places=places)
         return self.attention.proj(out.reshape(b, rows, columns, t, c))

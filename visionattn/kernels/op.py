@@ -1,54 +1,38 @@
-"""Dispatch: an op is an ordered list of backends, each of which runs or says in a sentence why it refuses.
+"""The operators on maps: their checked calls, what their backends take, and the forms in which they are called.
 
 Legend: B batch, H W map, N heads, D head width of queries and keys, E head width of values.
 
 Where ``geometry.decay`` is not 0, q and k have as many channels more, which ``decay.py`` explains.
 
-A new backend is one file that defines a :class:`Backend` per op, and one line per op in ``backends/order.py``. A
-backend's functions take ``(q, k, v, bias, geometry, scale)``, already checked: q, k ``(B, H, W, N, D)`` and v
-``(B, H, W, N, E)`` of one floating type on one device, any strides; bias ``(N, 2 * rows.size - 1, 2 * cols.size - 1)``
-or None, of any floating type on the same device; ``geometry`` as in ``geometry.py``.
+A new backend is one file that defines a :class:`Backend` per op, and one line per op in ``backends/order.py``. The
+functions of a backend of ``window_attention`` and ``neighborhood_attention`` take ``(q, k, v, bias, geometry, scale)``,
+already checked: q, k ``(B, H, W, N, D)`` and v ``(B, H, W, N, E)`` of one floating type on one device, any strides;
+bias ``(N, 2 * rows.size - 1, 2 * cols.size - 1)`` or None, of any floating type on the same device; ``geometry`` as in
+``geometry.py``.
 """
 
 from __future__ import annotations
 
-import inspect
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from visionattn.kernels.choice import chosen, own
+from visionattn.kernels.choice import own
+from visionattn.kernels.dispatch import C, Candidate, Operator, Prepared
 from visionattn.kernels.geometry import Geometry, certainly
-from visionattn.kernels.probabilities import probabilities
-from visionattn.kernels.recording import RecordedMap, report
+from visionattn.kernels.recording import Recorded, RecordedMap
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 AttentionFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], Tensor]
 PackedFn = Callable[[Tensor, Tensor | None, Geometry, float], Tensor]
-RefusalFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float], str]
+Backend = Candidate[[Tensor, Tensor, Tensor, Tensor | None, Geometry, float]]
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True)
-class Backend:
-    """One implementation of an op.
-
-    Attributes:
-        name: what ``backend=`` asks for.
-        fn: the attention.
-        refuses: the reason why it cannot run this call, or "" when it can.
-        packed: the same function of ``(qkv, bias, geometry, scale)``, if it saves something; it runs where ``fn`` does.
-    """
-
-    name: str
-    fn: AttentionFn
-    refuses: RefusalFn
-    packed: PackedFn | None = None
 
 
 @dataclass(frozen=True)
@@ -67,51 +51,64 @@ class Own:
 
 
 @dataclass(frozen=True)
-class Call:
-    """A checked call: what every backend receives, in order.
+class MapCall(Prepared[C]):
+    """A checked call of an operator on a map.
 
     Attributes:
-        backend: the name that was asked for, or "auto", or a backend of the caller's own.
-        qkv: the one tensor (B, H, W, 3, N, D) of which q, k and v are views, where the caller has it.
+        q, k, v: queries, keys and values.
+        qkv: the one tensor (B, H, W, 3, N, D) of which they are views, where the caller has it.
     """
 
     q: Tensor
     k: Tensor
     v: Tensor
+    qkv: Tensor | None = field(default=None, kw_only=True)
+
+    def packed(self, qkv: Tensor) -> Self:
+        """The same call with the one tensor of which q, k and v are views."""
+        return replace(self, qkv=qkv)
+
+    @abstractmethod
+    def record(self, out: Tensor) -> Recorded:
+        """What the analysis is told of the call."""
+
+
+@dataclass(frozen=True)
+class Call(MapCall[Backend]):
+    """A checked call of ``window_attention`` or ``neighborhood_attention``: what every backend receives, in order.
+
+    Attributes:
+        backend: the name that was asked for, or "auto", or a backend of the caller's own.
+    """
+
     bias: Tensor | None
     geometry: Geometry
     scale: float
     backend: str | Own = "auto"
-    qkv: Tensor | None = None
 
-    def reason(self, backend: Backend) -> str:
-        """Why ``backend`` refuses this call, or ""."""
-        return backend.refuses(self.q, self.k, self.v, self.bias, self.geometry, self.scale)
+    @property
+    def arguments(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Geometry, float]:
+        return self.q, self.k, self.v, self.bias, self.geometry, self.scale
 
-    def run(self, backend: Backend) -> Tensor:
-        """The attention, computed by ``backend``."""
-        if self.qkv is not None and backend.packed is not None:
-            return backend.packed(self.qkv, self.bias, self.geometry, self.scale)
-        return backend.fn(self.q, self.k, self.v, self.bias, self.geometry, self.scale)
+    def wanted(self, op: str) -> str | Backend:
+        return self.backend if isinstance(self.backend, str) else own(op, self.backend.name, self.backend.maps)
+
+    def packed(self, qkv: Tensor) -> Self:
+        return self if self.geometry.decay else replace(self, qkv=qkv)  # places stand behind the channels of q and k
+
+    def record(self, out: Tensor) -> RecordedMap:
+        return RecordedMap(self.q, self.k, self.v, out, self.bias, self.geometry, self.scale)
 
 
-class Op(Generic[P]):
-    """An attention op over an ordered list of backends.
+M = TypeVar("M", bound=MapCall[Any])
 
-    The op's signature is that of ``prepare``, stated there once: :meth:`__call__`, :meth:`explain` and :meth:`prepare`
-    take ``(q, k, v, **options)``, and :meth:`packed` takes ``(qkv, **options)``.
 
-    Args:
-        prepare: checks the arguments and returns the :class:`Call`; it gives the op its name and its docstring.
-        backends: in the order in which "auto" asks them; the last one must never refuse.
+class Op(Operator[Concatenate[Tensor, Tensor, Tensor, P], M]):
+    """An attention op whose queries, keys and values lie on one map.
+
+    :meth:`__call__`, :meth:`explain`, :meth:`probabilities` and ``prepare`` take ``(q, k, v, **options)``, and
+    :meth:`packed` takes ``(qkv, **options)``.
     """
-
-    def __init__(self, prepare: Callable[Concatenate[Tensor, Tensor, Tensor, P], Call], backends: Sequence[Backend]):
-        self.name = self.__name__ = prepare.__name__
-        self.__doc__ = prepare.__doc__
-        self.__signature__ = inspect.signature(prepare).replace(return_annotation="Tensor")
-        self.prepare = prepare
-        self.backends = tuple(backends)
 
     def __call__(
         self,
@@ -133,20 +130,7 @@ class Op(Generic[P]):
         """
         (qkv,) = autocast(qkv)
         q, k, v = unpack(self.name, qkv)
-        call = self.prepare(q, k, v, *args, **options)
-        return self.dispatch(call if call.geometry.decay else replace(call, qkv=qkv))
-
-    def explain(
-        self,
-        q: Float[Tensor, "B H W N D"],
-        k: Float[Tensor, "B H W N D"],
-        v: Float[Tensor, "B H W N E"],
-        *args: P.args,
-        **options: P.kwargs,
-    ) -> dict[str, str]:
-        """Each backend's reason for refusing this call, in the order in which "auto" asks; "" where it would run."""
-        call = self.prepare(q, k, v, *args, **options)
-        return {candidate.name: call.reason(candidate) for candidate in self.backends}
+        return self.dispatch(self.prepare(q, k, v, *args, **options).packed(qkv))
 
     def probabilities(
         self, q: Float[Tensor, "B H W N D"], k: Float[Tensor, "B H W N D"], *args: P.args, **options: P.kwargs
@@ -156,30 +140,18 @@ class Op(Generic[P]):
         They are 0 for keys that a query does not see, and sum to 1. The result times the values is the op's output. It
         holds ``B * N * (H * W)**2`` numbers: see :mod:`visionattn.analysis` for maps that this is too much for.
         """
-        call = self.prepare(q, k, k, *args, **options)
-        height, width = call.q.shape[1:3]
-        queries = torch.arange(height * width, device=q.device)
-        rows = probabilities(call.q, call.k, call.bias, call.geometry, call.scale, queries)
+        height, width = q.shape[1:3]
+        call = self.prepare(q, k, k, *args, **options).record(k)
+        rows = call.rows(torch.arange(height * width, device=q.device))
         return rows.dense(height * width).unflatten(-1, (height, width)).unflatten(2, (height, width))
-
-    def dispatch(self, call: Call) -> Tensor:
-        """Run the backend that ``call`` names, or for "auto" the first that does not refuse.
-
-        Raises:
-            ValueError: the named backend refuses, with its reason, or does not exist.
-        """
-        wanted = own(self.name, call.backend.name, call.backend.maps) if isinstance(call.backend, Own) else call.backend
-        out = call.run(chosen(self.name, self.backends, wanted, call.reason))
-        report(lambda: RecordedMap(call.q, call.k, call.v, out, call.bias, call.geometry, call.scale))
-        return out
 
 
 def attention_op(
-    backends: Sequence[Backend],
-) -> Callable[[Callable[Concatenate[Tensor, Tensor, Tensor, P], Call]], Op[P]]:
+    backends: Sequence[Candidate[...]],
+) -> Callable[[Callable[Concatenate[Tensor, Tensor, Tensor, P], M]], Op[P, M]]:
     """A decorator: the :class:`Op` whose calls the decorated function prepares."""
 
-    def decorate(prepare: Callable[Concatenate[Tensor, Tensor, Tensor, P], Call]) -> Op[P]:
+    def decorate(prepare: Callable[Concatenate[Tensor, Tensor, Tensor, P], M]) -> Op[P, M]:
         return Op(prepare, backends)
 
     return decorate

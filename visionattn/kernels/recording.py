@@ -263,7 +263,7 @@ def recorded(sink: Callable[[AnyRecorded], None]) -> Iterator[None]:
         _SINK.reset(token)
 
 
-def report(build: Callable[[], AnyRecorded]) -> None:
-    """Hand a call over, if somebody looks; ``build`` is called only then."""
-    if not torch.compiler.is_compiling() and (sink := _SINK.get()) is not None:
-        sink(build())
+def report(build: Callable[[], AnyRecorded | None]) -> None:
+    """Hand a call over, if somebody looks; ``build`` is called only then, and may say that there is nothing to see."""
+    if not torch.compiler.is_compiling() and (sink := _SINK.get()) is not None and (call := build()) is not None:
+        sink(call)

@@ -26,78 +26,17 @@ from torch import Tensor
 
 from visionattn.kernels.backends.order import ROUTED
 from visionattn.kernels.backends.reference import routed_weights
-from visionattn.kernels.choice import chosen, own
+from visionattn.kernels.choice import own
 from visionattn.kernels.geometry import as_pair
-from visionattn.kernels.op import Own, autocast
+from visionattn.kernels.op import MapCall, Own, attention_op, autocast
 from visionattn.kernels.probabilities import Probabilities
-from visionattn.kernels.recording import RecordedOnMap, report
-from visionattn.kernels.routed_op import NAME, Region, RoutedBackend, check_routed
+from visionattn.kernels.recording import RecordedOnMap
+from visionattn.kernels.routed_op import Region, RoutedBackend, check_routed
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-__all__ = ["RecordedRoutes", "explain_routed_attention", "routed_attention", "routed_backends"]
-
-
-def routed_attention(
-    q: Float[Tensor, "B H W N D"],
-    k: Float[Tensor, "B H W N D"],
-    v: Float[Tensor, "B H W N E"],
-    routes: Int[Tensor, "B R K"],
-    *,
-    region: int | Sequence[int],
-    scale: float | None = None,
-    backend: str | Own = "auto",
-) -> Float[Tensor, "B H W N E"]:
-    """Attention of the regions of a map to listed regions.
-
-    Bi-level routing attention (Zhu et al. 2023, arXiv 2303.08810) lists those whose mean keys suit the mean query best.
-    The module's docstring has the details.
-
-    Args:
-        q: queries ``(B, H, W, N, D)``.
-        k: keys ``(B, H, W, N, D)``.
-        v: values ``(B, H, W, N, E)``.
-        routes: of each image and region the numbers of the regions it attends to, int64 ``(B, R, K)``; -1: none.
-        region: rows and columns of a region, or one number for both.
-        scale: of the logits; None: ``D ** -0.5``.
-        backend: "auto" or a name: it runs or raises its reason; :func:`explain_routed_attention` lists those of all.
-            A caller's own backends have none for this operator, which is an error.
-
-    Raises:
-        ValueError: shapes or numbers that do not fit together, with the numbers.
-        TypeError: types that do not.
-    """
-    q, k, v = autocast(q, k, v)
-    side = as_pair("region", region)
-    check_routed(q, k, v, routes, side)
-    factor = q.shape[4] ** -0.5 if scale is None else scale
-    call = q, k, v, routes, side, factor
-    wanted: str | RoutedBackend = own(NAME, backend.name, None) if isinstance(backend, Own) else backend
-    out = chosen(NAME, ROUTED, wanted, lambda candidate: candidate.refuses(*call)).fn(*call)
-    report(lambda: RecordedRoutes(q, k, v, out, None, routes, side, factor))
-    return out
-
-
-def routed_backends() -> tuple[str, ...]:
-    """Names of the backends, in the order in which "auto" asks them."""
-    return tuple(candidate.name for candidate in ROUTED)
-
-
-def explain_routed_attention(
-    q: Float[Tensor, "B H W N D"],
-    k: Float[Tensor, "B H W N D"],
-    v: Float[Tensor, "B H W N E"],
-    routes: Int[Tensor, "B R K"],
-    *,
-    region: int | Sequence[int],
-) -> dict[str, str]:
-    """Each backend's reason for refusing this call, in the order in which "auto" asks; "" where it would run."""
-    q, k, v = autocast(q, k, v)
-    side = as_pair("region", region)
-    check_routed(q, k, v, routes, side)
-    scale = q.shape[4] ** -0.5
-    return {candidate.name: candidate.refuses(q, k, v, routes, side, scale) for candidate in ROUTED}
+__all__ = ["RecordedRoutes", "RoutedCall", "routed_attention"]
 
 
 @dataclass(frozen=True)
@@ -118,3 +57,62 @@ class RecordedRoutes(RecordedOnMap):
 
     def gradient(self, rows: Probabilities, grad: Tensor) -> Tensor:
         return torch.einsum("bqne,bsne->bnqs", grad.flatten(1, 2)[:, rows.queries], self.v.flatten(1, 2))
+
+
+@dataclass(frozen=True)
+class RoutedCall(MapCall[RoutedBackend]):
+    """A checked call of ``routed_attention``: what every backend receives, and the choice of it."""
+
+    routes: Tensor
+    region: Region
+    scale: float
+    backend: str | Own = "auto"
+
+    @property
+    def arguments(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Region, float]:
+        return self.q, self.k, self.v, self.routes, self.region, self.scale
+
+    def wanted(self, op: str) -> str | RoutedBackend:
+        return self.backend if isinstance(self.backend, str) else own(op, self.backend.name, None)
+
+    def record(self, out: Tensor) -> RecordedRoutes:
+        return RecordedRoutes(self.q, self.k, self.v, out, None, self.routes, self.region, self.scale)
+
+
+@attention_op(ROUTED)
+def routed_attention(
+    q: Float[Tensor, "B H W N D"],
+    k: Float[Tensor, "B H W N D"],
+    v: Float[Tensor, "B H W N E"],
+    routes: Int[Tensor, "B R K"],
+    *,
+    region: int | Sequence[int],
+    scale: float | None = None,
+    backend: str | Own = "auto",
+) -> RoutedCall:
+    """Attention of the regions of a map to listed regions.
+
+    Bi-level routing attention (Zhu et al. 2023, arXiv 2303.08810) lists those whose mean keys suit the mean query best.
+    The module's docstring has the details.
+
+    Args:
+        q: queries ``(B, H, W, N, D)``.
+        k: keys ``(B, H, W, N, D)``.
+        v: values ``(B, H, W, N, E)``.
+        routes: of each image and region the numbers of the regions it attends to, int64 ``(B, R, K)``; -1: none.
+        region: rows and columns of a region, or one number for both.
+        scale: of the logits; None: ``D ** -0.5``.
+        backend: "auto" or a name: it runs or raises its reason; ``explain`` lists those of all. A caller's own backends
+            have none for this operator, which is an error.
+
+    Returns:
+        The attended map, ``(B, H, W, N, E)``.
+
+    Raises:
+        ValueError: shapes or numbers that do not fit together, with the numbers.
+        TypeError: types that do not.
+    """
+    q, k, v = autocast(q, k, v)
+    side = as_pair("region", region)
+    check_routed(q, k, v, routes, side)
+    return RoutedCall(q, k, v, routes, side, q.shape[4] ** -0.5 if scale is None else scale, backend)

@@ -20,31 +20,17 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
 from visionattn.kernels.custom_op import BACKWARD_WANTED, define, dense, differentiate
+from visionattn.kernels.dispatch import Candidate
 from visionattn.kernels.geometry import certainly
 from visionattn.kernels.op import check_tensors
 from visionattn.kernels.signature import stats_dtype
 
 Region = tuple[int, int]
 RoutedFn = Callable[[Tensor, Tensor, Tensor, Tensor, Region, float], Tensor]
-RoutedRefusal = Callable[[Tensor, Tensor, Tensor, Tensor, Region, float], str]
+RoutedBackend = Candidate[[Tensor, Tensor, Tensor, Tensor, Region, float]]
 NAME = "routed_attention"
-INPUTS = "Tensor q, Tensor k, Tensor v, Tensor routes"
+THREE, ONE = "Tensor q, Tensor k, Tensor v, Tensor routes", "Tensor qkv, Tensor routes"
 RULE = "SymInt rows, SymInt columns, float scale"
-
-
-@dataclass(frozen=True)
-class RoutedBackend:
-    """One implementation of ``routed_attention``.
-
-    Attributes:
-        name: what ``backend=`` asks for.
-        fn: the attention.
-        refuses: the reason why it cannot run this call, or "" when it can.
-    """
-
-    name: str
-    fn: RoutedFn
-    refuses: RoutedRefusal
 
 
 @dataclass(frozen=True)
@@ -53,19 +39,15 @@ class RoutedKernel:
 
     Attributes:
         forward: ``(q, k, v, routes, region, scale) -> (out (B, H, W, N, E), stats)``, both contiguous.
-        backward: ``(grad, q, k, v, routes, out, stats, region, scale) ->`` the gradients of q, k and v, contiguous.
+        backward: ``(grad, q, k, v, routes, out, stats, region, scale, into)``: writes the gradients of q, k and v into
+            the three maps ``into``, whose channels lie side by side and of which the first two have equal strides.
             ``grad`` and ``out`` are contiguous.
         stats_shape: of q, the shape of ``stats``, whose type is ``stats_dtype(q.dtype)``.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor, Tensor, Region, float], tuple[Tensor, Tensor]]
-    backward: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    backward: Callable[..., None]
     stats_shape: Callable[[Tensor], Sequence[int]]
-
-
-def never(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float) -> str:
-    """The refusals of a backend that runs every call: returns ""."""
-    return ""
 
 
 def grid_of(size: Sequence[int], region: Region) -> tuple[int, int]:
@@ -135,21 +117,40 @@ def check_entries(routes: Tensor) -> None:
         )
 
 
-def register_routed_attention(name: str, kernel: RoutedKernel) -> RoutedFn:
-    """Register ``visionattn::<name>`` and its backward; return the function of a :class:`RoutedBackend`."""
-    forward_op = define(name, f"({INPUTS}, {RULE}) -> (Tensor, Tensor)", _forward(kernel), _forward_fake(kernel))
-    schema = f"(Tensor grad, {INPUTS}, Tensor out, Tensor stats, {RULE}, {BACKWARD_WANTED})"
-    results = "(Tensor, Tensor, Tensor, Tensor)"
-    backward_op = define(f"{name}_backward", f"{schema} -> {results}", _backward(kernel), _backward_fake)
-    differentiate(forward_op, backward_op, maps=3)  # the routes stand where other operators have a bias
-    register_flop_formula(forward_op.overloadpacket)(_flops)
-    register_flop_formula(backward_op.overloadpacket)(_backward_flops)
+def register_routed_attention(name: str, kernel: RoutedKernel) -> tuple[RoutedFn, Callable[..., Tensor]]:
+    """Register the ops of a kernel; return the functions of a backend: of q, k and v, and of all in one tensor."""
+    forward_op = _register(name, THREE, 3, _forward(kernel), _forward_fake(kernel), _backward(kernel), _backward_fake)
+    packed_op = _register(
+        f"{name}_packed", ONE, 1, _packed_forward(kernel), _packed_forward_fake(kernel),
+        _packed_backward(kernel), _packed_backward_fake,
+    )  # fmt: skip
 
     def attend(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float) -> Tensor:
         out: Tensor = forward_op(q, k, v, routes, *region, scale)[0]
         return out
 
-    return attend
+    def attend_packed(qkv: Tensor, routes: Tensor, region: Region, scale: float) -> Tensor:
+        out: Tensor = packed_op(qkv, routes, *region, scale)[0]
+        return out
+
+    return attend, attend_packed
+
+
+def _register(name: str, inputs: str, maps: int, forward: Any, fake: Any, backward: Any, backward_fake: Any) -> Any:
+    """Define an op, its backward and their rules; ``maps`` tensors and the routes go in."""
+    forward_op = define(name, f"({inputs}, {RULE}) -> (Tensor, Tensor)", forward, fake)
+    schema = f"(Tensor grad, {inputs}, Tensor out, Tensor stats, {RULE}, {BACKWARD_WANTED})"
+    results = ", ".join(["Tensor"] * (maps + 1))
+    backward_op = define(f"{name}_backward", f"{schema} -> ({results})", backward, backward_fake)
+    differentiate(forward_op, backward_op, maps)  # the routes stand where other operators have a bias
+    count, behind = _flops if maps == 3 else _packed_flops, maps + 1
+
+    def twice(grad: Any, *given: Any, **kwargs: Any) -> int:
+        return 2 * count(*given[:behind], *given[behind + 2 :], **kwargs)  # without output and statistics
+
+    register_flop_formula(forward_op.overloadpacket)(count)
+    register_flop_formula(backward_op.overloadpacket)(twice)
+    return forward_op
 
 
 def _forward(kernel: RoutedKernel):
@@ -168,10 +169,17 @@ def _forward_fake(kernel: RoutedKernel):
     return fake
 
 
+def _into(kernel: RoutedKernel, into, grad, q, k, v, routes, out, stats, rows, columns, scale):
+    """Have a kernel write the gradients."""
+    inputs = dense(q), dense(k), dense(v), routes.contiguous(), out.contiguous(), stats.contiguous()
+    kernel.backward(grad.contiguous(), *inputs, (rows, columns), scale, into)
+
+
 def _backward(kernel: RoutedKernel):
     def backward(grad, q, k, v, routes, out, stats, rows, columns, scale, maps=True, table=True):
-        inputs = dense(q), dense(k), dense(v), routes.contiguous(), out.contiguous(), stats.contiguous()
-        return *kernel.backward(grad.contiguous(), *inputs, (rows, columns), scale), q.new_empty(0)
+        into = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+        _into(kernel, into, grad, q, k, v, routes, out, stats, rows, columns, scale)
+        return *into, q.new_empty(0)
 
     return backward
 
@@ -180,11 +188,36 @@ def _backward_fake(grad, q, k, v, routes, out, stats, rows, columns, scale, maps
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), q.new_empty(0)
 
 
+def _packed_forward(kernel: RoutedKernel):
+    forward = _forward(kernel)
+    return lambda qkv, *rest: forward(*qkv.unbind(3), *rest)
+
+
+def _packed_forward_fake(kernel: RoutedKernel):
+    fake = _forward_fake(kernel)
+    return lambda qkv, *rest: fake(*qkv.unbind(3), *rest)
+
+
+def _packed_backward(kernel: RoutedKernel):
+    def backward(grad, qkv, routes, out, stats, rows, columns, scale, maps=True, table=True):
+        gradient = qkv.new_empty(qkv.shape)
+        q, k, v = qkv.unbind(3)
+        _into(kernel, gradient.unbind(3), grad, q, k, v, routes, out, stats, rows, columns, scale)
+        return gradient, qkv.new_empty(0)
+
+    return backward
+
+
+def _packed_backward_fake(grad, qkv, routes, out, stats, rows, columns, scale, maps=True, table=True):
+    return qkv.new_empty(qkv.shape), qkv.new_empty(0)
+
+
 def _flops(q_shape, k_shape, v_shape, routes_shape, rows, columns, *args: Any, **kwargs: Any) -> int:
     """Those of whole regions; where routes list fewer keys, they are fewer."""
     batch, height, width, heads, depth = q_shape
     return 2 * (depth + v_shape[4]) * batch * heads * height * width * routes_shape[2] * rows * columns
 
 
-def _backward_flops(grad, q, k, v, routes, out, stats, rows, columns, *args: Any, **kwargs: Any) -> int:
-    return 2 * _flops(q, k, v, routes, rows, columns)
+def _packed_flops(qkv_shape, *args: Any, **kwargs: Any) -> int:
+    shape = (*qkv_shape[:3], *qkv_shape[4:])
+    return _flops(shape, shape, shape, *args, **kwargs)

@@ -15,21 +15,42 @@ is the memory.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from visionattn.kernels.backends.order import SCAN
-from visionattn.kernels.choice import chosen
+from visionattn.kernels.dispatch import Prepared, operator
 from visionattn.kernels.op import autocast
-from visionattn.kernels.scan_op import check_scan
+from visionattn.kernels.scan_op import ScanBackend, check_scan
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-__all__ = ["explain_selective_scan", "scan_backends", "selective_scan"]
+__all__ = ["ScanCall", "selective_scan"]
 
 
+@dataclass(frozen=True)
+class ScanCall(Prepared[ScanBackend]):
+    """A checked call of ``selective_scan``: what every backend receives, and the choice of it."""
+
+    x: Tensor
+    delta: Tensor
+    a: Tensor
+    b: Tensor
+    c: Tensor
+    backend: str
+
+    @property
+    def arguments(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.x, self.delta, self.a, self.b, self.c
+
+    def wanted(self, op: str) -> str:
+        return self.backend
+
+
+@operator(SCAN)
 def selective_scan(
     x: Float[Tensor, "B H W C"],
     delta: Float[Tensor, "B H W K C"],
@@ -38,7 +59,7 @@ def selective_scan(
     c: Float[Tensor, "B H W K S"],
     *,
     backend: str = "auto",
-) -> Float[Tensor, "B H W C"]:
+) -> ScanCall:
     """Selective scan of a map in up to four directions.
 
     Gu and Dao 2023, *Mamba: Linear-Time Sequence Modeling with Selective State Spaces*, arXiv 2312.00752; in four
@@ -52,7 +73,10 @@ def selective_scan(
         a: how fast states decay; not positive.
         b: how a token enters the states.
         c: how the states are read.
-        backend: "auto", or a name: it runs or raises its reason; :func:`explain_selective_scan` lists those of all.
+        backend: "auto", or a name: it runs or raises its reason; ``explain`` lists those of all.
+
+    Returns:
+        The sum of the directions, ``(B, H, W, C)``.
 
     Raises:
         ValueError: shapes that do not fit together, with the numbers.
@@ -60,23 +84,4 @@ def selective_scan(
     """
     x, delta, b, c = autocast(x, delta, b, c)
     check_scan(x, delta, a, b, c)
-    call = x, delta, a, b, c
-    return chosen("selective_scan", SCAN, backend, lambda candidate: candidate.refuses(*call)).fn(*call)
-
-
-def scan_backends() -> tuple[str, ...]:
-    """Names of the backends, in the order in which "auto" asks them."""
-    return tuple(candidate.name for candidate in SCAN)
-
-
-def explain_selective_scan(
-    x: Float[Tensor, "B H W C"],
-    delta: Float[Tensor, "B H W K C"],
-    a: Float[Tensor, "K C S"],
-    b: Float[Tensor, "B H W K S"],
-    c: Float[Tensor, "B H W K S"],
-) -> dict[str, str]:
-    """Each backend's reason for refusing this call, in the order in which "auto" asks; "" where it would run."""
-    x, delta, b, c = autocast(x, delta, b, c)
-    check_scan(x, delta, a, b, c)
-    return {candidate.name: candidate.refuses(x, delta, a, b, c) for candidate in SCAN}
+    return ScanCall(x, delta, a, b, c, backend)

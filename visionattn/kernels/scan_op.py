@@ -16,31 +16,17 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from visionattn.kernels.custom_op import BACKWARD_WANTED, define, dense, differentiate
+from visionattn.kernels.dispatch import Candidate
 from visionattn.kernels.geometry import certainly
 from visionattn.kernels.signature import stats_dtype
 
 ScanFn = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-ScanRefusal = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], str]
+ScanBackend = Candidate[[Tensor, Tensor, Tensor, Tensor, Tensor]]
 DIRECTIONS = 4
 """Along rows, along columns, and both from the end: the first K of them are scanned."""
 FLOPS = 9
 """Operations per token, channel, direction and state, softplus and exponential counted as one each."""
 FIVE = "Tensor x, Tensor delta, Tensor b, Tensor c, Tensor a"
-
-
-@dataclass(frozen=True)
-class ScanBackend:
-    """One implementation of ``selective_scan``.
-
-    Attributes:
-        name: what ``backend=`` asks for.
-        fn: the scan.
-        refuses: the reason why it cannot run this call, or "" when it can.
-    """
-
-    name: str
-    fn: ScanFn
-    refuses: ScanRefusal
 
 
 @dataclass(frozen=True)
@@ -57,11 +43,6 @@ class ScanKernel:
     forward: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
     backward: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
     kept_shape: Callable[[Tensor, Tensor], Sequence[int]]
-
-
-def never(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> str:
-    """The refusals of a backend that runs every call: returns ""."""
-    return ""
 
 
 def register_selective_scan(name: str, kernel: ScanKernel) -> ScanFn:

@@ -18,26 +18,12 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from visionattn.kernels.custom_op import BACKWARD_WANTED, THREE, define, dense, differentiate
+from visionattn.kernels.dispatch import Candidate
 from visionattn.kernels.geometry import certainly
 from visionattn.kernels.signature import stats_dtype
 
 TokenFn = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
-TokenRefusal = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], str]
-
-
-@dataclass(frozen=True)
-class TokenBackend:
-    """One implementation of ``token_attention``.
-
-    Attributes:
-        name: what ``backend=`` asks for.
-        fn: the attention.
-        refuses: the reason why it cannot run this call, or "" when it can.
-    """
-
-    name: str
-    fn: TokenFn
-    refuses: TokenRefusal
+TokenBackend = Candidate[[Tensor, Tensor, Tensor, Tensor | None, float]]
 
 
 @dataclass(frozen=True)
@@ -54,11 +40,6 @@ class TokenKernel:
     forward: Callable[[Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor]]
     backward: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
     stats_shape: Callable[[Tensor], Sequence[int]]
-
-
-def never(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> str:
-    """The refusals of a backend that runs every call: returns ""."""
-    return ""
 
 
 def dense_logits(q: Tensor, k: Tensor, bias: Tensor | None, scale: float) -> Tensor:

@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.order import TOKENS
-from visionattn.kernels.choice import chosen, own
+from visionattn.kernels.choice import own
+from visionattn.kernels.dispatch import Prepared, operator
 from visionattn.kernels.op import Own, autocast
 from visionattn.kernels.probabilities import Probabilities
-from visionattn.kernels.recording import Groups, Recorded, RecordedTokens, Size, report
-from visionattn.kernels.token_op import check_tokens, dense_logits
+from visionattn.kernels.recording import Groups, Recorded, RecordedTokens, Size
+from visionattn.kernels.token_op import TokenBackend, check_tokens, dense_logits
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-__all__ = ["Places", "RecordedRelay", "explain_token_attention", "token_attention", "token_backends"]
-NAME = "token_attention"
+__all__ = ["Places", "RecordedRelay", "TokenCall", "token_attention"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,33 @@ class Places:
     table: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class TokenCall(Prepared[TokenBackend]):
+    """A checked call of ``token_attention``: what every backend receives, the choice of it, and how the tokens lie."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    bias: Tensor | None
+    scale: float
+    backend: str | Own
+    places: Places | None
+
+    @property
+    def arguments(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None, float]:
+        return self.q, self.k, self.v, self.bias, self.scale
+
+    def wanted(self, op: str) -> str | TokenBackend:
+        return self.backend if isinstance(self.backend, str) else own(op, self.backend.name, self.backend.tokens)
+
+    def record(self, out: Tensor) -> RecordedTokens | None:
+        if (at := self.places) is None:
+            return None
+        grids = at.queries, at.keys
+        return RecordedTokens(self.q, self.k, self.v, out, at.table, self.bias, self.scale, grids, at.groups, at.cell)
+
+
+@operator(TOKENS)
 def token_attention(
     q: Float[Tensor, "B T N D"],
     k: Float[Tensor, "B S N D"],
@@ -60,7 +87,7 @@ def token_attention(
     scale: float | None = None,
     backend: str | Own = "auto",
     places: Places | None = None,
-) -> Float[Tensor, "B T N E"]:
+) -> TokenCall:
     """Attention of queries to keys that lie on no common map.
 
     Agent attention (Han et al. 2023, arXiv 2312.08874) is two such calls. The module's docstring has the details.
@@ -71,9 +98,11 @@ def token_attention(
         v: values ``(B, S, N, E)``.
         bias: ``(N, T, S)``, added to the logits.
         scale: of the logits before the bias; None: ``D ** -0.5``.
-        backend: "auto", a name, or one of the caller's own: it runs or raises its reason;
-            :func:`explain_token_attention` lists those of all names.
+        backend: "auto", a name, or one of the caller's own: it runs or says why not, as ``explain`` does of all.
         places: how queries and keys lie; None: the call is not recorded.
+
+    Returns:
+        The attended tokens, ``(B, T, N, E)``.
 
     Raises:
         ValueError: shapes that do not fit together, with the numbers.
@@ -81,32 +110,7 @@ def token_attention(
     """
     q, k, v = autocast(q, k, v)
     check_tokens(q, k, v, bias)
-    factor = q.shape[3] ** -0.5 if scale is None else scale
-    call = q, k, v, bias, factor
-    wanted = own(NAME, backend.name, backend.tokens) if isinstance(backend, Own) else backend
-    out = chosen(NAME, TOKENS, wanted, lambda candidate: candidate.refuses(*call)).fn(*call)
-    if (at := places) is not None:
-        grids = at.queries, at.keys
-        report(lambda: RecordedTokens(q, k, v, out, at.table, bias, factor, grids, at.groups, at.cell))
-    return out
-
-
-def token_backends() -> tuple[str, ...]:
-    """Names of the backends, in the order in which "auto" asks them."""
-    return tuple(candidate.name for candidate in TOKENS)
-
-
-def explain_token_attention(
-    q: Float[Tensor, "B T N D"],
-    k: Float[Tensor, "B S N D"],
-    v: Float[Tensor, "B S N E"],
-    *,
-    bias: Float[Tensor, "N T S"] | None = None,
-) -> dict[str, str]:
-    """Each backend's reason for refusing this call, in the order in which "auto" asks; "" where it would run."""
-    q, k, v = autocast(q, k, v)
-    check_tokens(q, k, v, bias)
-    return {candidate.name: candidate.refuses(q, k, v, bias, q.shape[3] ** -0.5) for candidate in TOKENS}
+    return TokenCall(q, k, v, bias, q.shape[3] ** -0.5 if scale is None else scale, backend, places)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends import traceable
+from visionattn.kernels.dispatch import never
 from visionattn.kernels.op import Backend, Own
-from visionattn.kernels.token_op import TokenBackend, dense_logits, never
+from visionattn.kernels.token_op import TokenBackend, dense_logits
 
 NAME = "clipped softmax"
 
@@ -45,7 +46,7 @@ def clipped_softmax(probabilities: ClippedProbabilities) -> Own:
     """The operators with these probabilities, for ``backend=``."""
     maps = partial(traceable.attend, normalize=probabilities)
     tokens = partial(_of_tokens, probabilities=probabilities)
-    return Own(NAME, Backend(NAME, maps, traceable.refuses), TokenBackend(NAME, tokens, never))
+    return Own(NAME, Backend(NAME, maps, never), TokenBackend(NAME, tokens, never))
 
 
 def _of_tokens(

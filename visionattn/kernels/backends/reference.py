@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.decay import distances, split
+from visionattn.kernels.dispatch import never
 from visionattn.kernels.geometry import AxisRule, Geometry
 from visionattn.kernels.op import Backend
 from visionattn.kernels.routed_op import Region, RoutedBackend, grid_of
-from visionattn.kernels.routed_op import never as never_routed
-from visionattn.kernels.token_op import TokenBackend, dense_logits, never
+from visionattn.kernels.token_op import TokenBackend, dense_logits
 
 
 def visible(rule: AxisRule, length: int, device: torch.device | None = None) -> Tensor:
@@ -55,13 +55,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
     return torch.einsum("bnhwij,bijne->bhwne", weights, v)
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
-    """Never: returns ""."""
-    return ""
-
-
-WINDOW = Backend("reference", attend, refuses)
-NEIGHBORHOOD = Backend("reference", attend, refuses)
+WINDOW = Backend("reference", attend, never)
+NEIGHBORHOOD = Backend("reference", attend, never)
 
 
 def attend_tokens(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
@@ -99,4 +94,4 @@ def attend_routed(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Regio
     return torch.einsum("bnqs,bsne->bqne", weights, v.flatten(1, 2)).unflatten(1, q.shape[1:3])
 
 
-ROUTED = RoutedBackend("reference", attend_routed, never_routed)
+ROUTED = RoutedBackend("reference", attend_routed, never)

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visionattn.kernels.scan_op import ScanBackend, never
+from visionattn.kernels.dispatch import never
+from visionattn.kernels.scan_op import ScanBackend
 from visionattn.kernels.signature import stats_dtype
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visionattn.kernels.token_op import TokenBackend, never
+from visionattn.kernels.dispatch import never
+from visionattn.kernels.token_op import TokenBackend
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.decay import distances, split
+from visionattn.kernels.dispatch import never
 from visionattn.kernels.geometry import AxisRule, Geometry, certainly
 from visionattn.kernels.op import Backend
 
@@ -231,10 +232,5 @@ def _bias(bias: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
     return table.reshape(down * across, heads, high * wide, keys_down * keys_across)
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
-    """Never: returns ""."""
-    return ""
-
-
-WINDOW = Backend("traceable", attend, refuses, attend_packed)
-NEIGHBORHOOD = Backend("traceable", attend, refuses, attend_packed)
+WINDOW = Backend("traceable", attend, never, attend_packed)
+NEIGHBORHOOD = Backend("traceable", attend, never, attend_packed)

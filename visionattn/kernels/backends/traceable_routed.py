@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from visionattn.kernels.routed_op import Region, RoutedBackend, from_regions, in_regions, inside, never
+from visionattn.kernels.dispatch import never
+from visionattn.kernels.routed_op import Region, RoutedBackend, from_regions, in_regions, inside
 
 
 def listed(routes: Tensor, size: tuple[int, int], region: Region) -> tuple[Tensor, Tensor]:

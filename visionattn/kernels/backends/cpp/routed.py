@@ -17,7 +17,7 @@ from torch import Tensor
 from visionattn.kernels.backends.cpp import build
 from visionattn.kernels.backends.cpp.library import MAPS, NAMES, Map
 from visionattn.kernels.routed_op import Region, RoutedBackend, RoutedKernel, register_routed_attention
-from visionattn.kernels.signature import stats_dtype
+from visionattn.kernels.signature import Maps, stats_dtype
 
 SOURCE = "routed.cpp"
 SIZES = ("batch", "height", "width", "heads", "depth", "value_depth", "region_rows", "region_cols", "listed", "threads")
@@ -50,14 +50,13 @@ def forward(
 
 def backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, routes: Tensor, out: Tensor, stats: Tensor, region: Region,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The gradients; see :class:`visionattn.kernels.routed_op.RoutedKernel`."""
-    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
+    scale: float, into: Maps,
+) -> None:  # fmt: skip
+    """Write the gradients; see :class:`visionattn.kernels.routed_op.RoutedKernel`."""
+    dq, dk, dv = into
     maps = {"q": q, "k": k, "v": v, "out": out, "grad": grad, "dq": dq, "dk": dk, "dv": dv}
     deltas = stats.new_empty(q.shape[:4])
     _run("backward", maps, region, scale, routes=routes, stats=stats, deltas=deltas)
-    return dq, dk, dv
 
 
 def _run(what: str, maps: dict[str, Tensor], region: Region, scale: float, **arrays: Tensor) -> None:
@@ -99,6 +98,5 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, sca
     return unavailable(q.dtype)
 
 
-ROUTED = RoutedBackend(
-    "cpp", register_routed_attention("cpp_routed", RoutedKernel(forward, backward, stats_shape)), refuses
-)
+attend, attend_packed = register_routed_attention("cpp_routed", RoutedKernel(forward, backward, stats_shape))
+ROUTED = RoutedBackend("cpp", attend, refuses, attend_packed)

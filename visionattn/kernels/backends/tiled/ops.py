@@ -20,7 +20,7 @@ from torch import Tensor
 from visionattn.kernels.backends.tiled.plan import Plan, plan_for
 from visionattn.kernels.custom_op import register_attention
 from visionattn.kernels.decay import distances, split
-from visionattn.kernels.geometry import Geometry
+from visionattn.kernels.dispatch import never
 from visionattn.kernels.op import Backend
 from visionattn.kernels.signature import BackwardRun, ForwardRun, Kernel, Maps, Signature, Wanted, no_stats, stats_dtype
 
@@ -114,12 +114,7 @@ def chunks(q: Tensor, plan: Plan) -> list[slice]:
     return [slice(i, i + size) for i in range(0, q.shape[0], size)]
 
 
-def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> str:
-    """Never: returns ""."""
-    return ""
-
-
 KERNEL = Kernel(forward, backward, no_stats)
 attend, attend_packed = register_attention("tiled", KERNEL)
-WINDOW = Backend("tiled", attend, refuses, attend_packed)
-NEIGHBORHOOD = Backend("tiled", attend, refuses, attend_packed)
+WINDOW = Backend("tiled", attend, never, attend_packed)
+NEIGHBORHOOD = Backend("tiled", attend, never, attend_packed)

@@ -16,16 +16,16 @@ from torch import Tensor
 
 from visionattn.kernels.backends.tiled.ops import CHUNK
 from visionattn.kernels.backends.traceable_routed import gather, gathered_weights, listed
+from visionattn.kernels.dispatch import never
 from visionattn.kernels.routed_op import (
     Region,
     RoutedBackend,
     RoutedKernel,
     from_regions,
     in_regions,
-    never,
     register_routed_attention,
 )
-from visionattn.kernels.signature import no_stats, stats_dtype
+from visionattn.kernels.signature import Maps, no_stats, stats_dtype
 
 
 def forward(
@@ -45,9 +45,9 @@ def forward(
 
 def backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, routes: Tensor, out: Tensor, stats: Tensor, region: Region,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The gradients; see :class:`visionattn.kernels.routed_op.RoutedKernel`."""
+    scale: float, into: Maps,
+) -> None:  # fmt: skip
+    """Write the gradients; see :class:`visionattn.kernels.routed_op.RoutedKernel`."""
     size = (q.shape[1], q.shape[2])
     index, exists = listed(routes, size, region)
     of_q, of_k, of_v, of_grad = (in_regions(x, region).flatten(0, 1) for x in (q, k, v, grad))
@@ -61,10 +61,8 @@ def backward(
         d_logits = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype).mul_(scale)
         dq[part] = torch.matmul(d_logits, keys).transpose(1, 2)
         _add(dk, index[part], torch.matmul(d_logits.mT, asked))
-    dq, dk, dv = (
-        from_regions(x.to(q.dtype).unflatten(0, routes.shape[:2]), region, size).contiguous() for x in (dq, dk, dv)
-    )
-    return dq, dk, dv
+    for gradient, x in zip(into, (dq, dk, dv), strict=True):
+        gradient.copy_(from_regions(x.unflatten(0, routes.shape[:2]), region, size))
 
 
 def parts(q: Tensor, index: Tensor) -> Iterator[slice]:
@@ -85,6 +83,5 @@ def _add(total: Tensor, index: Tensor, part: Tensor) -> None:
         total.index_put_((index.flatten(),), part, accumulate=True)  # sorts first; index_add_ has atomics
 
 
-ROUTED = RoutedBackend(
-    "tiled", register_routed_attention("tiled_routed", RoutedKernel(forward, backward, no_stats)), never
-)
+attend, attend_packed = register_routed_attention("tiled_routed", RoutedKernel(forward, backward, no_stats))
+ROUTED = RoutedBackend("tiled", attend, never, attend_packed)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.tiled.ops import CHUNK
+from visionattn.kernels.dispatch import never
 from visionattn.kernels.signature import no_stats, stats_dtype
-from visionattn.kernels.token_op import TokenBackend, TokenKernel, never, register_token_attention
+from visionattn.kernels.token_op import TokenBackend, TokenKernel, register_token_attention
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:

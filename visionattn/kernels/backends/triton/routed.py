@@ -19,6 +19,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scal
     return routed_launch.attend(q, k, v, routes, region, scale)
 
 
+def attend_packed(qkv: Tensor, routes: Tensor, region: Region, scale: float) -> Tensor:
+    """The same of queries, keys and values in one tensor ``(B, H, W, 3, N, D)``."""
+    from visionattn.kernels.backends.triton import routed_launch
+
+    return routed_launch.attend_packed(qkv, routes, region, scale)
+
+
 def refuses(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float) -> str:
     """Why the kernels cannot run this call, or ""."""
     if q.device.type != "cuda" and not (INTERPRETED and q.device.type == "cpu"):
@@ -30,4 +37,4 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, sca
     return ops.refuses(q, k, v, INTERPRETED) or (fault(q.device.index) if q.is_cuda and not INTERPRETED else "")
 
 
-ROUTED = RoutedBackend("triton", attend, refuses)
+ROUTED = RoutedBackend("triton", attend, refuses, attend_packed)

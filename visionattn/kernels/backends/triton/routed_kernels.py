@@ -89,6 +89,7 @@ def routed_forward_kernel(
 @triton.jit
 def routed_query_kernel(
     q_ptr, k_ptr, v_ptr, routes_ptr, grad_ptr, out_ptr, lse_ptr, delta_ptr, dq_ptr,
+    dq_batch, dq_row, dq_column, dq_head, dv_batch, dv_row, dv_column, dv_head,
     q_batch, q_row, q_column, q_head, k_batch, k_row, k_column, k_head, v_batch, v_row, v_column, v_head,
     heads, height, width, rows, columns, across, regions, listed, scale, scale_log2,
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
@@ -119,12 +120,14 @@ def routed_query_kernel(
         weights = tl.exp2(tl.where(seen[None, :], logits - lse[:, None], float("-inf")))
         slope = weights * (tl.dot(grad, tl.trans(v), input_precision=PRECISION) - delta[:, None])
         dq += tl.dot(slope.to(k.dtype), k, input_precision=PRECISION)
-    store_rows(dq_ptr + points * DEPTH + head * DEPTH, place * (heads * DEPTH), dq * scale, inside, DEPTH, BLOCK_D)
+    dq_ptr += image * dq_batch + head * dq_head
+    store_rows(dq_ptr, y * dq_row + x * dq_column, dq * scale, inside, DEPTH, BLOCK_D)
 
 
 @triton.jit
 def routed_key_kernel(
     q_ptr, k_ptr, v_ptr, named_ptr, start_ptr, grad_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr,
+    dq_batch, dq_row, dq_column, dq_head, dv_batch, dv_row, dv_column, dv_head,
     q_batch, q_row, q_column, q_head, k_batch, k_row, k_column, k_head, v_batch, v_row, v_column, v_head,
     heads, height, width, rows, columns, across, regions, listed, scale, scale_log2,
     DEPTH: tl.constexpr, DEPTH_V: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr,
@@ -133,7 +136,7 @@ def routed_key_kernel(
     """One program: (some keys of a region, head, image), against the queries of the regions that list theirs."""
     head, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
     region, y, x, inside = own_points(rows, columns, across, height, width, BLOCK_M)
-    place, points = y * width + x, image * height * width * heads
+    points = image * height * width * heads
     k = load_rows(k_ptr + image * k_batch + head * k_head, y * k_row + x * k_column, inside, DEPTH, BLOCK_D)
     v = load_rows(v_ptr + image * v_batch + head * v_head, y * v_row + x * v_column, inside, DEPTH_V, BLOCK_V)
     first = tl.load(start_ptr + image * (regions + 1) + region)
@@ -158,5 +161,6 @@ def routed_key_kernel(
         dv += tl.dot(weights.to(grad.dtype), grad, input_precision=PRECISION)
         slope = weights * (tl.dot(v, tl.trans(grad), input_precision=PRECISION) - delta[None, :])
         dk += tl.dot(slope.to(q.dtype), q, input_precision=PRECISION)
-    store_rows(dk_ptr + points * DEPTH + head * DEPTH, place * (heads * DEPTH), dk * scale, inside, DEPTH, BLOCK_D)
-    store_rows(dv_ptr + points * DEPTH_V + head * DEPTH_V, place * (heads * DEPTH_V), dv, inside, DEPTH_V, BLOCK_V)
+    dk_ptr, dv_ptr = dk_ptr + image * dq_batch + head * dq_head, dv_ptr + image * dv_batch + head * dv_head
+    store_rows(dk_ptr, y * dq_row + x * dq_column, dk * scale, inside, DEPTH, BLOCK_D)
+    store_rows(dv_ptr, y * dv_row + x * dv_column, dv, inside, DEPTH_V, BLOCK_V)

@@ -14,6 +14,7 @@ from visionattn.kernels.backends.triton.layout import power_of_two
 from visionattn.kernels.backends.triton.ops import stats_shape
 from visionattn.kernels.backends.triton.problem import LOG2E
 from visionattn.kernels.routed_op import Region, RoutedKernel, grid_of, register_routed_attention
+from visionattn.kernels.signature import Maps
 
 
 def forward(
@@ -29,17 +30,18 @@ def forward(
 
 def backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, routes: Tensor, out: Tensor, lse: Tensor, region: Region,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """The gradients; see :class:`visionattn.kernels.routed_op.RoutedKernel`."""
-    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
+    scale: float, into: Maps,
+) -> None:  # fmt: skip
+    """Write the gradients; see :class:`visionattn.kernels.routed_op.RoutedKernel`."""
+    dq, dk, dv = into
     if q.numel():
-        numbers = (*_numbers(q, k, v, routes, region), scale, scale * LOG2E)
+        check_size(q.shape, v.shape[4], [dq.stride(1)])
+        strides = *dq.stride()[:4], *dv.stride()[:4]
+        numbers = (*strides, *_numbers(q, k, v, routes, region), scale, scale * LOG2E)
         delta = torch.empty_like(lse)
         _launch(kernels.routed_query_kernel, (q, k, v, routes, grad, out, lse, delta, dq), numbers, region)
         named, start = inverse_lists(routes)
         _launch(kernels.routed_key_kernel, (q, k, v, named, start, grad, lse, delta, dk, dv), numbers, region)
-    return dq, dk, dv
 
 
 def inverse_lists(routes: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,10 +72,10 @@ def _launch(kernel: Any, tensors: tuple[Tensor, ...], numbers: tuple[int | float
     constants = {
         "DEPTH": depth, "DEPTH_V": v.shape[4], "BLOCK_D": max(16, power_of_two(depth)),
         "BLOCK_V": max(16, power_of_two(v.shape[4])), "BLOCK_M": block, "BLOCK_N": widest, "PRECISION": "ieee",
-        "num_warps": 4, "num_stages": 1, "enable_fp_fusion": True,
+        "num_warps": 8 if q.dtype == torch.float32 else 4, "num_stages": 1, "enable_fp_fusion": True,
     }  # fmt: skip
     grid = rows * columns * -(-region[0] * region[1] // block), heads, batch
     on_device(q.device, Launch(kernel, grid, numbers, constants))(*tensors)
 
 
-attend = register_routed_attention("triton_routed", RoutedKernel(forward, backward, stats_shape))
+attend, attend_packed = register_routed_attention("triton_routed", RoutedKernel(forward, backward, stats_shape))
