@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 
 import pytest
 
@@ -11,6 +12,7 @@ from visionattn.data.classification.sources.hugging_face import ReaderRecords
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
 
+SPLITS = {"train": "train", "val": "validation"}
 INSTALLED = importlib.util.find_spec("datasets") is not None
 
 
@@ -61,3 +63,38 @@ def test_a_local_image_folder(tmp_path):
     assert records.class_names == ["ant", "bee", "cat"]
     assert sorted(records.labels.tolist()) == [0, 0, 1, 1, 2, 2]
     assert records.load(5).size == (40, 32)
+
+
+def write_parquet(folder, split, labels, names=None):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    images = [{"bytes": jpeg(index), "path": None} for index in range(len(labels))]
+    table = pyarrow.table({"image": images, "label": labels})
+    if names:
+        features = {"label": {"_type": "ClassLabel", "names": names}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    parquet.write_table(table, folder / "data" / f"{split}-00000-of-00001.parquet")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "classes"),
+    [([0, 1, 0], ["ant", "bee", "cat"], 3), (["bee", "ant", "bee"], None, 2), ([0, 3, 1], None, 4)],
+)
+def test_parquet_files_of_a_folder_count_and_name_their_classes(tmp_path, labels, names, classes):
+    write_parquet(tmp_path, "train", labels, names)
+    write_parquet(tmp_path, "test", labels[:2], names)
+    facts = HuggingFace.inspect(tmp_path, {"name": str(tmp_path), "split_names": SPLITS, "_target_": "x"})
+    assert (facts.num_classes, facts.image_size, facts.images) == (classes, (32, 40), {"train": 3, "val": 2})
+    records = HuggingFace(str(tmp_path), SPLITS).open("val")
+    assert records.load(1).size == (40, 32)
+
+
+def test_labels_that_training_lacks_and_columns_that_are_not_there_are_told(tmp_path):
+    write_parquet(tmp_path, "train", ["ant", "bee"])
+    write_parquet(tmp_path, "validation", ["wasp"])
+    with pytest.raises(DataError, match="has the class wasp, which training lacks: ant, bee"):
+        HuggingFace(str(tmp_path), SPLITS).open("val")
+    with pytest.raises(DataError, match=r"no column fine_label, but image, label"):
+        HuggingFace(str(tmp_path), SPLITS, label_key="fine_label").open("train")

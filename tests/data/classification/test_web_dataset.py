@@ -160,3 +160,13 @@ def test_a_resumed_epoch_goes_on_behind_the_last_batch(tmp_path, monkeypatch, nu
     assert given + [batch["id"] for batch in second] == whole
     with pytest.raises(CheckpointError, match=r"workers \(data.num_workers\)"):
         second.load_state_dict(state | {"workers": num_workers + 1})
+
+
+def test_the_classes_of_shards_are_counted(tmp_path, monkeypatch):
+    root, options = write_shards(tmp_path, [4, 3]), {"split_names": {"train": "all", "val": "all"}}
+    facts = WebDataset.inspect(root, options)
+    assert (facts.num_classes, facts.image_size, facts.images) == (3, (32, 40), {"train": 7, "val": 7})
+    named = WebDataset.inspect(root, {**options, "class_names": ["a", "b", "c", "d"]})
+    assert (named.num_classes, named.class_names) == (4, ("a", "b", "c", "d"))
+    monkeypatch.setattr("visionattn.data.classification.sources.web_dataset.COUNTED", 5)
+    assert WebDataset.inspect(root, options).num_classes is None  # too many to read: the key is asked for

@@ -118,7 +118,7 @@ def test_the_command_writes_them_and_refuses_what_cannot_be(tmp_path, capsys):
     for changed, sentence in (
         (["num_val=5"], "holds mazes made with other settings (num_val=4)"),
         (["layout=coco"], "mazes are written in ImageNet's layout alone"),
-        (["make=labyrinths"], "make is shapes, mazes or scrambled"),
+        (["make=labyrinths"], "make is digits, shapes, mazes or scrambled"),
         (["make=shapes", f"dir={tmp_path}/t"], "shapes need a layout"),
     ):
         assert main([*words, *changed]) != 0

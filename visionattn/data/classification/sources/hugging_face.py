@@ -1,4 +1,4 @@
-"""Hugging Face data sets (the `datasets` package), through timm's reader."""
+"""Hugging Face data sets: parquet files of a folder, else the `datasets` package through timm's reader."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from typing import Any
 import numpy as np
 from timm.data.readers import create_reader
 
+from visionattn.data.classification.sources.parquet_labels import LabelTable, has_tables
 from visionattn.data.decode import DecodedImage, decode_rgb
 from visionattn.data.decoding import AS_STORED, Decoding
+from visionattn.data.facts import DataFacts
 from visionattn.data.records import Decoder, PackedStrings
+from visionattn.data.survey import survey
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
 
 
 class HuggingFace:
     """A data set of the hub or of the disk. Code that comes with a data set is never run.
+
+    A folder with parquet files, as ``hf download --repo-type dataset OWNER/NAME --local-dir DIR`` leaves it, is read by
+    pyarrow; everything else needs the package ``datasets``.
 
     Args:
         name: on the hub, e.g. ``ILSVRC/imagenet-1k``, or a folder.
@@ -46,7 +52,9 @@ class HuggingFace:
     def open(self, split: str) -> ReaderRecords:
         if split not in self.split_names:
             raise DataError(f"split_names of {self.name} has no {split!r}, only {', '.join(self.splits)}")
-        hf_split = self.split_names[split]
+        hf_split, folder = self.split_names[split], Path(self.name).expanduser()
+        if has_tables(folder):
+            return ReaderRecords(LabelTable(folder, split, self.image_key, self.label_key), f"{folder.name}/{hf_split}")
         try:
             reader = create_reader(
                 f"hfds/{self.name}",
@@ -59,6 +67,24 @@ class HuggingFace:
             raise DataError("Hugging Face data sets need the package 'datasets': pip install datasets") from None
         name = Path(self.name).name if os.path.exists(self.name) else self.name  # ids are the same on every machine
         return ReaderRecords(reader, prefix=f"{name}/{hf_split}")
+
+    @classmethod
+    def inspect(cls, root: Path, options: Mapping[str, Any]) -> DataFacts:
+        """Facts about the data; see :class:`visionattn.data.facts.Inspectable`. The data set names its own place."""
+        source = cls(**{name: value for name, value in options.items() if not name.startswith("_")})
+        opened = {split: source.open(split) for split in ("train", "val") if split in source.splits}
+        train = opened["train"]
+        found = survey(train.image_bytes, len(train.ids))
+        count = max(len(train.class_names), int(train.labels.max(initial=-1)) + 1)
+        return DataFacts(
+            num_classes=count,
+            class_names=tuple(train.class_names) or None,
+            image_size=found.typical_size,
+            images={split: len(records.ids) for split, records in opened.items()},
+            notes=tuple(found.notes),
+            in_chans=found.channels,
+            value_range=found.value_range,
+        )
 
 
 class ReaderRecords:

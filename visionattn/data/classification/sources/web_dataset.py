@@ -7,13 +7,19 @@ import os
 import random
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from timm.data.readers import create_reader
 
 from visionattn.data.classification.streams import StreamRecords
+from visionattn.data.facts import SAMPLED_HEADERS, DataFacts
 from visionattn.data.seeding import stable_seed
+from visionattn.data.survey import survey
 from visionattn.errors import DataError, counted
+
+COUNTED = 100_000
+"""Samples of which the labels are read to count the classes, at most."""
 
 
 class WebDataset:
@@ -58,6 +64,26 @@ class WebDataset:
         if split not in self.split_names:
             raise DataError(f"split_names has no {split!r}, only {', '.join(self.splits)}")
         return ShardRecords(self, self.split_names[split], training=split == "train")
+
+    @classmethod
+    def inspect(cls, root: Path, options: Mapping[str, Any]) -> DataFacts:
+        """Facts about the data; see :class:`visionattn.data.facts.Inspectable`.
+
+        Classes are those of ``class_names``, else the largest label of the training shards and one more, if these are
+        files with at most :data:`COUNTED` samples.
+        """
+        given = {name: value for name, value in options.items() if not name.startswith("_") and name != "root"}
+        source = cls(str(root), **given)
+        opened = {split: source.open(split) for split in ("train", "val") if split in source.splits}
+        labels, pictures = _first_looks(opened["train"])
+        count = len(source.class_names) or (max(labels) + 1 if labels else None)
+        found = survey(lambda index: pictures[index], len(pictures))
+        return DataFacts(
+            num_classes=count,
+            class_names=tuple(source.class_names) or None,
+            image_size=found.typical_size,
+            images={split: records.num_samples for split, records in opened.items()},
+        )
 
 
 class ShardRecords(StreamRecords):
@@ -174,6 +200,21 @@ class ShardRecords(StreamRecords):
             size = os.path.getsize(shard) if os.path.isfile(shard) else -1
             digest.update(f"{os.path.basename(shard)}\t{size}\n".encode())
         return digest.hexdigest()
+
+
+def _first_looks(records: ShardRecords) -> tuple[list[int], list[bytes]]:
+    """All labels of a split and a few of its images; no labels where they are too many to read, or not on this disk."""
+    labels: list[int] = []
+    pictures: list[bytes] = []
+    if records.num_samples > COUNTED or any("://" in shard for shard in records.shards):
+        return labels, pictures
+    for sample in _shard_samples({"url": shard} for shard in records.shards):
+        content = next((sample[key] for key in records.image_keys if key in sample), None)
+        if content is not None and len(pictures) < SAMPLED_HEADERS:
+            pictures.append(content)
+        if sample.get("cls", b"").strip().isdigit():
+            labels.append(int(sample["cls"]))
+    return labels, pictures
 
 
 def _shard_samples(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

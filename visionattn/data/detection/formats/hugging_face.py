@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.data.detection.formats.content import Content, listing
-from visionattn.data.detection.formats.parquet import ImageTable, ParquetTable, class_names
+from visionattn.data.detection.formats.parquet import ImageTable, ParquetTable, class_names, files_of
 from visionattn.data.detection.formats.sizes import header_of, shown_size
 from visionattn.data.detection.formats.source import BoxSource, FormatRecords
 from visionattn.data.detection.sources import CocoRecords
@@ -17,7 +17,6 @@ from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import ConfigError, DataError
 
 BOXES = ("xywh", "xyxy")
-_NAMES = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _SAMPLED = 16
 
 
@@ -77,12 +76,7 @@ class HuggingFaceDetection(BoxSource):
 
     def files(self, split: str) -> list[Path]:
         """Parquet files of a split."""
-        for name in _NAMES[split]:
-            for place in (self.root / "data", self.root, self.root / "default"):
-                found = sorted(place.glob(f"{name}[-._0-9]*parquet")) or sorted((place / name).glob("*.parquet"))
-                if found:
-                    return found
-        return []
+        return files_of(self.root, split)
 
     def table(self, split: str) -> ImageTable:
         """The files of a split as one table.

@@ -16,6 +16,20 @@ from visionattn.errors import DataError
 NEEDED = "parquet files need the package pyarrow: pip install 'visionattn[huggingface]'"
 
 
+SPLITS = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
+"""Split -> how the names of its files begin."""
+
+
+def files_of(root: Path, split: str) -> list[Path]:
+    """Parquet files of a split, in the folder or in ``data``, told apart by their names or folders."""
+    for name in SPLITS[split]:
+        for place in (root / "data", root, root / "default"):
+            found = sorted(place.glob(f"{name}[-._0-9]*parquet")) or sorted((place / name).glob("*.parquet"))
+            if found:
+                return found
+    return []
+
+
 class ImageTable(Protocol):
     """What is read of a split's files.
 
