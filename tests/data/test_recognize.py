@@ -82,6 +82,7 @@ def test_parquet_of_labels(tmp_path):
         ([], "it is empty"),
         (["a.jpg", "b.jpg"], "holds 2 images and nothing that says what they show"),
         (["cats/a.jpg"], "images lie in one folder alone \\(cats\\), and classes are at least two"),
+        (["train/cat/a.jpg", "val/cat/a.jpg"], r"in one folder alone \(train/cat\)"),
         (["inner/cat/a.jpg", "inner/dog/b.jpg"], r"but inner in it has one: data=.*inner"),
         (["photos.zip"], "an archive: unpack photos.zip first"),
         (["readme.md", "main.py"], r"\(it holds main.py, readme.md\)"),

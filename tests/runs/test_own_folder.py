@@ -78,7 +78,10 @@ def test_small_images_start_from_nothing(tmp_path):
     trees.image_folder(tmp_path)
     found = words(f"data={tmp_path}")
     assert (found["backbone"], "weights" in found) == ("dinat_pico", False)
+    assert (found["recipe"], found["data.train_transform.auto_augment"]) == ("digits", "null")
     assert "for small images" in found[RECOGNIZED]
+    assert words(f"data={tmp_path}", "data.train_transform.re_prob=0.1")["data.train_transform.re_prob"] == "0.1"
+    assert compose("train", with_folder([f"data={tmp_path}"], "train")).trainer.max_epochs == 36
 
 
 def test_a_run_that_goes_on_keeps_what_it_began_with(photos, tmp_path):

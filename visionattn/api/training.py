@@ -49,7 +49,7 @@ class Training:
 
 def train(
     backbone: str | None = None,
-    data: str | None = None,
+    data: str | Path | None = None,
     task: str | None = None,
     *,
     root: str | Path | None = None,
@@ -66,11 +66,13 @@ def train(
 
     Args:
         backbone: its name.
-        data: the kind of data, such as ``coco``, ``image_folder`` or ``digits``; ``visionattn list data`` names them.
+        data: a folder of your own, whose layout is recognized; or the kind of data, such as ``coco``, ``image_folder``
+            or ``digits``, which ``visionattn list data`` names.
         task: ``classification``, ``detection``, ``segmentation`` or ``panoptic``; None: that of the data.
-        root: their folder (``data.root``).
+        root: the folder of a kind of data (``data.root``).
         epochs: how many; None: the recipe's.
-        weights: to start from: ``timm``, a file, a folder, ``hf-hub:owner/name``.
+        weights: to start from: ``timm``, a file, a folder, ``hf-hub:owner/name``; None: published ones for a folder of
+            your own where they can be had, else nothing, which is told.
         mixers: another attention: ``"neighborhood"`` for all stages, or ``{"s3": "neighborhood"}``.
         overrides: any other key: ``{"optim.lr": 1e-3, "data.batch_size": 64}``, or in the words of the command line.
         folder: of the run; None: a new one below ``outputs``.

@@ -170,10 +170,12 @@ def _hint(path: Path) -> str:
         return f", but an archive: unpack {archives[0]} first"
     if not entries:
         return ": it is empty"
-    images = sum(is_image(entry.name) for entry in entries)
-    pictured = [folder.name for folder in folders if any(is_image(entry.name) for entry in folder.iterdir())]
-    if images:
+    if images := sum(is_image(entry.name) for entry in entries):
         return f", it holds {images} images and nothing that says what they show"
+    train = next((folder for folder in folders if folder.name.lower() in SPLIT_NAMES["train"]), None)
+    classes = [entry for entry in sorted((train or path).iterdir()) if entry.is_dir() and is_visible(entry.name)]
+    pictured = [folder.name for folder in classes if any(is_image(entry.name) for entry in folder.iterdir())]
     if len(pictured) == 1:
-        return f", images lie in one folder alone ({pictured[0]}), and classes are at least two"
+        where = f"{train.name}/{pictured[0]}" if train else pictured[0]
+        return f", images lie in one folder alone ({where}), and classes are at least two"
     return f" (it holds {', '.join(entry.name for entry in entries[:6])}{', ...' if len(entries) > 6 else ''})"

@@ -27,6 +27,11 @@ from visionattn.runs.published_weights import why_out_of_reach
 SMALL = 96
 """Images with a shorter edge of at most as many pixels are small: no published weights were trained on such."""
 SMALL_BACKBONE = "dinat_pico"
+SMALL_RECIPE = "digits"
+_NO_SMALL = "no published weights are for such images"
+_CROPS = {"scale": [0.5, 1.0], "auto_augment": None, "re_prob": 0.0}
+MILD = {f"data.train_transform.{name}": value for name, value in _CROPS.items()}
+"""Augmentation that leaves something of a small image."""
 ON_GPU = "swin_tiny"
 ON_CPU = {"classification": "shvit_s1"}
 """Task -> the backbone that starts from published weights without a GPU; of the other tasks :data:`DENSE_ON_CPU`."""
@@ -141,8 +146,7 @@ def _start(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:
         return {}, {}  # weights of which nobody says whose: those of the default backbone
     size = sampled_size(some_images(mark.root if mark.root.is_dir() else mark.root.parent))
     if own is None and not told and size is not None and min(size) <= SMALL:
-        small = f"for small images, these have about {size[0]}x{size[1]} pixels"
-        return {"backbone": SMALL_BACKBONE}, {"backbone": small, **_nothing("no published weights are for such images")}
+        return _small(mark, typed, f"for small images, these have about {size[0]}x{size[1]} pixels")
     gpu = own is None and _gpu(typed)
     name = own or (ON_GPU if gpu else ON_CPU.get(mark.task, DENSE_ON_CPU))
     fast = {"backbone": "fast enough with a GPU" if gpu else "small enough for a machine without a GPU"}
@@ -154,6 +158,15 @@ def _start(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:
     if own is None and not gpu:
         chosen, why = {"backbone": SMALL_BACKBONE}, {"backbone": "small enough to learn from nothing without a GPU"}
     return chosen, {**why, **_nothing(problem)}
+
+
+def _small(mark: Mark, typed: Words, why: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """A small backbone from nothing; classification gets the recipe and the mild crops of small images."""
+    chosen: dict[str, Any] = {"backbone": SMALL_BACKBONE}
+    if mark.task == "classification":
+        chosen |= {"recipe": SMALL_RECIPE, **MILD}
+    chosen = {key: value for key, value in chosen.items() if not typed.given(key)}
+    return chosen, {**dict.fromkeys(chosen, "as small images need it"), "backbone": why, **_nothing(_NO_SMALL)}
 
 
 def _problem(backbone: str, typed: Words) -> str:

@@ -72,7 +72,8 @@ class Yolo(BoxSource):
         files = layout.files(split)
         if not files:
             raise DataError(
-                f"{where} names no images for {split}, only for {', '.join(self.own_splits()) or 'no split'}"
+                f"{where} names no images for {split}, only for {', '.join(self.own_splits()) or 'no split'}; "
+                f"write `{split}:` with a folder or a list of images"
             )
         content = Content(layout.names, layout.category_ids)
         folder = Path(os.path.commonpath([path.parent for path in files]))
