@@ -67,7 +67,7 @@ def build(name: str, index: int = 0, dim: int = DIM, num_heads: int = 4) -> nn.M
 
 def test_the_mixers_themselves_are_among_those_tested():
     assert {name for name in ALL if "/" not in name} <= set(MIXERS) < set(ALL)
-    assert len([name for name in ALL if "/" not in name]) == 36 + 9
+    assert len([name for name in ALL if "/" not in name]) == 36 + 11
     assert structure("swin/4") == structure("swin/12") != structure("window") != structure("davit/window_7")
 
 

@@ -85,7 +85,7 @@ def test_the_mixer_is_two_attentions_written_out():
 def test_means_of_cells_are_those_of_adaptive_pooling(size):
     x = torch.randn(2, *size, 5, dtype=torch.float64)
     want = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), 4).permute(0, 2, 3, 1)
-    torch.testing.assert_close(mean_cells(x, 4), want)
+    torch.testing.assert_close(mean_cells(x, (4, 4)), want)
 
 
 def test_positions_are_resized_as_published():

@@ -2,6 +2,7 @@
 
 from visionattn.attention.additive import AdditiveMixing
 from visionattn.attention.agent import AgentAttention
+from visionattn.attention.aggregated import AggregatedAttention, LengthScaledAttention
 from visionattn.attention.bi_level_routing import BiLevelRoutingAttention
 from visionattn.attention.blockwise import BlockwiseLinearAttention
 from visionattn.attention.channel import ChannelAttention
@@ -44,6 +45,7 @@ from visionattn.attention.window import WindowAttention
 __all__ = [
     "AdditiveMixing",
     "AgentAttention",
+    "AggregatedAttention",
     "Alternate",
     "BiLevelRoutingAttention",
     "BlockwiseLinearAttention",
@@ -68,6 +70,7 @@ __all__ = [
     "GridAttention",
     "HeadRouter",
     "Leading",
+    "LengthScaledAttention",
     "LinearAttention",
     "LocalEncoding",
     "LocallyEnhancedAttention",

@@ -125,7 +125,7 @@ class AgentAttention(QKVAttention):
 
     def attend(self, qkv: Float[Tensor, "B H W 3 N D"]) -> Float[Tensor, "B H W N D"]:
         height, width = qkv.shape[1:3]
-        means = mean_cells(qkv[:, :, :, 0].flatten(3), self.used_agents)
+        means = mean_cells(qkv[:, :, :, 0].flatten(3), (self.used_agents, self.used_agents))
         agents = means.flatten(1, 2).unflatten(2, qkv.shape[4:])
         q, k, v = qkv.flatten(1, 2).unbind(2)
         gather, spread = self.gathering((height, width)), self.spreading((height, width)).transpose(1, 2)

@@ -1,7 +1,7 @@
 """Position by small networks instead of tables, so that one set of weights serves windows of every size.
 
-Shapes: B batch, H W map, C channels, N heads, D head width, rows and columns of windows, P
-tokens and T carrier tokens of a window, K = T + P.
+Shapes: B batch, H W map, C channels, N heads, D head width, R S distances along the axes, rows and columns of windows,
+P tokens and T carrier tokens of a window, K = T + P.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from visionattn.kernels.recording import Groups
 from visionattn.kernels.tokens import Places, token_attention
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Real
 
 _HIDDEN = 512
 _LARGEST_BIAS = 16.0
@@ -31,18 +31,21 @@ class ContinuousPositionBias(nn.Module):
     """Relative-position bias from log-spaced coordinates: Liu et al. 2021, *Swin Transformer V2*, arXiv 2111.09883.
 
     A network of one hidden layer sees how far the key lies from the query, as a share of the window and on a
-    logarithmic scale, and gives each head a bias between 0 and 16.
+    logarithmic scale, and gives each head a bias.
 
     Args:
         num_heads: heads N.
+        bounded: the bias lies between 0 and 16; False: it is what the network gives, whose last layer then has a bias
+            of its own (Shi 2023, *TransNeXt*, arXiv 2311.17132).
 
     Shape:
         a window (wh, ww) in tokens ``-> (N, 2*wh-1, 2*ww-1)``, by key minus query.
     """
 
-    def __init__(self, num_heads: int):
+    def __init__(self, num_heads: int, *, bounded: bool = True):
         super().__init__()
-        self.network = nn.Sequential(nn.Linear(2, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, num_heads, bias=False))
+        self.bounded = bounded
+        self.network = nn.Sequential(nn.Linear(2, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, num_heads, bias=not bounded))
 
     def forward(
         self, window: tuple[int, int], whole: tuple[int, int] | None = None
@@ -54,15 +57,24 @@ class ContinuousPositionBias(nn.Module):
             whole: the window that distances are shares of; None: the same one.
         """
         weight: Any = self.network[0].weight
-        sides = zip(window, window if whole is None else whole, strict=True)
-        axes = [self._coordinates(side, share, weight.device).to(weight.dtype) for side, share in sides]
+        rows, columns = (torch.arange(side - 1, -side, -1, device=weight.device) for side in window)
+        return self.at(rows, columns, window if whole is None else whole)
+
+    def at(
+        self, rows: Real[Tensor, " R"], columns: Real[Tensor, " S"], whole: tuple[int, int]
+    ) -> Float[Tensor, "N R S"]:
+        """The bias at distances of a query from a key: each of ``rows`` with each of ``columns``."""
+        weight: Any = self.network[0].weight
+        sides = zip((rows, columns), whole, strict=True)
+        axes = [self._coordinates(distances, side).to(weight.dtype) for distances, side in sides]
         offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-        return _LARGEST_BIAS * self.network(offsets).permute(2, 0, 1).sigmoid()
+        out = self.network(offsets).permute(2, 0, 1)
+        return _LARGEST_BIAS * out.sigmoid() if self.bounded else out
 
     @staticmethod
-    def _coordinates(side: int, whole: int, device: torch.device) -> Tensor:
-        """Query minus key for each entry along one axis of the table, 8 to -8 in the ``whole`` before the logarithm."""
-        share = torch.arange(side - 1, -side, -1, dtype=torch.float32, device=device) / at_least(whole - 1, 1) * 8
+    def _coordinates(distances: Tensor, whole: int) -> Tensor:
+        """8 to -8 in the ``whole`` before the logarithm."""
+        share = distances.float() / at_least(whole - 1, 1) * 8
         return share.sign() * (share.abs() + 1).log2() / 3
 
 

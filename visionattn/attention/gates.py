@@ -91,7 +91,7 @@ class HeadRouter(nn.Module):
     Args:
         dim: channels C.
         num_heads: heads N.
-        shared: shared heads S: a number, or a share of the heads below 1, rounded up.
+        shared: shared heads S: a number, or a share of the heads below 1, rounded up; None: all heads are shared.
         top_k: routed heads that a token takes: a number, or a share of all heads below 1, rounded up and not more than
             there are. 0 where all heads are shared.
         balance: weight of the auxiliary loss.
@@ -105,8 +105,11 @@ class HeadRouter(nn.Module):
 
     starts_fresh = averaged_loss = True
 
-    def __init__(self, dim: int, num_heads: int, *, shared: float = 0.25, top_k: float = 0.5, balance: float = 0.01):
+    def __init__(
+        self, dim: int, num_heads: int, *, shared: float | None = 0.25, top_k: float = 0.5, balance: float = 0.01
+    ):
         super().__init__()
+        shared = num_heads if shared is None else shared
         if min(shared, top_k, balance) < 0:
             raise ValueError(f"shared, top_k and balance are not negative, got {shared}, {top_k} and {balance}")
         self.shared = _count(shared, num_heads)

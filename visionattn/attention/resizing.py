@@ -16,7 +16,7 @@ from visionattn.kernels.eager import autocast_disabled
 from visionattn.kernels.signature import stats_dtype
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
 
 def linear_resizing(
@@ -64,18 +64,24 @@ def cubic_resizing(wanted: int, stored: int, like: Tensor) -> Float[Tensor, "{wa
     return matrix.to(like.dtype)
 
 
+def cell_edges(cells: int, length: int, device: torch.device) -> tuple[Int[Tensor, " L"], Int[Tensor, " L"]]:
+    """The first position of each cell of ``nn.AdaptiveAvgPool2d`` along an axis, and the one after its last."""
+    cell = torch.arange(cells, device=device)
+    return cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+
+
 def cell_shares(cells: int, length: int, like: Tensor) -> Float[Tensor, "{cells} {length}"]:
     """How much each position of an axis counts in each cell of ``nn.AdaptiveAvgPool2d``; rows sum to 1."""
-    cell, row = torch.arange(cells, device=like.device)[:, None], torch.arange(length, device=like.device)[None]
-    first, last = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+    row = torch.arange(length, device=like.device)[None]
+    first, last = (edge[:, None] for edge in cell_edges(cells, length, like.device))
     return ((row >= first) & (row < last)).to(like.dtype) / (last - first).to(like.dtype)
 
 
-def mean_cells(x: Float[Tensor, "B H W C"], cells: int) -> Float[Tensor, "B {cells} {cells} C"]:
-    """The means of ``cells`` by ``cells`` rectangles of a map, as ``nn.AdaptiveAvgPool2d`` takes them; in float32."""
+def mean_cells(x: Float[Tensor, "B H W C"], cells: tuple[int, int]) -> Float[Tensor, "B {cells[0]} {cells[1]} C"]:
+    """The means of rows and columns of rectangles of a map, as ``nn.AdaptiveAvgPool2d`` takes them; in float32."""
     with autocast_disabled(x.device):
         full = x if x.dtype == torch.float64 else x.float()
-        rows, columns = (cell_shares(cells, size, full) for size in x.shape[1:3])
+        rows, columns = (cell_shares(count, size, full) for count, size in zip(cells, x.shape[1:3], strict=True))
         strips = (rows @ full.flatten(2)).unflatten(2, x.shape[2:])
         return (columns @ strips).to(x.dtype)
 

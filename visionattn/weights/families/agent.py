@@ -35,8 +35,8 @@ def _biases(block: str, first: int) -> list[Rule]:
     return [Rule(rf"{block}{key}_bias", named(part), value) for key, (part, value) in _BIASES.items()]
 
 
-def _join_keys(state: StateDict) -> StateDict:
-    """Queries, keys and values of PVT in one projection."""
+def join_keys(state: StateDict) -> StateDict:
+    """Queries, keys and values of PVT and its successors in one projection."""
     joined = StateDict()
     for name, tensor in state.items():
         if match := re.fullmatch(r"(.+\.attn\.)q\.(weight|bias)", name):
@@ -77,7 +77,7 @@ _PVT = [
 ]
 
 FORMATS = [
-    Format("Agent-PVT (official)", lambda names: "block1.0.attn.an_bias" in names, _PVT, _join_keys),
+    Format("Agent-PVT (official)", lambda names: "block1.0.attn.an_bias" in names, _PVT, join_keys),
     Format(
         "Agent-Swin (official)",
         lambda names: "layers.0.blocks.0.attn.an_bias" in names,
