@@ -10,7 +10,20 @@ from visionattn import config
 from visionattn.cli.recipes import command
 
 RECIPES = [name for name in options("experiment") if name.startswith("coco/") and "/base_" not in name]
-FAMILIES = {"swin", "dinat", "nat", "cswin", "davit", "gcvit", "s2aformer", "agent", "rmt", "ppma", "biformer"}
+FAMILIES = {
+    "swin",
+    "dinat",
+    "nat",
+    "cswin",
+    "davit",
+    "gcvit",
+    "s2aformer",
+    "agent",
+    "transnext",
+    "rmt",
+    "ppma",
+    "biformer",
+}
 PATTERN = r"coco/(mask_rcnn|cascade_mask_rcnn|retinanet)_([a-z0-9]+?)_(\w+)_(1x|3x)"
 RATES = {
     "mask_rcnn_agent_pvt": (2e-4, 1e-4),

@@ -44,6 +44,8 @@ def test_there_is_a_recipe_for_every_family_with_a_published_one():
         "biformer",
         "ppma",
         "segman",
+        "transnext",
+        "moh",
     }
     assert len(RECIPES) > 35
 
