@@ -129,8 +129,9 @@ class AggregatedAttention(_ByDirection):
     multiply-adds and head for its neighbors and ``2 * D * H * W / reduction**2`` for the means.
 
     Neighbors outside of the map do not count, in the softmax nor for the number of keys, as published. The published
-    code is built for one size of image; its detection and segmentation code resizes the bias of that size bilinearly, or
-    asks the network for each size as is done here (its ``is_extrapolation``). No call is recorded for :mod:`visionattn.analysis`, because a mean has no place on the map.
+    code is built for one size of image; its detection and segmentation code resizes the bias of that size bilinearly
+    or, as is done here, asks the network for each size (``is_extrapolation``). No call is recorded for
+    :mod:`visionattn.analysis`, because a mean has no place on the map.
 
     Args:
         dim: channels C.
