@@ -1,5 +1,8 @@
-"""The wheel holds everything: built here, unpacked elsewhere, every YAML composes from it."""
+"""The wheel holds everything: built here, unpacked elsewhere, every YAML composes from it; installed, it trains."""
 
+import json
+import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -7,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,14 +30,19 @@ print("composed")
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True, text=True)
-    (wheel,) = folder.glob("*.whl")
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
+        archive.extractall(wheel.parent / "site")
+    return wheel.parent / "site"
 
 
 def test_the_wheel_composes_on_its_own(unpacked):
@@ -82,3 +91,40 @@ def test_the_floors_are_those_of_pyproject():
     refused = subprocess.run([*command, "pytset"], capture_output=True, text=True)
     assert refused.returncode == 1
     assert "the extra dev does not name pytset" in refused.stderr
+
+
+@pytest.mark.heavy
+def test_the_wheel_works_in_an_empty_environment(wheel, tmp_path):
+    """Installed by pip with everything that it needs (gigabytes), from a folder that holds one photo."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    scripts, folder = tmp_path / "env" / "bin", tmp_path / "empty"
+    install = ["install", "--quiet", "-c", ROOT / "constraints.txt", f"{wheel}[onnx]"]
+    subprocess.run([scripts / "python", "-m", "pip", *install], check=True)
+    folder.mkdir()
+    Image.new("RGB", (40, 30), "orange").save(folder / "photo.png")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+    def visionattn(*words: str) -> str:
+        command = [scripts / "visionattn", *words]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert visionattn("--version") == f"visionattn {version()}\n"
+    assert "everything can be built" in visionattn("train", "--dry-run")
+    visionattn("train", "trainer.max_epochs=2", "hydra.run.dir=run")
+    scored = json.loads(visionattn("evaluate", "ckpt=run", "--json"))
+    assert scored["num_samples"] == 359
+    assert "photo.png" in visionattn("predict", "ckpt=run", "source=photo.png", "hydra.run.dir=predicted")
+    visionattn("export", "ckpt=run", "format=onnx", "dir=exported")
+    assert (folder / "exported" / "model.onnx").is_file()
+    assert (folder / "run" / "report.html").is_file()
+
+
+def version() -> str:
+    return re.search(r'__version__ = "(.*)"', (ROOT / "visionattn" / "__init__.py").read_text())[1]
+
+
+def test_the_version_is_the_same_everywhere():
+    assert f"\nversion: {version()}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {version()}" in (ROOT / "CHANGELOG.md").read_text()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from visionattn.cli import main
+from visionattn.cli.arguments import parse
 from visionattn.cli.completion import fitting
 
 
@@ -73,3 +74,10 @@ def test_lists_as_json(capsys):
     assert entry["weights"] == ["timm", "official"]
     assert main(["list", "--json"]) == 2
     assert "list needs a kind" in capsys.readouterr().err
+
+
+def test_json_is_told_where_there_is_none(capsys):
+    assert main(["train", "--json"]) == 2
+    assert "train prints no JSON; these do: list, evaluate, benchmark, data doctor, explain" in capsys.readouterr().err
+    assert parse(["explain", "--json", "swin_pico"]).overrides == ["format=json", "backbone=swin_pico"]
+    assert parse(["--json", "data", "doctor"]).overrides == ["json=true"]

@@ -42,6 +42,8 @@ OTHERS |= {
 NAMES = (*(name for name in COMMANDS if " " not in name), "list", "keys", "completion")
 SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}
 SWITCHES |= {"-h": "help", "--help": "help"}
+DOCUMENTS = ("list", "evaluate", "benchmark", "data doctor")
+"""Commands that print JSON alone with ``--json``."""
 _SHOWN = 12
 VALUES = {"--config-dir": "config_dirs", "-cd": "config_dirs", "--cfg": "cfg", "-c": "cfg"}
 
@@ -138,12 +140,26 @@ def _finish(request: Request) -> None:
         from visionattn.config.composing import readable
 
         request.overrides = [readable(word) for word in request.overrides]
+    if "json=true" in request.overrides and request.command not in ("completion", None):
+        _document(request)
     if request.allow:
         from visionattn.config.targets import check_allow
 
         check_allow(request.allow)
     if request.command in WORDS and not request.help:
         _check_word(request, WORDS[request.command])
+
+
+def _document(request: Request) -> None:
+    """Spell ``--json`` as the command has it, which may stand anywhere in the line.
+
+    Raises:
+        ConfigError: the command prints no document.
+    """
+    if request.command == "explain":
+        request.overrides = ["format=json" if word == "json=true" else word for word in request.overrides]
+    elif request.command not in DOCUMENTS and not request.help:
+        raise ConfigError(f"{request.command} prints no JSON; these do: {', '.join((*DOCUMENTS, 'explain'))}")
 
 
 def _flag(request: Request, word: str, rest: Iterator[str]) -> None:

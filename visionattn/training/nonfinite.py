@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch.distributed.tensor import DTensor
 
 from visionattn.errors import ConfigError, DataError, NonFiniteLossError
 from visionattn.training.distributed import gather, several_processes
@@ -146,8 +145,10 @@ class StepMonitor:
     @staticmethod
     def _totals(seen: list[_SeenBatch], norm: Tensor | None, stop: bool, unreadable: int, faults: int) -> _Totals:
         losses = torch.stack([one.loss.float().mean() for one in seen])
-        if isinstance(norm, DTensor):  # its shards lie on several processes
-            norm = norm.full_tensor()
+        if norm is not None and dist.is_available() and dist.is_initialized():
+            from torch.distributed.tensor import DTensor
+
+            norm = norm.full_tensor() if isinstance(norm, DTensor) else norm  # its shards lie on several processes
         bad_norm = torch.zeros((), dtype=torch.bool) if norm is None else ~torch.isfinite(norm)
         if not several_processes():
             finite = bool(torch.isfinite(losses).all())

@@ -2,14 +2,15 @@
 
 torchvision, Lightning and timm import torch's compiler for a class to compare with and for marks on functions,
 torchmetrics imports transformers and ``scipy.signal`` for metrics of text and sound, and scikit-learn ``scipy.stats``:
-together nearly half of the processor time of a dry run. :func:`postpone` puts a :class:`_Postponed` module in the place
-of each. It answers for the few names that are asked for during the imports; whatever else is asked for loads the
+together a good third of the processor time of a dry run. :func:`postpone` puts a :class:`_Postponed` module in the
+place of each. It answers for the few names that are asked for during the imports; whatever else is asked for loads the
 module, so that nothing is missing.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -106,11 +107,13 @@ def _stop(name: str) -> None:
 
 
 def postpone() -> None:
-    """Postpone the modules of :data:`_NAMES` that are there and not loaded, for the whole process, and collect nothing.
+    """Postpone the modules of :data:`_NAMES` that are there and not loaded, for the whole process.
 
-    A process that goes on to train would miss the compiler's marks.
+    Garbage is not collected, and no thread waits for work: nothing large is computed. A process that goes on to train
+    would miss the compiler's marks.
     """
     gc.disable()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.meta_path.insert(0, _Submodules())
     for name in _NAMES:
         if name not in sys.modules and find_spec(name.partition(".")[0]) is not None:
