@@ -10,12 +10,13 @@ import torch
 from rich.console import Console
 
 from visionattn.benchmarks.kernels import compare, run_kernels, timm_swin
-from visionattn.benchmarks.kernels.baselines import BASELINES
-from visionattn.benchmarks.kernels.cases import CASES, Case, choose
-from visionattn.benchmarks.kernels.limits import Limits
+from visionattn.benchmarks.kernels.baselines import BASELINES, ROUTED_BASELINES
+from visionattn.benchmarks.kernels.cases import CASES, Case, RoutedCase, choose
+from visionattn.benchmarks.kernels.limits import Limits, byte_count, flop_count
 from visionattn.benchmarks.kernels.methods import DIRECTIONS, leaf_call, methods
 from visionattn.benchmarks.kernels.tune import tune
 from visionattn.benchmarks.timing import UNTOLD, gemm_limit, interleaved, medians, peak_bytes, quartiles, verdict
+from visionattn.kernels import routed_attention
 from visionattn.kernels.backends import reference
 
 CPU = torch.device("cpu")
@@ -38,6 +39,20 @@ def test_baselines_compute_the_same_attention(case):
             ran.append(baseline.name)
     expected = {"shifted": [], "neighborhood": ["naive gather"]}
     assert ran == expected.get(case.name, ["partition", "partition sdpa"])
+
+
+def test_gathered_copies_compute_the_attention_to_listed_regions():
+    call = RoutedCase("regions", 6, 2, 2, regions=3).call(2, torch.float64, CPU)
+    (copies,) = ROUTED_BASELINES
+    torch.testing.assert_close(copies.fn(*call.arguments), routed_attention.dispatch(call))
+    odd = replace(call, q=call.q[:, :5], k=call.k[:, :5], v=call.v[:, :5])
+    assert odd.reason(copies) == "it needs whole regions"
+    assert flop_count(call) == 2 * (32 + 32) * 2 * 2 * 36 * 2 * 4
+    assert byte_count(call) == 4 * call.q.numel() * 8
+    names = [method.name for method in methods(call, train=True)]
+    assert names[0].startswith("auto (")
+    assert {"tiled", "traceable", "gathered copies"} < set(names)
+    assert not {"reference", "timm"} & set(names)
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -132,7 +147,7 @@ def test_cases_are_legal_and_chosen_by_pattern():
         assert tuple(call.q.shape) == (1, case.side, case.side, case.heads, 32)
     assert [case.name for case in choose("swin_tiny.s1*")] == ["swin_tiny.s1", "swin_tiny.s1.shifted"]
     assert {case.name.split(".")[0] for case in choose()} == {
-        *("swin_tiny", "dinat_tiny", "cswin_tiny", "maxvit_tiny", "windows")
+        *("swin_tiny", "dinat_tiny", "cswin_tiny", "maxvit_tiny", "windows", "biformer_tiny")
     }
     with pytest.raises(ValueError, match=r"swin_giant.*swin_tiny\.s1"):
         choose(["swin_tiny.*", "swin_giant*"])

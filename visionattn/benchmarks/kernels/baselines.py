@@ -2,8 +2,9 @@
 
 ``partition`` and ``partition sdpa``: windows are copied out, attended and copied back, as in the published CSWin and
 MaxViT code. ``naive gather``: the keys of each query are gathered into memory, as in neighborhood attention without a
-kernel. ``flex``: torch's FlexAttention, compiled, with a bias that trains where torch can. ``natten``: NATTEN, which
-has no bias.
+kernel. ``gathered copies``: each region gets copies of the keys and values of its listed regions, as in the published
+code of BiFormer. ``flex``: torch's FlexAttention, compiled, with a bias that trains where torch can. ``natten``:
+NATTEN, which has no bias.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from visionattn.kernels.backends import flex, natten
 from visionattn.kernels.backends.xformers import dense_bias, from_windows, to_windows
 from visionattn.kernels.geometry import Geometry
 from visionattn.kernels.op import Backend
+from visionattn.kernels.routed_op import Region, RoutedBackend, from_regions, in_regions
 
 
 def partition(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
@@ -79,6 +81,23 @@ def not_a_neighborhood(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geo
     return "it is for neighborhoods" if geometry.is_window else ""
 
 
+def gathered_copies(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float) -> Tensor:
+    """Gather keys and values from a view in which each region has those of all others, and attend."""
+    asked, keys, values = (in_regions(t, region) for t in (q, k, v))
+    regions, tokens = keys.shape[1:3]
+    both = torch.cat([keys, values], dim=-1).flatten(3)[:, None].expand(-1, regions, -1, -1, -1)
+    index = routes[..., None, None].expand(-1, -1, -1, tokens, both.shape[-1])
+    copies = torch.gather(both, 2, index).flatten(2, 3).unflatten(-1, (q.shape[3], -1)).transpose(2, 3)
+    near_k, near_v = copies.split((k.shape[4], v.shape[4]), dim=-1)
+    out = (asked.transpose(2, 3) * scale @ near_k.mT).softmax(-1) @ near_v
+    return from_regions(out.transpose(2, 3), region, q.shape[1:3])
+
+
+def not_whole(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float) -> str:
+    """Why plain regions cannot be cut out of this map, or an empty string."""
+    return "it needs whole regions" if q.shape[1] % region[0] or q.shape[2] % region[1] else ""
+
+
 def flex_trained(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geometry, scale: float) -> Tensor:
     """FlexAttention with its own gradient of the bias, which is not reproducible."""
     return flex.run(q, k, v, bias, geometry, scale)
@@ -109,3 +128,4 @@ BASELINES = (
     Backend("flex compiled", flex_trained, not_for_flex),
     Backend("natten, no bias", natten_plain, not_for_natten),
 )
+ROUTED_BASELINES = (RoutedBackend("gathered copies", gathered_copies, not_whole),)

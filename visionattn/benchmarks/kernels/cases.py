@@ -1,4 +1,4 @@
-"""What is measured: the attention of each stage of four published backbones at 224 x 224, and larger windows.
+"""What is measured: the attention of each stage of five published backbones at 224 x 224, and larger windows and maps.
 
 All heads have a width of 32.
 """
@@ -10,8 +10,9 @@ from fnmatch import fnmatch
 
 import torch
 
-from visionattn.kernels import neighborhood_attention, window_attention
+from visionattn.kernels import neighborhood_attention, routed_attention, window_attention
 from visionattn.kernels.op import Call
+from visionattn.kernels.routed import RoutedCall
 
 Pair = tuple[int, int]
 DEPTH = 32
@@ -44,6 +45,25 @@ class Case:
         return neighborhood_attention.prepare(
             q, k, v, kernel_size=self.size, dilation=self.dilation, stride=self.step, bias=bias
         )
+
+
+@dataclass(frozen=True)
+class RoutedCase:
+    """``regions`` by ``regions`` regions of a map, each of which attends to as many drawn ones as ``listed`` says."""
+
+    name: str
+    side: int
+    heads: int
+    listed: int
+    regions: int
+
+    def call(self, batch: int, dtype: torch.dtype, device: torch.device, seed: int = 0) -> RoutedCall:
+        """A checked call; q, k and v are views of one packed tensor, and no list names a region twice."""
+        generator = torch.Generator().manual_seed(seed)
+        shape, count = (batch, self.side, self.side, 3, self.heads, DEPTH), self.regions**2
+        q, k, v = torch.randn(shape, generator=generator).to(device, dtype).unbind(3)
+        routes = torch.rand(batch, count, count, generator=generator).topk(self.listed).indices.to(device)
+        return routed_attention.prepare(q, k, v, routes, region=-(-self.side // self.regions))
 
 
 def _swin() -> list[Case]:
@@ -91,10 +111,21 @@ def _windows() -> list[Case]:
     return [Case(f"windows.{size}", True, side, heads, (size, size), (0, 0)) for size, side, heads in sides]
 
 
-CASES: tuple[Case, ...] = (*_swin(), *_dinat(), *_cswin(), *_maxvit(), *_windows())
+def _biformer() -> list[RoutedCase]:
+    """BiFormer-T (Zhu et al., 2023): 7 x 7 regions at 224 pixels, and the 8 x 8 of its segmentation at 512."""
+    stages = ((4, 2, 1), (8, 4, 4), (16, 8, 16))
+    return [
+        RoutedCase(f"biformer_tiny.s{stage}{ending}", size // stride, heads, listed, regions)
+        for size, regions, ending in ((224, 7, ""), (512, 8, ".512"))
+        for stage, (stride, heads, listed) in enumerate(stages, 1)
+    ]
 
 
-def choose(patterns: str | list[str] | tuple[str, ...] = "*") -> list[Case]:
+AnyCase = Case | RoutedCase
+CASES: tuple[AnyCase, ...] = (*_swin(), *_dinat(), *_cswin(), *_maxvit(), *_windows(), *_biformer())
+
+
+def choose(patterns: str | list[str] | tuple[str, ...] = "*") -> list[AnyCase]:
     """Choose the cases whose names match patterns such as ``swin_tiny.*``.
 
     Raises:

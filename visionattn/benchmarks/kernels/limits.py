@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from visionattn.benchmarks.device_time import copy_rate
-from visionattn.benchmarks.kernels.methods import BACKWARD, BOTH, FORWARD
+from visionattn.benchmarks.kernels.methods import BACKWARD, BOTH, FORWARD, AnyCall
 from visionattn.benchmarks.timing import gemm_limit
 from visionattn.kernels.op import Call
 
@@ -41,14 +41,18 @@ class Limits:
         return asdict(self)
 
 
-def flop_count(call: Call, direction: str = FORWARD) -> int:
+def flop_count(call: AnyCall, direction: str = FORWARD) -> int:
     """Floating-point operations over the pairs that attend, 2 per multiply-add; backward counts as twice forward."""
     batch, height, width, heads, depth = call.q.shape
-    once = 2 * (depth + call.v.shape[-1]) * batch * heads * call.geometry.pairs(height, width)
+    if isinstance(call, Call):
+        pairs = call.geometry.pairs(height, width)
+    else:
+        pairs = height * width * call.routes.shape[2] * call.region[0] * call.region[1]  # of whole regions
+    once = 2 * (depth + call.v.shape[-1]) * batch * heads * pairs
     return once * _FLOPS[direction]
 
 
-def byte_count(call: Call, direction: str = FORWARD) -> int:
+def byte_count(call: AnyCall, direction: str = FORWARD) -> int:
     """Bytes that no method can avoid to move: each tensor once.
 
     Forward reads q, k, v and the bias table and writes the output. Backward reads those, the output and its gradient,
@@ -56,5 +60,6 @@ def byte_count(call: Call, direction: str = FORWARD) -> int:
     """
     size = call.q.element_size()
     queries, values = call.q.numel() * size, call.v.numel() * size  # q and k, and v and the output, have equal sizes
-    table = 0 if call.bias is None else call.bias.numel() * call.bias.element_size()
+    bias = call.bias if isinstance(call, Call) else None
+    table = 0 if bias is None else bias.numel() * bias.element_size()
     return (queries + values) * _MAPS[direction] // 2 + table * _TABLES[direction]

@@ -6,18 +6,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from visionattn.benchmarks.kernels import timm_swin
-from visionattn.benchmarks.kernels.baselines import BASELINES, not_tiled
+from visionattn.benchmarks.kernels.baselines import BASELINES, ROUTED_BASELINES, not_tiled
 from visionattn.benchmarks.timing import Runner
-from visionattn.kernels import neighborhood_attention, window_attention
+from visionattn.kernels import neighborhood_attention, routed_attention, window_attention
 from visionattn.kernels.backends.xformers import to_windows
-from visionattn.kernels.op import Backend, Call
+from visionattn.kernels.dispatch import Candidate
+from visionattn.kernels.op import Call, MapCall
+from visionattn.kernels.routed import RoutedCall
+
+AnyCall = Call | RoutedCall
+M = TypeVar("M", bound=MapCall[Any])
 
 REPLACED = ("flex", "natten")
 """Backends that are left out unless named: their baselines run the same code in more cases."""
@@ -80,7 +85,7 @@ class Method:
         return self.run()
 
 
-def methods(call: Call, train: bool, wanted: str | list[str] | None = None) -> Iterator[Method]:
+def methods(call: AnyCall, train: bool, wanted: str | list[str] | None = None) -> Iterator[Method]:
     """The methods of a case whose names match a pattern; with None all but the slow and the replaced ones."""
     patterns = [wanted] if isinstance(wanted, str) else wanted
     for name, make in _makers(call, train):
@@ -89,25 +94,36 @@ def methods(call: Call, train: bool, wanted: str | list[str] | None = None) -> I
             yield make()
 
 
-def _makers(call: Call, train: bool) -> Iterator[tuple[str, Callable[[], Method]]]:
-    op = window_attention if call.geometry.is_window else neighborhood_attention
+def _makers(call: AnyCall, train: bool) -> Iterator[tuple[str, Callable[[], Method]]]:
     yield "auto", partial(_auto, call, train)
-    for backend in (*op.backends, *BASELINES):
+    baselines: tuple[Candidate[...], ...] = ROUTED_BASELINES if isinstance(call, RoutedCall) else BASELINES
+    for backend in (*_backends(call), *baselines):
         yield backend.name, partial(_backend, call, backend, train)
+    if isinstance(call, RoutedCall):
+        return
     for name, fused in (("timm", False), ("timm fused", True)):
         yield name, partial(_timm, call, name, fused, train)
     yield "sdpa ceiling", partial(_ceiling, call, train)
 
 
-def leaf_call(call: Call, train: bool) -> tuple[Call, tuple[Tensor, ...]]:
+def _backends(call: AnyCall) -> tuple[Candidate[...], ...]:
+    if isinstance(call, RoutedCall):
+        return routed_attention.backends
+    return (window_attention if call.geometry.is_window else neighborhood_attention).backends
+
+
+def leaf_call(call: M, train: bool) -> tuple[M, tuple[Tensor, ...]]:
     """The same call on fresh leaves: q, k and v as views of one packed leaf, and the bias."""
     packed = torch.stack((call.q, call.k, call.v), 3).requires_grad_(train)
-    bias = None if call.bias is None else call.bias.detach().clone().requires_grad_(train)
     q, k, v = packed.unbind(3)
-    return replace(call, q=q, k=k, v=v, bias=bias), (packed,) if bias is None else (packed, bias)
+    fresh = replace(call, q=q, k=k, v=v)
+    if not isinstance(fresh, Call) or fresh.bias is None:
+        return fresh, (packed,)
+    bias = fresh.bias.detach().clone().requires_grad_(train)
+    return replace(fresh, bias=bias), (packed, bias)
 
 
-def _backend(call: Call, backend: Backend, train: bool) -> Method:
+def _backend(call: AnyCall, backend: Candidate[...], train: bool) -> Method:
     fresh, leaves = leaf_call(call, train)
     reason = fresh.reason(backend)
     if reason:
@@ -120,10 +136,9 @@ def _backend(call: Call, backend: Backend, train: bool) -> Method:
     return Method(backend.name, run, leaves)
 
 
-def _auto(call: Call, train: bool) -> Method:
-    op = window_attention if call.geometry.is_window else neighborhood_attention
+def _auto(call: AnyCall, train: bool) -> Method:
     fresh, _ = leaf_call(call, train)
-    chosen = next(backend for backend in op.backends if not fresh.reason(backend))
+    chosen = next(backend for backend in _backends(call) if not fresh.reason(backend))
     return replace(_backend(call, chosen, train), name=f"auto ({chosen.name})")
 
 

@@ -25,13 +25,12 @@ from rich.console import Console
 from torch._functorch import config as functorch_config
 
 from visionattn.benchmarks.device_time import WALL, DeviceTime, device_times, own_stream
-from visionattn.benchmarks.kernels.cases import Case, choose
+from visionattn.benchmarks.kernels.cases import AnyCase, choose
 from visionattn.benchmarks.kernels.limits import Limits, byte_count, flop_count
-from visionattn.benchmarks.kernels.methods import BOTH, DIRECTIONS, FORWARD, methods
+from visionattn.benchmarks.kernels.methods import BOTH, DIRECTIONS, FORWARD, AnyCall, methods
 from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
 from visionattn.benchmarks.timing import Runner, interleaved, peak_bytes, quartiles, verdict
 from visionattn.errors import ConfigError
-from visionattn.kernels.op import Call
 from visionattn.runs.provenance import device_properties
 
 BATCH = {"cpu": 4, "cuda": 64}
@@ -102,7 +101,7 @@ class _Setup:
     directions: tuple[str, ...]
     limits: Limits
 
-    def call(self, case: Case) -> Call:
+    def call(self, case: AnyCase) -> AnyCall:
         """The case's tensors."""
         return case.call(self.batch, getattr(torch, self.dtype), self.device)
 
@@ -135,7 +134,7 @@ def _set_up(
     return _Setup(backends, repeats, torch_device, kind, images, tuple(directions), limits)
 
 
-def _measure_cases(cases: list[Case], setup: _Setup, seconds: float | None) -> tuple[list[Row], list[str]]:
+def _measure_cases(cases: list[AnyCase], setup: _Setup, seconds: float | None) -> tuple[list[Row], list[str]]:
     """The rows, and the names of the cases that would have started after ``seconds``."""
     rows: list[Row] = []
     left_out: list[str] = []
@@ -182,7 +181,7 @@ def _cells(row: Row, on_gpu: bool) -> tuple[str, ...]:
     )
 
 
-def _measure(case: Case, call: Call, direction: str, setup: _Setup) -> list[Row]:
+def _measure(case: AnyCase, call: AnyCall, direction: str, setup: _Setup) -> list[Row]:
     candidates = list(methods(call, direction != FORWARD, setup.backends))
     runners: dict[str, Runner] = {}
     with functorch_config.patch(donated_buffer=False):  # a compiled method's backward pass is run several times

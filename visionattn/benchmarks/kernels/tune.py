@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from visionattn.benchmarks.device_time import device_times
-from visionattn.benchmarks.kernels.cases import choose
+from visionattn.benchmarks.kernels.cases import RoutedCase, choose
 from visionattn.benchmarks.record import Row
 from visionattn.benchmarks.timing import interleaved
 from visionattn.kernels.custom_op import signed
@@ -34,6 +34,8 @@ def tune(cases: str | list[str], repeats: int = 5, dtype: str = "bfloat16", batc
     device = torch.device("cuda")
     rows = []
     for case in choose(cases):
+        if isinstance(case, RoutedCase):
+            raise ValueError(f"plans are those of windows and neighborhoods, and {case.name} has regions")
         rows += _tune_call(case.name, case.call(batch, getattr(torch, dtype), device), repeats)
     return rows
 
