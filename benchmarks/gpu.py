@@ -4,7 +4,8 @@
    process compiles the models that stage 3 measures, whose graphs are kept in Inductor's cache;
 2. the kernels of Swin, DiNAT, MaxViT and CSWin: forward, backward and both, wall and device time;
 3. Swin-T, ours and timm's, eager and compiled, training and inference; then the other models, eager;
-4. the Triton plans worth trying; the other models compiled, and the other kernels, if time is left.
+4. the Triton plans worth trying, the selective scan; the other models compiled, and the other kernels, routed attention
+   first, if time is left.
 Each stage is a process of its own with a limit: one that fails or hangs takes nothing from the others. Rows go to
 benchmarks/results/ (or --results) with hardware, versions and configuration; the exit status is 0 if all stages passed.
 
@@ -43,9 +44,18 @@ FOREIGN = (
 """pytest's plugins that this suite does not want, where they are installed."""
 KERNELS = ["swin_tiny.s1.shifted", "dinat_tiny.s1", "swin_tiny.s3.shifted", "dinat_tiny.s1.dilated"]
 KERNELS += ["maxvit_tiny.s1.grid", "cswin_tiny.s1.vertical", "cswin_tiny.s3.vertical", "dinat_tiny.s3"]
-OTHERS = ["swin_tiny.s1", "swin_tiny.s2*", "swin_tiny.s3", "swin_tiny.s4", "dinat_tiny.s2*", "dinat_tiny.s3.dilated"]
+OTHERS = [
+    "biformer_tiny.s?",
+    "biformer_tiny.s3.512",
+    "swin_tiny.s1",
+    "swin_tiny.s2*",
+    "swin_tiny.s3",
+    "swin_tiny.s4",
+    "dinat_tiny.s2*",
+    "dinat_tiny.s3.dilated",
+]
 OTHERS += ["dinat_tiny.s4", "cswin_tiny.*.horizontal", "maxvit_tiny.*.block", "windows.*"]
-QUICK = ["auto", "timm*", "partition sdpa", "sdpa ceiling"]
+QUICK = ["auto", "timm*", "partition sdpa", "sdpa ceiling", "gathered copies"]
 MODELS = ["swin_tiny", "dinat_tiny", "davit_tiny", "maxvit_tiny", "gcvit_tiny"]
 PLANS = """
 import torch
@@ -118,6 +128,7 @@ def stages(results: Path, rehearse: bool) -> list[Stage]:
         benchmark("swin compiled", 370.0, "backbones", f"names={listed(MODELS[:1])}", *compiled),
         benchmark("models", 430.0, "backbones", f"names={listed([*MODELS[1:], *OTHER_MODELS])}", *models),
         Stage("plans", ["-c", PLANS.replace("RESULTS", repr(str(results)))], LIMIT),
+        Stage("scan", ["-m", "visionattn", "benchmark", "scan", "loop=false", rows], LIMIT),
         benchmark("models compiled", LIMIT, "backbones", f"names={listed(MODELS[1:])}", *compiled),
         benchmark("other kernels", LIMIT, "kernels", f"cases={listed(OTHERS)}", *both),
     ]
