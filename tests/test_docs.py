@@ -1,6 +1,7 @@
 """What the pages of docs/ show works: every command composes, every key of the migration page exists, snippets run.
 
-`make docs` runs this file; the guide has a file of its own, and the README one in the suite.
+`make docs` runs this file; the guide and the page on your own images have files of their own, and the README one in the
+suite.
 """
 
 import json
@@ -18,7 +19,9 @@ from visionattn.cli import main
 
 pytestmark = [pytest.mark.docs, pytest.mark.filterwarnings("default")]
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in ("guide.md", "models.md"))
+PAGES = sorted(
+    path for path in (ROOT / "docs").glob("*.md") if path.name not in ("guide.md", "models.md", "own_images.md")
+)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 ELSEWHERE = re.compile(r"submitit|optuna|compare outputs/")
 """Commands that need a plugin of Hydra, or runs that are there."""

@@ -50,7 +50,11 @@ LINES = [
 
 
 @pytest.mark.parametrize("words", [words for words in LINES if "--config-dir" not in words], ids=" ".join)
-def test_every_command_line_composes(words, capsys):
+def test_every_command_line_composes(words, capsys, tmp_path, monkeypatch):
+    for label in ("cat", "dog"):  # the README's my_folder
+        (tmp_path / "my_folder" / label).mkdir(parents=True)
+        (tmp_path / "my_folder" / label / "0.jpg").touch()
+    monkeypatch.chdir(tmp_path)
     arguments = [word.strip("'") for word in words if word != "--dry-run"]
     arguments = [word.split(",")[0] if "-m" in words else word for word in arguments if word != "-m"]
     composed = arguments if words[0] == "list" else [*arguments, "--cfg", "job"]

@@ -21,6 +21,7 @@ visionattn: train, compare and export hierarchical vision transformers
 Every setting is key=value, and every part of a run can be exchanged:
 
   visionattn train                                              train dinat_pico on handwritten digits
+  visionattn train data=my_folder                               your own images or labels: the layout is recognized
   visionattn train backbone=swin_pico trainer.max_epochs=5
   visionattn train mixer=window                                 another attention in every stage
   visionattn train backbone.mixers.s2=window                    another attention in the second stage
@@ -40,6 +41,7 @@ Options:
 COMMANDS = {
     "train": (
         "visionattn train [key=value ...] [-m] [--dry-run]\n\nTrains a model. Results: outputs/<task>/<name>/<time>/.",
+        "visionattn train data=my_folder --dry-run\n"
         "visionattn train data=image_folder data.root=/path/to/imagenet backbone=swin_tiny\n"
         "visionattn train debug=overfit\n"
         "visionattn train trainer=ddp trainer.devices=2 trainer.accelerator=cpu",
@@ -102,9 +104,9 @@ COMMANDS = {
     ),
     "data": (
         "visionattn data make=shapes layout=imagenet|coco|coco_panoptic|ade20k dir=DIR\n"
-        "visionattn data make=mazes|scrambled dir=DIR\n\n"
-        "Draws a small data set and writes it in a common layout. Mazes and scrambled images are solved by models\n"
-        "that see the whole image at once, and by no local one.\n"
+        "visionattn data make=digits|mazes|scrambled dir=DIR\n\n"
+        "Writes a small data set in a common layout: scanned digits, or drawn images. Mazes and scrambled\n"
+        "images are solved by models that see the whole image at once, and by no local one.\n"
         "\nvisionattn data doctor data=NAME data.root=DIR\n\n"
         "Checks every sample of a data set and reports the problems.\n"
         "\nvisionattn data convert from=coco to=yolo root=DIR dir=OUT\n\n"
