@@ -111,6 +111,13 @@ def test_folders_that_contradict_are_refused(photos, tmp_path):
         words("data=my,coco")
 
 
+def test_a_name_that_is_neither_kind_nor_folder_is_answered_with_the_nearest_of_both(photos):
+    with pytest.raises(ConfigError, match=r"there is none my_pets here; did you mean my pets\?"):
+        compose("train", with_folder(["data=my_pets"], "train"))
+    with pytest.raises(ConfigError, match=r"data=digits reads no folder; data=my_pets recognizes one"):
+        compose("train", ["data.root=my_pets"])
+
+
 def test_weights_are_looked_for_in_the_cache_and_over_the_network(monkeypatch, tmp_path):
     import huggingface_hub
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from visionattn.config.catalog import is_choice, kind_of
@@ -73,8 +74,11 @@ def _missing(error: Any, hydra: Any, config_name: str, overrides: Sequence[str])
         every += f"; `visionattn list {kind_of(group)} '*/*'` lists {len(options) - len(own)} more"
     elif len(options) > _LISTED:
         every = f"`visionattn list {kind_of(group)}` lists all {len(options)}"
-    folder = f"; a folder of your own is data=PATH, and there is none {name} here" if group == "data" else ""
-    return ConfigError(f"unknown {group} {name}{_ended(nearest(name, options))} {every}{folder}")
+    told = f"unknown {group} {name}{_ended(nearest(name, options))} {every}"
+    if group == "data":
+        folders = [path.name for path in Path.cwd().iterdir() if path.is_dir()]
+        told += f"; a folder of your own is data=PATH, and there is none {name} here{nearest(name, folders)}"
+    return ConfigError(told)
 
 
 def _options(hydra: Any, group: str) -> list[str]:
