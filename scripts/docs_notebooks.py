@@ -17,6 +17,7 @@ import nbformat
 from mkdocs.structure.files import File, Files
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
+from nbconvert.filters import strip_ansi
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 SECONDS = 600
@@ -50,12 +51,13 @@ def page_of(notebook: nbformat.NotebookNode, name: str) -> tuple[str, dict[str, 
 
 
 def as_text(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """An output as one of standard output, or as a PNG where it is a picture."""
+    """An output as one of standard output, without colors, or as a PNG where it is a picture."""
     data = output.get("data", {})
     if "image/png" in data:
         output.data = nbformat.NotebookNode({"image/png": data["image/png"]})
         return output
-    return nbformat.v4.new_output("stream", name="stdout", text=output.get("text") or data.get("text/plain", ""))
+    text = output.get("text") or data.get("text/plain", "")
+    return nbformat.v4.new_output("stream", name="stdout", text=strip_ansi(text))
 
 
 def on_files(files: Files, *, config: Any) -> Files:
