@@ -3,19 +3,23 @@
 import pytest
 import timm
 import torch
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 import visionattn
 from tests.commands.short_runs import newest
 from visionattn.backbones import TimmBackbone
+from visionattn.backbones.timm_backbone import _ceil
 from visionattn.cli import main
+from visionattn.config import compose
 from visionattn.config.spelling import ours
 from visionattn.errors import CheckpointError, ConfigError
+from visionattn.export.graphs import exported, runner, to_onnx
 from visionattn.weights import load_weights
 
 VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 
 
-@pytest.mark.parametrize(("name", "strides"), [("resnet10t", [4, 8, 16, 32]), ("convnext_atto", [4, 8, 16, 32])])
+@pytest.mark.parametrize(("name", "strides"), [("resnet10t", [4, 8, 16, 32]), ("test_convnext", [4, 8, 16, 32])])
 def test_the_maps_are_those_of_timm(name, strides):
     backbone = TimmBackbone(name).eval()
     theirs = timm.create_model(name, num_classes=0).eval()
@@ -30,7 +34,7 @@ def test_the_maps_are_those_of_timm(name, strides):
     assert last.shape == maps[-1].shape
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "vit_tiny_patch16_224", "vit_small_patch16_dinov3"])
+@pytest.mark.parametrize("name", ["resnet10t", "test_convnext", "vit_tiny_patch16_224", "vit_small_patch16_dinov3"])
 def test_images_of_any_size_give_maps_of_the_declared_sizes(name):
     backbone = TimmBackbone(name, arguments={"depth": 2} if name.startswith("vit") else None).eval()
     with torch.no_grad():
@@ -78,6 +82,51 @@ def test_a_wrong_name_is_told_with_the_nearest(name, sentence):
 def test_a_size_that_a_network_does_not_take_is_told():
     with pytest.raises(ConfigError, match=r"Beit does not take images of \(64, 64\)"):
         TimmBackbone("beit_base_patch16_224", arguments=VIT).forward_intermediates(torch.rand(1, 3, 64, 64))
+
+
+class Maps(torch.nn.Module):
+    """A backbone as an export traces it."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images):
+        return tuple(self.backbone.forward_intermediates(images, intermediates_only=True))
+
+
+def test_a_graph_keeps_symbols_for_the_sizes_of_maps():
+    edge = ShapeEnv().create_unbacked_symint()
+    assert all(isinstance(_ceil(edge, stride), torch.SymInt) for stride in (3.5, 32))
+    assert [_ceil(size, 3.5) for size in (7, 8, 70, 71)] == [2, 3, 20, 21]
+
+
+@pytest.mark.heavy
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    "name",
+    ["test_resnet", "test_convnext", "vit_tiny_patch16_224", "vit_small_patch14_dinov2", "vit_small_patch16_dinov3"],
+)
+def test_onnx_runtime_gives_the_same_maps_at_every_size(name, tmp_path):
+    maps = Maps(TimmBackbone(name, arguments=VIT if name.startswith("vit") else None)).eval()
+    with torch.no_grad():
+        outputs = [f"map{i}" for i in range(len(maps.backbone.feature_info))]
+        to_onnx(exported(maps, torch.rand(2, 3, 131, 163)), tmp_path / "maps.onnx", outputs)
+        run = runner(pytest.importorskip("onnxruntime").InferenceSession(tmp_path / "maps.onnx"))
+        for size in ((64, 64), (161, 203)):
+            images = torch.rand(1, 3, *size)
+            for found, expected in zip(run(images), maps(images), strict=True):
+                torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_networks_own_arguments_come_from_the_command_line():
+    words = ["backbone=timm", "backbone.model=test_vit", "backbone.arguments={img_size: 96}"]
+    assert compose("train", words).backbone.arguments == {"img_size": 96}
+
+
+def test_a_recipe_that_changes_parts_of_its_own_backbone_says_so():
+    with pytest.raises(ConfigError, match=r"experiment=shapes/upernet sets stem@backbone\.stem, .* backbone=timm"):
+        compose("train", ["experiment=shapes/upernet", "backbone=timm", "backbone.model=test_vit"])
 
 
 def test_pretrained_is_a_word_for_the_weights():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import timm
@@ -214,8 +215,12 @@ class SimplePyramid(nn.Module):
 
 
 def _ceil(edge: int, stride: float) -> int:
-    """How often a stride fits into an edge, rounded up."""
-    return int(-(-edge // stride))
+    """How often a stride fits into an edge, rounded up.
+
+    In whole numbers from 0 on: a graph keeps symbols for these alone, and ONNX rounds negative quotients towards 0.
+    """
+    whole, parts = Fraction(stride).as_integer_ratio()
+    return (edge * parts + whole - 1) // whole
 
 
 def _double(channels: int, out: int) -> nn.ConvTranspose2d:

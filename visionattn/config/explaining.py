@@ -99,6 +99,8 @@ def _groups(hydra: Any, parent: str = "") -> list[str]:
 
 def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str]) -> ConfigError:
     """The nearest key, and, where the key lies under something that exists, what that something holds."""
+    if recipe := _set_by_the_recipe(key, overrides):
+        return ConfigError(recipe)
     base = _without_values(hydra, config_name, overrides)
     if base is None:
         return ConfigError(f"unknown key {key}")
@@ -142,6 +144,17 @@ def _other_word(key: str, value: str, known: set[str], selected: dict[str, Any])
         return f"data=digits reads no folder; data={value or 'DIR'} recognizes one of your own and trains on it"
     meant = word_of_another_tool(key, value, known)
     return f"unknown key {key}; did you mean {meant}?" if meant else ""
+
+
+def _set_by_the_recipe(key: str, overrides: Sequence[str]) -> str:
+    """The sentence for a part of a recipe's own backbone that the chosen one lacks; else empty."""
+    typed = {word.lstrip("+~").partition("=")[0]: word for word in overrides}
+    if key in typed or "@backbone." not in key or not {"experiment", "backbone"} <= typed.keys():
+        return ""
+    return (
+        f"{typed['experiment']} sets {key}, which is a part of the recipe's own backbone and not of "
+        f"{typed['backbone']}; leave one of them out"
+    )
 
 
 def _near(key: str, candidates: Sequence[str]) -> str:
