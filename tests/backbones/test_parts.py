@@ -168,13 +168,22 @@ def test_branches_that_cannot_be_are_refused(arguments, message):
 def test_a_branch_with_a_mixer_is_left_out_unless_it_must_stay():
     x = torch.randn(2, 3, 3, 6)
     gone, stays = (
-        ResidualMixer(6, mixer=FullAttention, head_width=3, droppable=droppable, drop_path=1 - 1e-9).train()
+        ResidualMixer(6, 2, mixer=FullAttention, droppable=droppable, drop_path=1 - 1e-9).train()
         for droppable in (True, False)
     )
     assert torch.equal(gone(x), x)
     torch.testing.assert_close(stays(x), x + stays.mixer(stays.norm(x)))
-    with pytest.raises(ValueError, match="dim 6 is not a multiple of head_width 4"):
-        ResidualMixer(6, mixer=FullAttention, head_width=4)
+
+
+def test_a_branch_with_a_mixer_has_the_heads_of_its_stage():
+    branches = {"mixer": None, "more": partial(ResidualMixer, mixer=FullAttention), "ffn": None}
+    block = partial(Block, branches=branches)
+    stage = Stage(8, 8, 4, Pooling, block, [0.0], first=True, downsample=PatchMerging)
+    assert stage.blocks[0].more.mixer.num_heads == 4
+    with pytest.raises(ValueError, match="dim 8 is not a multiple of num_heads 3"):
+        Stage(8, 8, 3, Pooling, block, [0.0], first=True, downsample=PatchMerging)
+    with pytest.raises(ValueError, match="branch more of a block has heads: the block needs num_heads"):
+        block(8, Pooling(8, 2))
 
 
 def test_local_concentration_norms_between_its_activation_and_its_second_convolution():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.shapes import checked_shapes  # noqa: F401
+from visionattn.attention import ContentAttention
 from visionattn.kernels.clusters import Runs, balanced_order, clustered_attention, inverse_order
 
 CLUSTERS = {"cluster_size": 4, "overlap": 2}
@@ -120,3 +121,16 @@ def test_bfloat16_is_ordered_in_float32():
     assert torch.equal(balanced_order(q, 2), balanced_order(q.float(), 2))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(balanced_order(q, 2), balanced_order(q.float(), 2))
+
+
+def test_clusters_are_never_more_than_tokens():
+    q = drawn(1, 5, 2, 4)
+    with pytest.raises(ValueError, match=r"8 clusters \(3 levels\) are more than the 5 tokens: some would be empty"):
+        balanced_order(q, 3)
+    assert balanced_order(q[:, :4], 2).shape == (1, 2, 4)  # one token each
+    mixer = ContentAttention(8, 2)  # clusters of 49: such maps are one cluster
+    for size in ((1, 1), (2, 3), (7, 7)):
+        x = torch.randn(2, *size, 8)
+        q, k, v = (part.transpose(1, 2) for part in mixer.qkv(x).flatten(1, 2).unflatten(-1, (3, 2, 4)).unbind(2))
+        whole = torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        torch.testing.assert_close(mixer.attend(mixer.qkv(x).unflatten(-1, (3, 2, 4))), whole.unflatten(1, size))

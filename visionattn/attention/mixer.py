@@ -83,5 +83,10 @@ def declared(module: nn.Module, capability: str) -> int | None:
     return value
 
 
+def takes_heads(factory: Callable[..., nn.Module]) -> bool:
+    """Whether a factory, or the class of which it is a ``functools.partial``, declares that it takes ``num_heads``."""
+    return bool(getattr(getattr(factory, "func", factory), "takes_heads", False))
+
+
 MixerFactory = Callable[..., nn.Module]
 """Called by a stage as ``factory(dim=..., num_heads=..., index=...)``; ``index`` is the block's position."""

@@ -14,7 +14,7 @@ from typing import Any
 from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 
-from visionattn.attention.mixer import MixerFactory, StageContext, declared
+from visionattn.attention.mixer import MixerFactory, StageContext, declared, takes_heads
 from visionattn.backbones.feed_forward import FeedForward
 from visionattn.kernels.norm import LayerNorm
 
@@ -45,22 +45,27 @@ class Block(nn.Module):
         norm: norm factory, called with ``dim``.
         branches: all residual branches by name, in their order. ``mixer`` and ``ffn`` are the two above and have no
             value; of any other the value is the factory, called with ``dim`` and ``drop_path``, of a module that gives
-            ``x`` plus its branch. Names are those of the weights.
+            ``x`` plus its branch; if it declares ``takes_heads``, with ``num_heads`` as well. Names are those of the
+            weights.
         position: short for ``branches`` with ``position1`` before the mixer and ``position2`` before the feed-forward
             network, both by this factory (a residual depthwise convolution tells tokens where they are: Chu et al.
             2021, arXiv 2102.10882). Older configurations have two factories here, or None for one of them.
         drop_path: probability of leaving a branch out for a sample (Huang et al. 2016, arXiv 1603.09382).
         layer_scale: initial value of a learned factor per channel on each branch (Touvron et al. 2021, arXiv
             2103.17239); or a factory of such a layer, called with ``dim``; None: no factor.
+        num_heads: heads of the stage, for the branches that have some; None: no branch has.
         post_norm: norm the result of each branch instead of its input, which keeps the activations of deep and wide
             models in bounds (Liu et al. 2021, *Swin Transformer V2*, arXiv 2111.09883).
 
     Raises:
-        ValueError: ``branches`` without ``mixer`` or ``ffn``, a name of another part, or ``branches`` and ``position``.
+        ValueError: ``branches`` without ``mixer`` or ``ffn``, a name of another part, a branch that has heads without
+            ``num_heads``, or ``branches`` and ``position``.
 
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
     """
+
+    takes_heads = True
 
     def __init__(
         self,
@@ -74,13 +79,16 @@ class Block(nn.Module):
         position: BranchFactory | Sequence[BranchFactory | None] | None = None,
         drop_path: float = 0.0,
         layer_scale: float | ScaleFactory | None = None,
+        num_heads: int | None = None,
         post_norm: bool = False,
     ):
         super().__init__()
         scale = partial(_scale, dim, layer_scale)
         if branches is not None and position is not None:
             raise ValueError("branches name all layers of a block: position cannot be given beside them")
-        self._order = self._add(_with_positions(position) if branches is None else branches, dim, drop_path)
+        self._order = self._add(
+            _with_positions(position) if branches is None else branches, num_heads, dim=dim, drop_path=drop_path
+        )
         self.norm1, self.mixer, self.scale1 = norm(dim), mixer, scale()
         self.norm2, self.scale2 = norm(dim), scale()
         self.ffn = ffn(in_features=dim, hidden_features=int(dim * mlp_ratio))
@@ -89,7 +97,7 @@ class Block(nn.Module):
         for param in (*self.norm1.parameters(), *self.norm2.parameters()) if post_norm else ():
             nn.init.zeros_(param)
 
-    def _add(self, branches: Mapping[str, BranchFactory | None], dim: int, drop_path: float) -> tuple[str, ...]:
+    def _add(self, branches: Mapping[str, BranchFactory | None], heads: int | None, **given: Any) -> tuple[str, ...]:
         """Build the branches that are not the block's own; returns the order of all."""
         if any(branches.get(name, ...) is not None for name in OWN_BRANCHES):
             raise ValueError(f"the branches of a block hold mixer and ffn without a value, got {dict(branches)}")
@@ -99,7 +107,9 @@ class Block(nn.Module):
             if make is not None:
                 if name in _OTHER_PARTS or hasattr(self, name):
                     raise ValueError(f"a block has a part {name} already: its branch needs another name")
-                self.add_module(name, make(dim, drop_path=drop_path))
+                if takes_heads(make) and heads is None:
+                    raise ValueError(f"the branch {name} of a block has heads: the block needs num_heads")
+                self.add_module(name, make(**given, **({"num_heads": heads} if takes_heads(make) else {})))
         return tuple(branches)
 
     @property
@@ -149,35 +159,30 @@ class ResidualMixer(nn.Module):
 
     Args:
         dim: channels C.
+        num_heads: heads of the mixer: those of the stage.
         mixer: factory of the mixer, called as ``mixer(dim=, num_heads=)``.
-        head_width: channels of a head, which decide the number of heads.
         norm: norm factory, called with ``dim``.
         droppable: whether drop path leaves the branch out.
         drop_path: probability of leaving the branch out for a sample.
-
-    Raises:
-        ValueError: ``dim`` is not a multiple of ``head_width``.
 
     Shape:
         ``(B, H, W, C) -> (B, H, W, C)``
     """
 
-    takes_context = True
+    takes_context = takes_heads = True
 
     def __init__(
         self,
         dim: int,
+        num_heads: int,
         *,
         mixer: MixerFactory,
-        head_width: int = 32,
         norm: NormFactory = LayerNorm,
         droppable: bool = True,
         drop_path: float = 0.0,
     ):
         super().__init__()
-        if head_width < 1 or dim % head_width:
-            raise ValueError(f"dim {dim} is not a multiple of head_width {head_width}")
-        self.norm, self.mixer = norm(dim), mixer(dim=dim, num_heads=dim // head_width)
+        self.norm, self.mixer = norm(dim), mixer(dim=dim, num_heads=num_heads)
         self.drop_path = DropPath(drop_path) if droppable and drop_path > 0 else nn.Identity()
 
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from visionattn.attention.mixer import MixerFactory, StageContext
+from visionattn.attention.mixer import MixerFactory, StageContext, takes_heads
 from visionattn.attention.rotary import Rotary
 
 BlockFactory = Callable[..., nn.Module]
@@ -36,7 +36,7 @@ class Stage(nn.Module):
         dim: channels C of the stage.
         num_heads: heads of the mixers.
         mixer: called as ``mixer(dim=, num_heads=, index=)`` for each block.
-        block: called as ``block(dim, mixer, drop_path=)``.
+        block: called as ``block(dim, mixer, drop_path=)``; if it declares ``takes_heads``, with ``num_heads`` as well.
         drop_path: one probability per unit of depth; its length is the depth.
         first: the first stage of a backbone has no downsampling.
         downsample: called as ``downsample(dim_in, dim)``.
@@ -76,11 +76,13 @@ class Stage(nn.Module):
         self.downsample = nn.Identity() if first else downsample(dim_in, dim)
         self.stride = 1 if first else stride_of(self.downsample)
         self.position, self.norm = (nn.Identity() if make is None else make(dim) for make in (position, norm))
+        heads = {"num_heads": num_heads} if takes_heads(block) else {}
         self.blocks = nn.ModuleList(
             block(
                 dim,
                 mixer(dim=dim, num_heads=num_heads, index=index),
                 drop_path=rate,
+                **heads,
                 **in_turn[index % len(in_turn)],
             )
             for index, rate in enumerate(rate for rate in drop_path for _ in range(blocks_per_depth))

@@ -153,8 +153,15 @@ def balanced_order(q: Float[Tensor, "B T N D"], levels: int) -> Int[Tensor, "B N
 
     Returns:
         The index of the token at each place, for each image and head.
+
+    Raises:
+        ValueError: more clusters than tokens.
     """
     batch, tokens, heads = q.shape[:3]
+    if levels and 2**levels > tokens:
+        raise ValueError(
+            f"{2**levels} clusters ({levels} levels) are more than the {tokens} tokens: some would be empty"
+        )
     with torch.no_grad(), autocast_disabled(q.device):
         rows = q.transpose(1, 2).flatten(0, 1).to(torch.promote_types(q.dtype, torch.float32))
         order = torch.arange(tokens, device=q.device).expand(batch * heads, tokens)
