@@ -79,6 +79,11 @@ def test_a_wrong_name_is_told_with_the_nearest(name, sentence):
         TimmBackbone(name)
 
 
+def test_a_classifier_of_timm_is_left_to_timm():
+    with pytest.raises(ConfigError, match=r"has no classifier, got num_classes=7: .*create_model\('test_resnet'"):
+        TimmBackbone("test_resnet", num_classes=7)
+
+
 def test_a_size_that_a_network_does_not_take_is_told():
     with pytest.raises(ConfigError, match=r"Beit does not take images of \(64, 64\)"):
         TimmBackbone("beit_base_patch16_224", arguments=VIT).forward_intermediates(torch.rand(1, 3, 64, 64))

@@ -64,7 +64,10 @@ class TimmBackbone(nn.Module):
     ):
         super().__init__()
         if num_classes:
-            raise ConfigError(f"backbone=timm gives maps and has no classifier, got num_classes={num_classes}")
+            raise ConfigError(
+                f"backbone=timm gives maps and has no classifier, got num_classes={num_classes}: train one on it "
+                f"(visionattn train), or call timm's own by timm.create_model({model!r}, pretrained=True)"
+            )
         check_timm_name(model)
         self.net: Any = _network(model, dict(arguments or {}), in_chans, drop_path_rate)
         published = get_pretrained_cfg(model)
