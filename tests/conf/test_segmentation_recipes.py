@@ -80,3 +80,18 @@ def test_segman_has_its_recipes(data, size):
     count = sum(parameter.numel() for parameter in task.parameters()) / 1e6
     wide = 0.6  # the smaller one's head has 152 channels there, 144 elsewhere
     assert count == pytest.approx(MILLIONS[size], abs=wide if data == "cityscapes" else 0.06)
+
+
+@pytest.mark.parametrize(("size", "score", "drop_path"), [("small", 48.9, 0.15), ("base", 49.9, 0.3)])
+def test_biformer_has_its_recipes_with_semantic_fpn(size, score, drop_path):
+    name = f"semantic_fpn_biformer_{size}_80k"
+    assert f"80,000 steps: {score} mIoU published" in (FOLDER / f"{name}.yaml").read_text()
+    cfg = compose(name)
+    with torch.device("meta"):
+        task = config.instantiate(cfg.task)
+    assert type(task.head.decoder).__name__ == "SemanticFPN"
+    assert (task.head.num_classes, cfg.backbone.drop_path_rate) == (150, drop_path)
+    assert cfg.data.batch_size * 8 == cfg.task.lr_base_size == 32
+    assert (cfg.optim.lr, cfg.optim.weight_decay, cfg.trainer.max_steps) == (2e-4, 1e-4, 80_000)
+    assert cfg.schedule.warmup_epochs * 20_210 / 32 == pytest.approx(1000, abs=1)
+    assert cfg.backbone.mixers.s3.regions == 8
