@@ -50,6 +50,7 @@ def test_every_family_and_every_framework_is_there():
     assert {"coco/mask_rcnn_swin_tiny_1x", "coco/mask_rcnn_swin_tiny_3x"} <= set(RECIPES)
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_header_says_what_the_recipe_does(name):
     text = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")

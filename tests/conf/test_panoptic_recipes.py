@@ -28,6 +28,7 @@ def test_the_recipes_are_those_of_the_papers():
     assert found == {f"coco_panoptic/mask2former_{name}" for name in RECIPES}
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_header_says_what_the_recipe_does(name):
     text = (FOLDER / f"mask2former_{name}.yaml").read_text(encoding="utf-8")

@@ -50,6 +50,7 @@ def test_there_is_a_recipe_for_every_family_with_a_published_one():
     assert len(RECIPES) > 35
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_header_says_what_the_recipe_does(name):
     lines = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()

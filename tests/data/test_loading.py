@@ -91,4 +91,4 @@ def test_a_hanging_worker_is_reported_with_its_sample():
 @pytest.mark.filterwarnings("ignore")
 def test_a_worker_that_dies_is_reported_with_its_sample():
     with pytest.raises((DataError, RuntimeError), match=r"sample 7|worker"):
-        list(loader(Numbers(7, lambda: os.kill(os.getpid(), signal.SIGKILL)), num_workers=1, timeout=20))
+        list(loader(Numbers(7, lambda: os.kill(os.getpid(), signal.SIGKILL)), num_workers=1, timeout=5))

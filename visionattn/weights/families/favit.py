@@ -18,32 +18,41 @@ _ATTENTION = {
     r"single_heads\.(\d)\.": r"factors.\3.kv.",
     r"local_convs\.(\d)\.": r"factors.\3.encoding.",
 }
-_BLOCK = r"block(\d)\.(\d+)\."
+BLOCK = r"block(\d)\.(\d+)\."
 
 
-def _of(rest: str) -> Callable[[re.Match[str]], str]:
-    """``rest`` is a template; the last group ends the name."""
+def of_stage(rest: str) -> Callable[[re.Match[str]], str]:
+    """``rest`` is a template of the name inside its stage; the last group ends it."""
     return lambda match: f"stages.{int(match[1]) - 1}." + match.expand(rest) + match.groups()[-1]
 
+
+PYRAMID = [
+    Rule(r"patch_embed1\.proj\.(.+)", r"stem.conv1.\1"),
+    Rule(r"patch_embed1\.norm\.(.+)", r"stem.norm.\1"),
+    Rule(r"patch_embed(\d)\.proj\.(.+)", of_stage("downsample.conv.")),
+    Rule(r"patch_embed(\d)\.norm\.(.+)", of_stage("downsample.norm.")),
+    Rule(r"norm(\d)\.(.+)", of_stage("norm.")),
+    Rule(BLOCK + r"(norm[12]\..+)", of_stage(r"blocks.\2.")),
+    Rule(BLOCK + r"mlp\.dwconv\.dwconv\.(.+)", of_stage(r"blocks.\2.ffn.conv.")),
+    Rule(BLOCK + r"mlp\.(fc[12]\..+)", of_stage(r"blocks.\2.ffn.")),
+    Rule(r"head\.(weight|bias)", r"head.fc.\1"),
+]
+"""What the successors of PVT v2 (Wang et al. 2021, arXiv 2106.13797) name alike: all but their attention."""
 
 FORMATS = [
     Format(
         "FaViT (official)",
         lambda names: "block1.0.attn.kv_g.weight" in names,
         [
-            Rule(r"patch_embed1\.proj\.(.+)", r"stem.conv1.\1"),
-            Rule(r"patch_embed1\.norm\.(.+)", r"stem.norm.\1"),
-            Rule(r"patch_embed(\d)\.proj\.(.+)", _of("downsample.conv.")),
-            Rule(r"patch_embed(\d)\.norm\.(.+)", _of("downsample.norm.")),
-            Rule(r"norm(\d)\.(.+)", _of("norm.")),
-            Rule(_BLOCK + r"(norm[12]\..+)", _of(r"blocks.\2.")),
             *(
-                Rule(_BLOCK + rf"attn\.{old}(.+)", _of(rf"blocks.\2.mixer.{new}"), as_linear if "mix" in new else None)
+                Rule(
+                    BLOCK + rf"attn\.{old}(.+)",
+                    of_stage(rf"blocks.\2.mixer.{new}"),
+                    as_linear if "mix" in new else None,
+                )
                 for old, new in _ATTENTION.items()
             ),
-            Rule(_BLOCK + r"mlp\.dwconv\.dwconv\.(.+)", _of(r"blocks.\2.ffn.conv.")),
-            Rule(_BLOCK + r"mlp\.(fc[12]\..+)", _of(r"blocks.\2.ffn.")),
-            Rule(r"head\.(weight|bias)", r"head.fc.\1"),
+            *PYRAMID,
         ],
     )
 ]
