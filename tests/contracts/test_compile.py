@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import visionattn
-from tests.contracts.structures import REPRESENTATIVES, excited, small
+from tests.contracts.structures import REPRESENTATIVES, excited, precision, small
 
 QUICK = visionattn.list_backbones("*_pico")
 MODELS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.heavy) for name in REPRESENTATIVES]
@@ -14,13 +14,14 @@ ON_THE_FLOOR = [name if name in QUICK else pytest.param(name, marks=pytest.mark.
 @pytest.mark.parametrize("name", MODELS)
 def test_exports_with_dynamic_batch_and_sizes(name):
     """What is traced at one size holds for other ones, whether or not windows and strides divide them."""
-    model = excited(small(name)).eval()
+    dtype = precision(name)
+    model = excited(small(name)).eval().to(dtype)
     axes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     with torch.no_grad():
-        traced = torch.export.export(model, (torch.randn(2, 3, 128, 160),), dynamic_shapes=(axes,))
+        traced = torch.export.export(model, (torch.randn(2, 3, 128, 160, dtype=dtype),), dynamic_shapes=(axes,))
         assert all(limits.upper > 10_000 for limits in traced.range_constraints.values())
         for batch, *size in ((1, 224, 224), (2, 113, 150), (3, 200, 333)):
-            image = torch.randn(batch, 3, *size)
+            image = torch.randn(batch, 3, *size, dtype=dtype)
             expected = model(image)
             got = traced.module()(image)
             torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
@@ -62,11 +63,12 @@ def test_trains_as_one_graph_of_any_batch(name):
 @pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_compiles_whole_with_dynamic_sizes(name):
     torch._dynamo.reset()
-    model = excited(small(name)).eval()
+    dtype = precision(name)
+    model = excited(small(name)).eval().to(dtype)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=True)
     with torch.no_grad():
         for batch, *size in ((2, 128, 160), (3, 113, 150)):
-            image = torch.randn(batch, 3, *size)
+            image = torch.randn(batch, 3, *size, dtype=dtype)
             expected = model(image)
             with torch.compiler.set_stance("default" if batch == 2 else "fail_on_recompile"):
                 got = compiled(image)

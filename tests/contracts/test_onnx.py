@@ -4,18 +4,16 @@ import onnxruntime
 import pytest
 import torch
 
-from tests.contracts.structures import REPRESENTATIVES, excited, small
+from tests.contracts.structures import CLUSTERED, REPRESENTATIVES, excited, small
 from visionattn.errors import ConfigError
 from visionattn.export import graph_modules, graphs
 
-BOAT = [name for name in REPRESENTATIVES if name.startswith("boat_")]
-"""Their clusters double in number as the map grows, which no graph of any size can say."""
 SIZES = [(64, 64), (113, 150), (33, 47)]
 
 
 @pytest.mark.heavy
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", [name for name in REPRESENTATIVES if name not in BOAT])
+@pytest.mark.parametrize("name", [name for name in REPRESENTATIVES if name not in CLUSTERED])
 def test_a_backbone_is_one_graph(name, tmp_path):
     torch.manual_seed(0)
     model = excited(small(name)).eval()
@@ -37,7 +35,7 @@ def test_a_backbone_is_one_graph(name, tmp_path):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", BOAT)
+@pytest.mark.parametrize("name", CLUSTERED)
 def test_clusters_are_refused_with_the_reason(name):
     model = graph_modules.traceable(small(name))
     with pytest.raises(ConfigError, match="no graph of any size holds content attention"):
