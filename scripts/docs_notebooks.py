@@ -20,7 +20,7 @@ from nbconvert import MarkdownExporter
 from nbconvert.filters import strip_ansi
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-SECONDS = 600
+SECONDS = 1800
 """That a cell may take."""
 COLUMNS = "80"
 """That a page shows of a line."""
