@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import torch
@@ -56,17 +56,15 @@ class MapCall(Prepared[C]):
 
     Attributes:
         q, k, v: queries, keys and values.
-        qkv: the one tensor (B, H, W, 3, N, D) of which they are views, where the caller has it.
     """
 
     q: Tensor
     k: Tensor
     v: Tensor
-    qkv: Tensor | None = field(default=None, kw_only=True)
 
+    @abstractmethod
     def packed(self, qkv: Tensor) -> Self:
-        """The same call with the one tensor of which q, k and v are views."""
-        return replace(self, qkv=qkv)
+        """The same call with the one tensor (B, H, W, 3, N, D) of which q, k and v are views."""
 
     @abstractmethod
     def record(self, out: Tensor) -> Recorded:
@@ -79,12 +77,15 @@ class Call(MapCall[Backend]):
 
     Attributes:
         backend: the name that was asked for, or "auto", or a backend of the caller's own.
+        qkv: the one tensor of which q, k and v are views, where the caller has it. It comes last: torch 2.11 cannot
+            trace a dataclass with a field that is given by name alone.
     """
 
     bias: Tensor | None
     geometry: Geometry
     scale: float
     backend: str | Own = "auto"
+    qkv: Tensor | None = None
 
     @property
     def arguments(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Geometry, float]:

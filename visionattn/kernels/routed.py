@@ -18,8 +18,8 @@ Shapes: B batch, H W map, N heads, D and E head widths, R regions, K listed regi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
@@ -67,6 +67,10 @@ class RoutedCall(MapCall[RoutedBackend]):
     region: Region
     scale: float
     backend: str | Own = "auto"
+    qkv: Tensor | None = None
+
+    def packed(self, qkv: Tensor) -> Self:
+        return replace(self, qkv=qkv)
 
     @property
     def arguments(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Region, float]:
