@@ -16,9 +16,8 @@ from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import at_least, dense_table, fit, round_up
 from visionattn.attention.qkv import QKVAttention
 from visionattn.kernels import window_attention
-from visionattn.kernels.op import Own
 from visionattn.kernels.recording import Groups
-from visionattn.kernels.tokens import Places, token_attention
+from visionattn.kernels.tokens import Places, for_tokens, token_attention
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Real
@@ -207,8 +206,5 @@ class CarrierAttention(nn.Module):
         groups = Groups(rows, columns, side, self.attention.carriers)
         places = Places(groups.grid, groups.grid, groups, table=table)
         bias = F.pad(dense_table(table), (front, 0, front, 0))
-        backend = self.attention.backend
-        if not isinstance(backend, Own) and backend not in [other.name for other in token_attention.backends]:
-            backend = "auto"
-        out = token_attention(q, k, v, bias=bias, backend=backend, places=places)
+        out = token_attention(q, k, v, bias=bias, backend=for_tokens(self.attention.backend), places=places)
         return self.attention.proj(out.reshape(b, rows, columns, t, c))

@@ -17,7 +17,7 @@ from visionattn.attention.qkv import QKVAttention, head_width
 from visionattn.attention.resizing import cubic_resizing
 from visionattn.attention.rotary import Rotary
 from visionattn.kernels.geometry import as_pair, certainly
-from visionattn.kernels.tokens import Places, token_attention
+from visionattn.kernels.tokens import Places, for_tokens, token_attention
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -50,7 +50,7 @@ class NeighborhoodFull(QKVAttention):
         bias: learn the biases of relative positions.
         lepe: side of the kernel of the convolution of the values; None: no convolution.
         qkv_bias: bias in the q, k, v projection.
-        backend: kernel backend of the first attention by name, or "auto".
+        backend: kernel backend by name, or "auto"; the second attention takes it where ``token_attention`` has it.
 
     Raises:
         ValueError: ``dim`` is not a multiple of ``num_heads``, the heads' width none of 4, or a side of ``map_size``
@@ -92,7 +92,8 @@ class NeighborhoodFull(QKVAttention):
         values = nearest(qkv, self.kernel_size, self.bias_table, self.backend)
         q, k = qkv[:, :, :, :2].flatten(1, 2).unbind(2)
         bias = None if self.pair_bias is None else self._for_pairs(self.pair_bias, height * width)
-        out = token_attention(q, k, values.flatten(1, 2), bias=bias, places=Places(grid, grid))
+        own, places = for_tokens(self.backend), Places(grid, grid)
+        out = token_attention(q, k, values.flatten(1, 2), bias=bias, backend=own, places=places)
         return out.unflatten(1, grid)
 
     @staticmethod

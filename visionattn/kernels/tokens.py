@@ -167,3 +167,9 @@ class RecordedRelay(Recorded):
 
     def gradient(self, rows: Probabilities, grad: Tensor) -> Tensor:
         return torch.einsum("bqne,bsne->bnqs", grad[:, rows.queries], self.v)
+
+
+def for_tokens(backend: str | Own) -> str | Own:
+    """The backend of a mixer that also uses operators on maps: "auto" where ``token_attention`` has none so named."""
+    known = isinstance(backend, Own) or backend in [candidate.name for candidate in token_attention.backends]
+    return backend if known else "auto"
