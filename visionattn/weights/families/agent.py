@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from visionattn.weights.families import cswin, swin
+from visionattn.weights.families.favit import BLOCK, PYRAMID, of_stage
 from visionattn.weights.formats import Format, NewValue, Rule
 from visionattn.weights.read import StateDict
 
@@ -54,26 +55,12 @@ def _square(tensor: Tensor, wanted: Tensor) -> Tensor:
     return tensor[0].unflatten(0, (side, side)) if side * side == tensor.shape[1] else tensor
 
 
-_BLOCK = r"block(\d)\.(\d+)\."
-
-
-def _of(rest: str) -> Callable[[re.Match[str]], str]:
-    """Stages count from 0 in ours; ``rest`` is a template."""
-    return lambda match: f"stages.{int(match[1]) - 1}." + match.expand(rest)
-
-
 _PVT = [
-    Rule(r"patch_embed1\.proj\.(.+)", r"stem.conv1.\1"),
-    Rule(r"patch_embed1\.norm\.(.+)", r"stem.norm.\1"),
-    Rule(r"patch_embed(\d)\.proj\.(.+)", _of(r"downsample.conv.\2")),
-    Rule(r"patch_embed(\d)\.norm\.(.+)", _of(r"downsample.norm.\2")),
-    Rule(r"pos_embed(\d)", _of(r"position.table"), _square),
-    *_biases(_BLOCK + r"attn\.", 1),
-    Rule(_BLOCK + r"(norm[12]\..+)", _of(r"blocks.\2.\3")),
-    Rule(_BLOCK + r"attn\.((?:qkv|proj)\..+)", _of(r"blocks.\2.mixer.\3")),
-    Rule(_BLOCK + r"attn\.dwc\.(.+)", _of(r"blocks.\2.mixer.position.\3")),
-    Rule(_BLOCK + r"mlp\.(.+)", _of(r"blocks.\2.ffn.\3")),
-    Rule(r"head\.(weight|bias)", r"head.fc.\1"),
+    Rule(r"pos_embed(\d)", lambda match: f"stages.{int(match[1]) - 1}.position.table", _square),
+    *_biases(BLOCK + r"attn\.", 1),
+    Rule(BLOCK + r"attn\.((?:qkv|proj)\..+)", of_stage(r"blocks.\2.mixer.")),
+    Rule(BLOCK + r"attn\.dwc\.(.+)", of_stage(r"blocks.\2.mixer.position.")),
+    *PYRAMID,
 ]
 
 FORMATS = [

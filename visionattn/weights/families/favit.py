@@ -37,7 +37,7 @@ PYRAMID = [
     Rule(BLOCK + r"mlp\.(fc[12]\..+)", of_stage(r"blocks.\2.ffn.")),
     Rule(r"head\.(weight|bias)", r"head.fc.\1"),
 ]
-"""What the successors of PVT v2 (Wang et al. 2021, arXiv 2106.13797) name alike: all but their attention."""
+"""What PVT (Wang et al. 2021, arXiv 2102.12122), PVT v2 and their successors name alike: all but their attention."""
 
 FORMATS = [
     Format(
