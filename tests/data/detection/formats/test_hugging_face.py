@@ -8,8 +8,7 @@ import pytest
 
 from tests.data.detection.formats.trees import SIZES, module, objects, picture_bytes, write
 from visionattn.data.detection import HuggingFaceDetection
-from visionattn.data.detection.formats.hugging_face import checked
-from visionattn.data.detection.formats.parquet import ParquetTable, class_names
+from visionattn.data.detection.formats.parquet import ParquetTable, checked, class_names
 from visionattn.errors import ConfigError, DataError
 
 INSTALLED = importlib.util.find_spec("pyarrow") is not None
@@ -95,7 +94,7 @@ def test_mistakes_have_their_sentence(tmp_path, table, options, message):
 
 def test_other_columns_and_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"has no column objekte, but image, objects; .* data\.source\.objects_key"):
-        checked(StandIn(rows()), tmp_path, ["image", "objekte"])
+        checked(StandIn(rows()), tmp_path, image_key="image", objects_key="objekte")
     with pytest.raises(DataError, match=r"has no parquet file for train; .* holds nothing"):
         HuggingFaceDetection(str(tmp_path)).open("train")
 

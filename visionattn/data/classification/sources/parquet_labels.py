@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.data.detection.formats.hugging_face import stored_bytes
-from visionattn.data.detection.formats.parquet import ParquetTable, class_names, files_of
+from visionattn.data.detection.formats.parquet import ParquetTable, checked, class_names, files_of
 from visionattn.errors import DataError
 
 
@@ -38,7 +38,8 @@ class LabelTable:
         files = files_of(folder, split) or files_of(folder, other)
         if not files:
             raise DataError(f"{folder} has no parquet file for {split}, only for training")
-        self.table, self.image_key = _with_columns(files, image_key, label_key), image_key
+        self.table = checked(ParquetTable(files), files[0], image_key=image_key, label_key=label_key)
+        self.image_key = image_key
         labels = _column(self.table, label_key)
         named = class_names(self.table.features.get(label_key))
         if not named and any(isinstance(label, str) for label in labels):
@@ -65,17 +66,6 @@ class LabelTable:
         if not isinstance(label, int) or label < 0:
             raise DataError(f"{file} has the label {label!r}, which is neither a number from 0 on nor a name")
         return label
-
-
-def _with_columns(files: list[Path], *needed: str) -> ParquetTable:
-    table = ParquetTable(files)
-    missing = [name for name in needed if name not in table.names]
-    if missing:
-        raise DataError(
-            f"{files[0]} has no column {', '.join(missing)}, but {', '.join(table.names)}; name the columns by "
-            "data.source.image_key and data.source.label_key"
-        )
-    return table
 
 
 def _column(table: ParquetTable, key: str) -> list[Any]:

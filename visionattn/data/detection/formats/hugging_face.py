@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.data.detection.formats.content import Content, listing
-from visionattn.data.detection.formats.parquet import ImageTable, ParquetTable, class_names, files_of
+from visionattn.data.detection.formats.parquet import ImageTable, ParquetTable, checked, class_names, files_of
 from visionattn.data.detection.formats.sizes import header_of, shown_size
 from visionattn.data.detection.formats.source import BoxSource, FormatRecords
 from visionattn.data.detection.sources import CocoRecords
@@ -88,7 +88,9 @@ class HuggingFaceDetection(BoxSource):
             files = self.files(split)
             if not files:
                 raise DataError(f"{self.root} has no parquet file for {split}; {listing(self.root)}")
-            self._tables[split] = checked(ParquetTable(files), files[0], (self.image_key, self.objects_key))
+            self._tables[split] = checked(
+                ParquetTable(files), files[0], image_key=self.image_key, objects_key=self.objects_key
+            )
         return self._tables[split]
 
     @cached_property
@@ -197,21 +199,6 @@ class HuggingFaceDetection(BoxSource):
             options={"masks": False},
             notes=tuple(source.notes()),
         )
-
-
-def checked(table: ImageTable, where: Path, needed: Sequence[str]) -> ImageTable:
-    """A table that has the columns.
-
-    Raises:
-        DataError: it has others.
-    """
-    missing = [name for name in needed if name not in table.names]
-    if missing:
-        raise DataError(
-            f"{where} has no column {', '.join(missing)}, but {', '.join(table.names)}; name the columns by "
-            "data.source.image_key and data.source.objects_key"
-        )
-    return table
 
 
 def stored_bytes(cell: Any) -> bytes:

@@ -6,7 +6,7 @@ import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -106,6 +106,29 @@ class ParquetTable:
                 raise UnreadableImage(f"{self.files[number]}: {error}") from None
             self._kept = (place, column), values
         return self._kept[1][index - self._starts[place]].as_py()
+
+
+Table = TypeVar("Table", bound=ImageTable)
+
+
+def checked(table: Table, where: Path, **needed: str) -> Table:
+    """A table that has the columns.
+
+    Args:
+        table: of one split.
+        where: its file, for the message.
+        **needed: key of the source -> the column that it names.
+
+    Raises:
+        DataError: it has others.
+    """
+    missing = [name for name in needed.values() if name not in table.names]
+    if missing:
+        raise DataError(
+            f"{where} has no column {', '.join(missing)}, but {', '.join(table.names)}; name the columns by "
+            f"{' and '.join(f'data.source.{key}' for key in needed)}"
+        )
+    return table
 
 
 def _opened(path: Path) -> Any:
