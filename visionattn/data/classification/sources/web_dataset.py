@@ -75,7 +75,7 @@ class WebDataset:
         given = {name: value for name, value in options.items() if not name.startswith("_") and name != "root"}
         source = cls(str(root), **given)
         opened = {split: source.open(split) for split in ("train", "val") if split in source.splits}
-        labels, pictures = _first_looks(opened["train"])
+        labels, pictures = _first_looks(opened["train"], count=not source.class_names)
         count = len(source.class_names) or (max(labels) + 1 if labels else None)
         found = survey(lambda index: pictures[index], len(pictures))
         return DataFacts(
@@ -202,8 +202,11 @@ class ShardRecords(StreamRecords):
         return digest.hexdigest()
 
 
-def _first_looks(records: ShardRecords) -> tuple[list[int], list[bytes]]:
-    """All labels of a split and a few of its images; no labels where they are too many to read, or not on this disk."""
+def _first_looks(records: ShardRecords, count: bool) -> tuple[list[int], list[bytes]]:
+    """All labels of a split, if they are to be counted, and a few of its images.
+
+    Nothing where the samples are too many to read, or not on this disk.
+    """
     labels: list[int] = []
     pictures: list[bytes] = []
     if records.num_samples > COUNTED or any("://" in shard for shard in records.shards):
@@ -212,6 +215,8 @@ def _first_looks(records: ShardRecords) -> tuple[list[int], list[bytes]]:
         content = next((sample[key] for key in records.image_keys if key in sample), None)
         if content is not None and len(pictures) < SAMPLED_HEADERS:
             pictures.append(content)
+        if not count and len(pictures) == SAMPLED_HEADERS:
+            break
         if sample.get("cls", b"").strip().isdigit():
             labels.append(int(sample["cls"]))
     return labels, pictures
