@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +52,7 @@ def run(
     if earlier := resume.finished(cfg, run_dir):
         return earlier
     found = settings(cfg, _inferred(cfg, policy, resumed), made)
-    with torch.device("meta") if dry_run else nullcontext():  # shapes alone: no weights are drawn for nothing
-        run = build(cfg, run_dir, policy, resumed.run)
+    run = build(cfg, run_dir, policy, resumed.run, shapes_alone=dry_run)
     facts, first = run.facts(cfg), run.trainer.is_global_zero
     notices = resume.check_resumable(resumed.run, cfg, run.batch)
     shown = block(found, cfg.recipe_name)

@@ -6,11 +6,13 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
@@ -108,7 +110,9 @@ class Run:
         }
 
 
-def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, resumed: OpenedRun | None = None) -> Run:
+def build(
+    cfg: DictConfig, run_dir: Path, policy: BuildPolicy, resumed: OpenedRun | None = None, shapes_alone: bool = False
+) -> Run:
     """Build task, data module and trainer of a training run. No data are read.
 
     Args:
@@ -116,12 +120,14 @@ def build(cfg: DictConfig, run_dir: Path, policy: BuildPolicy, resumed: OpenedRu
         run_dir: folder of the run.
         policy: what configurations may build.
         resumed: the checkpoint that the run resumes from, which Lightning then does not read again; None: it begins.
+        shapes_alone: give the model tensors without contents, on PyTorch's ``meta`` device: nothing is drawn.
 
     Raises:
         ConfigError: something does not build; the message names the config key.
     """
     OmegaConf.update(cfg, "run_dir", str(run_dir), force_add=True)
-    task: VisionTask = policy.instantiate(cfg.task)
+    with torch.device("meta") if shapes_alone else nullcontext():
+        task: VisionTask = policy.instantiate(cfg.task)
     task.config_text = OmegaConf.to_yaml(cfg, resolve=True)
     step = resumed.contents.get("global_step") if resumed else None
     for name, key in (("csv", "goes_on_at"), ("tensorboard", "purge_step")):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -49,17 +51,28 @@ class Digits:
     def open(self, split: str) -> DigitsRecords:
         if split not in self.splits:
             raise DataError(f"digits has no split {split!r}, only {', '.join(self.splits)}")
-        from sklearn.datasets import load_digits
-
-        scans = load_digits()
-        indices = digits_split(scans.target, train=split == "train")
-        images = [_enlarge(scans.images[index], self.size, _RESAMPLING[self.interpolation]) for index in indices]
+        scans, labels = read_scans()
+        indices = digits_split(labels, train=split == "train")
+        images = [_enlarge(scans[index], self.size, _RESAMPLING[self.interpolation]) for index in indices]
         return DigitsRecords(
             ids=PackedStrings(f"digits/{index:04d}" for index in indices),
-            labels=scans.target[indices].astype(np.int64),
-            class_names=[str(name) for name in scans.target_names],
+            labels=labels[indices],
+            class_names=[str(name) for name in np.unique(labels)],
             images=np.stack(images),
         )
+
+
+def read_scans() -> tuple[np.ndarray, np.ndarray]:
+    """Scans ``(1797, 8, 8)`` of ink in 0..16 and their labels, from scikit-learn's file; its code is not imported.
+
+    Raises:
+        DataError: scikit-learn is not installed.
+    """
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise DataError("the digits are a file of the package scikit-learn, which is not installed")
+    table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
 def digits_split(labels: np.ndarray, train: bool) -> np.ndarray:
