@@ -42,8 +42,8 @@ OTHERS |= {
 NAMES = (*(name for name in COMMANDS if " " not in name), "list", "keys", "completion")
 SWITCHES = {"-m": "multirun", "--multirun": "multirun", "--dry-run": "dry_run", "--resolve": "resolve"}
 SWITCHES |= {"-h": "help", "--help": "help"}
-DOCUMENTS = ("list", "evaluate", "benchmark", "data doctor")
-"""Commands that print JSON alone with ``--json``."""
+DOCUMENTS = {"list": False, "evaluate": True, "benchmark": True, "data doctor": False}
+"""Commands that print JSON alone with ``--json`` -> whether that is their results, which a job prints."""
 _SHOWN = 12
 VALUES = {"--config-dir": "config_dirs", "-cd": "config_dirs", "--cfg": "cfg", "-c": "cfg"}
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.data.names import EXTENSIONS, FILE_COLUMNS, LABEL_COLUMNS, SPLIT_NAMES, is_image, is_visible
-from visionattn.errors import DataError
 
 _HEAD, _TAIL, _LOOKED_AT = 2**18, 2**16, 200
 _SPLIT_COLUMNS = ("split", "fold", "set", "subset", "partition")
@@ -188,16 +187,9 @@ def parquet_files(root: Path) -> list[Mark]:
     found = [path for place in ("data", "", "default", "train") for path in _files(root / place, ".parquet")]
     if not found:
         return []
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise DataError(
-            f"data={root} has parquet files, which need the package pyarrow: pip install 'visionattn[huggingface]'"
-        ) from None
-    try:
-        names = list(parquet.read_schema(found[0]).names)
-    except (OSError, ArrowException) as error:
-        raise DataError(f"{found[0]} cannot be read as a parquet file: {str(error).splitlines()[0]}") from None
+    from visionattn.data.detection.formats.parquet import ParquetTable
+
+    names = ParquetTable(found[:1]).names
     if "objects" in names:
         return [Mark("hugging_face_detection", "detection", f"boxes in {found[0].name}", root)]
     label = next((name for name in LABEL_COLUMNS if name in names), None)

@@ -166,6 +166,14 @@ def test_the_classes_of_shards_are_counted(tmp_path, monkeypatch):
     root, options = write_shards(tmp_path, [4, 3]), {"split_names": {"train": "all", "val": "all"}}
     facts = WebDataset.inspect(root, options)
     assert (facts.num_classes, facts.image_size, facts.images) == (3, (32, 40), {"train": 7, "val": 7})
+    read: list[str] = []
+    extract = tarfile.TarFile.extractfile
+    monkeypatch.setattr(tarfile.TarFile, "extractfile", lambda tar, one: read.append(one.name) or extract(tar, one))
+    monkeypatch.setattr("visionattn.data.classification.sources.web_dataset.SAMPLED_HEADERS", 2)
+    assert WebDataset.inspect(root, options).num_classes == 3
+    pictures = [name for name in read if not name.endswith(".cls")]
+    assert len(read) - len(pictures) >= 7
+    assert len(pictures) < 7  # those that are looked at, not those between the labels
     named = WebDataset.inspect(root, {**options, "class_names": ["a", "b", "c", "d"]})
     assert (named.num_classes, named.class_names) == (4, ("a", "b", "c", "d"))
     monkeypatch.setattr("visionattn.data.classification.sources.web_dataset.COUNTED", 5)

@@ -1,6 +1,7 @@
 """COCO's layout: what is read, what is left out and counted, what batches look like."""
 
 import json
+import pickle
 import time
 
 import numpy as np
@@ -107,6 +108,21 @@ def test_the_evaluations_truth_keeps_crowds_and_what_is_merely_odd(tmp_path):
     assert sum(a["iscrowd"] for a in truth["annotations"]) == 1
     assert [0, 7] in [a["bbox"][2:] for a in truth["annotations"]]
     assert all(a["image_id"] == 100 for a in truth["annotations"])
+
+
+def test_the_evaluations_truth_is_read_once_for_the_same_images(tmp_path, monkeypatch):
+    root = tree(tmp_path / "t", [note(), note(image_id=101)])
+    records = Coco(str(root)).open("val")
+    calls, content = [], records.content
+    monkeypatch.setattr(records, "content", lambda: calls.append(1) or content())
+    first = records.ground_truth([100], masks=True)
+    first["annotations"].clear()  # whoever scores may change what it gets
+    assert len(records.ground_truth([100], masks=True)["annotations"]) == 1
+    assert len(calls) == 1
+    assert [a["image_id"] for a in records.ground_truth([101], masks=True)["annotations"]] == [101]
+    assert "segmentation" not in records.ground_truth([101], masks=False)["annotations"][0]
+    assert len(calls) == 3
+    assert not pickle.loads(pickle.dumps(Coco(str(root)).open("val")))._truths
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionattn.cli.arguments import COMMANDS, Request
+from visionattn.cli.arguments import COMMANDS, DOCUMENTS, Request
 from visionattn.cli.launch import ranks
 from visionattn.config import DEFAULT_POLICY, BuildPolicy, check_complete
 from visionattn.config.composing import quoted
@@ -30,8 +30,6 @@ from visionattn.runs.table import document
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_DOCUMENTS = ("evaluate", "benchmark")
-"""Commands whose results ``json=true`` prints."""
 _PARENT_ONLY = ("hydra.mode=", "hydra.sweep", "hydra/launcher=", "hydra.launcher", "hydra/sweeper=", "hydra.sweeper")
 
 
@@ -116,7 +114,7 @@ class Job:
         }
         for package in find_allowed(self.policy.allow, Path.cwd()):
             print(f"{package} is imported from the current folder")
-        alone = self.command in _DOCUMENTS and bool(cfg.get("json"))
+        alone = DOCUMENTS.get(self.command, False) and bool(cfg.get("json"))
         with document(alone) as show, self._kept(cfg, run_dir), self._explained(hydra, run_dir):
             with ranks.announced(spec, run_dir):
                 run = import_module(f"visionattn.commands.{module}").run

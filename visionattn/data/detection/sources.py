@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -75,6 +76,34 @@ class SizedImages(ABC, Generic[A]):
     def __init__(self, folder: Path, annotations: A) -> None:
         self.folder, self.annotations, self.ids = folder, annotations, annotations.names
         self.class_names, self.category_ids = annotations.class_names, annotations.category_ids
+        # packed, not objects: reading an object writes its reference count, and every worker would copy all of them
+        self._truths: dict[bool, tuple[Sequence[int], bytes]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_truths": {}}
+
+    def ground_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
+        """The contents of COCO's file of objects about some images, as its evaluation takes them.
+
+        The file is read once for the same images: every validation asks for these.
+
+        Args:
+            image_ids: numbers of the images.
+            masks: with segmentations.
+
+        Raises:
+            DataError: what the annotations of a panoptic split name is not in the file of objects.
+        """
+        known, packed = self._truths.get(masks, ((), b""))
+        if not packed or list(known) != list(image_ids):
+            packed = pickle.dumps(self._read_truth(image_ids, masks))
+            self._truths[masks] = list(image_ids), packed
+        truth: dict[str, Any] = pickle.loads(packed)
+        return truth
+
+    @abstractmethod
+    def _read_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
+        """Contents of the file of objects; see :meth:`ground_truth`."""
 
     def image_path(self, index: int) -> Path:
         """The image's file."""
@@ -201,12 +230,7 @@ class CocoRecords(SizedImages[Annotations]):
         texts, rows = self.annotations.segmentations, self.rows(index)
         return [json.loads(text) if text else None for text in (texts[row] for row in range(rows.start, rows.stop))]
 
-    def ground_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
-        """The file's contents about some images, as COCO's evaluation takes them.
-
-        Crowds and boxes of every kind are included; see
-        :func:`visionattn.data.detection.annotations.evaluation_annotations`.
-        """
+    def _read_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
         file, wanted = read_coco(self.content(), self.file, self.folder), set(image_ids)
         images = {i: image.number for i, image in enumerate(file.images) if image.number in wanted}
         return evaluation_annotations(file, images, dict(enumerate(self.category_ids)), masks)

@@ -84,12 +84,7 @@ class PanopticRecords(SizedImages[PanopticAnnotations]):
             "crowd": torch.from_numpy(notes.crowds[rows].copy()),
         }
 
-    def ground_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
-        """Contents of COCO's file of instances about some images, as its evaluation takes them.
-
-        Raises:
-            DataError: there is no such file, or it lacks some of the images or of the things.
-        """
+    def _read_truth(self, image_ids: Sequence[int], masks: bool) -> dict[str, Any]:
         file, wanted = read_coco(read_json(self.instances), self.instances, self.folder), set(image_ids)
         notes = self.annotations
         stated = {n: own for n, own in zip(notes.image_ids.tolist(), notes.file_ids, strict=True) if n in wanted}

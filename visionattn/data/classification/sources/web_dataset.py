@@ -7,6 +7,7 @@ import os
 import random
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -213,13 +214,28 @@ def _first_looks(records: ShardRecords, count: bool) -> tuple[list[int], list[by
         return labels, pictures
     for sample in _shard_samples({"url": shard} for shard in records.shards):
         content = next((sample[key] for key in records.image_keys if key in sample), None)
-        if content is not None and len(pictures) < SAMPLED_HEADERS:
+        if content is not None:
             pictures.append(content)
-        if not count and len(pictures) == SAMPLED_HEADERS:
+        if len(pictures) == SAMPLED_HEADERS:
             break
-        if sample.get("cls", b"").strip().isdigit():
-            labels.append(int(sample["cls"]))
-    return labels, pictures
+    return _labels(records.shards) if count else [], pictures
+
+
+def _labels(shards: Sequence[str]) -> list[int]:
+    """The labels of shards on this disk; the images between them are passed over unread.
+
+    Raises:
+        DataError: a shard is damaged.
+    """
+    found: list[int] = []
+    for shard in shards:
+        with _explained(shard), tarfile.open(shard) as tar:
+            for member in tar:
+                label = os.path.basename(member.name).partition(".")[2].lower() == "cls"
+                content = tar.extractfile(member) if label and member.isfile() else None
+                if content is not None and (text := content.read().strip()).isdigit():
+                    found.append(int(text))
+    return found
 
 
 def _shard_samples(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -233,11 +249,17 @@ def _shard_samples(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]
 def _members(url: str) -> Iterator[dict[str, Any]]:
     import webdataset
 
+    with _explained(url), webdataset.gopen(url) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is not None:
+                yield {"fname": member.name, "data": content.read(), "__url__": url}
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """A damaged shard is named."""
     try:
-        with webdataset.gopen(url) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
-            for member in tar:
-                content = tar.extractfile(member) if member.isfile() else None
-                if content is not None:
-                    yield {"fname": member.name, "data": content.read(), "__url__": url}
+        yield
     except (OSError, EOFError, tarfile.TarError) as error:
         raise DataError(f"the shard {url} cannot be read to its end: {error}") from error
