@@ -10,6 +10,8 @@ import pytest
 import torch
 import yaml
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.shapes import checked_shapes  # noqa: F401
 from visionattn import config
@@ -124,3 +126,30 @@ def test_does_not_write_into_its_input(name):
     before = x.clone()
     build(name, 1)(x)
     assert torch.equal(x, before)
+
+
+class Products(TorchDispatchMode):
+    """The largest product of two tensors of equal shape, element by element, whose sum is taken at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products: list[torch.Tensor] = []
+        self.largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.mul.Tensor and args[0].shape == getattr(args[1], "shape", None):
+            self.products.append(out)
+        if func is torch.ops.aten.sum.dim_IntList and any(args[0] is product for product in self.products):
+            self.largest = max(self.largest, args[0].numel())
+        return out
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_dot_products_that_torch_does_not_count_are_declared(name):
+    """Whoever multiplies queries with keys element by element says so, or GMACs are too low."""
+    mixer = build(name, 1).eval().to("meta")
+    with torch.no_grad(), Products() as found, FlopCounterMode(display=False) as counter:
+        mixer(torch.randn(1, 16, 16, DIM, device="meta"))
+    declares = any(hasattr(module, "elementwise_macs") for module in mixer.modules())
+    assert declares or 2 * found.largest < 1e-3 * counter.get_total_flops() or not found.largest

@@ -9,7 +9,7 @@ import pytest
 
 from visionattn.kernels.backends.cpp import build
 
-NAMES = ("test_agreement.py", "test_tokens.py", "test_scan.py", "test_cpp_layers.py")
+NAMES = ("test_agreement.py", "test_tokens.py", "test_scan.py", "test_routed.py", "test_cpp_layers.py")
 TESTS = [str(Path(__file__).with_name(name)) for name in NAMES]
 SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined"
 
@@ -43,4 +43,5 @@ def test_no_address_outside_what_was_handed_over(tmp_path: Path) -> None:
     assert list(tmp_path.glob("attention-*.so"))
     assert list(tmp_path.glob("tokens-*.so"))
     assert list(tmp_path.glob("scan-*.so"))
+    assert list(tmp_path.glob("routed-*.so"))
     assert list(tmp_path.glob("layers-*.so"))

@@ -7,6 +7,7 @@ neighbors.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -197,6 +198,12 @@ class AggregatedAttention(_ByDirection):
         for place, value in enumerate(around):
             out = out + sharp[..., place, None] * value
         return out
+
+    def elementwise_macs(self, shape: Sequence[int]) -> int:
+        """Multiply-adds of queries with neighbors and of probabilities with their values."""
+        reach = range(-(self.kernel_size // 2), self.kernel_size // 2 + 1)
+        pairs = math.prod(sum(max(0, side - abs(offset)) for offset in reach) for side in shape[1:3])
+        return 2 * shape[0] * shape[3] * pairs
 
     def extra_repr(self) -> str:
         return f"num_heads={self.num_heads}, kernel_size={self.kernel_size}, reduction={self.reduction}"

@@ -58,6 +58,8 @@ class Mixer(Protocol):
                                                 enlarged; the others stand after it.
     ``map_calls: int``      ``analysis``        Only that many first calls of attention are on the stage's own map; the
                                                 others, on coarser maps, are not shown.
+    ``elementwise_macs``    ``count_macs``      A method: multiply-adds for an input of a shape ``(B, H, W, C)`` beyond
+                                                matrix products, convolutions and attention, which torch counts.
     ======================  ==================  ========================================================================
     """
 

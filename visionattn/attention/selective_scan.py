@@ -6,6 +6,7 @@ Shapes: B batch, H W map, C channels, I inner channels, K = 4 directions, R rank
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,7 @@ from visionattn.attention.mixer import StageContext
 from visionattn.kernels import selective_scan
 from visionattn.kernels.eager import autocast_disabled
 from visionattn.kernels.linear import Linear, linear
+from visionattn.kernels.scan_op import scan_flops
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -120,6 +122,10 @@ class SelectiveScan(nn.Module):
         rows = low.flatten(0, 2).transpose(0, 1)
         delta = torch.baddbmm(self.dt_projs_bias[:, None], rows, self.dt_projs_weight.transpose(1, 2))
         return delta.transpose(0, 1).unflatten(0, low.shape[:3])
+
+    def elementwise_macs(self, shape: Sequence[int]) -> int:
+        """Multiply-adds of the scan, which runs on single numbers: half of its operations."""
+        return scan_flops((*shape[:3], self.A_logs.shape[0] // WAYS), WAYS, self.state) // 2
 
     def extra_repr(self) -> str:
         return f"state={self.state}, rank={self.rank}"

@@ -5,10 +5,14 @@ Shapes: C channels, H W image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import accumulate
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,8 +30,9 @@ def count_gmacs(model: nn.Module, input_size: Sequence[int]) -> float:
 def count_macs(model: nn.Module, input_size: Sequence[int]) -> Mapping[str, int]:
     """Multiply-adds of one forward pass of one image ``(C, H, W)``, of the model and of each module that ran.
 
-    Counted by torch's own counter on the operators that really run (matrix products, convolutions, attention);
-    norms, activations and additions are not multiply-adds and are not counted. It runs on shapes alone (torch's meta
+    Counted by torch's own counter on the operators that really run (matrix products, convolutions, attention), and
+    what modules declare as ``elementwise_macs``: products of tokens with single neighbors, scans. Norms, activations,
+    gates, the denominators of linear attention and additions are not counted. It runs on shapes alone (torch's meta
     device), in about a second for the largest model.
 
     Returns:
@@ -37,13 +42,33 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> Mapping[str, int]
     image = torch.zeros(1, *input_size, device="meta", dtype=next(model.parameters()).dtype)
     training = model.training
     model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), _declared(model) as declared, FlopCounterMode(display=False) as counter:
         functional_call(model, shapes, (image,))
     model.train(training)
     root = f"{type(model).__name__}."
     counts = {
-        name.removeprefix(root): sum(flops.values()) // 2
+        name.removeprefix(root): sum(flops.values()) // 2 + declared[name.removeprefix(root)]
         for name, flops in counter.get_flop_counts().items()
         if name.startswith(root)
     }
-    return {**counts, "": counter.get_total_flops() // 2}
+    return {**counts, "": counter.get_total_flops() // 2 + declared[""]}
+
+
+@contextmanager
+def _declared(model: nn.Module) -> Iterator[Counter[str]]:
+    """The ``elementwise_macs`` of the modules that run meanwhile, for each of them and all around it, by name."""
+    found: Counter[str] = Counter()
+
+    def add(around: list[str], module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        found.update(dict.fromkeys(around, module.elementwise_macs(inputs[0].shape)))  # type: ignore[operator]
+
+    handles = []
+    for name, module in model.named_modules():
+        if hasattr(module, "elementwise_macs"):
+            around = ["", *accumulate(name.split("."), "{}.{}".format)] if name else [""]
+            handles.append(module.register_forward_hook(partial(add, around)))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

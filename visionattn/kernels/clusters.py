@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from visionattn.errors import ConfigError
 from visionattn.kernels.custom_op import LIBRARY, define
@@ -236,7 +237,7 @@ def _backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, cluster_size: int, overlap: int, scale: float, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of queries, keys and values, contiguous."""
-    with torch.enable_grad():
+    with torch._C._SetExcludeDispatchKeyGuard(_AUTOGRAD, False), torch.enable_grad():
         q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
         out = _clustered(q, k, v, cluster_size, overlap, scale, backend)
         of_q, of_k, of_v = torch.autograd.grad(out, (q, k, v), grad)
@@ -260,9 +261,26 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return (*_clustered_backward_op(grad, *ctx.saved_tensors, *ctx.rule), *(None for _ in ctx.rule))
 
 
+def _flops(q_shape: torch.Size, k_shape: Any, v_shape: Any, *rule: Any, **kwargs: Any) -> int:
+    """What the operators inside count, on shapes alone."""
+    tokens = torch.empty(q_shape, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        _clustered(tokens, tokens, tokens, *rule)
+    total: int = counter.get_total_flops()
+    return total
+
+
+def _backward_flops(grad_shape: Any, q_shape: torch.Size, *args: Any, **kwargs: Any) -> int:
+    return 2 * _flops(q_shape, *args)
+
+
+_AUTOGRAD = torch._C.DispatchKey.AutogradFunctionality
+"""What a mode around an operator, as a counter of FLOPs, has switched off inside of it."""
 _ARGUMENTS = "Tensor q, Tensor k, Tensor v, int cluster_size, int overlap, float scale, str backend"
 _clustered_op = define("clustered_attention", f"({_ARGUMENTS}) -> Tensor", _clustered, _like_values)
 _clustered_backward_op = define(
     "clustered_attention_backward", f"(Tensor grad, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)", _backward, _like_inputs
 )
 torch.library.register_autograd(f"{LIBRARY.ns}::clustered_attention", _gradients, setup_context=_keep, lib=LIBRARY)
+register_flop_formula(_clustered_op.overloadpacket)(_flops)
+register_flop_formula(_clustered_backward_op.overloadpacket)(_backward_flops)

@@ -8,6 +8,7 @@ Legend: B batch, H W map, C channels, K directions, S states of a channel and di
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,9 +118,13 @@ def _backward_fake(grad, x, delta, b, c, a, out, kept, maps=True, table=True):
     return tuple(tensor.new_empty(tensor.shape) for tensor in (x, delta, b, c, a))
 
 
+def scan_flops(x_shape: Sequence[int], ways: int, states: int) -> int:
+    """Operations of a scan of a map ``(B, H, W, C)`` in that many directions; half of them are its multiply-adds."""
+    return FLOPS * math.prod(x_shape) * ways * states
+
+
 def _flops(x_shape, delta_shape, b_shape, *args: Any, **kwargs: Any) -> int:
-    batch, height, width, ways, states = b_shape
-    return FLOPS * batch * height * width * ways * states * x_shape[3]
+    return scan_flops(x_shape, *b_shape[3:])
 
 
 def _backward_flops(grad_shape, x_shape, delta_shape, b_shape, *args: Any, **kwargs: Any) -> int:
