@@ -14,6 +14,7 @@ from visionattn.config import compose
 from visionattn.config.spelling import ours
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.export.graphs import exported, runner, to_onnx
+from visionattn.training.serving import prepare
 from visionattn.weights import load_weights
 
 VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -79,9 +80,67 @@ def test_a_wrong_name_is_told_with_the_nearest(name, sentence):
         TimmBackbone(name)
 
 
-def test_a_classifier_of_timm_is_left_to_timm():
-    with pytest.raises(ConfigError, match=r"has no classifier, got num_classes=7: .*create_model\('test_resnet'"):
-        TimmBackbone("test_resnet", num_classes=7)
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("test_resnet", {}),
+        ("test_convnext", {}),
+        ("test_vit", {}),
+        ("deit_tiny_distilled_patch16_224", VIT),
+        ("swin_tiny_patch4_window7_224", {"depths": (1, 1, 1, 1), "embed_dim": 24, "num_heads": (1, 1, 2, 2)}),
+    ],
+)
+def test_timms_own_classifier_gives_timms_own_logits(name, arguments):
+    theirs = timm.create_model(name, num_classes=7, **arguments).eval()
+    backbone = TimmBackbone(name, num_classes=3, arguments=arguments).eval()
+    assert backbone.classes_in(theirs.state_dict()) == 7
+    backbone.reset_classifier(7)
+    backbone.take_weights(theirs.state_dict())
+    images = torch.rand(2, *theirs.pretrained_cfg["input_size"])
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(images), theirs(images), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit", "test_efficientnet"])
+def test_a_task_trains_every_parameter_of_what_it_keeps(name):
+    """An unused one would stop a training of several processes."""
+    images = torch.rand(2, 3, 64, 64)
+    for pooled in (True, False):
+        backbone = TimmBackbone(name)
+        prepare(backbone, pooled)
+        maps = backbone.forward_intermediates(images, norm=True, intermediates_only=True)
+        sum(one.square().mean() for one in maps).backward()
+        assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
+        assert [one.shape[1] for one in maps] == [info["num_chs"] for info in backbone.feature_info]
+        assert [maps[-1].shape[-2:] == (1, 1), len(maps) == 1] == [pooled, pooled]
+    with pytest.raises(ConfigError, match="was made to give maps alone"):
+        prepare(backbone, True)
+
+
+def test_classification_pools_as_timm_does():
+    theirs = timm.create_model("test_vit", num_classes=0).eval()
+    model = visionattn.create_classifier("test_vit", classes=3).eval()
+    model.backbone.take_weights(theirs.state_dict())
+    images = torch.rand(2, 3, 160, 160)
+    with torch.no_grad():
+        torch.testing.assert_close(model.features(images)[0].flatten(1), theirs(images), rtol=0, atol=1e-6)
+
+
+def test_weights_of_another_size_and_other_channels_are_resized_as_timm_does_it():
+    state = timm.create_model("test_vit").state_dict()
+    report = TimmBackbone("test_vit", in_chans=1, arguments={"img_size": 96}).take_weights(state)
+    assert report.resized == {
+        "net.pos_embed": ((1, 101, 64), (1, 37, 64)),
+        "net.patch_embed.proj.weight": ((64, 3, 16, 16), (64, 1, 16, 16)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"), [("checkpoint_path", "weights="), ("pretrained", "weights="), ("in_chans", "backbone.in_chans=")]
+)
+def test_arguments_that_would_read_a_file_are_refused(key, hint):
+    with pytest.raises(ConfigError, match=rf"backbone\.arguments takes no {key}: {hint}"):
+        TimmBackbone("test_vit", arguments={key: 1})
 
 
 def test_a_size_that_a_network_does_not_take_is_told():
@@ -134,14 +193,16 @@ def test_a_recipe_that_changes_parts_of_its_own_backbone_says_so():
         compose("train", ["experiment=shapes/upernet", "backbone=timm", "backbone.model=test_vit"])
 
 
-def test_pretrained_is_a_word_for_the_weights():
+def test_timms_words_are_rewritten():
     assert ours(["backbone.pretrained=true"]) == ["weights=timm"]
+    assert ours(["backbone=timm/resnet18.a1_in1k"]) == ["backbone=timm", "backbone.model=resnet18.a1_in1k"]
+    assert compose("train", ["backbone=timm/test_vit"]).backbone.model == "test_vit"
 
 
 @pytest.mark.filterwarnings("default")
 def test_a_training_on_a_network_of_timm_loads_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["backbone=timm", "backbone.model=resnet10t", "data=digits", "data.batch_size=16", "trainer.max_epochs=1"]
+    words = ["backbone=timm/test_resnet", "data.batch_size=16", "trainer.max_epochs=1"]
     assert main(["train", *words, "trainer.limit_train_batches=2", "trainer.accelerator=cpu"]) == 0
     folder = newest(tmp_path / "outputs" / "classification" / "timm")
     assert len(visionattn.load(folder, device="cpu").predict(torch.rand(3, 20, 30)).labels) == 5

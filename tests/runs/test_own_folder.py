@@ -7,9 +7,10 @@ from PIL import Image
 from tests.corpus import trees
 from visionattn.config import compose
 from visionattn.errors import ConfigError
-from visionattn.runs import own_folder, published_weights
+from visionattn.runs import own_folder
 from visionattn.runs.own_folder import RECOGNIZED, with_folder
 from visionattn.runs.settings import Composition
+from visionattn.weights import reach
 
 
 @pytest.fixture
@@ -122,12 +123,12 @@ def test_weights_are_looked_for_in_the_cache_and_over_the_network(monkeypatch, t
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: str(tmp_path))
-    assert published_weights.why_out_of_reach("a.b") == ""
+    assert reach.why_out_of_reach("a.b") == ""
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: None)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE" in published_weights.why_out_of_reach("a.b")
+    assert "HF_HUB_OFFLINE" in reach.why_out_of_reach("a.b")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "http://127.0.0.1:9 cannot be reached" in published_weights.why_out_of_reach("a.b")
+    assert "http://127.0.0.1:9 cannot be reached" in reach.why_out_of_reach("a.b")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "several processes" in published_weights.why_out_of_reach("a.b")
+    assert "several processes" in reach.why_out_of_reach("a.b")

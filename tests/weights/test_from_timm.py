@@ -6,6 +6,7 @@ import torch
 
 import visionattn
 from visionattn.errors import CheckpointError
+from visionattn.weights import from_timm
 
 SHORT = ["depths=[1,1,1,1]"]
 
@@ -26,6 +27,7 @@ def published(monkeypatch):
         return model
 
     monkeypatch.setattr(timm, "create_model", create_model)
+    monkeypatch.setattr(from_timm, "why_out_of_reach", lambda *_, **__: "")
     return weights, asked
 
 
@@ -56,6 +58,7 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch):
         raise ConnectionError("Name or service not known")
 
     monkeypatch.setattr("timm.models._builder.load_pretrained", no_network)
+    monkeypatch.setattr(from_timm, "why_out_of_reach", lambda *_, **__: "")
     with pytest.raises(CheckpointError, match=r"swin_tiny_patch4_window7_224\.ms_in1k.*not known.*give the path"):
         visionattn.create_backbone("swin_tiny", weights="timm")
 

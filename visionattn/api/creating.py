@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import timm
 from torch import nn
 
 from visionattn import config
 from visionattn.api.modules import ClassificationModel, DetectionModel, SegmentationModel
 from visionattn.backbones.timm_backbone import timm_backbone
-from visionattn.backbones.zoo import backbone_files, create_backbone, list_backbones
+from visionattn.backbones.timm_network import timm_name
+from visionattn.backbones.zoo import create_backbone, list_backbones
 from visionattn.config.columns import names_for
 from visionattn.config.composing import as_override
 from visionattn.config.messages import nearest, open_keys, plain
@@ -126,9 +126,10 @@ def _names(classes: Sequence[str] | int) -> list[str]:
 
 
 def _backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Module:
-    if isinstance(backbone, str) and backbone not in backbone_files() and timm.is_model(backbone.partition(".")[0]):
+    network = timm_name(backbone) if isinstance(backbone, str) else None
+    if network is not None:
         weights = "timm" if options.pop("pretrained", False) else options.pop("weights", None)
-        return timm_backbone(backbone, weights, **options)
+        return timm_backbone(network, weights, **options)
     if isinstance(backbone, str):
         return create_backbone(backbone, num_classes=0, **options)
     missing = [name for name in _NEEDED if not hasattr(backbone, name)]

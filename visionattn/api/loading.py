@@ -10,7 +10,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from visionattn.api.model import Model
 from visionattn.backbones import zoo
-from visionattn.config import BuildPolicy, check_allow
+from visionattn.backbones.timm_network import check_timm_name, timm_name
+from visionattn.config import BuildPolicy, check_allow, compose
+from visionattn.config.composing import as_override
 from visionattn.config.messages import nearest
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.runs.classifier import published_classifier
@@ -33,7 +35,8 @@ def load(
 
     Args:
         source: the folder of a run, whose best checkpoint is taken; a checkpoint; a folder that ``visionattn export``
-            wrote (``format=timm`` or ``safetensors``); ``hf-hub:owner/name``; or the name of a backbone.
+            wrote (``format=timm`` or ``safetensors``); ``hf-hub:owner/name``; or the name of a backbone, ours or timm's
+            (``"resnet18.a1_in1k"``), whose own classifier is taken.
         weights: for the name of a backbone: a file, a folder, or ``timm`` (the default), what timm publishes for it.
         device: ``cpu``, ``cuda`` ...; None: ``cuda`` where there is a GPU.
         allow: your own packages that the run's configuration may name, as ``allow=[my_package]`` on the command line.
@@ -44,7 +47,10 @@ def load(
             no such device.
     """
     policy, text = BuildPolicy(check_allow(tuple(allow))), str(source)
-    if weights is not None or text in zoo.backbone_files():
+    network = timm_name(text) if not Path(text).exists() else None
+    if network is not None:
+        model = _of_timm(network, {}, str(weights or "timm"), policy)
+    elif weights is not None or text in zoo.backbone_files():
         zoo.check_name(text)
         model = _published(zoo.compose_backbone(text), text, str(weights or "timm"), policy)
     else:
@@ -70,6 +76,8 @@ def _trained(text: str, policy: BuildPolicy) -> Model:
     if source.config is not None:
         contents = {"config": source.config, "state_dict": source.state, "class_facts": _class_facts(source)}
         return _opened(OpenedRun(path, contents, policy))
+    if source.network is not None:
+        return _of_timm(source.network["name"], source.network["arguments"], text, policy)
     if source.architecture is None:
         raise CheckpointError(
             f"{source.origin} holds weights alone: nothing with them says which model they are of. "
@@ -83,6 +91,15 @@ def _trained(text: str, policy: BuildPolicy) -> Model:
         with open_dict(node):
             node.in_chans = source.facts["input_size"][0]
     return _published(node, name, text, policy)
+
+
+def _of_timm(name: str, arguments: dict[str, Any], weights: str, policy: BuildPolicy) -> Model:
+    """A network of timm with its own classifier."""
+    check_timm_name(name)
+    node = compose("backbone_only", ["backbone=timm", as_override("backbone.model", name)]).backbone
+    node.arguments = {key: value for key, value in arguments.items() if key not in ("in_chans", "num_classes")}
+    node.in_chans = arguments.get("in_chans", 3)
+    return _published(node, f"timm/{name}", weights, policy)
 
 
 def _opened(run: OpenedRun) -> Model:
@@ -102,6 +119,12 @@ def _class_facts(source: Source) -> dict[str, Any]:
     return {"names": list(source.class_names), "ids": list(range(1, len(source.class_names) + 1))}
 
 
+def _all_backbones() -> list[str]:
+    import timm
+
+    return [*zoo.list_backbones(), *(name for name in timm.list_models() if not name.startswith(zoo.PREFIX))]
+
+
 def _check_there(text: str, path: Path) -> None:
     """Refuse what is nothing that a model can be loaded from.
 
@@ -114,7 +137,7 @@ def _check_there(text: str, path: Path) -> None:
     if not path.is_dir():
         raise ConfigError(
             f"there is nothing at {text!r} to load: name the folder of a run, a checkpoint, an exported folder, "
-            f"hf-hub:owner/name, or a backbone{nearest(text, zoo.list_backbones())}"
+            f"hf-hub:owner/name, or a backbone of ours or of timm{nearest(text, _all_backbones())}"
         )
     graphs = [name for name in _GRAPHS if (path / name).is_file()]
     if graphs and not (path / "model.safetensors").is_file():

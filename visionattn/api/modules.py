@@ -19,6 +19,7 @@ from visionattn.errors import DataError
 from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.heads.segmentation.inference import class_map
 from visionattn.heads.segmentation.pixel_loss import PixelLoss
+from visionattn.training.serving import prepare, without_classifier
 
 Sizes = list[tuple[int, int]]
 
@@ -35,7 +36,10 @@ class Vision(nn.Module):
 
     Attributes:
         classes: names of the classes.
+        pooled: whether the head classifies the whole image; see :class:`visionattn.training.serving.ServesTasks`.
     """
+
+    pooled = False
 
     def __init__(
         self,
@@ -47,11 +51,11 @@ class Vision(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone: Any = backbone
+        prepare(backbone, self.pooled)
         self.head: Any = head(feature_info=backbone.feature_info, num_classes=len(classes))
         self.classes = list(classes)
         self._prepare = NormalizeAndPad(mean, std)
-        if isinstance(getattr(backbone, "head", None), nn.Module):
-            self.backbone.head = nn.Identity()  # as in a task: what it keeps without classes would get no gradient
+        without_classifier(backbone)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the backbone's maps of normalized images ``(B, C, H, W)``."""
@@ -176,6 +180,8 @@ class ClassificationModel(Vision):
         label_smoothing: probability mass spread over all classes, in training.
         **kwargs: of :class:`Vision`.
     """
+
+    pooled = True
 
     def __init__(self, *args: Any, label_smoothing: float = 0.1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

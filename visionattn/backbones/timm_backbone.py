@@ -1,30 +1,25 @@
-"""Any network of timm as a backbone: its maps, its strides and its published weights.
+"""Any network of timm as a backbone: its maps, its strides, its pooled vector and its published weights.
 
-Shapes: B batch, C channels, H W map.
+Shapes: B batch, C channels, H W map, K classes.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
-import timm
 import torch
-from timm.layers import LayerNorm2d
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
-from visionattn.config.messages import nearest
+from visionattn.backbones.simple_pyramid import SimplePyramid
+from visionattn.backbones.timm_network import classifiers_of, resized_state, timm_network
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.weights import Report, open_source
 
 _FIRST, _MAPS = 4, 4
-_ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True, "strict_img_size": False}
-"""Arguments of timm's networks that let them take images of any size, where a network has them."""
-_CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.", "last_linear.")
 
 
 class TimmBackbone(nn.Module):
@@ -35,21 +30,26 @@ class TimmBackbone(nn.Module):
     of a quarter, a half, one and two times its stride from the last map. The published pyramid ends in two convolutions
     for each map, which are left to the head.
 
+    For image classification a task takes what the network itself gives to its classifier (:meth:`serve`): a class
+    token, the mean of the tokens, or whatever it was trained with. With ``num_classes`` that classifier is kept, and
+    the one map are the logits.
+
     Args:
         model: timm's name, with the tag of its weights or without: ``convnext_tiny.fb_in22k``.
         arguments: further arguments of ``timm.create_model``.
         in_chans: channels of the image.
         drop_path_rate: where the network has it.
-        num_classes: 0; a task brings its own head.
+        num_classes: width of the network's own classifier; 0: none, a task brings its head.
         card: facts about the network; ``mean``, ``std`` and ``input_size`` of its images are added.
 
-    Images are padded with zeros at the bottom and the right to whole strides, and the maps cut.
+    For maps, images are padded with zeros at the bottom and the right to whole strides, and the maps cut.
 
     Raises:
-        ConfigError: timm has no such network, an argument does not fit, or the network gives no maps.
+        ConfigError: timm has no such network, or an argument does not fit.
 
     Shape:
-        ``(B, in_chans, H, W)`` -> list of ``(B, C, H / stride, W / stride)``, rounded up
+        ``(B, in_chans, H, W)`` -> list of ``(B, C, H / stride, W / stride)``, rounded up; with ``num_classes``, and of
+        the module itself, ``(B, K)``
     """
 
     def __init__(
@@ -63,26 +63,35 @@ class TimmBackbone(nn.Module):
         card: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        if num_classes:
-            raise ConfigError(
-                f"backbone=timm gives maps and has no classifier, got num_classes={num_classes}: train one on it "
-                f"(visionattn train), or call timm's own by timm.create_model({model!r}, pretrained=True)"
-            )
-        check_timm_name(model)
-        self.net: Any = _network(model, dict(arguments or {}), in_chans, drop_path_rate)
+        dropped = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
+        sizes = {"in_chans": in_chans, "num_classes": num_classes, **dropped}
+        self.net: Any = timm_network(model, arguments=arguments or {}, **sizes)
         published = get_pretrained_cfg(model)
         facts: dict[str, Any] = {}
         if published is not None:
             facts = {name: list(getattr(published, name)) for name in ("mean", "std", "input_size")}
-        self.card, self.in_chans, self.num_classes = {**facts, **dict(card or {})}, in_chans, 0
-        infos: list[dict[str, Any]] = [dict(info) for info in self.net.feature_info]
-        strides = [info["reduction"] for info in infos]
-        self.stride = int(max(strides))
+        self.card, self.in_chans, self.num_classes = {**facts, **dict(card or {})}, in_chans, num_classes
+        self.head: nn.Module = nn.Flatten(1)
+        """What makes logits of the one map that a network with its own classifier gives."""
         self.pyramid: SimplePyramid | None = None
+        self.indices: list[int] = []
+        self.feature_info: list[dict[str, Any]] = []
+        self._maps_alone = False
+        self._complete = frozenset(f"net.{name}" for name in self.net.state_dict())
+        infos = [dict(info) for info in getattr(self.net, "feature_info", ())]
+        self.stride = int(max((info["reduction"] for info in infos), default=1))
+        if num_classes:
+            self._pool()
+        elif infos and hasattr(self.net, "forward_intermediates"):
+            self._choose(infos)
+
+    def _choose(self, infos: list[dict[str, Any]]) -> None:
+        """The maps that are given."""
+        strides = [info["reduction"] for info in infos]
         if len(infos) > 1 and len(set(strides)) == 1:
             self.indices = [len(infos) - 1]
             self.pyramid = SimplePyramid(infos[-1]["num_chs"], strides[-1])
-            self.feature_info: list[dict[str, Any]] = self.pyramid.feature_info
+            self.feature_info = self.pyramid.feature_info
         else:
             last = {stride: index for index, stride in enumerate(strides) if stride >= _FIRST}
             self.indices = sorted(last.values())[-_MAPS:] or [len(infos) - 1]
@@ -90,6 +99,37 @@ class TimmBackbone(nn.Module):
                 {"num_chs": infos[i]["num_chs"], "reduction": strides[i], "module": f"net.{infos[i]['module']}"}
                 for i in self.indices
             ]
+
+    def _pool(self) -> None:
+        """Give the network's own vector as the only map, of one pixel: its logits, or what they are made of."""
+        width = self.num_classes or int(getattr(self.net, "head_hidden_size", None) or self.net.num_features)
+        self.pyramid, self.indices = None, []
+        self.feature_info = [{"num_chs": width, "reduction": self.stride, "module": "net"}]
+
+    def serve(self, pooled: bool) -> None:
+        """Keep what one task needs, so that every parameter is trained.
+
+        Args:
+            pooled: whether that is the vector for a classifier; else it is the maps.
+
+        Raises:
+            ConfigError: the network gives no maps, or has been made to give maps alone.
+        """
+        if self.num_classes and not pooled:
+            raise ConfigError(f"timm's {self._kind} with its own classifier gives no maps; num_classes=0 leaves it out")
+        if pooled and not self._maps_alone:
+            self._pool()
+        elif pooled:
+            raise ConfigError(f"timm's {self._kind} was made to give maps alone; build another one to classify")
+        elif not self.indices:
+            raise ConfigError(f"timm's {self._kind} gives no maps, and only classifies")
+        else:
+            self.net.prune_intermediate_layers(self.indices)
+            self._maps_alone = True
+
+    @property
+    def _kind(self) -> str:
+        return type(self.net).__name__
 
     def forward_intermediates(self, x: Tensor, norm: bool = False, intermediates_only: bool = False) -> Any:
         """The maps of :attr:`feature_info`.
@@ -102,18 +142,16 @@ class TimmBackbone(nn.Module):
         Raises:
             ConfigError: the network does not take images of this size.
         """
+        compute = self._maps if self.indices else self._vector
         if torch.compiler.is_compiling():
-            maps = self._maps(x, norm)
+            maps = compute(x, norm)
         else:
             with self._explained(x):
-                maps = self._maps(x, norm)
-        if self.pyramid is not None:
-            maps = self.pyramid(maps[-1])
-        maps = [
-            one[..., : _ceil(x.shape[-2], info["reduction"]), : _ceil(x.shape[-1], info["reduction"])]
-            for one, info in zip(maps, self.feature_info, strict=True)
-        ]
+                maps = compute(x, norm)
         return maps if intermediates_only else (maps[-1], maps)
+
+    def _vector(self, x: Tensor, norm: bool) -> list[Tensor]:
+        return [self.net(x)[..., None, None]]
 
     def _maps(self, x: Tensor, norm: bool) -> list[Tensor]:
         down, across = (_ceil(edge, self.stride) * self.stride - edge for edge in x.shape[-2:])
@@ -121,7 +159,12 @@ class TimmBackbone(nn.Module):
         maps: list[Tensor] = self.net.forward_intermediates(
             padded, indices=self.indices, norm=norm, intermediates_only=True
         )
-        return maps
+        if self.pyramid is not None:
+            maps = self.pyramid(maps[-1])
+        return [
+            one[..., : _ceil(x.shape[-2], info["reduction"]), : _ceil(x.shape[-1], info["reduction"])]
+            for one, info in zip(maps, self.feature_info, strict=True)
+        ]
 
     @contextmanager
     def _explained(self, x: Tensor) -> Iterator[None]:
@@ -130,7 +173,7 @@ class TimmBackbone(nn.Module):
             yield
         except AssertionError as error:
             raise ConfigError(
-                f"timm's {type(self.net).__name__} does not take images of {tuple(x.shape[-2:])} ({error}); "
+                f"timm's {self._kind} does not take images of {tuple(x.shape[-2:])} ({error}); "
                 "backbone.arguments={img_size: [HEIGHT, WIDTH]} builds it for another size, where it can"
             ) from error
 
@@ -140,8 +183,16 @@ class TimmBackbone(nn.Module):
         return last
 
     def forward(self, x: Tensor) -> Tensor:
-        """The last map."""
-        return self.forward_features(x)
+        """The last map; of a network with its own classifier the logits."""
+        last = self.forward_features(x)
+        return self.head(last) if self.num_classes else last
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A fresh classifier for another number of classes."""
+        if num_classes != self.num_classes:
+            self.net.reset_classifier(num_classes)
+            self.num_classes = num_classes
+            self._pool()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass, where the network can."""
@@ -152,15 +203,25 @@ class TimmBackbone(nn.Module):
         declared = getattr(self.net, "no_weight_decay", None)
         return {f"net.{name}" for name in declared()} if declared is not None else set()
 
+    def classes_in(self, state: Mapping[str, Tensor]) -> int | None:
+        """How many classes the classifier in a state dict of timm's tells apart; None: there is none."""
+        names = [f"{prefix}{layer}.weight" for layer in classifiers_of(self.net) for prefix in ("", "net.")]
+        return next((int(state[name].shape[0]) for name in names if name in state), None)
+
     def take_weights(self, state: Mapping[str, Tensor]) -> Report:
         """Load weights under timm's names, or under those of a run of ours.
+
+        Weights of another image size or of other image channels are resized as timm does it.
 
         Raises:
             CheckpointError: names or shapes do not fit; lists them.
         """
-        ours, own = self.state_dict(), any(name.startswith("net.") for name in state)
-        renamed = {name if own else f"net.{name}": tensor for name, tensor in state.items()}
-        left = [name for name in renamed if name not in ours and name.removeprefix("net.").startswith(_CLASSIFIERS)]
+        ours, given = self.state_dict(), {name.removeprefix("net."): tensor for name, tensor in state.items()}
+        beside = {name: given.pop(name) for name in list(given) if name.startswith("pyramid.")}
+        fitted = resized_state(self.net, given)
+        renamed = {f"net.{name}": tensor for name, tensor in fitted.items()} | beside
+        classifiers = tuple(f"net.{layer}." for layer in classifiers_of(self.net))
+        left = [n for n in renamed if n not in ours and (n in self._complete or n.startswith(classifiers))]
         taken = {name: tensor for name, tensor in renamed.items() if name not in left}
         fresh = [name for name in ours if name not in taken and name.startswith("pyramid.")]
         faults = [f"missing: {name}" for name in ours if name not in taken and name not in fresh]
@@ -172,9 +233,15 @@ class TimmBackbone(nn.Module):
         ]
         if faults:
             listed = "\n  ".join(faults)
-            raise CheckpointError(f"{len(faults)} entries do not fit timm's {type(self.net).__name__}:\n  {listed}")
+            raise CheckpointError(f"{len(faults)} entries do not fit timm's {self._kind}:\n  {listed}")
         self.load_state_dict(taken, strict=False)
-        return Report(f"timm's{self._images()}", list(taken), left_out=left, fresh=fresh)
+        old = {f"net.{name}": tuple(tensor.shape) for name, tensor in given.items()}
+        resized = {
+            name: (old[name], tuple(tensor.shape))
+            for name, tensor in taken.items()
+            if name in old and old[name] != tuple(tensor.shape)
+        }
+        return Report(f"timm's{self._images()}", list(taken), resized, left, fresh)
 
     def _images(self) -> str:
         """What images the published weights were trained on."""
@@ -182,39 +249,6 @@ class TimmBackbone(nn.Module):
             return ""
         size = "x".join(map(str, self.card["input_size"][1:]))
         return f", for images of {size} pixels with data.mean={self.card['mean']} data.std={self.card['std']}"
-
-
-class SimplePyramid(nn.Module):
-    """Maps of four strides from the last map of a plain vision transformer (Li et al. 2022, arXiv 2203.16527).
-
-    Args:
-        channels: of the map.
-        stride: of the map.
-
-    Shape:
-        ``(B, C, H, W)`` -> ``(B, C/4, 4H, 4W)``, ``(B, C/2, 2H, 2W)``, ``(B, C, H, W)``, ``(B, C, H/2, W/2)``
-    """
-
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__()
-        half, quarter = channels // 2, channels // 4
-        self.levels = nn.ModuleList(
-            [
-                nn.Sequential(_double(channels, half), LayerNorm2d(half), nn.GELU(), _double(half, quarter)),
-                _double(channels, half),
-                nn.Identity(),
-                nn.MaxPool2d(2, ceil_mode=True),
-            ]
-        )
-        widths, strides = (quarter, half, channels, channels), (stride / 4, stride / 2, stride, 2 * stride)
-        self.feature_info: list[dict[str, Any]] = [
-            {"num_chs": width, "reduction": int(s) if s == int(s) else s, "module": f"pyramid.levels.{i}"}
-            for i, (width, s) in enumerate(zip(widths, strides, strict=True))
-        ]
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """The maps."""
-        return [level(x) for level in self.levels]
 
 
 def _ceil(edge: int, stride: float) -> int:
@@ -226,45 +260,6 @@ def _ceil(edge: int, stride: float) -> int:
     return (edge * parts + whole - 1) // whole
 
 
-def _double(channels: int, out: int) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(channels, out, 2, 2)
-
-
-def check_timm_name(model: str) -> None:
-    """Make sure that timm has a network of that name.
-
-    Raises:
-        ConfigError: it has none, or not with these weights; names the nearest.
-    """
-    name, _, tag = model.partition(".")
-    if not timm.is_model(name):
-        raise ConfigError(f"timm has no network {name!r}{nearest(name, timm.list_models())}")
-    tagged = timm.list_models(f"{name}.*", pretrained=True) if tag else [model]
-    if model not in tagged:
-        raise ConfigError(
-            f"timm has no weights {tag!r} of {name}{nearest(model, tagged)} (it has {', '.join(tagged) or 'none'})"
-        )
-
-
-def _network(model: str, arguments: dict[str, Any], in_chans: int, drop_path_rate: float) -> Any:
-    given: dict[str, Any] = {"in_chans": in_chans, "num_classes": 0, **arguments}
-    if drop_path_rate:
-        given["drop_path_rate"] = drop_path_rate
-    try:
-        with torch.device("meta"):
-            drawn = timm.create_model(model, **given)
-        known = inspect.signature(type(drawn).__init__).parameters
-        flexible: dict[str, Any] = {
-            key: value for key, value in _ANY_SIZE.items() if key in known and key not in arguments
-        }
-        network = timm.create_model(model, **given, **flexible)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise ConfigError(f"timm's {model} does not take {given}: {str(error).splitlines()[0]}") from error
-    if not (hasattr(network, "feature_info") and hasattr(network, "forward_intermediates")):
-        raise ConfigError(f"timm's {model} gives no maps (it has no forward_intermediates)")
-    return network
-
-
 def timm_backbone(name: str, weights: str | None = None, **arguments: Any) -> TimmBackbone:
     """Build a network of timm as a backbone, with weights if some are named.
 
@@ -273,7 +268,8 @@ def timm_backbone(name: str, weights: str | None = None, **arguments: Any) -> Ti
         weights: ``timm``, what timm publishes under this name; a file or folder; None: a fresh start.
         **arguments: of :class:`TimmBackbone`.
     """
-    backbone = TimmBackbone(name, card={"weights": {"timm": name}}, **arguments)
+    card = {"weights": {"timm": name, "arguments": arguments.get("arguments")}}
+    backbone = TimmBackbone(name, card=card, **arguments)
     if weights is not None:
         backbone.take_weights(open_source(weights, backbone.card, 0, backbone.in_chans).state)
     return backbone

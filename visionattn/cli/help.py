@@ -68,7 +68,8 @@ COMMANDS = {
         "visionattn evaluate backbone=swin_tiny weights=timm data=image_folder data.root=/path/to/imagenet",
     ),
     "export": (
-        "visionattn export ckpt=PATH format=timm|safetensors|onnx|torch_export|aot_inductor [key=value ...]\n\n"
+        "visionattn export ckpt=PATH format=timm|safetensors|onnx|torch_export|aot_inductor [key=value ...]\n"
+        "visionattn export backbone=NAME weights=timm|FILE format=... [key=value ...]\n\n"
         "Writes a trained model for use elsewhere, loads the result and compares it with the model.",
         "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=timm options.push_to_hub=OWNER/NAME\n"
         "visionattn export ckpt=outputs/.../checkpoints/best.ckpt format=onnx\n"
@@ -179,7 +180,7 @@ def show_help(command: str | None) -> int:
 _GROUPS = {
     "compare": ("mixer", "backbone", "head", "data", "experiment"),
     "evaluate": ("data", "backbone", "mixer", "inference", "evaluator", "trainer"),
-    "export": ("data",),
+    "export": ("data", "backbone"),
     "explain": ("backbone", "mixer"),
     "inspect": ("backbone", "mixer"),
     "data doctor": ("data",),

@@ -16,7 +16,8 @@ from visionattn.export.folder import check_target, complete_or_nothing
 from visionattn.export.model import ExportedModel
 from visionattn.runs.chosen_data import data_of_run, names_data
 from visionattn.runs.class_names import match_classes
-from visionattn.runs.open import open_run
+from visionattn.runs.open import OpenedRun, open_run
+from visionattn.runs.published import open_published
 from visionattn.runs.table import print_results
 
 FOLDERS = ("timm", "safetensors")
@@ -80,7 +81,7 @@ def _opened(cfg: DictConfig, policy: BuildPolicy) -> ExportedModel:
     Raises:
         ConfigError: data whose classes are not those of the model, or stand in another order.
     """
-    opened = open_run(cfg.ckpt, policy, hashed=False)
+    opened = _chosen(cfg, policy)
     if cfg.get("data") is None:
         return ExportedModel(opened, cfg.options)
     exported = ExportedModel(opened, cfg.options, data_of_run(cfg, opened, policy))
@@ -92,6 +93,28 @@ def _opened(cfg: DictConfig, policy: BuildPolicy) -> ExportedModel:
                 "leave data= out, or use options.part=features"
             )
     return exported
+
+
+def _chosen(cfg: DictConfig, policy: BuildPolicy) -> OpenedRun:
+    """The run, or the published classifier, that is exported.
+
+    Raises:
+        ConfigError: neither or both of them, or a format that only a run has.
+    """
+    published = cfg.weights is not None or cfg.get("backbone") is not None
+    if (cfg.ckpt is not None) == published:
+        raise ConfigError(
+            "give either ckpt=<a run or its checkpoint> or a published classifier: backbone=swin_tiny weights=timm "
+            f"(or weights=<file>){', not both' if published else ''}"
+        )
+    if not published:
+        return open_run(cfg.ckpt, policy, hashed=False)
+    if cfg.format == "safetensors":
+        raise ConfigError(
+            "format=safetensors holds the configuration of a run, which published weights have not; "
+            f"visionattn.load({str(cfg.backbone_name)!r}) loads them by name, and format=timm writes them"
+        )
+    return open_published(cfg, policy)
 
 
 def writer(cfg: DictConfig) -> Callable[[ExportedModel, Path, bool], dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Other spellings of keys: those that are rewritten, and the words of other tools, which are answered with ours.
 
 ``mixer=window`` chooses a mixer for every stage, and ``backbone.mixers.s3=window`` for one; Hydra's own spelling is
-``mixer@backbone.mixers.s3=window``.
+``mixer@backbone.mixers.s3=window``. ``backbone=timm/NAME`` is ``backbone=timm backbone.model=NAME``.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ _STAGE = re.compile(r"(backbone\.mixers\.s\d+)=([A-Za-z]\w*(?:[/,]\w+)*)")
 _OF_A_MIXER = re.compile(r"[+~]*(\w+\.)*mixers\.")
 _PRETRAINED = {"backbone.pretrained=true": "weights=timm", "backbone.pretrained=false": "weights=null"}
 """timm's word, and ours. As a key of the backbone it would fetch weights whenever a run is opened."""
+_OF_TIMM = re.compile(r"backbone=(timm)/([\w.-]+)", re.ASCII)
+"""A network of timm, by its name."""
 _EVERY_STAGE = re.compile(r"mixer=([A-Za-z]\w*(?:/\w+)*)")
 
 
@@ -79,10 +81,13 @@ def word_of_another_tool(key: str, value: str, known: Collection[str]) -> str:
 
 
 def ours(overrides: Sequence[str]) -> list[str]:
-    """The overrides with old group names, timm's ``pretrained``, and a mixer per stage, in Hydra's spelling."""
+    """The overrides in Hydra's spelling: old group names, networks and ``pretrained`` of timm, a mixer per stage."""
     words = []
     for word in (_PRETRAINED.get(word.lower(), word) for word in map(current_override, overrides)):
-        stage = _STAGE.fullmatch(word)
+        stage, network = _STAGE.fullmatch(word), _OF_TIMM.fullmatch(word)
+        if network:
+            words += [f"backbone={network[1]}", f"backbone.model={network[2]}"]
+            continue
         words.append(f"mixer@{stage[1]}={stage[2]}" if stage and stage[2] not in _NO_VALUES else word)
     return words
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
+from timm.models import get_pretrained_cfg
 
 from visionattn.backbones import zoo
 from visionattn.backbones.cost import count_parameters
@@ -71,6 +72,9 @@ def license_of(exported: ExportedModel) -> tuple[str, str]:
     if exported.options.licence:
         return str(exported.options.licence), "as given with the export."
     card = (zoo.backbone_files().get(trained.backbone_name) or {}).get("card") or {}
+    if trained.get("weights") == "timm" and trained.backbone.get("model"):
+        published = get_pretrained_cfg(exported.backbone_name)
+        return str((published and published.license) or "other"), f"of timm's weights of {exported.backbone_name}."
     if trained.get("weights") is not None and card.get("licence"):
         return str(card["licence"]), f"that of the published weights that training began with ({trained.weights})."
     if trained.get("weights") is not None:
@@ -93,7 +97,7 @@ def _opening(exported: ExportedModel) -> str:
     height, width = exported.image_size
     source = str(exported.trained.data.source.get("_target_", "")).rpartition(".")[2]
     return (
-        f"`{exported.trained.backbone_name}`{after}, {parameters:,} parameters, trained by visionattn on {source} with "
+        f"`{exported.backbone_name}`{after}, {parameters:,} parameters, {exported.opened.told_origin(source)} with "
         f"images of {height}x{width} pixels."
     )
 

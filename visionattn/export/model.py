@@ -49,6 +49,11 @@ class ExportedModel:
         return self.opened.config
 
     @property
+    def backbone_name(self) -> str:
+        """Name of the backbone; of a network of timm timm's."""
+        return str(self.trained.backbone.get("model") or self.trained.backbone_name)
+
+    @property
     def num_classes(self) -> int:
         """Classes that the task distinguishes."""
         return int(self.trained.task.num_classes)
@@ -84,7 +89,7 @@ class ExportedModel:
         channels, size = int(self.trained.backbone.get("in_chans", 3)), self.image_size
         if self.data is None:
             noise = torch.randn(self.count, channels, *size, generator=torch.Generator().manual_seed(0))
-            return noise, f"{self.count} images of noise: the run's data are not on this machine"
+            return noise, f"{self.count} images of noise: {self.opened.without_data}"
         images: list[Tensor] = []
         for batch in self.data.val_dataloader():  # dense tasks have one image in a batch
             images += list(self.data.to_model_input(batch)["image"])

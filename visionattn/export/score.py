@@ -37,8 +37,8 @@ def score_facts(exported: ExportedModel, forward: Forward) -> dict[str, Any]:
     data = exported.data
     if data is None:
         if wanted is True:
-            raise ConfigError("options.score=true needs the run's validation data, which are not on this machine")
-        return {"score": "not computed: the run's data are not on this machine"}
+            raise ConfigError(f"options.score=true needs validation data: {exported.opened.without_data}")
+        return {"score": f"not computed: {exported.opened.without_data}"}
     count, (height, width) = data.sizes[data.evaluation_split], exported.image_size
     if wanted == AUTO and count * height * width > FEW_PIXELS:
         return {"score": f"not computed on {count:,} validation images; options.score=true computes it"}

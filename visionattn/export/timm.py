@@ -20,6 +20,7 @@ from visionattn.errors import CheckpointError, ConfigError
 from visionattn.export.card import license_of, write_model_card
 from visionattn.export.model import TOLERANCE, ExportedModel, check_classification, relative_error
 from visionattn.export.score import score_facts
+from visionattn.export.timm_networks import as_timm_builds_it, error_of_features, network_of
 from visionattn.weights import load_weights
 from visionattn.weights.timm_counterpart import Twin, all_twins, obstacles, put_into
 
@@ -55,7 +56,7 @@ def write(exported: ExportedModel, folder: Path, dry_run: bool) -> dict[str, Any
 
 def _write_as(exported: ExportedModel, folder: Path, dry_run: bool, wanted: str) -> dict[str, Any]:
     """Write under the names that are wanted; of ``auto`` timm's, else visionattn's."""
-    if wanted != "auto":
+    if wanted != "auto" or network_of(exported) is not None:
         return _write(exported, folder, dry_run, wanted)
     try:
         return _write(exported, folder, dry_run, wanted)
@@ -125,6 +126,10 @@ def to_timm(exported: ExportedModel, wanted: str) -> tuple[nn.Module, str, dict[
     Raises:
         ConfigError: the task has another head, or no such model can express the backbone.
     """
+    network = network_of(exported)
+    if network is not None:
+        theirs, own = as_timm_builds_it(exported, network, wanted)
+        return theirs, "timm's own", own
     counterpart, reasons = (None, []) if wanted == "visionattn" else find_counterpart(exported.trained)
     if counterpart is None and (wanted == "timm" or (wanted == "auto" and _family_in_timm(exported.trained))):
         raise ConfigError(
@@ -207,19 +212,13 @@ def compare(exported: ExportedModel, folder: Path, images: Tensor) -> tuple[floa
     Raises:
         CheckpointError: one of them is too large.
     """
-    task: Any = exported.task
-    maps = task.backbone.forward_intermediates(images, intermediates_only=True)
-    expected, last = task(images), task.backbone.forward_features(images)
     copy: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    network = network_of(exported)
     try:
-        logits = relative_error(expected, copy(images))
-        their_last, theirs = copy.forward_intermediates(images)
+        logits = relative_error(exported.task(images), copy(images))
+        features = _of_maps(exported, copy, images) if network is None else error_of_features(network, copy, images)
     except (RuntimeError, AssertionError) as error:
         raise CheckpointError(f"timm's model refuses the images of this run: {error}") from error
-    if getattr(copy, "output_fmt", "NCHW") == "NHWC":
-        their_last = their_last.permute(0, 3, 1, 2)
-    pairs = [*zip(maps[:-1], theirs[-len(maps) : -1], strict=True), (last, their_last)]  # timm norms the last map
-    features = max(relative_error(a, b) for a, b in pairs)
     for what, deviation in (("logits", logits), ("features", features)):
         if not deviation <= TOLERANCE:
             raise CheckpointError(
@@ -228,3 +227,14 @@ def compare(exported: ExportedModel, folder: Path, images: Tensor) -> tuple[floa
                 "use options.names=visionattn"
             )
     return logits, features, copy
+
+
+def _of_maps(exported: ExportedModel, copy: Any, images: Tensor) -> float:
+    """Relative error of the stages' maps."""
+    backbone: Any = exported.task.backbone
+    maps = backbone.forward_intermediates(images, intermediates_only=True)
+    last, (their_last, theirs) = backbone.forward_features(images), copy.forward_intermediates(images)
+    if getattr(copy, "output_fmt", "NCHW") == "NHWC":
+        their_last = their_last.permute(0, 3, 1, 2)
+    pairs = [*zip(maps[:-1], theirs[-len(maps) : -1], strict=True), (last, their_last)]  # timm norms the last map
+    return max(relative_error(a, b) for a, b in pairs)

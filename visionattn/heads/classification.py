@@ -64,6 +64,21 @@ class ClassificationHead(nn.Module):
         }
 
 
+class OwnClassifier(ClassificationHead):
+    """A backbone's own classifier as the head of a task, as it is: models that norm after pooling keep their norm.
+
+    Args:
+        classifier: takes the last map; its weights stay.
+
+    Shape:
+        list of ``(B, C, H, W)`` maps -> ``(B, num_classes)``
+    """
+
+    def __init__(self, classifier: nn.Module):
+        nn.Module.__init__(self)
+        self.classifier = classifier
+
+
 class KeepClasses(nn.Module):
     """Keep some classes as possible predictions: the other logits become minus infinity.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -44,6 +44,8 @@ class OpenedRun:
     policy: BuildPolicy = DEFAULT_POLICY
     changes: DictConfig | None = None
     sha256: str = ""
+    without_data: ClassVar[str] = "the run's data are not on this machine"
+    """Why there are no images, where there are none."""
 
     @cached_property
     def config(self) -> DictConfig:
@@ -88,6 +90,14 @@ class OpenedRun:
         """The keys of the run's ``task`` that :attr:`changes` give another value, with both."""
         began = parse_config(self.contents.get("config"), self.path)
         return differences(plain(began.task), plain(self.config.task)) if self.changes else {}
+
+    def told_origin(self, source: str) -> str:
+        """Where the weights come from, for a sentence of a model card.
+
+        Args:
+            source: name of what gave the training its images.
+        """
+        return f"trained by visionattn on {source}"
 
     def data(self) -> VisionData[Any]:
         """The data module of the run, not set up.

@@ -22,7 +22,7 @@ from visionattn.data.facts import sampled_size
 from visionattn.data.layout_marks import Mark
 from visionattn.data.recognize import recognize, some_images
 from visionattn.errors import ConfigError
-from visionattn.runs.published_weights import why_out_of_reach
+from visionattn.weights.reach import why_out_of_reach
 
 SMALL = 96
 """Images with a shorter edge of at most as many pixels are small: no published weights were trained on such."""

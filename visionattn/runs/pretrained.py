@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,19 +11,22 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 from rich.console import Console
 from timm.data import resolve_data_config
-from torch import Tensor, nn
+from timm.models import get_pretrained_cfg
 
 from visionattn.backbones import zoo
+from visionattn.backbones.timm_network import check_timm_name
 from visionattn.backbones.trained import architecture_differences, trained_backbone
 from visionattn.config import BuildPolicy
 from visionattn.config.messages import plain
 from visionattn.config.stored import parse_config
 from visionattn.data.classes import ClassInfo
 from visionattn.errors import CheckpointError, ConfigError
+from visionattn.heads.classification import OwnClassifier
 from visionattn.runs.protocol import differences, in_words, protocol_of_run
 from visionattn.tasks import ClassificationTask
 from visionattn.training.task import VisionTask
 from visionattn.weights import Report, Source, classifier_width, load_model, load_weights, open_source
+from visionattn.weights.from_timm import check_published
 from visionattn.weights.report import TakesWeights
 from visionattn.weights.sources import ENDINGS, weights_file
 
@@ -57,7 +59,7 @@ def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> R
     whole = part == "model"
     if whole and isinstance(task.backbone, TakesWeights):
         raise ConfigError("backbone=timm takes weights_part=backbone: its classifier is another one")
-    source = open_source(weights, task.backbone.card, None if whole else 0)
+    source = open_source(weights, task.backbone.card, None if whole else 0, getattr(task.backbone, "in_chans", 3))
     if whole:
         report = load_model(task.backbone, task.head, source.state)
     else:
@@ -108,21 +110,6 @@ def check_weights(task: VisionTask, cfg: DictConfig) -> None:
         _check_pretrained(cfg)
 
 
-class OwnClassifier(nn.Module):
-    """A backbone's own classifier as the head of a task, so that models that norm after pooling keep their norm.
-
-    Shape:
-        list of ``(B, C, H, W)`` maps -> ``(B, num_classes)``; B batch, C channels, H W map.
-    """
-
-    def __init__(self, classifier: nn.Module):
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        return self.classifier(features[-1])
-
-
 @dataclass
 class PretrainedModel:
     """A model with weights that no run of this command trained, ready to be scored.
@@ -155,7 +142,8 @@ def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> PretrainedModel:
             "evaluate needs ckpt=<checkpoint of a run>, or a model: backbone=swin_tiny weights=timm (or weights=<file>)"
         )
     _check_pretrained(cfg)
-    source = open_source(cfg.weights, plain(cfg.backbone.get("card")) or {})
+    _check_classifier(cfg)
+    source = open_source(cfg.weights, plain(cfg.backbone.get("card")) or {}, in_chans=cfg.backbone.get("in_chans", 3))
     _check_same(cfg, source)
     card = _card_facts(cfg)
     published = dict(source.facts) or card
@@ -217,7 +205,7 @@ def as_data_keys(protocol: dict[str, Any]) -> dict[str, Any]:
 
 def protocol_of(facts: dict[str, Any]) -> dict[str, Any]:
     """How timm's ``validate.py`` would prepare images for a model with these facts (timm's ``pretrained_cfg``)."""
-    config = resolve_data_config(pretrained_cfg=facts, verbose=False)
+    config = resolve_data_config(pretrained_cfg=facts, use_test_size=True, verbose=False)
     return {"image_size": list(config["input_size"][1:])} | {
         name: list(config[name]) if name in ("mean", "std") else config[name] for name in PROTOCOL[1:]
     }
@@ -225,14 +213,38 @@ def protocol_of(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _check_pretrained(cfg: DictConfig) -> None:
     """Refuse ``weights=timm`` for a backbone that timm has no weights of, before anything is fetched."""
-    name = ((cfg.backbone.get("card") or {}).get("weights") or {}).get("timm")
+    name = _name_in_timm(cfg)
     if cfg.weights == "timm" and name is None:
         raise CheckpointError(
             f"timm publishes no weights for the backbone {cfg.backbone_name}; weights=<file> takes one"
         )
+    if cfg.weights == "timm":
+        check_timm_name(str(name))
+        check_published(str(name))
+
+
+def _check_classifier(cfg: DictConfig) -> None:
+    """Refuse ``weights=timm`` of a network that timm publishes without a classifier, before anything is fetched."""
+    name = _name_in_timm(cfg)
+    published = get_pretrained_cfg(name) if cfg.weights == "timm" and name is not None else None
+    if published is not None and not published.num_classes:
+        raise CheckpointError(
+            f"timm publishes {name} without a classifier; train one on it: "
+            f"visionattn train backbone=timm/{name} weights=timm data=..."
+        )
+
+
+def _name_in_timm(cfg: DictConfig) -> str | None:
+    """What the card names as timm's weights of the backbone."""
+    name: str | None = ((cfg.backbone.get("card") or {}).get("weights") or {}).get("timm")
+    return name
 
 
 def _card_facts(cfg: DictConfig) -> dict[str, Any]:
-    """The facts of our card, in timm's form."""
+    """The facts of our card, in timm's form; of a network that is not ours those that timm has itself."""
     known = zoo.default_cfgs.get(zoo.PREFIX + str(cfg.backbone_name))
-    return known.cfgs[""].to_dict() if known is not None else {}
+    if known is not None:
+        return known.cfgs[""].to_dict()
+    name = _name_in_timm(cfg)
+    published = get_pretrained_cfg(name) if name is not None else None
+    return published.to_dict() if published is not None else {}

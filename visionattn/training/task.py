@@ -36,6 +36,7 @@ from visionattn.training.out_of_memory import out_of_memory_explained
 from visionattn.training.parameter_groups import parameter_groups
 from visionattn.training.resuming import same_classes
 from visionattn.training.schedule import check_settings, settings_of, tell_notices
+from visionattn.training.serving import prepare, without_classifier
 from visionattn.training.single_images import batch_norm_explained
 from visionattn.training.step import Batch, StepOutput
 from visionattn.training.unreadable import count_unreadable, newly_unreadable, nothing_read
@@ -65,10 +66,12 @@ class VisionTask(Network):
         class_info: what is known of the classes; set before training and validation, and read from a checkpoint.
         num_classes: number of classes of a task that has any.
         validated: the epoch (from 0) of the latest validation; None before it.
+        pooled: whether the head classifies the whole image; see :class:`ServesTasks`.
         has_validation_loss: whether :meth:`step` gives a loss in evaluation.
     """
 
     num_classes: int | None = None
+    pooled: bool = False
     has_validation_loss: bool = True
     validated: int | None = None
 
@@ -85,12 +88,12 @@ class VisionTask(Network):
         monitor_mode: str = "max",
         **options: Any,
     ):
+        prepare(backbone, self.pooled)
         super().__init__(
             backbone, head(feature_info=backbone.feature_info), TrainingOptions.of(options, type(self).__name__)
         )
         self.loss: nn.Module = loss if loss is not None else nn.Identity()
-        if isinstance(getattr(backbone, "head", None), nn.Module):
-            backbone.head = nn.Identity()  # what it keeps without classes (DaViT's norm) would never get a gradient
+        without_classifier(backbone)
         self.evaluators = named_evaluators(self.default_evaluators() if evaluators is None else evaluators)
         self.validation = ValidationEpoch(self.evaluators)
         check_mode(monitor, monitor_mode)

@@ -1,11 +1,16 @@
 """Reading checkpoints: safely, and with every name accounted for."""
 
-from visionattn.weights.formats import Format, Rule
-from visionattn.weights.from_timm import timm_weights
-from visionattn.weights.load import classifier_width, load_model, load_weights, resize_table
-from visionattn.weights.read import read_checkpoint, read_state_dict
-from visionattn.weights.report import Report
-from visionattn.weights.sources import Source, checkpoint_file, open_source
+from typing import TYPE_CHECKING
+
+from visionattn.lazy import face
+
+if TYPE_CHECKING:
+    from visionattn.weights.formats import Format, Rule
+    from visionattn.weights.from_timm import timm_weights
+    from visionattn.weights.load import classifier_width, load_model, load_weights, resize_table
+    from visionattn.weights.read import read_checkpoint, read_state_dict
+    from visionattn.weights.report import Report
+    from visionattn.weights.sources import Source, checkpoint_file, open_source
 
 __all__ = [
     "Format",
@@ -22,3 +27,22 @@ __all__ = [
     "resize_table",
     "timm_weights",
 ]
+
+__getattr__ = face(
+    __name__,
+    {
+        "Format": "formats",
+        "Report": "report",
+        "Rule": "formats",
+        "Source": "sources",
+        "checkpoint_file": "sources",
+        "classifier_width": "load",
+        "load_model": "load",
+        "load_weights": "load",
+        "open_source": "sources",
+        "read_checkpoint": "read",
+        "read_state_dict": "read",
+        "resize_table": "load",
+        "timm_weights": "from_timm",
+    },
+)

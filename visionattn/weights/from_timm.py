@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
+from timm.models import PretrainedCfg, get_pretrained_cfg
 
 from visionattn.errors import CheckpointError
+from visionattn.weights.reach import why_out_of_reach
 from visionattn.weights.read import StateDict
 
 
@@ -18,12 +20,13 @@ def timm_weights(card: Mapping[str, Any], num_classes: int | None, in_chans: int
     a fresh one, and for other image channels timm adapts the first convolution.
 
     Args:
-        card: card of the backbone.
+        card: card of the backbone; ``weights.arguments`` are further arguments of ``timm.create_model``.
         num_classes: classes of the model that is to take the weights; 0: no classifier; None: the published ones.
         in_chans: image channels of that model.
 
     Raises:
-        CheckpointError: timm publishes no weights for this backbone, or they can be neither downloaded nor found.
+        CheckpointError: timm publishes no weights for this backbone, or they can be neither downloaded nor found, which
+            is said within seconds.
     """
     published = card.get("weights") or {}
     name = published.get("timm")
@@ -31,11 +34,55 @@ def timm_weights(card: Mapping[str, Any], num_classes: int | None, in_chans: int
         official = published.get("official")
         hint = f"; the official weights are at {official}: download them and give the path" if official else ""
         raise CheckpointError(f"timm publishes no weights for this backbone{hint}")
+    check_published(name)
+    _check_reach(name)
     try:
-        model = timm.create_model(name, pretrained=True, num_classes=num_classes, in_chans=in_chans)
+        model = timm.create_model(
+            name, pretrained=True, num_classes=num_classes, in_chans=in_chans, **(published.get("arguments") or {})
+        )
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"timm could not download the weights {name} ({type(error).__name__}: {str(error).splitlines()[0]}); "
             "without a network, download them elsewhere and give the path of the file"
         ) from error
     return model.state_dict()
+
+
+def check_published(name: str) -> None:
+    """Refuse the name of weights that timm does not publish; nothing is fetched.
+
+    Args:
+        name: timm's, with the tag of its weights or without.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    published = _published(name)
+    if published is not None and not published.has_weights:
+        raise CheckpointError(f"timm publishes no weights for {name}; weights=FILE takes some")
+
+
+def _published(name: str) -> PretrainedCfg | None:
+    """What timm says of weights.
+
+    Raises:
+        CheckpointError: timm has no such network, or not with these weights.
+    """
+    network, _, tag = name.partition(".")
+    if not timm.is_model(network):
+        raise CheckpointError(f"timm has no network {network!r}")
+    try:
+        return get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise CheckpointError(f"timm has no weights {tag!r} of {network}") from error
+
+
+def _check_reach(name: str) -> None:
+    """Say within seconds that weights are out of reach; the Hub's own client tries again for a minute."""
+    published = _published(name)
+    if published is None or not published.hf_hub_id:
+        return
+    place = f"{published.hf_hub_id}{name}" if str(published.hf_hub_id).endswith("/") else str(published.hf_hub_id)
+    why = why_out_of_reach(name, place, published.hf_hub_filename, asked=True)
+    if why:
+        raise CheckpointError(f"{why}; without a network, download them elsewhere and give the path of the file")

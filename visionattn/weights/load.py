@@ -106,6 +106,11 @@ def classifier_width(model: nn.Module, state: Mapping[str, Any]) -> int:
     Raises:
         CheckpointError: there is no classifier in it.
     """
+    if isinstance(model, TakesWeights):
+        width = model.classes_in(from_run(read_state_dict(state))[0])
+        if width is None:
+            raise CheckpointError("these weights hold no classifier of this network")
+        return width
     linear = cast("_Classified", model).get_classifier()
     name = next(name for name, module in model.named_modules() if module is linear) + ".weight"
     converted = convert(from_run(read_state_dict(state))[0], model.state_dict())

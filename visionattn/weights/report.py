@@ -62,3 +62,7 @@ class TakesWeights(Protocol):
     def take_weights(self, state: Mapping[str, Tensor]) -> Report:
         """Load a state dict; raises CheckpointError where it does not fit."""
         ...
+
+    def classes_in(self, state: Mapping[str, Tensor]) -> int | None:
+        """Width of the classifier in a state dict; None: there is none."""
+        ...

@@ -1,7 +1,7 @@
 """Where weights come from: a file, a folder, a run of ours, timm, the Hugging Face Hub.
 
-Of a folder and of a repository on the Hub only the weights are read, and the facts about images in ``config.json``:
-what such a file says about how to build a model is a stranger's, and nothing here builds it.
+Of a folder and of a repository on the Hub only the weights are read, and what ``config.json`` says about images and the
+model: that is a stranger's, and nothing here builds it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Source:
         config: the configuration of the run of ours that they come from, as text; None: of none.
         architecture: what an export of ours in timm's form says of its backbone: ``name``, and ``changes`` as a
             configuration where it is not the published one; None: it is no such export.
+        network: the network of timm that a folder in the Hub's form is of: ``name`` and ``arguments``; None: of none.
         class_names: names of the classes, in label order; empty where nothing names them.
         class_facts: what else a run of ours knows of its classes, as its checkpoints hold it.
     """
@@ -51,6 +52,7 @@ class Source:
     facts: Mapping[str, Any]
     config: str | None = None
     architecture: Mapping[str, Any] | None = None
+    network: Mapping[str, Any] | None = None
     class_names: Sequence[str] = ()
     class_facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -78,12 +80,12 @@ def open_source(
     if colon and scheme == _FOLDER:
         return _from_folder(Path(rest).expanduser())
     if text == _TIMM or (colon and scheme == _TIMM):
-        return _from_timm({"weights": {"timm": rest}} if rest else card or {}, num_classes, in_chans)
+        return _from_timm(_with_name(card, rest) if rest else card or {}, num_classes, in_chans)
     path = Path(text).expanduser()
     if path.is_dir() and not is_distributed(path):
         return _from_folder(path)
     if not path.exists() and timm.is_model(text.partition(".")[0]) and path.suffix not in ENDINGS:
-        return _from_timm({"weights": {"timm": text}}, num_classes, in_chans)
+        return _from_timm(_with_name(card, text), num_classes, in_chans)
     if not path.exists() and path.suffix not in ENDINGS:
         raise CheckpointError(f"weights={text} is not a file, a folder or a timm model; for the Hub: hf-hub:owner/name")
     return _from_file(path)
@@ -134,6 +136,11 @@ def _first_of(folder: Path, names: Sequence[str]) -> Path | None:
     """The first that is there, as a file or as a folder with a distributed checkpoint."""
     paths = (folder / name for name in names)
     return next((path for path in paths if path.is_file() or is_distributed(path)), None)
+
+
+def _with_name(card: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
+    """A card that names other weights of timm's, for a network of the same arguments."""
+    return {"weights": {"timm": name, "arguments": ((card or {}).get("weights") or {}).get("arguments")}}
 
 
 def _from_timm(card: Mapping[str, Any], num_classes: int | None, in_chans: int) -> Source:
@@ -196,6 +203,8 @@ def _described(path: Path) -> dict[str, Any]:
     if isinstance(name, str) and name.startswith(_OURS):
         changes = arguments.get("architecture") if isinstance(arguments, dict) else None
         described["architecture"] = {"name": name.removeprefix(_OURS), "changes": changes}
+    elif isinstance(name, str) and timm.is_model(name):
+        described["network"] = {"name": name, "arguments": arguments if isinstance(arguments, dict) else {}}
     return described
 
 

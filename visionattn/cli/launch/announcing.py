@@ -22,6 +22,8 @@ def announce(cfg: DictConfig, request: Request, chosen: Mapping[str, str | None]
         return
     choices = cfg.hydra.runtime.choices
     parts = [f"{name}={choices[name]}" for name in ("experiment", "task", "backbone", "data") if choices.get(name)]
+    if choices.get("backbone") and (cfg.get("backbone") or {}).get("model"):
+        parts = [f"{one}/{cfg.backbone.model}" if one.startswith("backbone=") else one for one in parts]
     parts += [f"{name}={cfg[name]}" for name in _READ if cfg.get(name) is not None]
     folder = "" if request.dry_run else chosen.get("hydra.sweep.dir" if sweeping else "hydra.run.dir")
     where = f" into {_relative(folder)}" if folder and _relative(folder) != "." else ""

@@ -47,6 +47,7 @@ class ClassificationTask(VisionTask):
     """
 
     num_classes: int
+    pooled = True
 
     def __init__(
         self,
