@@ -7,28 +7,21 @@ import pytest
 from tests.conf.building import facts_without_data
 from tests.conf.test_conf import CONF, check, options
 from visionattn import config
+from visionattn.backbones.zoo import backbone_files
 from visionattn.cli.recipes import command
 
 RECIPES = [name for name in options("experiment") if name.startswith("coco/") and "/base_" not in name]
-FAMILIES = {
-    "swin",
-    "dinat",
-    "nat",
-    "cswin",
-    "davit",
-    "gcvit",
-    "s2aformer",
-    "agent",
-    "transnext",
-    "rmt",
-    "ppma",
-    "biformer",
-}
+WITHOUT = {"boat", "fastervit", "favit", "hornet", "maxvit", "moh", "segman", "swinv2"}
+"""Families whose recipes of these detectors are not published with code for our sizes of models."""
+FAMILIES = {name.split("_")[0] for name, facts in backbone_files().items() if facts["card"]["paper"]} - WITHOUT
 PATTERN = r"coco/(mask_rcnn|cascade_mask_rcnn|retinanet)_([a-z0-9]+?)_(\w+)_(1x|3x)"
 RATES = {
     "mask_rcnn_agent_pvt": (2e-4, 1e-4),
     "retinanet_agent_pvt": (1e-4, 1e-4),
     "retinanet_biformer": (1e-4, 1e-4),
+    "cas_vit": (2e-4, 1e-4),
+    "retinanet_mavit": (4e-4, 1e-4),
+    "mavit": (4e-4, 0.05),
 }
 """Learning rate and weight decay where they are not the usual ones."""
 EPOCHS = {"1x": (12, [8, 11]), "3x": (36, [27, 33])}
@@ -42,11 +35,6 @@ def test_every_family_and_every_framework_is_there():
     parts = [re.fullmatch(PATTERN, name).groups() for name in RECIPES]
     assert {family for _, family, _, _ in parts} == FAMILIES
     assert {family for head, family, _, _ in parts if head == "mask_rcnn"} == FAMILIES
-    cascaded = {family for head, family, _, _ in parts if head == "cascade_mask_rcnn"}
-    assert cascaded == {"swin", "dinat", "nat", "cswin", "gcvit", "agent"}
-    assert {"swin", "davit", "s2aformer", "agent", "biformer"} == {
-        family for head, family, _, _ in parts if head == "retinanet"
-    }
     assert {"coco/mask_rcnn_swin_tiny_1x", "coco/mask_rcnn_swin_tiny_3x"} <= set(RECIPES)
 
 
@@ -55,8 +43,8 @@ def test_every_family_and_every_framework_is_there():
 def test_the_header_says_what_the_recipe_does(name):
     text = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
     lines = text.splitlines()
-    for begin in ("hardware  8 GPUs, 2 images each", "source    "):
-        assert any(line.startswith(f"# {begin}") for line in lines), begin
+    per_gpu = int(re.search(r"^# hardware  8 GPUs, (\d) images each", text, re.MULTILINE)[1])
+    assert any(line.startswith("# source    ") for line in lines)
     scores = r"\d\d\.\d box AP( and \d\d\.\d mask AP)? published|no published score is quoted"
     assert re.search(scores, lines[1]), lines[1]
     head, family, size, length = re.fullmatch(PATTERN, name).groups()
@@ -66,9 +54,10 @@ def test_the_header_says_what_the_recipe_does(name):
     assert f"override /backbone: {family}_{size}\n" in text
     rate = next((own for start, own in RATES.items() if start in name), (1e-4, 0.05))
     assert (cfg.optim.lr, cfg.optim.weight_decay) == rate
-    assert cfg.data.batch_size * 8 == cfg.task.lr_base_size == 16
-    weights = {"s2aformer": "", "swin": "weights=timm ", "davit": "weights=timm ", "gcvit": "weights=timm "}
-    start = f"visionattn train experiment={name} data.root=DIR {weights.get(family, 'weights=FILE ')}"
+    assert (cfg.data.batch_size, cfg.task.lr_base_size) == (per_gpu, 8 * per_gpu)
+    published = backbone_files()[f"{family}_{size}"]["card"].get("weights")
+    weights = "" if published is None else "weights=timm " if published.get("timm") else "weights=FILE "
+    start = f"visionattn train experiment={name} data.root=DIR {weights}"
     assert command(name, cfg) == f"{start}trainer=ddp trainer.devices=8"
     assert cfg.data.source.masks == (head != "retinanet")
     if head == "cascade_mask_rcnn":

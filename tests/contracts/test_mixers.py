@@ -4,6 +4,7 @@ Presets differ from their mixer in numbers. Each of them is built; of those that
 """
 
 from importlib import resources
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.shapes import checked_shapes  # noqa: F401
-from visionattn import config
+from visionattn import attention, config
 from visionattn.config.catalog import choices
 
 ALL = choices("mixer")
@@ -67,9 +68,17 @@ def build(name: str, index: int = 0, dim: int = DIM, num_heads: int = 4) -> nn.M
     return config.instantiate(node)(dim=dim, num_heads=num_heads, index=index)
 
 
+def is_mixer(thing: Any) -> bool:
+    """Whether it is a class that is built as mixers are."""
+    needed = {"dim", "num_heads", "index"}
+    return isinstance(thing, type) and issubclass(thing, nn.Module) and needed <= set(signature(thing).parameters)
+
+
 def test_the_mixers_themselves_are_among_those_tested():
     assert {name for name in ALL if "/" not in name} <= set(MIXERS) < set(ALL)
-    assert len([name for name in ALL if "/" not in name]) == 36 + 11
+    files = [yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")) for name in ALL if "/" not in name]
+    own = {contents.get("_target_") for contents in files}
+    assert {f"visionattn.attention.{name}" for name in attention.__all__ if is_mixer(getattr(attention, name))} <= own
     assert structure("swin/4") == structure("swin/12") != structure("window") != structure("davit/window_7")
 
 

@@ -75,6 +75,7 @@ def test_another_division_of_the_same_images_per_batch_is_right():
         ({"images": 8}, "images per batch.* was 8; now it is 4"),
         ({"seed": 9}, "data.seed"),
         ({"samples": 3}, "training"),
+        ({"repeats": 3}, "data.repeats .*was 3; now it is 1"),
     ],
 )
 def test_a_state_of_other_batches_is_refused_by_name(changes, named):

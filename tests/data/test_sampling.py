@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from timm.data.distributed_sampler import RepeatAugSampler
 
 from visionattn.data.sampling import GlobalBatches, epoch_order
 from visionattn.data.seeding import SampleRandomState, stable_seed
@@ -109,3 +110,33 @@ def test_sample_random_state_is_restored_after_an_error():
 def test_stable_seed_is_recorded():
     assert stable_seed("a", 1, bits=32) == 2752618115
     assert stable_seed(1, 23) != stable_seed(12, 3)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_repeated_images_are_those_of_timms_sampler(world_size, monkeypatch):
+    """timm's order is torch's permutation: it is replaced by ours, and then its ranks see the same images."""
+    monkeypatch.setattr(torch, "randperm", lambda length, generator: torch.from_numpy(epoch_order(length, 5, 2)))
+    for rank in range(world_size):
+        theirs = RepeatAugSampler(
+            range(512), world_size, rank, shuffle=True, num_repeats=3, selected_round=0, selected_ratio=world_size
+        )
+        theirs.set_epoch(2)
+        options = {"num_samples": 512, "batch_size": 4, "seed": 5, "shuffle": True, "drop_last": True, "repeats": 3}
+        ours = GlobalBatches(rank=rank, world_size=world_size, **options)
+        ours.set_epoch(2)
+        keys = [key for batch in ours for key in batch]
+        assert [index for _, index in keys] == list(theirs)[: len(keys)]
+        assert len(keys) == len(ours) * 4 == 512 // (4 * world_size) * 4
+
+
+def test_copies_of_an_image_have_keys_of_their_own():
+    sampler = GlobalBatches(8, 4, shuffle=True, repeats=3)
+    seen = {}
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        seen[epoch] = [key for batch in sampler for key in batch]
+        assert sorted(np.unique([index for _, index in seen[epoch]], return_counts=True)[1]) == [2, 3, 3]
+    keys = [key for epoch in seen.values() for key in epoch]
+    assert len(keys) == len(set(keys)) == 32
+    with pytest.raises(DataError, match="once or more often in an epoch, not 0 times"):
+        GlobalBatches(8, 4, repeats=0)

@@ -12,6 +12,9 @@ PARAMETERS = {
     "transnext_tiny": 28.259,
     "transnext_small": 49.742,
     "transnext_base": 89.721,
+    "transnext_micro_aaaa_256": 13_114_008,
+    "transnext_small_384": 49_741_564,
+    "transnext_base_384": 89_721_496,
     "moh_vit_small_80": 49_910_548,
     "moh_vit_small_75": 49.911,
     "moh_vit_base_75": 90.021,
@@ -30,15 +33,15 @@ def test_the_outputs_of_the_official_code():
 
 
 @pytest.mark.parametrize("size", [(8, 12), (9, 14), (3, 2), (1, 1)], ids=str)
-@pytest.mark.parametrize("trained_map", [None, 14])
+@pytest.mark.parametrize(("trained_map", "pool_size"), [(None, None), (14, None), (14, 3)])
 @torch.no_grad()
-def test_neighbors_and_means_share_one_softmax(size, trained_map):
+def test_neighbors_and_means_share_one_softmax(size, trained_map, pool_size):
     """Written out with every neighbor copied and a bias computed for every pair."""
-    mixer = AggregatedAttention(8, 2, reduction=4, kernel_size=3, trained_map=trained_map).double()
+    mixer = AggregatedAttention(8, 2, reduction=4, pool_size=pool_size, trained_map=trained_map).double()
     for param in mixer.parameters():
         torch.nn.init.normal_(param, std=0.5)
     (h, w), x = size, torch.randn(2, *size, 8, dtype=torch.float64)
-    cells = max(h // 4, 1), max(w // 4, 1)
+    cells = (max(h // 4, 1), max(w // 4, 1)) if pool_size is None else (min(h, pool_size), min(w, pool_size))
 
     def pooled(t):
         return F.adaptive_avg_pool2d(t, cells)
@@ -72,5 +75,7 @@ def test_neighbors_and_means_share_one_softmax(size, trained_map):
 def test_sizes_that_cannot_be_are_refused_with_the_numbers():
     with pytest.raises(ValueError, match="kernel_size is odd and reduction is positive, got kernel_size 4"):
         AggregatedAttention(8, 2, kernel_size=4)
+    with pytest.raises(ValueError, match="pool_size must be positive, got 0"):
+        AggregatedAttention(8, 2, pool_size=0)
     with pytest.raises(ValueError, match="trained_map must be positive, got 0"):
         AggregatedAttention(8, 2, trained_map=0)

@@ -8,6 +8,7 @@ from lightning import Callback
 from lightning.pytorch.plugins import MixedPrecision
 
 from tests.training.tiny_run import SGD, Data, tiny_task, tiny_trainer
+from visionattn.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SCALE = 2.0**10  # small enough for gradients near 1 to fit into fp16
@@ -93,3 +94,20 @@ def test_the_schedule_counts_the_steps_that_lightning_makes(tmp_path, batches, a
     trainer.fit(task, datamodule=Data(2 * batches))
     assert asked == {"total": 2 * steps, "per_epoch": steps}
     assert trainer.global_step == 2 * steps
+
+
+def test_adaptive_clipping_bounds_the_gradient_of_each_row_by_the_row(tmp_path):
+    seen, factor, lr = {}, 0.02, 0.1
+    task = tiny_task(partial(torch.optim.SGD, lr=lr), adaptive_clip=factor)
+    before = {name: value.detach().clone() for name, value in task.named_parameters()}
+    tiny_trainer(tmp_path, limit_train_batches=1).fit(task, datamodule=Data(2))
+    for name, value in task.named_parameters():
+        rows = (lambda t: t.norm(dim=1)) if value.ndim > 1 else (lambda t: t.norm())
+        seen[name] = rows((before[name] - value.detach()) / lr) / rows(before[name]).clamp(min=1e-3)
+    assert all(float(share.max()) <= factor * 1.001 for share in seen.values())
+    assert any(float(share.max()) == pytest.approx(factor, rel=1e-3) for share in seen.values())
+
+
+def test_adaptive_clipping_is_a_positive_share():
+    with pytest.raises(ConfigError, match=r"task.adaptive_clip is a positive share such as 0.02, not -1"):
+        tiny_task(adaptive_clip=-1)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from visionattn.attention.continuous import ContinuousPositionBias
 from visionattn.attention.cosine_window import direction
 from visionattn.attention.mixer import StageContext
-from visionattn.attention.padding import at_least, surround
+from visionattn.attention.padding import at_least, at_most, surround
 from visionattn.attention.qkv import QKVAttention
 from visionattn.attention.resizing import cell_edges, mean_cells
 from visionattn.kernels import window_attention
@@ -127,7 +127,8 @@ class AggregatedAttention(_ByDirection):
     have a learned bias for each place. The means are taken of a 1x1 convolution of the input behind GELU, over
     ``floor(H / reduction)`` by ``floor(W / reduction)`` rectangles, one at least. To the probability of each neighbor
     the product of the query's direction with a learned vector of that place is added. Cost per query: ``2 * D * L``
-    multiply-adds and head for its neighbors and ``2 * D * H * W / reduction**2`` for the means.
+    multiply-adds and head for its neighbors and ``2 * D * H * W / reduction**2`` for the means; with ``pool_size``
+    ``2 * D * pool_size**2`` for every map, and the whole cost is linear in the pixels (the paper's linear mode).
 
     Neighbors outside of the map do not count, in the softmax nor for the number of keys, as published. The published
     code is built for one size of image; its detection and segmentation code resizes the bias of that size bilinearly
@@ -140,6 +141,9 @@ class AggregatedAttention(_ByDirection):
         index: ignored; all blocks are alike.
         kernel_size: neighbors along each side, odd.
         reduction: tokens along each side of what a mean stands for.
+        pool_size: means along each side of every map, and no more than it has tokens; None: as ``reduction`` says. For
+            trained weights on larger images; the paper took 7 after training at 224. The published code refuses maps of
+            so few tokens.
         trained_map: rows and columns of the map in training, which distances are shares of; None: the map itself.
         qkv_bias: bias in the q, k, v projection.
 
@@ -163,15 +167,18 @@ class AggregatedAttention(_ByDirection):
         *,
         kernel_size: int = 3,
         reduction: int = 4,
+        pool_size: int | None = None,
         trained_map: int | None = None,
         qkv_bias: bool = True,
     ):
         super().__init__(dim, num_heads, trained_map=trained_map, qkv_bias=qkv_bias)
+        if pool_size is not None and pool_size < 1:
+            raise ValueError(f"pool_size must be positive, got {pool_size}")
         if kernel_size < 1 or kernel_size % 2 == 0 or reduction < 1:
             raise ValueError(
                 f"kernel_size is odd and reduction is positive, got kernel_size {kernel_size}, reduction {reduction}"
             )
-        self.kernel_size, self.reduction = kernel_size, reduction
+        self.kernel_size, self.reduction, self.pool_size = kernel_size, reduction, pool_size
         self.reduce, self.norm = nn.Conv2d(dim, dim, 1), LayerNorm(dim)
         count = kernel_size**2
         self.local_bias = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_heads, count), std=0.0004))
@@ -206,17 +213,22 @@ class AggregatedAttention(_ByDirection):
         return 2 * shape[0] * shape[3] * pairs
 
     def extra_repr(self) -> str:
-        return f"num_heads={self.num_heads}, kernel_size={self.kernel_size}, reduction={self.reduction}"
+        means = f"reduction={self.reduction}" if self.pool_size is None else f"pool_size={self.pool_size}"
+        return f"num_heads={self.num_heads}, kernel_size={self.kernel_size}, {means}"
 
     def _means(self, x: Float[Tensor, "B H W C"]) -> tuple[Float[Tensor, "B h w N D"], Float[Tensor, "B h w N D"]]:
         """Keys and values of the means."""
         reduced = F.gelu(self.reduce(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-        rows, columns = (at_least(side // self.reduction, 1) for side in x.shape[1:3])
+        rows, columns = (self._cells(side) for side in x.shape[1:3])
         means = self.norm(mean_cells(reduced, (rows, columns)))
         c = x.shape[3]
         kv = linear(means, self.qkv.weight[c:], None if self.qkv.bias is None else self.qkv.bias[c:])
         k, v = kv.view(*kv.shape[:3], 2, self.num_heads, c // self.num_heads).unbind(3)
         return k, v
+
+    def _cells(self, side: int) -> int:
+        """Means along a side of the map."""
+        return at_least(side // self.reduction, 1) if self.pool_size is None else at_most(side, self.pool_size)
 
     def _neighbors(self, x: Float[Tensor, "B H W N D"]) -> list[Float[Tensor, "B H W N D"]]:
         """The map moved so that each neighbor in turn lies on its token; zeros outside."""

@@ -108,6 +108,7 @@ class IndexedLoader(DataLoader[Sample]):
             "images": batches.batch_size * batches.world_size,
             "samples": batches.num_samples,
             "seed": batches.seed,
+            "repeats": batches.repeats,
         }
 
 
@@ -115,10 +116,14 @@ _NAMES = {
     "images": "number of images per batch over all processes (data.batch_size times processes)",
     "samples": "number of training images",
     "seed": "data.seed",
+    "repeats": "data.repeats (how often an image is shown in an epoch)",
     "per_process": "number of images per batch and process (data.batch_size)",
     "workers": "number of workers (data.num_workers)",
     "share": "number of images of one process (which follows from the number of processes)",
 }
+
+_BEFORE = {"repeats": 1}
+"""What older checkpoints do not say."""
 
 
 class Watched(Dataset[Sample]):
@@ -156,9 +161,10 @@ def check_meaning(state: dict[str, int], meaning: dict[str, int]) -> None:
         CheckpointError: a number differs.
     """
     for name, now in meaning.items():
-        if state.get(name) != now:
+        then = state.get(name, _BEFORE.get(name))
+        if then != now:
             raise CheckpointError(
-                f"the checkpoint was written inside an epoch where the {_NAMES[name]} was {state.get(name)}; now it is "
+                f"the checkpoint was written inside an epoch where the {_NAMES[name]} was {then}; now it is "
                 f"{now}, which would give other batches. Resume with the same number"
             )
 

@@ -11,7 +11,10 @@ from visionattn.data.seeding import stable_seed
 from visionattn.errors import DataError, counted
 
 SampleKey = tuple[int, int]
-"""(epoch, index): all that a worker needs to draw the sample's augmentation."""
+"""(epoch, index): all that a worker needs to draw the sample's augmentation.
+
+Where images are repeated, the first number is ``epoch * repeats`` and the number of the copy, so that copies differ.
+"""
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
@@ -37,6 +40,12 @@ class GlobalBatches(Sampler[list[SampleKey]]):
 
     torch's DistributedSampler repeats samples instead to make the ranks equal.
 
+    With ``repeats`` an epoch shows fewer images, each several times in other augmentations (Hoffer et al. 2019,
+    *Augment your batch*, arXiv 1901.09335), and is as long as without. As in DeiT's and timm's samplers, copies that
+    follow one another go to different ranks:
+
+        repeats 3, 2 ranks | a0 a1 a2 b0 b1 b2 | r0: a0 a2 b1, r1: a1 b0 b2
+
     Args:
         num_samples: in the data set.
         batch_size: samples per process.
@@ -45,9 +54,10 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         seed: of the order.
         shuffle: in a new order each epoch.
         drop_last: leave out the last, incomplete global batch.
+        repeats: how often an image of an epoch is shown; 1: every image once.
 
     Raises:
-        DataError: there is no batch, or ``rank`` is not below ``world_size``.
+        DataError: there is no batch, ``rank`` is not below ``world_size``, or ``repeats`` is not positive.
     """
 
     def __init__(
@@ -59,7 +69,10 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         seed: int = 0,
         shuffle: bool = False,
         drop_last: bool = False,
+        repeats: int = 1,
     ) -> None:
+        if repeats < 1:
+            raise DataError(f"an image is shown once or more often in an epoch, not {repeats} times")
         if num_samples < 1 or batch_size < 1:
             raise DataError(f"a sampler needs at least one sample and a batch of one, got {num_samples}, {batch_size}")
         if not 0 <= rank < world_size:
@@ -77,6 +90,7 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         self.seed = seed
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self.repeats = repeats
         self.epoch = 0
         self.start = 0
 
@@ -112,6 +126,14 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         epoch, order = self.epoch, self.order()
         for batch in range(self.start, len(self)):
             start, stop = self.global_batch(batch)
-            size = stop - start
-            first, last = size * self.rank // self.world_size, size * (self.rank + 1) // self.world_size
-            yield [(epoch, int(index)) for index in order[start + first : start + last]]
+            yield [
+                (epoch * self.repeats + position % self.repeats, int(order[position // self.repeats]))
+                for position in self._own(start, stop)
+            ]
+
+    def _own(self, start: int, stop: int) -> range:
+        """The positions of a global batch that are this rank's."""
+        if self.repeats > 1:
+            return range(start + self.rank, stop, self.world_size)
+        size = stop - start
+        return range(start + size * self.rank // self.world_size, start + size * (self.rank + 1) // self.world_size)

@@ -128,6 +128,12 @@ def build(
     OmegaConf.update(cfg, "run_dir", str(run_dir), force_add=True)
     with torch.device("meta") if shapes_alone else nullcontext():
         task: VisionTask = policy.instantiate(cfg.task)
+    clip, adaptive = cfg.trainer.get("gradient_clip_val"), task.options.adaptive_clip
+    if clip and adaptive:
+        raise ConfigError(
+            f"task.adaptive_clip={adaptive} clips the gradient, and so does trainer.gradient_clip_val={clip}: set one "
+            "of them to null"
+        )
     task.config_text = OmegaConf.to_yaml(cfg, resolve=True)
     step = resumed.contents.get("global_step") if resumed else None
     for name, key in (("csv", "goes_on_at"), ("tensorboard", "purge_step")):

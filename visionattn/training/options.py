@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -27,6 +28,9 @@ class TrainingOptions:
         grad_checkpointing: recompute activations in the backward pass.
         freeze: parts of the backbone that stay as they are: ``backbone`` for all of it, or a list such as ``[stem,
             s1]``. They get no gradient and compute as in evaluation (no drop path, fixed statistics of batch norms).
+        adaptive_clip: most that the gradient's norm may be of each row of a weight, as a share of the row's own norm
+            (Brock et al. 2021, *High-Performance Large-Scale Image Recognition Without Normalization*, arXiv
+            2102.06171; timm's ``agc``, for all parameters); null: ``trainer.gradient_clip_val`` alone clips.
         nonfinite: what to do about a loss or gradient that is not finite: ``stop``, or ``skip`` the step on all
             processes. Both leave the weights as they are; a skipped step also leaves the running statistics and the
             averaged weights.
@@ -40,7 +44,12 @@ class TrainingOptions:
     compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False
     grad_checkpointing: bool = False
     freeze: str | Sequence[str] | None = None
+    adaptive_clip: float | None = None
     nonfinite: str = "stop"
+
+    def __post_init__(self) -> None:
+        if self.adaptive_clip is not None and not 0 < self.adaptive_clip < math.inf:
+            raise ConfigError(f"task.adaptive_clip is a positive share such as 0.02, not {self.adaptive_clip}")
 
     @classmethod
     def of(cls, given: Mapping[str, Any], owner: str) -> TrainingOptions:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from timm.scheduler.scheduler import Scheduler
+from timm.utils.agc import adaptive_clip_grad
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -187,6 +188,8 @@ class VisionTask(Network):
             for parameter in parameters:
                 parameter.grad = None  # an optimizer passes over parameters without one
             self._buffers_before.restore()
+        elif self.options.adaptive_clip:
+            adaptive_clip_grad(parameters, clip_factor=self.options.adaptive_clip)
         elif gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
             if norm is not None:
                 nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)

@@ -11,7 +11,7 @@ import torch
 from tests.data.helpers import jpeg
 from visionattn.data import ClassificationData
 from visionattn.data.classification.sources import WebDataset
-from visionattn.errors import CheckpointError, DataError
+from visionattn.errors import CheckpointError, ConfigError, DataError
 
 pytest.importorskip("webdataset")
 
@@ -128,6 +128,8 @@ def test_refusals(tmp_path, monkeypatch):
         WebDataset(str(root), {"val": "d-{00..01}.tar"}).open("val")
     with pytest.raises(DataError, match=r"2 training shards cannot feed 1 process with 3 workers"):
         data(root, num_workers=3).train_dataloader()
+    with pytest.raises(ConfigError, match=r"data.repeats=3 shows images .* shards are read as a stream"):
+        data(root, repeats=3).train_dataloader()
     monkeypatch.setattr(ClassificationData, "_world_size", 2)
     source = WebDataset(str(root), {"val": "d-{00..01}.tar|4"})
     with pytest.raises(DataError, match=r"_info.json"):

@@ -41,8 +41,8 @@ class LocalIntegration(nn.Module):
 class DistilledHead(ClassifierHead):
     """Pooling, then the mean of two linear classifiers, of which one was taught by another model.
 
-    The published evaluation takes this mean; the published training with a teacher (Touvron et al. 2020, arXiv
-    2012.12877) reads the two apart, which this package has no recipe for: here the mean is trained as well.
+    The published evaluation takes this mean. Training with a teacher would read the two apart (Touvron et al. 2020,
+    arXiv 2012.12877); the published training code has no teacher and one classifier. Here the mean is trained.
 
     Args:
         dim: channels C of the last map.

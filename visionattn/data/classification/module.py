@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Unpack
+from typing import Any, Unpack
 
 from torch.utils.data import DataLoader
 
@@ -20,8 +20,9 @@ from visionattn.data.decoding import Decoding
 from visionattn.data.image_size import ImageSize
 from visionattn.data.module import VisionData
 from visionattn.data.normalize import Normalize
-from visionattn.data.options import DataOptions
+from visionattn.data.options import DataOptions, at_least
 from visionattn.data.records import Records, Source, check_labels, fingerprint
+from visionattn.data.sampling import GlobalBatches
 from visionattn.errors import ConfigError, DataError
 
 _WORDNET_ID = re.compile(r"n\d{8}")
@@ -43,6 +44,8 @@ class ClassificationData(VisionData[AnyRecords]):
         train_transform: a factory called as ``factory(image_size=, mean=, std=)``, e.g. a partial of
             :class:`TrainTransform`; None: the evaluation transform.
         eval_transform: a factory called in the same way.
+        repeats: how often each image of an epoch is shown, in other augmentations each time; the epoch has as many
+            batches and fewer images. See :class:`GlobalBatches`; 3 is DeiT's.
         options: of :class:`VisionData`.
     """
 
@@ -55,6 +58,7 @@ class ClassificationData(VisionData[AnyRecords]):
         batch_size: int = 64,
         train_transform: Callable[..., Transform] | None = None,
         eval_transform: Callable[..., EvalTransform] | None = None,
+        repeats: int = 1,
         **options: Unpack[DataOptions],
     ) -> None:
         super().__init__(
@@ -67,6 +71,7 @@ class ClassificationData(VisionData[AnyRecords]):
             **options,
         )
         self.normalize = Normalize(self.mean, self.std)
+        self.repeats = at_least(1, "repeats", repeats)
 
     def check(self, split: str, records: AnyRecords) -> None:
         """Compare number and names of classes, and the labels of indexed records, with ``num_classes``."""
@@ -90,6 +95,10 @@ class ClassificationData(VisionData[AnyRecords]):
         """Images with labels, by index."""
         assert not isinstance(records, StreamRecords)
         return LabelDataset(records, transform, self.seed, training)
+
+    def batches(self, records: AnyRecords, training: bool, **options: Any) -> GlobalBatches:
+        """The keys of every batch; training repeats images."""
+        return super().batches(records, training, repeats=self.repeats if training else 1, **options)
 
     def collate(self, training: bool) -> Collate:
         """Stacked images and labels."""
@@ -119,6 +128,11 @@ class ClassificationData(VisionData[AnyRecords]):
     def _loader(self, split: str, batch_size: int, training: bool = False) -> DataLoader:
         records = self.records(split)
         if isinstance(records, StreamRecords):
+            if self.repeats > 1:
+                raise ConfigError(
+                    f"data.repeats={self.repeats} shows images several times in an epoch; shards are read as a stream, "
+                    "each image once: data.repeats=1, or an image folder"
+                )
             if records.training and not training:
                 raise ConfigError("the training split of shards has no end; split=val or split=test is scored")
             return self._stream_loader(records, batch_size)
