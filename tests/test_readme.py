@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from visionattn.cli import main
+from visionattn.config.catalog import choices
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,6 +60,15 @@ def test_every_command_line_composes(words, capsys, tmp_path, monkeypatch):
     arguments = [word.split(",")[0] if "-m" in words else word for word in arguments if word != "-m"]
     composed = arguments if words[0] == "list" else [*arguments, "--cfg", "job"]
     assert main(composed) == 0, capsys.readouterr().err
+
+
+def test_the_readme_is_short_and_counts_the_mixers_that_there_are():
+    assert README.count("\n") < 150
+    count = sum("/" not in name for name in choices("mixer"))
+    tens = {40: "forty", 50: "fifty", 60: "sixty", 70: "seventy"}[count // 10 * 10]
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    assert f"more than {tens} mixers" in README
+    assert f"more than {tens} mixers" in " ".join(index.split())
 
 
 def test_linked_files_exist():

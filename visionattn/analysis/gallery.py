@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from visionattn import attention
 from visionattn.analysis.field import Smooth, generic_copy
 from visionattn.analysis.implicit import implicit_attention
 from visionattn.analysis.trace import Part, record
@@ -48,7 +49,8 @@ mixer, with random weights; white tokens cannot reach it. Where the second block
 windows, dilation), it is drawn beside the first.
 
 **Cost** is multiply-adds of the mixer with its projections, for 96 channels in 4 heads on a map of 28 x 28, in
-millions, and how many times more a map of 56 x 56 costs: 4 means linear in the number of tokens, 16 quadratic.
+millions, and how many times more a map of 56 x 56 costs: 4 means linear in the number of tokens, 16 quadratic. What
+`visionattn benchmark lengths` measured on a CPU is in [probes](probes.md#the-efficiency-length).
 
 This page and its pictures are made by `python -m visionattn.analysis.gallery docs`.
 """
@@ -79,13 +81,20 @@ def entry(name: str) -> Entry:
     text = source_file(f"mixer/{name}.yaml").read_text(encoding="utf-8")
     model = _host(name)
     parts = _parts(model)
-    owner = type(parts[0].mixer)
     sizes = (count_macs(model, (3, side, side)) for side in (_STEM * _MAP, 2 * _STEM * _MAP))
     smaller, larger = (counts.get("stages.0.blocks.0.mixer", 0) for counts in sizes)
     holds_others = re.search(r"^ *- /mixer@", text, re.MULTILINE) is not None
+    owner = _named(text) if holds_others else type(parts[0].mixer)
     source = owner.__module__.replace(".", "/") + ".py"
     fields = [] if holds_others else _different(_fields(parts))
     return Entry(name, " ".join(header(text)), source, (smaller, larger), fields)
+
+
+def _named(text: str) -> type:
+    """The class that a mixer's file names itself."""
+    (name,) = re.findall(r"^_target_: visionattn\.attention\.(\w+)$", text, re.MULTILINE)
+    found: type = getattr(attention, name)
+    return found
 
 
 def _host(name: str) -> nn.Module:
@@ -124,7 +133,9 @@ def _section(found: Entry) -> str:
         lines += [f"![{found.name}](images/mixers/{found.name}.png)", ""]
     smaller, larger = found.macs
     cost = f"{smaller / 1e6:.0f} million, x {larger / smaller:.1f}" if smaller else "no multiply-adds"
-    return "\n".join([*lines, f"Cost: {cost}. Code: `{found.source}`.", ""])
+    cost += "" if found.fields else ", with the mixer that its file puts inside"
+    code = f"[{found.source}](../{found.source})"
+    return "\n".join([*lines, f"Cost: {cost}. Code: {code}.", ""])
 
 
 def save(docs: Path) -> None:

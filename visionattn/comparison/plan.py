@@ -85,7 +85,8 @@ class Plan:
 
         own = merged(self.train, entry.words)
         start = [f"start_as={quoted(str(folder / REFERENCE))}"] if entry is not self.reference and entry.shared else []
-        return [*own, f"seed={seed}", *start, "resume=auto", f"hydra.sweep.subdir={entry.folder}/{seed_folder(seed)}"]
+        place = quoted(f"{entry.folder}/{seed_folder(seed)}")  # an entry's name may hold a "="
+        return [*own, f"seed={seed}", *start, "resume=auto", f"hydra.sweep.subdir={place}"]
 
     def write(self, folder: Path) -> None:
         """Write the plan into the folder of the comparison."""
