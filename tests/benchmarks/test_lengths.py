@@ -26,6 +26,12 @@ def test_rows_of_mixers_beside_full_attention(tmp_path, capsys):
     assert "faster and smaller than full from side" in " ".join(capsys.readouterr().out.split())
 
 
+def test_timms_layer_of_convit_stands_beside_ours():
+    rows = run_lengths(["gated_positional", "timm:gpsa"], [3, 5], dim=8, repeats=1, device="cpu", output_dir=None)
+    assert {row["mixer"] for row in rows} == {"full", "gated_positional", "timm:gpsa"}
+    assert all(row["milliseconds"] > 0 and not row["reason"] for row in rows)
+
+
 def rows_of(mixers):
     return [
         {"mixer": mixer, "side": side, "pass": "train", "milliseconds": value, "peak_bytes": 10, "reason": ""}

@@ -66,11 +66,12 @@ class SingleHeadAttention(nn.Module):
         self.proj = ConvBatchNorm(dim, dim, zero=True)
 
     def forward(self, x: Float[Tensor, "B H W C"], context: StageContext | None = None) -> Float[Tensor, "B H W C"]:
-        attending, passing = x[..., : self.partial], x[..., self.partial :]
-        attending = self.norm(attending.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        first = x.permute(0, 3, 1, 2)  # joined along this axis, maps keep the layout that the convolutions around have
+        attending = self.norm(first[:, : self.partial]).permute(0, 2, 3, 1)
         q, k, v = self.qkv(attending).unsqueeze(3).split([self.qk_dim, self.qk_dim, self.partial], dim=-1)
         attending = window_attention(q, k, v, window=(x.shape[1], x.shape[2]), backend=self.backend).squeeze(3)
-        return self.proj(F.relu(torch.cat([attending, passing], dim=-1)))
+        joined = torch.cat([attending.permute(0, 3, 1, 2), first[:, self.partial :]], dim=1)
+        return self.proj(F.relu(joined).permute(0, 2, 3, 1))
 
     def extra_repr(self) -> str:
         return f"partial={self.partial}, qk_dim={self.qk_dim}"

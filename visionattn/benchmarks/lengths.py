@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from timm.models.convit import GPSA
 from torch import Tensor, nn
 
 from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
@@ -30,6 +31,8 @@ from visionattn.errors import ConfigError
 FULL = "full"
 _NOTHING = "none"  # the mixer of a stage without one
 PASSES = ("inference", "train")
+TIMM_LAYERS: dict[str, Callable[[int, int], nn.Module]] = {"timm:gpsa": GPSA}
+"""Layers of timm that our mixers can stand beside, called with channels and heads."""
 _NEVER, _ALWAYS = math.inf, 0.0
 
 
@@ -48,7 +51,7 @@ def run_lengths(
 
     Args:
         mixers: names of ``conf/mixer``; None: all that are no presets and mix anything. Full attention is always
-            among them.
+            among them. ``timm:gpsa`` is timm's layer of ConViT, to stand beside ``gated_positional``.
         sides: sides of the square map, in tokens.
         passes: ``inference``; ``train`` is forward and backward.
         dim: channels.
@@ -97,7 +100,7 @@ def _tell(
 def _checked(mixers: Sequence[str] | None, sides: Sequence[int], passes: Sequence[str]) -> list[str]:
     known = choices("mixer")
     names = list(mixers or [name for name in known if "/" not in name and name != _NOTHING])
-    if unknown := sorted(set(names) - set(known)):
+    if unknown := sorted(set(names) - set(known) - set(TIMM_LAYERS)):
         raise ConfigError(f"mixers={unknown[0]} is not known; see `visionattn list mixers`")
     if set(passes) - set(PASSES) or not passes:
         raise ConfigError(f"passes are {' and '.join(PASSES)}, got {list(passes)}")
@@ -108,8 +111,22 @@ def _checked(mixers: Sequence[str] | None, sides: Sequence[int], passes: Sequenc
 
 def _two_blocks(name: str, dim: int, num_heads: int) -> nn.Module:
     """The mixers of two successive blocks."""
+    if name in TIMM_LAYERS:
+        return nn.ModuleList([_OnMaps(TIMM_LAYERS[name](dim, num_heads)) for _ in range(2)])
     factory: Callable[..., nn.Module] = DEFAULT_POLICY.instantiate(compose(f"mixer/{name}")["mixer"])
     return nn.ModuleList([factory(dim=dim, num_heads=num_heads, index=index) for index in range(2)])
+
+
+class _OnMaps(nn.Module):
+    """A layer for sequences of tokens, on maps."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x.flatten(1, 2))
+        return y.unflatten(1, x.shape[1:3])
 
 
 def _measured(blocks: Mapping[str, nn.Module], x: Tensor, kind: str, repeats: int) -> list[Row]:
