@@ -1,7 +1,6 @@
-"""What the pages of docs/ show works: every command composes, every key of the migration page exists, snippets run.
+"""What the pages of docs/ show works: own parts train, snippets run, every key of the migration page exists.
 
-`make docs` runs this file; the guide and the page on your own images have files of their own, and the README one in the
-suite.
+`make docs` runs this file; tests/pages runs the commands of the other pages.
 """
 
 import json
@@ -15,23 +14,13 @@ import pytest
 import torch
 
 import visionattn
+from tests.pages.lines import FENCE, commands, own_files
 from visionattn.cli import main
 
 pytestmark = [pytest.mark.docs, pytest.mark.filterwarnings("default")]
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(
-    path for path in (ROOT / "docs").glob("*.md") if path.name not in ("guide.md", "models.md", "own_images.md")
-)
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-ELSEWHERE = re.compile(r"submitit|optuna|compare outputs/")
-"""Commands that need a plugin of Hydra, or runs that are there."""
 NO_RUN = {"list", "keys", "explain"}  # commands of no configuration
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu"]
-
-
-def commands(page: Path) -> list[str]:
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    return [line for _, block in FENCE.findall(text) for line in block.splitlines() if line.startswith("visionattn ")]
 
 
 def composed(command: str) -> list[str]:
@@ -43,29 +32,9 @@ def composed(command: str) -> list[str]:
     return words if words[0] in NO_RUN or "--help" in words or "--cfg" in words else [*words, "--cfg", "job"]
 
 
-def own_files(page: Path, folder: Path) -> None:
-    """Write the files that a page shows: blocks whose first line is a comment with a path."""
-    for language, text in FENCE.findall(page.read_text(encoding="utf-8")):
-        if language in ("python", "yaml") and re.match(r"# my_\w+/", text):
-            path = folder / text.splitlines()[0].removeprefix("# ")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_command_composes(page, tmp_path, monkeypatch, capsys):
-    own_files(page, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    failed = []
-    for command in commands(page):
-        if not ELSEWHERE.search(command) and main(composed(command)) != 0:
-            failed.append(f"{command}\n{capsys.readouterr().err}")
-    assert not failed, "\n".join(failed)
-
-
-@pytest.mark.parametrize("command", [c for c in commands(ROOT / "docs/extend.md") if "compare" not in c])
+@pytest.mark.parametrize("command", commands("extend"))
 def test_own_parts_run(command, tmp_path, monkeypatch):
-    own_files(ROOT / "docs/extend.md", tmp_path)
+    own_files("extend", tmp_path)
     monkeypatch.chdir(tmp_path)
     given = shlex.split(command)[1:]
     if "shapes" in command and given[0] == "train":

@@ -170,7 +170,7 @@ def test_files_stay_readable():
 def test_the_suite_mirrors_the_rooms():
     tests = Path(__file__).parent
     # what many rooms keep together
-    beside = {"contracts", "parity", "recorded", "examples", "gpu", "conf", "corpus", "browser"}
+    beside = {"contracts", "parity", "recorded", "examples", "gpu", "conf", "corpus", "browser", "pages"}
     rooms = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file()}
     mirrored = {folder.name for folder in tests.iterdir() if (folder / "__init__.py").is_file()}
     assert mirrored - beside == rooms - beside

@@ -91,3 +91,19 @@ def test_clusters_in_a_graph_count_what_they_count_outside():
     assert eager == counted(lambda: torch.ops.visionattn.clustered_attention(q, q, q, *rule, "auto")) > 0
     backward = counted(lambda: torch.ops.visionattn.clustered_attention_backward(q, q, q, q, *rule, "auto"))
     assert backward == 2 * eager
+
+
+class Asks(nn.Module):
+    """A learned query for each image, through a module."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.proj = nn.Parameter(torch.zeros(5, 8)), nn.Linear(8, 4)
+
+    def forward(self, image):
+        return self.proj(self.query.expand(len(image), -1, -1))
+
+
+def test_a_parameter_that_is_expanded_is_counted():
+    """torch's counter hooks what requires a gradient; such a view of a parameter has no gradient function."""
+    assert count_macs(Asks(), (3, 4, 4))[""] == 5 * 8 * 4

@@ -39,7 +39,7 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> Mapping[str, int]
     Returns:
         Name of a module, as in ``named_modules``, to its count; the model itself has the empty name.
     """
-    shapes = {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    shapes = {name: tensor.detach().to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     image = torch.zeros(1, *input_size, device="meta", dtype=next(model.parameters()).dtype)
     training = model.training
     model.eval()
