@@ -36,6 +36,36 @@ def test_sharded_training_equals_one_process_and_goes_on(tmp_path):
     assert torch.load(two / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 8
 
 
+@pytest.mark.heavy
+def test_auxiliary_losses_and_adaptive_clipping_are_those_of_one_process(tmp_path):
+    routed = [
+        "mixer@backbone.mixers.s2=mixture_of_heads",
+        "trainer.gradient_clip_val=null",
+        "trainer.log_every_n_steps=1",
+    ]
+    adaptive, balance = ["task.adaptive_clip=0.05"], "backbone.mixers.s2.gate.balance"
+    runs = {
+        "one": ["data.batch_size=16", *adaptive, f"{balance}=1.0"],
+        "two": [*SHARDED, "data.batch_size=8", *adaptive, f"{balance}=1.0"],
+        "unbalanced": [*SHARDED, "data.batch_size=8", *adaptive, f"{balance}=0.0"],
+    }
+    found = {}
+    for name, options in runs.items():
+        done = visionattn(*RUN, *routed, *options, f"hydra.run.dir={tmp_path / name}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[name] = state(tmp_path / name)
+    (log,) = (tmp_path / "two").rglob("metrics.csv")
+    assert "train/loss_auxiliary" in log.read_text()
+    routers = [name for name in found["one"] if ".gate." in name]
+    apart = {
+        name: max(float((found[name][part] - found["one"][part]).abs().max()) for part in routers)
+        for name in ("two", "unbalanced")
+    }
+    assert apart["two"] < apart["unbalanced"] / 5, apart  # the loss of a part of the batch is not that of all of it
+    for name, tensor in found["one"].items():
+        torch.testing.assert_close(found["two"][name], tensor, rtol=1e-2, atol=5e-4, msg=name)
+
+
 PROBED = [
     *("allow=[tests]", "callbacks.last.every_n_steps=2", "data.batch_size=8"),
     "+callbacks.probe={_target_: tests.runs.interruption.Probe, folder: '${run_dir}'}",

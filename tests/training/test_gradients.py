@@ -6,9 +6,11 @@ import pytest
 import torch
 from lightning import Callback
 from lightning.pytorch.plugins import MixedPrecision
+from timm.utils.agc import adaptive_clip_grad
 
 from tests.training.tiny_run import SGD, Data, tiny_task, tiny_trainer
 from visionattn.errors import ConfigError
+from visionattn.training.clipping import clip_adaptively
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SCALE = 2.0**10  # small enough for gradients near 1 to fit into fp16
@@ -106,6 +108,21 @@ def test_adaptive_clipping_bounds_the_gradient_of_each_row_by_the_row(tmp_path):
         seen[name] = rows((before[name] - value.detach()) / lr) / rows(before[name]).clamp(min=1e-3)
     assert all(float(share.max()) <= factor * 1.001 for share in seen.values())
     assert any(float(share.max()) == pytest.approx(factor, rel=1e-3) for share in seen.values())
+
+
+def test_adaptive_clipping_is_timms():
+    torch.manual_seed(0)
+    shapes = [(3, 4), (5,), (2, 3, 3, 3), ()]
+    ours, theirs = ([torch.nn.Parameter(torch.empty(shape)) for shape in shapes] for _ in range(2))
+    for mine, other in zip(ours, theirs, strict=True):
+        mine.data.normal_()
+        other.data.copy_(mine.data)
+        mine.grad = torch.randn_like(mine)
+        other.grad = mine.grad.clone()
+    clip_adaptively(ours, 0.3)
+    adaptive_clip_grad(theirs, clip_factor=0.3)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
 
 
 def test_adaptive_clipping_is_a_positive_share():

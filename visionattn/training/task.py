@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from timm.scheduler.scheduler import Scheduler
-from timm.utils.agc import adaptive_clip_grad
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,6 +19,7 @@ from visionattn.errors import ConfigError
 from visionattn.training.accumulation import global_batch, group_factor, steps_per_epoch
 from visionattn.training.auxiliary import AuxiliaryLosses
 from visionattn.training.buffers import BufferSnapshot
+from visionattn.training.clipping import clip_adaptively
 from visionattn.training.evaluator import Evaluator, Given, named_evaluators
 from visionattn.training.lr_scaling import LearningRateScaling
 from visionattn.training.monitor import check_mode, check_monitors, monitors_of
@@ -189,7 +189,7 @@ class VisionTask(Network):
                 parameter.grad = None  # an optimizer passes over parameters without one
             self._buffers_before.restore()
         elif self.options.adaptive_clip:
-            adaptive_clip_grad(parameters, clip_factor=self.options.adaptive_clip)
+            clip_adaptively(parameters, self.options.adaptive_clip)
         elif gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
             if norm is not None:
                 nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)

@@ -4,7 +4,7 @@ Queries lie in the lanes of vectors, 16 at a time; a neighborhood's tile is 4 x 
 they see, a window's is the window. Logits never leave the cache, masks are geometry, softmax runs down the lanes, and
 the bias gradient is summed per image in a fixed order: two runs give equal bits, whatever the number of threads.
 float32, float64 and bfloat16. The latter is computed in float32, or, where the CPU multiplies pairs of bfloat16 numbers
-(AVX512-BF16), in products of those with sums in float32.
+(AVX512-BF16), in products of those with sums in float32; with a decay always in float32 (``widening``).
 
 Files: ``build`` (compiler and cache), ``library`` (tables and ctypes), ``*.h``, ``attention.cpp``; ``layers`` and
 ``layers.cpp`` are for what surrounds attention.
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from visionattn.kernels.backends.cpp import build, library
+from visionattn.kernels.backends.cpp.widening import computed_in, widened_backward, widened_forward
 from visionattn.kernels.custom_op import register_attention
 from visionattn.kernels.geometry import Geometry, certainly
 from visionattn.kernels.op import Backend
@@ -37,14 +38,12 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geom
         return f"it runs on the CPU, the tensors are on {q.device}"
     if q.dtype not in library.NAMES:
         return f"it takes float32, float64 and bfloat16, not {q.dtype}"
-    if geometry.decay and q.dtype == torch.bfloat16:
-        return "its products of bfloat16 know no decay"
     if certainly(geometry.rows.size * geometry.cols.size > MOST_KEYS):
         return f"it takes up to {MOST_KEYS} keys per query, not {geometry.rows.size} * {geometry.cols.size}"
-    return unavailable(q.dtype)
+    return unavailable(computed_in(q.dtype, geometry.decay))
 
 
-KERNEL = Kernel(library.forward, library.backward, library.stats_shape)
+KERNEL = Kernel(widened_forward, widened_backward, library.stats_shape)
 attend, attend_packed = register_attention("cpp", KERNEL)
 WINDOW = Backend("cpp", attend, refuses, attend_packed)
 NEIGHBORHOOD = Backend("cpp", attend, refuses, attend_packed)
