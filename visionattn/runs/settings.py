@@ -47,12 +47,14 @@ class Composition:
         typed: overrides as they were typed.
         folders: the user's folders of YAML.
         chosen: keys that were chosen for a folder (``data=FOLDER``), with why; see :mod:`visionattn.runs.own_folder`.
+        read: (group, name) -> what :meth:`file` found.
     """
 
     choices: Mapping[str, Any] = field(default_factory=dict)
     typed: Sequence[str] = ()
     folders: Sequence[Path] = ()
     chosen: Mapping[str, str] = field(default_factory=dict)
+    read: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of_this_job(cls, chosen: Mapping[str, str] | None = None) -> Composition:
@@ -81,6 +83,11 @@ class Composition:
 
     def file(self, group: str, name: str) -> dict[str, Any]:
         """What a file says, over what the files of its own group that it inherits say; empty: there is none."""
+        if (group, name) not in self.read:
+            self.read[group, name] = self._file(group, name)
+        return self.read[group, name]
+
+    def _file(self, group: str, name: str) -> dict[str, Any]:
         for root in (catalog.source_root(), *self.folders):
             path = root.joinpath(group, f"{name}.yaml")
             if path.is_file():

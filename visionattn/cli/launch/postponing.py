@@ -1,8 +1,8 @@
 """A dry run starts without what libraries import and a dry run never uses.
 
 torchvision, Lightning and timm import torch's compiler for a class to compare with and for marks on functions,
-torchmetrics imports transformers and ``scipy.signal`` for metrics of text and sound, and scikit-learn ``scipy.stats``:
-together a good third of the processor time of a dry run. :func:`postpone` puts a :class:`_Postponed` module in the
+torchmetrics imports Matplotlib for its plots, and transformers and ``scipy.signal`` for metrics of text and sound:
+together nearly half of the processor time of a dry run. :func:`postpone` puts a :class:`_Postponed` module in the
 place of each. It answers for the few names that are asked for during the imports; whatever else is asked for loads the
 module, so that nothing is missing.
 """
@@ -21,6 +21,8 @@ from types import ModuleType
 from typing import Any
 
 _MARKS = ("disable", "assume_constant_result", "allow_in_graph")
+_TYPES = ("_AX_TYPE", "_CMAP_TYPE", "_PLOT_OUT_TYPE")
+_PLOTS = ("plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val")
 _NAMES = {
     "torch._dynamo": ("OptimizedModule", *_MARKS),
     "torch._dynamo.utils": ("is_compile_supported",),
@@ -28,7 +30,7 @@ _NAMES = {
     "torch._inductor.config": ("deterministic",),
     "transformers": ("AutoModel", "AutoTokenizer", "CLIPModel", "CLIPProcessor"),
     "scipy.signal": ("hamming",),
-    "scipy.stats": (),
+    "torchmetrics.utilities.plot": (*_TYPES, *_PLOTS),
 }
 """Module -> what libraries ask of it while they are imported. Torch's marks concern compiled graphs alone."""
 
