@@ -135,3 +135,13 @@ def test_what_does_not_fit_is_refused():
     mixer.bias_table.requires_grad_(True)
     with pytest.raises(ValueError, match="factors give no gradient"):
         mixer(x)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("energy", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("name", MIXERS)
+def test_factors_keep_the_energy_that_is_asked_for(name, energy):
+    mixer, x = built(name)
+    (told,) = factorize_bias(mixer, x, energy=energy)
+    assert energy <= told.energy
+    assert told.rank < factorize_bias(built(name)[0], x, energy=1.0)[0].rank

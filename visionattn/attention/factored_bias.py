@@ -225,6 +225,7 @@ def _factors(table: Tensor, geometry: Geometry, energy: float) -> tuple[_Factors
 
 
 def _frequencies(table: Tensor, geometry: Geometry, energy: float) -> _FrequencyFactors:
+    """As many of the table's largest frequencies as keep the energy of the bias, which has near offsets more often."""
     sides = table.shape[1:]
     spectrum = torch.fft.fft2(torch.fft.ifftshift(table, dim=(1, 2))) / math.prod(sides)
     places = torch.cartesian_prod(*(torch.arange(side, device=table.device) for side in sides))
@@ -232,11 +233,15 @@ def _frequencies(table: Tensor, geometry: Geometry, energy: float) -> _Frequency
     half = [i for i, (p, q) in enumerate(places.tolist()) if 0 < p <= highest[0] or (p == 0 and 0 < q <= highest[1])]
     even, odd = 2 * spectrum.real.flatten(1)[:, half], -2 * spectrum.imag.flatten(1)[:, half]
     powers, order = (even.square() + odd.square()).sort(descending=True)
-    count = _needed(powers, energy)
-    order = order[:, :count]
     turns = 2 * math.pi * places[half][order].double() / torch.tensor(sides, device=table.device)
     amplitudes = torch.stack([even.gather(1, order), odd.gather(1, order)], dim=1)
-    return _FrequencyFactors(geometry, amplitudes.float(), turns.permute(2, 0, 1).float())
+    count, bias = _needed(powers, energy), dense_table(table)
+    while True:
+        chosen_turns = turns[:, :count].permute(2, 0, 1).float()
+        factors = _FrequencyFactors(geometry, amplitudes[..., :count].float(), chosen_turns)
+        if count == powers.shape[-1] or _kept_and_error(factors, bias)[0] >= energy:
+            return factors
+        count += 1
 
 
 def _needed(powers: Tensor, energy: float) -> int:
@@ -246,15 +251,23 @@ def _needed(powers: Tensor, energy: float) -> int:
     return int(below.max().clamp(max=powers.shape[-1]))
 
 
-def _entry(name: str, factors: _Factors, bias: Tensor, kept: bool) -> FactoredTable:
-    """What the factors make of the bias, in figures; means over the keys of a query do not count."""
+def _kept_and_error(factors: _Factors, bias: Tensor) -> tuple[float, float]:
+    """Energy that the factors keep, of the head that loses most, and the largest error of a logit.
+
+    Means over the keys of a query do not count.
+    """
     rows, columns = factors.geometry.rows.size, factors.geometry.cols.size
     one = Geometry(AxisRule(rows), AxisRule(columns))
     ours, theirs = (x.flatten(0, 1).double() for x in factors.on_map(rows, columns, one))
     error, bias = (x - x.mean(-1, keepdim=True) for x in (torch.einsum("qnr,knr->nqk", ours, theirs) - bias, bias))
     lost = error.square().sum((1, 2)) / bias.square().sum((1, 2)).clamp(min=torch.finfo(bias.dtype).tiny)
-    energy, largest = float(1 - lost.max()), float(error.abs().max())
-    keys = rows * columns
+    return float(1 - lost.max()), float(error.abs().max())
+
+
+def _entry(name: str, factors: _Factors, bias: Tensor, kept: bool) -> FactoredTable:
+    """What the factors make of the bias, in figures."""
+    keys = factors.geometry.rows.size * factors.geometry.cols.size
     if not kept:
         return FactoredTable(name, len(bias), keys, rank=0, energy=1.0, largest_error=0.0)
+    energy, largest = _kept_and_error(factors, bias)
     return FactoredTable(name, len(bias), keys, factors.rank, energy, largest)
