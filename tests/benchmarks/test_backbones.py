@@ -129,3 +129,8 @@ def test_onnx_runtime_beside_ours(tmp_path):
     ]
     assert all(row["relative_error"] <= 1e-4 for row in rows if row["model"] == "onnxruntime")
     assert [path.name for path in tmp_path.iterdir()] == ["swin_pico_64.onnx"]
+
+
+def test_an_image_size_that_timm_refuses_is_told_with_the_way_around():
+    with pytest.raises(ConfigError, match=r"no image of 64 pixels .*against=\[plain\] measures swin_tiny without"):
+        contenders.with_counterpart("swin_tiny", 64)

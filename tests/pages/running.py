@@ -98,7 +98,8 @@ def stand_ins(line: str, task: str, place: Path, port: int) -> list[str]:
     start = place / "runs/published/checkpoints/last.ckpt" if "weights_part=model trainer" in line else weights
     past = r"outputs/classification/swin_pico/\S*"
     changes = [
-        (r"^ckpt=(RUN|\.\.\.|.*\.\.\./.*|outputs/.*|runs/.*|PATH)$", f"ckpt={run}"),
+        (r"^ckpt=(RUN|\.\.\.|.*\.\.\./.*|outputs/.*|runs/.*)$", f"ckpt={run}"),
+        (r"^ckpt=PATH$", f"ckpt={run / 'checkpoints/last.ckpt'}"),
         (r"^(data\.)?root=/data/", rf"\1root={place / 'sets'}/"),
         (r"^(data\.)?root=(DIR|/path/.*|photos)$", rf"\1root={place / 'sets' / set_of(line, given)}"),
         (r"^data=my_folder$", f"data={place / 'sets/image_folder'}"),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from visionattn.backbones.zoo import backbone_files, create_backbone
 from visionattn.benchmarks import runtimes
 from visionattn.benchmarks.timing import Runner
+from visionattn.config.messages import one_line
 from visionattn.errors import ConfigError
 from visionattn.weights import load_weights
 
@@ -82,7 +83,8 @@ def with_counterpart(name: str, side: int, compared: bool = True) -> dict[str, n
         compared: False: ours alone.
 
     Raises:
-        ConfigError: the outputs differ by more than 1e-4; then a comparison of speed means nothing.
+        ConfigError: timm's takes no image of this size, or the outputs differ by more than 1e-4; then a comparison of
+            speed means nothing.
     """
     card = backbone_files()[name]["card"]
     counterpart = (card.get("weights") or {}).get("timm") if compared else None
@@ -95,7 +97,11 @@ def with_counterpart(name: str, side: int, compared: bool = True) -> dict[str, n
     load_weights(ours, theirs.state_dict())
     image = torch.randn(1, 3, side, side)
     with torch.no_grad():
-        expected = theirs.eval()(image)
+        try:
+            expected = theirs.eval()(image)
+        except (AssertionError, RuntimeError) as refusal:
+            told = f"timm's {counterpart} takes no image of {side} pixels ({one_line(refusal)})"
+            raise ConfigError(f"{told}; against=[plain] measures {name} without it") from refusal
         error = float((ours.eval()(image) - expected).abs().max() / expected.abs().max())
     if not error < 1e-4:
         raise ConfigError(f"{name} and timm's {counterpart} differ by {error:.1e}; nothing was measured")
