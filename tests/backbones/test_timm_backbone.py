@@ -13,6 +13,7 @@ from visionattn.cli import main
 from visionattn.config import compose
 from visionattn.config.spelling import ours
 from visionattn.errors import CheckpointError, ConfigError
+from visionattn.export.graph_modules import expected, graph_of
 from visionattn.export.graphs import exported, runner, to_onnx
 from visionattn.training.serving import prepare
 from visionattn.weights import load_weights
@@ -163,6 +164,20 @@ def test_a_graph_keeps_symbols_for_the_sizes_of_maps():
     edge = ShapeEnv().create_unbacked_symint()
     assert all(isinstance(_ceil(edge, stride), torch.SymInt) for stride in (3.5, 32))
     assert [_ceil(size, 3.5) for size in (7, 8, 70, 71)] == [2, 3, 20, 21]
+
+
+@pytest.mark.heavy
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("head", ["upernet", "semantic_fpn", "segformer"])
+def test_a_plain_transformer_with_a_head_becomes_a_graph_of_any_batch(head, tmp_path):
+    model = visionattn.create_segmenter("test_vit", head, classes=3).eval()
+    graph = graph_of(model, "model")
+    to_onnx(exported(graph, torch.rand(2, 3, 131, 133)), tmp_path / "x.onnx", list(graph.outputs))
+    run = runner(pytest.importorskip("onnxruntime").InferenceSession(tmp_path / "x.onnx"))
+    for size in ((1, 3, 64, 64), (3, 3, 161, 203)):
+        images = torch.rand(size)
+        with torch.no_grad():
+            torch.testing.assert_close(run(images)[0], expected(model, graph, images)[0], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.heavy

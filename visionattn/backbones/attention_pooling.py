@@ -88,7 +88,7 @@ class Aggregation(AttentivePool):
         self.ffn = FeedForward(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
-        queries = self.queries.expand(len(x), -1, -1)
+        queries = self.queries.expand(x.shape[0], -1, -1)
         asking, tokens = self.norm1(queries), self.norm1(x)
         if len(self.queries) == 1:
             tokens = torch.cat([asking, tokens], dim=1)

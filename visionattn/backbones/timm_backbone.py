@@ -125,6 +125,9 @@ class TimmBackbone(nn.Module):
             raise ConfigError(f"timm's {self._kind} gives no maps, and only classifies")
         else:
             self.net.prune_intermediate_layers(self.indices)
+            for module in self.net.modules():  # images are padded here; a graph would divide their sizes as floats
+                if getattr(module, "dynamic_img_pad", False):
+                    module.dynamic_img_pad = False
             self._maps_alone = True
 
     @property

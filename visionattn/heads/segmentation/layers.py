@@ -50,6 +50,11 @@ def resize(x: Float[Tensor, "B C _ _"], size: Sequence[int]) -> Float[Tensor, "B
 def refuse_single_image(decoder: nn.Module, name: str, images: int) -> None:
     """Check that a decoder which takes a mean over the whole map is not trained on one image alone.
 
+    Args:
+        decoder: the decoder.
+        name: for the message.
+        images: of the batch, as ``x.shape[0]``; ``len(x)`` would fix the batch of a graph that is traced.
+
     Raises:
         ConfigError: it is: the batch norm of this mean has one value to normalize.
     """

@@ -79,7 +79,7 @@ class SegMANDecoder(nn.Module):
         self.classify = Classify(channels, num_classes, drop_rate)
 
     def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K H W"]:
-        refuse_single_image(self, "SegMAN's decoder", len(features[-1]))
+        refuse_single_image(self, "SegMAN's decoder", features[-1].shape[0])
         used = features[-len(self.project) :]
         size = used[0].shape[-2:]
         maps = [resize(layer(x), size) for layer, x in zip(self.project, used, strict=True)]

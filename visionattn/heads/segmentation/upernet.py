@@ -45,7 +45,7 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         if self.smallest == 1:
-            refuse_single_image(self, "UPerNet", len(x))
+            refuse_single_image(self, "UPerNet", x.shape[0])
         return self.fuse(torch.cat([x, *(resize(pool(x), x.shape[-2:]) for pool in self.pools)], dim=1))
 
 
