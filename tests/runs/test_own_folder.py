@@ -45,6 +45,20 @@ def test_a_folder_is_replaced_by_its_layout_a_backbone_and_weights(photos):
     assert made.keys == {"data.root"}
 
 
+def test_writing_is_not_mirrored(tmp_path):
+    for label in ("A", "7"):
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (300, 200)).save(tmp_path / label / "0.jpg")
+    found, flip = words(f"data={tmp_path}"), "data.train_transform.hflip"
+    assert found[flip] == "0.0"
+    assert "a mirror changes" in found[RECOGNIZED]
+    assert compose("train", with_folder([f"data={tmp_path}"], "train")).data.train_transform.hflip == 0
+    assert words(f"data={tmp_path}", f"{flip}=0.5")[flip] == "0.5"
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (300, 200)).save(tmp_path / "other" / "0.jpg")
+    assert flip not in words(f"data={tmp_path}")
+
+
 def test_a_gpu_gets_a_larger_backbone(photos, monkeypatch):
     monkeypatch.setattr(own_folder, "_gpu", lambda typed: True)
     assert words(photos)["backbone"] == "swin_tiny"

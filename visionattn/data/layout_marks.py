@@ -28,6 +28,7 @@ class Mark:
         why: by what it was known, in a few words.
         root: the value of ``data.root``.
         keys: further keys, without ``data.``.
+        classes: their names, where folders state them.
     """
 
     data: str
@@ -35,6 +36,7 @@ class Mark:
     why: str
     root: Path
     keys: Mapping[str, Any] = field(default_factory=dict)
+    classes: Sequence[str] = ()
 
     def fits(self, task: str | None) -> bool:
         """Whether it is for a task; None: any."""
@@ -219,7 +221,7 @@ def class_folders(root: Path) -> list[Mark]:
     few = f"{', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''}"
     alone = train is not None and not any(others) and not any(_files(root, ".tar"))
     why = f"class folders {few} in {train.name if train else 'it'}"
-    return [Mark("image_folder", "classification", why, place if alone else root)]
+    return [Mark("image_folder", "classification", why, place if alone else root, classes=classes)]
 
 
 def labelled_table(root: Path, only: str | None = None) -> list[Mark]:

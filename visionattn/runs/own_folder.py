@@ -32,6 +32,7 @@ _NO_SMALL = "no published weights are for such images"
 _CROPS = {"scale": [0.5, 1.0], "auto_augment": None, "re_prob": 0.0}
 MILD = {f"data.train_transform.{name}": value for name, value in _CROPS.items()}
 """Augmentation that leaves something of a small image."""
+_FLIP, _WRITING = "data.train_transform.hflip", "classes of one character are writing, which a mirror changes"
 ON_GPU = "swin_tiny"
 ON_CPU = {"classification": "shvit_s1"}
 """Task -> the backbone that starts from published weights without a GPU; of the other tasks :data:`DENSE_ON_CPU`."""
@@ -119,6 +120,8 @@ def with_folder(words: Sequence[str], command: str | None, folders: Sequence[str
     chosen, why = _data(mark, typed), {"data": mark.why}
     if command == "train":
         starting, reasons = _start(mark, typed)
+        unmirrored = _unmirrored(mark, typed)
+        starting, reasons = starting | unmirrored, reasons | dict.fromkeys(unmirrored, _WRITING)
         why = {**dict.fromkeys(chosen, ""), **why, **reasons}
         why.pop("data.root", None)  # the folder is what was typed
         chosen |= {**starting, RECOGNIZED: {key.replace(".", "/"): text for key, text in why.items()}}
@@ -133,6 +136,13 @@ def _data(mark: Mark, typed: Words) -> dict[str, Any]:
     keys = {"root": str(mark.root), **mark.keys} if "source.name" not in mark.keys else dict(mark.keys)
     inner = {f"data.{key}": value for key, value in keys.items() if not typed.given(f"data.{key}")}
     return {"data": mark.data, **inner}
+
+
+def _unmirrored(mark: Mark, typed: Words) -> dict[str, Any]:
+    """No flips for classes that are characters; nothing for others, or where an experiment states the augmentation."""
+    if typed.given("experiment", _FLIP) or not mark.classes or any(len(name) > 1 for name in mark.classes):
+        return {}
+    return {_FLIP: 0.0}
 
 
 def _start(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:
