@@ -3,12 +3,14 @@
 import re
 
 import pytest
+import torch
 
 from tests.conf.building import facts_without_data
 from tests.conf.test_conf import CONF, check, options
 from visionattn import config
 from visionattn.backbones.zoo import backbone_files
 from visionattn.cli.recipes import command
+from visionattn.heads.detection.pyramid import Pyramid
 
 RECIPES = [name for name in options("experiment") if name.startswith("coco/") and "/base_" not in name]
 WITHOUT = {"boat", "fastervit", "favit", "hornet", "maxvit", "moh", "segman", "swinv2"}
@@ -72,3 +74,12 @@ def test_the_header_says_what_the_recipe_does(name):
 def test_it_builds_without_data(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert facts_without_data(f"experiment={name}", "data.root=/nowhere")["learning rate"]
+
+
+@pytest.mark.parametrize(("head", "strides"), [("retinanet", [16, 32, 64, 128, 256]), ("mask_rcnn", [16, 32, 64, 128])])
+def test_a_pyramid_begins_where_the_backbones_maps_do(head, strides):
+    """SHViT has no map of stride 4 or 8: pyramid and anchors ask ``feature_info``."""
+    with torch.device("meta"):
+        task = config.instantiate(composed(f"coco/{head}_shvit_s4_1x").task)
+    (pyramid,) = (module for module in task.head.modules() if isinstance(module, Pyramid))
+    assert pyramid.strides == strides
