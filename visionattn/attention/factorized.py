@@ -58,9 +58,13 @@ class Factor(nn.Module):
         """``(B, H, W, N * D) -> (B, 7, 7, N, D)``."""
         area = self.dilation * (TAPS - 1) + 1
         rows, columns = (round_up(side, area) // area for side in x.shape[1:3])
-        # One row and column of areas that count nothing: else a graph would be bound to there being one area, or more.
-        weights = self._weights(rows, columns, x)
-        return torch.einsum("brycxnd,rcde->byxne", self._taps(x, area, rows + 1, columns + 1), weights)
+        if torch.compiler.is_compiling():  # else a graph is bound to there being one area, or more; costs 6 % more
+            weights = self._weights(rows, columns, x)
+            return torch.einsum("brycxnd,rcde->byxne", self._taps(x, area, rows + 1, columns + 1), weights)
+        numbers = self._taps(x, area, rows, columns).permute(0, 2, 4, 5, 1, 3, 6)
+        if not self.mix_channels:
+            return numbers.mean((4, 5))
+        return numbers.flatten(4).unflatten(4, (x.shape[3] // self.num_heads, -1)).mean(-1)
 
     def _taps(self, x: Tensor, area: int, rows: int, columns: int) -> Tensor:
         """The sampled tokens of each area: ``(B, H, W, N * D) -> (B, rows, 7, columns, 7, N, D)``."""
