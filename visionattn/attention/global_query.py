@@ -11,6 +11,7 @@ from visionattn.attention.gates import gated
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import fit, position_table, round_up
 from visionattn.attention.qkv import head_width
+from visionattn.attention.resizing import mean_cells
 from visionattn.kernels import window_attention
 from visionattn.kernels.geometry import as_pair, certainly
 from visionattn.kernels.linear import Linear
@@ -91,7 +92,7 @@ class GlobalQueryAttention(nn.Module):
     def query(self, x: Float[Tensor, "B H W C"], context: StageContext | None) -> Float[Tensor, "B h w C"]:
         """The query map ``(B, wh, ww, C)``."""
         if context is None or context.tokens is None:
-            return F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), self.window_size).permute(0, 2, 3, 1)
+            return mean_cells(x, self.window_size)
         height, width = context.tokens.shape[1:3]
         if certainly(height == self.window_size[0]) and certainly(width == self.window_size[1]):
             return context.tokens
