@@ -15,6 +15,7 @@ from tests.pages.place import FEW, SHORT, photos, served
 from visionattn.cli import main
 
 NOT_RUN = {
+    r"evaluate backbone=timm": "timm's own weights need a network; tests/commands/test_timm_networks.py scores a file",
     r"device=cuda": "needs a GPU",
     r"push_to_hub": "needs the Hub and a token",
     r"backbone\.pretrained=true": "needs the Hub",
