@@ -51,7 +51,7 @@ BUDGET = {
     "benchmark backbones": ["repeats=1", "batches=[1]", "dtypes=[float32]", "passes=[inference]", ROWS],
     "benchmark pixels": ["repeats=1", "sizes=[64,96]", ROWS],
     "benchmark lengths": ["repeats=1", "sides=[7,14]", "mixers=[window,pooling]", ROWS],
-    "benchmark segmentation": ["repeats=1", "backbone=swin_pico", "crop=64", "stride=48", "size=[64,80]", ROWS],
+    "benchmark segmentation": ["repeats=1", "crop=64", "stride=48", "size=[64,80]", ROWS],
     "benchmark detection": ["repeats=1", "size=[96,128]", "images=50", "per_image=3", ROWS],
 }
 """Keys that make a command short, by its first words."""
