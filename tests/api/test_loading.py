@@ -48,6 +48,15 @@ def test_the_figures_are_those_of_the_command(trained, model, photos, tmp_path):
     assert {file.name for file in files.values()} == {"sheet.png", "predictions.csv", "predictions.json"}
 
 
+def test_the_backbone_gives_its_last_map_and_features(model):
+    images = torch.randn(1, model.backbone.in_chans, 32, 48)
+    with torch.no_grad():
+        last = model.backbone(images)
+        maps = model.backbone.forward_intermediates(images, norm=True, intermediates_only=True)
+    assert last.ndim == 4
+    assert torch.equal(last, maps[-1])
+
+
 @pytest.mark.parametrize("form", ["timm", "safetensors"])
 def test_an_export_predicts_as_its_run(written, model, photos, form):
     copy = visionattn.load(written / form, device="cpu")

@@ -84,7 +84,7 @@ def test_the_plan_counts_what_entries_share_and_fixes_what_was_inferred(configs)
     workers = OmegaConf.create(reference).data.num_workers
     assert f"data.num_workers={workers}" in plan.train
     words = plan.words(pooling, 7, Path("/there"))
-    assert {"seed=7", "start_as='/there/reference.yaml'", "hydra.sweep.subdir=pooling/seed_7"} <= set(words)
+    assert {"seed=7", "start_as='/there/reference.yaml'", "hydra.sweep.subdir='pooling/seed_7'"} <= set(words)
     assert not any(word.startswith("start_as") for word in plan.words(window, 7, Path("/there")))
 
 

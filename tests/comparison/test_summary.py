@@ -12,7 +12,7 @@ from visionattn.comparison.page import page
 from visionattn.comparison.results import Result
 from visionattn.comparison.statistics import estimate
 from visionattn.comparison.summary import Cost, Facts, summarize
-from visionattn.comparison.verdict import difference, sentences
+from visionattn.comparison.verdict import difference, rounded, sentences
 
 SCORES = {
     "window": [80.0, 80.4, 80.2],
@@ -138,3 +138,13 @@ def test_what_was_measured_is_read_again(tmp_path):
 )
 def test_differences_have_two_digits(values, told):
     assert difference(estimate(values)) == told
+
+
+def test_large_rates_have_no_exponent_and_no_digits_behind_the_point():
+    assert [rounded(value) for value in (11_472.6, 1_709.4, 812.44, 0.00096952, None)] == [
+        "11,473",
+        "1,709",
+        "812.4",
+        "0.0009695",
+        "",
+    ]

@@ -1,7 +1,9 @@
 """A loader goes on behind the last batch that was given, and says which sample holds it up."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -93,3 +95,21 @@ def test_a_hanging_worker_is_reported_with_its_sample():
 def test_a_worker_that_dies_is_reported_with_its_sample():
     with pytest.raises((DataError, RuntimeError), match=r"sample 7|worker"):
         list(loader(Numbers(7, lambda: os.kill(os.getpid(), signal.SIGKILL)), num_workers=1, timeout=5))
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="the sender of a signal cannot be told here")
+@pytest.mark.parametrize("name", ["TERM", "INT", "USR1"])
+def test_workers_outlast_signals_to_the_process_group_and_end_with_their_loader(name):
+    whole = list(loader())
+    before = set(multiprocessing.active_children())
+    iterator = iter(loader(num_workers=2))
+    given = [next(iterator)]
+    workers = list(set(multiprocessing.active_children()) - before)
+    assert len(workers) == 2
+    for worker in workers:
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)  # the sender is not the main process
+    time.sleep(0.1)
+    assert given + list(iterator) == whole
+    workers[0].terminate()
+    workers[0].join(5)
+    assert workers[0].exitcode == 0

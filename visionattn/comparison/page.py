@@ -11,7 +11,7 @@ from visionattn.comparison.results import Result
 from visionattn.comparison.statistics import Estimate
 from visionattn.comparison.summary import Row, Summary
 from visionattn.comparison.table import deviation, probability, remarks, with_interval
-from visionattn.comparison.verdict import sentences
+from visionattn.comparison.verdict import rounded, sentences
 from visionattn.drawing.plots import read_metrics
 from visionattn.errors import counted
 from visionattn.reports import Bars, Cell, Column, Curves, Facts, Panels, Report, Section, Series, Table, Text
@@ -142,7 +142,7 @@ def _costs(found: Summary) -> Iterator[Section]:
 
 
 def _round(value: float | None) -> Cell | None:
-    return None if value is None else Cell(f"{value:,.4g}", value)
+    return None if value is None else Cell(rounded(value), value)
 
 
 def _pairs(found: Summary) -> Iterator[Section]:

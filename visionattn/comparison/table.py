@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from visionattn.comparison.statistics import Estimate
 from visionattn.comparison.summary import Row, Summary
-from visionattn.comparison.verdict import digits_of, joined, sentences
+from visionattn.comparison.verdict import digits_of, joined, rounded, sentences
 from visionattn.errors import counted
 
 WIDTH = 80
@@ -85,14 +85,14 @@ def _cost_cells(row: Row) -> list[str]:
     cells = [
         "" if facts.params is None else f"{facts.params:,}",
         shared,
-        "" if facts.gmacs is None else f"{facts.gmacs:.4g}",
+        rounded(facts.gmacs),
     ]
     if cost is None:
         return [*cells, "", "", "", ""]
     return [
         *cells,
-        "" if cost.training is None else f"{cost.training:,.4g}",
-        "" if cost.inference is None else f"{cost.inference:,.4g}",
+        rounded(cost.training),
+        rounded(cost.inference),
         "" if cost.memory is None else f"{cost.memory / 2**20:,.0f}",
         "" if cost.energy is None else f"{cost.energy:.3g}",
     ]

@@ -21,6 +21,13 @@ def difference(one: Estimate) -> str:
     return mean if one.half is None else f"{mean} ± {one.half:.{digits}f}"
 
 
+def rounded(value: float | None) -> str:
+    """Four digits, and all that stand before the point; empty for None."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def digits_of(value: float) -> int:
     """Decimals that show a number with two digits at least, and never more than six."""
     decimals = 1 if abs(value) >= 1 else 2

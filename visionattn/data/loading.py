@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from visionattn.data.dataset import Collate, Sample, SampleDataset
 from visionattn.data.sampling import GlobalBatches, SampleKey
+from visionattn.data.worker_signals import obey_main_process, workers_outlast_signals
 from visionattn.errors import CheckpointError, DataError
 
 
@@ -68,7 +69,8 @@ class IndexedLoader(DataLoader[Sample]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         epoch, given = self._batches.epoch, self._batches.start
         self._at = (epoch, given)
-        iterator = super().__iter__()
+        with workers_outlast_signals():
+            iterator = super().__iter__()
         while True:
             try:
                 batch = next(iterator)
@@ -177,5 +179,5 @@ def generator_of(seed: int) -> torch.Generator:
 def worker_options(options: LoaderOptions) -> dict[str, Any]:
     """Options for torch, which refuses options of workers where there are none."""
     if options.get("num_workers", 0) > 0:
-        return {"timeout": 600.0, **options, "persistent_workers": True}
+        return {"timeout": 600.0, **options, "persistent_workers": True, "worker_init_fn": obey_main_process}
     return {key: value for key, value in options.items() if key not in ("prefetch_factor", "timeout")}

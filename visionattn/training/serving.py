@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -27,7 +27,14 @@ def prepare(backbone: Any, pooled: bool) -> None:
         backbone.serve(pooled)
 
 
+class NoClassifier(nn.Identity):
+    """Stands where the classifier was: ``backbone(images)`` is the last map then, ``(B, C, H, W)``."""
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return x
+
+
 def without_classifier(backbone: Any) -> None:
     """Drop what a backbone keeps without classes (DaViT's norm); it would never get a gradient."""
     if isinstance(getattr(backbone, "head", None), nn.Module):
-        backbone.head = nn.Identity()
+        backbone.head = NoClassifier()

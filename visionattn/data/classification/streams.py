@@ -15,6 +15,7 @@ from visionattn.data.decoding import AS_STORED, Decoding
 from visionattn.data.loading import LoaderOptions, check_meaning, generator_of, worker_options
 from visionattn.data.seeding import SampleRandomState
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
+from visionattn.data.worker_signals import workers_outlast_signals
 from visionattn.errors import DataError
 
 
@@ -142,7 +143,9 @@ class StreamLoader(DataLoader[Sample]):
         self._stream.set_epoch(epoch)
         dropped = self._resumed[1] if self._resumed[0] == epoch else 0
         made = 0
-        for batch in super().__iter__():
+        with workers_outlast_signals():
+            batches = super().__iter__()
+        for batch in batches:
             made += 1
             self._at = (epoch, made)
             if made > dropped:
