@@ -10,7 +10,7 @@ from visionattn.benchmarks.segmentation import run_segmentation
 from visionattn.errors import ConfigError
 from visionattn.heads.segmentation.inference import Inference
 
-TINY = {"backbone": "dinat_pico", "channels": 16, "batch": 2, "crop": 32, "stride": 20, "size": (40, 60)}
+TINY = {"name": "dinat_pico", "channels": 16, "batch": 2, "crop": 32, "stride": 20, "size": (40, 60)}
 
 
 def test_rows_of_both_sides_are_written(tmp_path):

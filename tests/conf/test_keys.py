@@ -8,7 +8,7 @@ import pytest
 
 from visionattn.cli import main
 from visionattn.config import compose
-from visionattn.config.catalog import choices
+from visionattn.config.catalog import choices, groups, read, source_file
 from visionattn.config.docstrings import argument
 from visionattn.config.keys import keys_of, own_keys
 
@@ -42,6 +42,11 @@ def test_every_key_of_the_other_commands_has_a_sentence(root):
 def test_every_key_of_a_benchmark_has_a_sentence(name):
     assert without_sentence("benchmark", f"benchmark={name}") == []
     assert all(key.sentence for key in own_keys(f"benchmark/{name}"))
+
+
+@pytest.mark.parametrize("name", choices("benchmark"))
+def test_no_key_of_a_benchmark_is_the_name_of_a_group_and_cannot_be_typed(name):
+    assert not set(read(source_file(f"benchmark/{name}.yaml"))) & set(groups())
 
 
 def test_keys_of_a_prefix_with_type_default_and_sentence(capsys):

@@ -36,7 +36,7 @@ AUXILIARY_WEIGHT = 0.4
 
 
 def run_segmentation(
-    backbone: str = "swin_tiny",
+    name: str = "swin_tiny",
     passes: Sequence[str] = PASSES,
     dtypes: Sequence[str] = DTYPES,
     batch: int = 2,
@@ -51,7 +51,7 @@ def run_segmentation(
     """Measure seconds of both models, in turn, after a check that they give the same logits.
 
     Args:
-        backbone: name of our backbone, for both models.
+        name: of our backbone, for both models.
         passes: ``train``, ``inference``.
         dtypes: ``float32`` or ``bfloat16`` (autocast).
         batch: crops of a training step.
@@ -69,10 +69,10 @@ def run_segmentation(
     _check_choices(passes, dtypes)
     torch_device = choose_device(device)
     workload = _Workload(batch, crop, stride, (int(size[0]), int(size[1])))
-    pair = _Comparison(backbone, channels, workload, torch_device)
+    pair = _Comparison(name, channels, workload, torch_device)
     rows = pair.measure(passes, dtypes, repeats)
     _show(rows)
-    settings = {"backbone": backbone, **asdict(workload), "channels": channels, "classes": CLASSES, "repeats": repeats}
+    settings = {"backbone": name, **asdict(workload), "channels": channels, "classes": CLASSES, "repeats": repeats}
     save(rows, output_dir, "segmentation", torch_device, settings)
     return rows
 
