@@ -49,6 +49,29 @@ def test_splits_and_names_as_people_write_them(tmp_path, train, extra, names):
         assert records.image(0).shape == (3, *SIZES[0])
 
 
+@pytest.mark.parametrize("written", ["data.yaml", "classes.txt"])
+def test_without_val_a_fixed_share_by_name_is_held_out(tmp_path, written):
+    text = {"data.yaml": "names: [car, dog]\ntrain: images\n", "classes.txt": "car\ndog\n"}[written]
+    write(tmp_path / written, text)
+    for i in range(20):
+        picture(tmp_path / "images" / f"{i}.jpg", SIZES[0])
+        write(tmp_path / "labels" / f"{i}.txt", "1 0.5 0.5 0.2 0.2\n")
+    source = Yolo(str(tmp_path))
+    parts = {split: set(source.open(split).ids[:]) for split in ("train", "val")}
+    assert parts["train"] | parts["val"] == {f"{i}.jpg" for i in range(20)}
+    assert not parts["train"] & parts["val"]
+    assert 1 <= len(parts["val"]) <= 8
+    assert "20% of the images, by name, are val" in source.notes()[0]
+    assert source.own_splits() == ["train", "val"]
+    for name in sorted(parts["train"])[:5]:
+        (tmp_path / "images" / name).unlink()
+    assert set(Yolo(str(tmp_path)).open("val").ids[:]) == parts["val"]  # other files move none
+    with pytest.raises(DataError, match="names no images for test"):
+        Yolo(str(tmp_path)).open("test")
+    with pytest.raises(ConfigError, match="must lie between 0 and 1, got 1"):
+        Yolo(str(tmp_path), val_fraction=1).open("val")
+
+
 def test_test_is_never_val_and_valid_is(tmp_path):
     root = yolo(tmp_path)
     with pytest.raises(DataError, match=r"data\.yaml names no images for test, only for train, val"):

@@ -13,6 +13,7 @@ from visionattn.data.detection.formats.sizes import shown_size
 from visionattn.data.detection.formats.source import SAMPLED_LABELS, BoxSource
 from visionattn.data.detection.formats.yolo_yaml import YoloLayout, read_layout
 from visionattn.data.facts import AUTO
+from visionattn.data.fixed_split import fixed_split
 from visionattn.errors import DataError
 
 _SLACK = 0.01
@@ -27,9 +28,12 @@ class Yolo(BoxSource):
     ``.../labels/a.txt``; an image without that file, or with an empty one, has no objects. Fractions refer to the image
     as it is shown, after its EXIF orientation. Wrong lines are left out and counted with file and line.
 
+    Where no split is val, a fixed share of the training images, chosen by their names, is held out.
+
     Args:
         root: the folder, or the YAML file.
         class_names: of a data set without data.yaml and classes.txt.
+        val_fraction: of the images that are held out where no split is val.
         masks: see :class:`BoxSource`.
         empty_images: see :class:`BoxSource`.
 
@@ -41,11 +45,13 @@ class Yolo(BoxSource):
         self,
         root: str,
         class_names: Sequence[str] | None = None,
+        val_fraction: float = 0.2,
         masks: bool | str = AUTO,
         empty_images: bool = True,
     ) -> None:
         super().__init__(root, masks, empty_images)
         self.class_names = None if class_names is None else list(class_names)
+        self.val_fraction = val_fraction
 
     @cached_property
     def layout(self) -> YoloLayout:
@@ -56,7 +62,12 @@ class Yolo(BoxSource):
         return self.layout.names
 
     def files(self, split: str) -> list[Path]:
-        return self.layout.files(split)
+        if split == "test" or self.layout.splits.get("val"):
+            return self.layout.files(split)
+        files = self.layout.files("train")
+        names = [Path(os.path.relpath(path, self.layout.base)).as_posix() for path in files]
+        held = fixed_split(names, self.val_fraction) == (split == "val")
+        return [path for path, taken in zip(files, held, strict=True) if taken]
 
     def shows_masks(self) -> bool:
         found = [path for path in map(label_path, self.files("train")) if path.is_file()]
@@ -64,12 +75,13 @@ class Yolo(BoxSource):
         return not self.layout.keypoints and any(len(line.split()) > 6 for line in lines)
 
     def notes(self) -> list[str]:
-        return [f"layout: YOLO's text labels, {self.layout.file}"]
+        held = "" if self.layout.splits.get("val") else f"; {self.val_fraction:.0%} of the images, by name, are val"
+        return [f"layout: YOLO's text labels, {self.layout.file}{held}"]
 
     def read(self, split: str) -> tuple[Path, Path, Content]:
         layout = self.layout
         where = layout.file
-        files = layout.files(split)
+        files = self.files(split)
         if not files:
             raise DataError(
                 f"{where} names no images for {split}, only for {', '.join(self.own_splits()) or 'no split'}; "

@@ -181,6 +181,8 @@ def _without_yaml(root: Path, names: list[str] | None) -> YoloLayout:
         places = [place for name in usual for place in (f"images/{name}", f"{name}/images") if (root / place).is_dir()]
         if places:
             splits[split] = places[:1]
+    if not splits and (root / "images").is_dir() and (root / "labels").is_dir():  # as tools for labeling export
+        splits["train"] = ["images"]
     if not names or not splits:
         lacking = "data.yaml" if not splits else "class names: neither data.yaml nor classes.txt"
         raise DataError(
