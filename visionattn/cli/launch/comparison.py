@@ -12,7 +12,7 @@ from visionattn.cli.arguments import Request
 from visionattn.cli.launch import ranks
 from visionattn.cli.launch.comparison_keys import divided, seconds_of, with_experiment
 from visionattn.cli.launch.directories import claim
-from visionattn.cli.launch.job import Job, words_of
+from visionattn.cli.launch.job import Job, import_from_here, words_of
 from visionattn.cli.launch.preflight import check
 from visionattn.cli.showing import show_config
 from visionattn.comparison.entries import Entry, Question
@@ -45,6 +45,8 @@ def run_comparison(request: Request) -> int:
     if ranks.started_from_outside():
         raise ConfigError("start compare once: trainer.devices=N starts the processes of each training")
     own, train = divided(request)
+    if not request.cfg:
+        import_from_here(request.policy)
     if request.folders:
         return _of_folders(request, own, train)
     with isolated_hydra(request.config_dirs, "train") as hydra:

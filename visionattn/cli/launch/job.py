@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 _PARENT_ONLY = ("hydra.mode=", "hydra.sweep", "hydra/launcher=", "hydra.launcher", "hydra/sweeper=", "hydra.sweeper")
 
 
+def import_from_here(policy: BuildPolicy) -> None:
+    """Let the packages of ``allow=`` that lie in the current folder be imported, and say so."""
+    for package in find_allowed(policy.allow, Path.cwd()):
+        print(f"{package} is imported from the current folder")
+
+
 @dataclass(frozen=True)
 class Job:
     """A command's ``run``, made callable with a composed config.
@@ -112,8 +118,7 @@ class Job:
             "overrides": own,
             "run_dir": str(run_dir),
         }
-        for package in find_allowed(self.policy.allow, Path.cwd()):
-            print(f"{package} is imported from the current folder")
+        import_from_here(self.policy)
         alone = DOCUMENTS.get(self.command, False) and bool(cfg.get("json"))
         with document(alone) as show, self._kept(cfg, run_dir), self._explained(hydra, run_dir):
             with ranks.announced(spec, run_dir):
