@@ -26,12 +26,13 @@ def fit(x: Float[Tensor, "B H W C"], size: tuple[int, int]) -> Float[Tensor, "B 
     pad_h, pad_w = size[0] - x.shape[1], size[1] - x.shape[2]
     if certainly(pad_h == 0) and certainly(pad_w == 0):
         return x
-    return F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
+    # made contiguous first: a padded view has other strides in a traced graph than outside of it
+    return F.pad(x.contiguous(), (0, 0, 0, pad_w, 0, pad_h))
 
 
 def surround(x: Float[Tensor, "B H W *_"], front: tuple[int, int], back: tuple[int, int]) -> Float[Tensor, "B h w *_"]:
     """Zeros around a map: ``front`` rows and columns before it, ``back`` ones after it."""
-    return F.pad(x, (*(0, 0) * (x.dim() - 3), front[1], back[1], front[0], back[0]))
+    return F.pad(x.contiguous(), (*(0, 0) * (x.dim() - 3), front[1], back[1], front[0], back[0]))
 
 
 def pad_image(image: Float[Tensor, "B C H W"], multiple: int) -> Float[Tensor, "B C _ _"]:
