@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,11 @@ FOLDERS = {"imagenet_v2": "imagenetv2", "voc": "pascal_voc_detection"}
 
 def matches(line: str, parts: dict[str, str]) -> bool:
     return any(re.search(part, line) for part in parts)
+
+
+def with_slow(pages: Iterable[str]) -> list[str]:
+    """The pages among these that show slow commands."""
+    return [page for page in pages if any(matches(line, SLOW) for line in commands(page))]
 
 
 def data_of(given: list[str]) -> str:

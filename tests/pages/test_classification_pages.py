@@ -3,8 +3,7 @@
 import pytest
 
 from tests.pages import place
-from tests.pages.lines import commands
-from tests.pages.running import SLOW, matches, run_page
+from tests.pages.running import run_page, with_slow
 
 pytestmark = [pytest.mark.docs, pytest.mark.filterwarnings("default")]
 TASKS = {
@@ -23,7 +22,6 @@ TASKS = {
     "training": "digits",
 }
 """The pages, and whose run stands for the runs that their commands name."""
-WITH_SLOW = [page for page in TASKS if any(matches(line, SLOW) for line in commands(page))]
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +37,6 @@ def test_every_command_runs(page, prepared, tmp_path, capsys):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("page", WITH_SLOW)
+@pytest.mark.parametrize("page", with_slow(TASKS))
 def test_slow_commands_run(page, prepared, tmp_path, capsys):
     run_page(page, TASKS[page], prepared, tmp_path, capsys, slow=True)

@@ -3,8 +3,7 @@
 import pytest
 
 from tests.pages import place
-from tests.pages.lines import commands
-from tests.pages.running import SLOW, matches, run_page
+from tests.pages.running import run_page, with_slow
 
 pytestmark = [pytest.mark.docs, pytest.mark.filterwarnings("default")]
 TASKS = {
@@ -16,7 +15,6 @@ TASKS = {
     "segmentation": "segmentation",
 }
 """The pages, and whose run stands for the runs that their commands name."""
-WITH_SLOW = [page for page in TASKS if any(matches(line, SLOW) for line in commands(page))]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +30,7 @@ def test_every_command_runs(page, prepared, tmp_path, capsys):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("page", WITH_SLOW)
+@pytest.mark.parametrize("page", with_slow(TASKS))
 def test_slow_commands_run(page, prepared, tmp_path, capsys):
     if page == "segmentation":
         place.published(prepared)

@@ -9,6 +9,7 @@ import itertools
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,14 @@ def _bases(mixer: str) -> list[str]:
 def _own(contents: Mapping[str, Any]) -> list[str]:
     """The mixers that stand in a file's blocks by their class."""
     classes = re.findall(r"visionattn\.attention\.\w+", str({**contents, "defaults": None}))
-    files = {
-        name: read(source_file(f"mixer/{name}.yaml")).get("_target_") for name in choices("mixer") if "/" not in name
-    }
-    return [name for name, target in files.items() if target in classes]
+    return [name for name, target in _classes().items() if target in classes]
+
+
+@cache
+def _classes() -> dict[str, str]:
+    """The class that each mixer's file names."""
+    names = [name for name in choices("mixer") if "/" not in name]
+    return {name: read(source_file(f"mixer/{name}.yaml")).get("_target_", "") for name in names}
 
 
 def _range(values: Iterable[float]) -> str:

@@ -34,7 +34,15 @@ class LoaderOptions(TypedDict, total=False):
     timeout: float
 
 
-class IndexedLoader(DataLoader[Sample]):
+class SignalSafeLoader(DataLoader[Sample]):
+    """A loader whose workers outlive signals to the process group; see :mod:`visionattn.data.worker_signals`."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        with workers_outlast_signals():
+            return super().__iter__()
+
+
+class IndexedLoader(SignalSafeLoader):
     """A loader over exactly the batches of its :class:`GlobalBatches`.
 
     It has a generator of its own, so the random state of the main process is not touched. A :class:`DataError` names
@@ -69,8 +77,7 @@ class IndexedLoader(DataLoader[Sample]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         epoch, given = self._batches.epoch, self._batches.start
         self._at = (epoch, given)
-        with workers_outlast_signals():
-            iterator = super().__iter__()
+        iterator = super().__iter__()
         while True:
             try:
                 batch = next(iterator)

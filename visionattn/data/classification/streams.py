@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, Unpack
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from visionattn.data.classification.dataset import Transform, augmented, decoder_of
 from visionattn.data.dataset import Collate, Sample
 from visionattn.data.decoding import AS_STORED, Decoding
-from visionattn.data.loading import LoaderOptions, check_meaning, generator_of, worker_options
+from visionattn.data.loading import LoaderOptions, SignalSafeLoader, check_meaning, generator_of, worker_options
 from visionattn.data.seeding import SampleRandomState
 from visionattn.data.unreadable import UnreadableImage, UnreadableRecord
-from visionattn.data.worker_signals import workers_outlast_signals
 from visionattn.errors import DataError
 
 
@@ -98,7 +97,7 @@ class SizedStreamDataset(StreamDataset):
         return len(self.records)
 
 
-class StreamLoader(DataLoader[Sample]):
+class StreamLoader(SignalSafeLoader):
     """A loader over a stream; it tells the stream the epoch when iteration starts.
 
     In evaluation processes may own different numbers of shards. The loader then adds empty batches until all processes
@@ -143,9 +142,7 @@ class StreamLoader(DataLoader[Sample]):
         self._stream.set_epoch(epoch)
         dropped = self._resumed[1] if self._resumed[0] == epoch else 0
         made = 0
-        with workers_outlast_signals():
-            batches = super().__iter__()
-        for batch in batches:
+        for batch in super().__iter__():
             made += 1
             self._at = (epoch, made)
             if made > dropped:
