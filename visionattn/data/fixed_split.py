@@ -14,7 +14,7 @@ def fixed_split(names: Iterable[str], share: float = 0.2) -> np.ndarray:
     """Which samples are held out for validation, bool ``(n,)``.
 
     A sample's side depends on its own name alone: other files, their order and the machine change nothing, and new
-    files move no old one. Of few samples at least one is held out and one is left.
+    files move no old one. Of few samples at least one is held out and one is left; a single one is left for training.
 
     Args:
         names: different names, the same on every machine (paths relative to the data set).
@@ -27,7 +27,7 @@ def fixed_split(names: Iterable[str], share: float = 0.2) -> np.ndarray:
         raise ConfigError(f"the share of images to hold out must lie between 0 and 1, got {share}")
     places = np.array([int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64 for name in names])
     held = places < share
-    if len(places) > 1:
+    if len(places):
         held[places.argmin()] = True
         held[places.argmax()] = False
     return held
