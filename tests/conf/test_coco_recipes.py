@@ -29,8 +29,8 @@ RATES = {
 EPOCHS = {"1x": (12, [8, 11]), "3x": (36, [27, 33])}
 
 
-def composed(name):
-    return config.compose("train", [f"experiment={name}", "run_dir=x", "name=x", "backbone_name=x"])
+def composed(name, *overrides):
+    return config.compose("train", [f"experiment={name}", "run_dir=x", "name=x", "backbone_name=x", *overrides])
 
 
 def test_every_family_and_every_framework_is_there():
@@ -76,10 +76,21 @@ def test_it_builds_without_data(name, monkeypatch, tmp_path):
     assert facts_without_data(f"experiment={name}", "data.root=/nowhere")["learning rate"]
 
 
+@pytest.mark.parametrize(("head", "strides"), [("retinanet", [8, 16, 32, 64, 128]), ("mask_rcnn", [4, 8, 16, 32, 64])])
+def test_shvit_has_the_published_levels_below_its_maps(head, strides):
+    with torch.device("meta"):
+        task = config.instantiate(composed(f"coco/{head}_shvit_s4_1x").task)
+    (pyramid,) = (module for module in task.head.modules() if isinstance(module, Pyramid))
+    assert pyramid.strides == strides
+    assert pyramid.num_maps == 4
+
+
 @pytest.mark.parametrize(("head", "strides"), [("retinanet", [16, 32, 64, 128, 256]), ("mask_rcnn", [16, 32, 64, 128])])
 def test_a_pyramid_begins_where_the_backbones_maps_do(head, strides):
     """SHViT has no map of stride 4 or 8: pyramid and anchors ask ``feature_info``."""
+    extra, *more = ("p6p7_input",) if head == "retinanet" else ("pool", "head.pyramid.pooled=null")
+    plain = ["head.pyramid.finer=0", f"head.pyramid.extra={extra}", *more]
     with torch.device("meta"):
-        task = config.instantiate(composed(f"coco/{head}_shvit_s4_1x").task)
+        task = config.instantiate(composed(f"coco/{head}_shvit_s4_1x", *plain).task)
     (pyramid,) = (module for module in task.head.modules() if isinstance(module, Pyramid))
     assert pyramid.strides == strides
