@@ -1,6 +1,7 @@
 """``format=onnx quantize=int8``: what becomes int8, what stays, and the file that a user gets."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,7 +13,8 @@ from torch import nn
 from tests.commands.hostile import contents
 from tests.export.test_graphs import DENSE
 from visionattn.cli import main
-from visionattn.export import graphs, quantize, samples, sensitivity, speed
+from visionattn.errors import ConfigError
+from visionattn.export import graphs, int8, quantize, samples, sensitivity, speed
 
 pytestmark = pytest.mark.filterwarnings("default")
 SMALL = ("backbone=swin_pico", "backbone.depths=[1,1,1]", "backbone.dims=[16,16,16]", "backbone.num_heads=[2,2,2]")
@@ -161,6 +163,18 @@ def test_what_cannot_be_done_is_one_sentence(words, answer, checkpoint, tmp_path
     assert main(["export", f"ckpt={checkpoint}", f"dir={tmp_path}/out", *words]) == 2
     assert answer in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("count", "asked", "used"), [(1438, None, 128), (32, None, 32), (32, 16, 16), (8, None, 8)])
+def test_as_many_images_calibrate_as_asked_for_or_as_there_are(count, asked, used, monkeypatch):
+    monkeypatch.setattr(int8, "number_of_samples", lambda data, split: count)
+    assert int8.calibration_size(SimpleNamespace(data="there"), asked) == used
+
+
+def test_too_few_images_calibrate_nothing(monkeypatch):
+    monkeypatch.setattr(int8, "number_of_samples", lambda data, split: 7)
+    with pytest.raises(ConfigError, match="needs 8 training images, and there are 7"):
+        int8.calibration_size(SimpleNamespace(data="there"), None)
 
 
 def test_data_of_the_command_line_take_the_place_of_the_runs(checkpoint, tmp_path, capsys):

@@ -48,6 +48,7 @@ BUDGET = {
         *("trainer.max_epochs=1", "seeds=[0]", "measure=0"),
     ],
     "evaluate": ["trainer.accelerator=cpu"],
+    "export": ["overwrite=true"],  # pages write the same format twice
     "benchmark kernels": ["cases=swin_tiny.s4", "repeats=1", ROWS],
     "benchmark backbones": ["repeats=1", "batches=[1]", "dtypes=[float32]", "passes=[inference]", ROWS],
     "benchmark pixels": ["repeats=1", "sizes=[64,96]", ROWS],

@@ -133,7 +133,8 @@ def writer(cfg: DictConfig) -> Callable[[ExportedModel, Path, bool], dict[str, A
             raise ConfigError(f"quantize={QUANTIZED} goes with format=onnx, not {format}")
         from visionattn.export import int8
 
-        return partial(int8.write, images=int(cfg.calibration_images))
+        images = cfg.calibration_images
+        return partial(int8.write, images=None if images is None else int(images))
     if format in GRAPHS:
         from visionattn.export import graphs
 

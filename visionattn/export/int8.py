@@ -27,18 +27,18 @@ from visionattn.export.sensitivity import quantize_soundly
 from visionattn.export.speed import images_per_second
 
 NAME = "model.int8.onnx"
-FEWEST = 8
+USUAL, FEWEST = 128, 8
 BATCH = 8
 
 
-def write(model: ExportedModel, folder: Path, dry_run: bool, images: int) -> dict[str, Any]:
+def write(model: ExportedModel, folder: Path, dry_run: bool, images: int | None = None) -> dict[str, Any]:
     """Write ``model.int8.onnx``, ``preprocessing.json`` and a model card, and compare with the trained model.
 
     Args:
         model: what is exported.
         folder: to write into.
         dry_run: only check what can be checked without tracing.
-        images: of the training split, for calibration.
+        images: of the training split, for calibration; None: 128, or all where there are fewer.
 
     Returns:
         Facts for the final table; ``deviation`` and, of a classifier, ``top1`` and ``top1_of_training`` as numbers.
@@ -53,6 +53,7 @@ def write(model: ExportedModel, folder: Path, dry_run: bool, images: int) -> dic
     }
     if dry_run:
         return facts
+    images = calibration_size(model, images)
     batches = calibration_batches(model, images)
     source, target = folder / "float.onnx", folder / NAME
     facts |= _trace(model, graph, source)
@@ -82,7 +83,7 @@ def _measured(model: ExportedModel, graph: Graph, source: Path, target: Path, im
     return facts | _speed(model, graph, source, session)
 
 
-def _checked_graph(model: ExportedModel, images: int) -> Graph:
+def _checked_graph(model: ExportedModel, images: int | None) -> Graph:
     graphs.check_packages("onnx")
     graph = graph_of(model.task, str(model.options.part))
     if not isinstance(graph, Logits | Features):
@@ -90,7 +91,7 @@ def _checked_graph(model: ExportedModel, images: int) -> Graph:
             f"quantize=int8 takes classification models, not a {type(model.task.head).__name__}; "
             "options.part=features quantizes the backbone alone"
         )
-    if images < FEWEST:
+    if images is not None and images < FEWEST:
         raise ConfigError(f"calibration_images is at least {FEWEST}, got {images}")
     if model.options.push_to_hub:
         raise ConfigError("options.push_to_hub does not go with quantize=int8: upload the folder by hand")
@@ -107,21 +108,28 @@ def _data(model: ExportedModel) -> VisionData[Any]:
     return model.data
 
 
-def calibration_batches(model: ExportedModel, images: int) -> list[np.ndarray]:
-    """Images evenly spaced over the training split, through the evaluation transform: batches ``(B, C, H, W)``.
+def calibration_size(model: ExportedModel, asked: int | None) -> int:
+    """How many images of the training split the ranges are taken from.
 
     Raises:
-        ConfigError: there are no data, or fewer images.
+        ConfigError: there are no data, or too few images.
         DataError: the training split cannot be read.
     """
-    data = _data(model)
-    count = number_of_samples(data, "train")
-    if count < images:
+    count = number_of_samples(_data(model), "train")
+    if count < FEWEST:
+        raise ConfigError(f"quantize=int8 needs {FEWEST} training images, and there are {count}: choose other data")
+    if asked is not None and count < asked:
         raise ConfigError(
-            f"calibration_images={images}, but the training split has {counted(count, 'image')}: "
+            f"calibration_images={asked}, but the training split has {counted(count, 'image')}: "
             f"give calibration_images={count} or other data"
         )
-    batches = batches_of(data, "train", evenly(count, images), BATCH)
+    return min(count, USUAL) if asked is None else asked
+
+
+def calibration_batches(model: ExportedModel, images: int) -> list[np.ndarray]:
+    """Images evenly spaced over the training split, through the evaluation transform: batches ``(B, C, H, W)``."""
+    data = _data(model)
+    batches = batches_of(data, "train", evenly(number_of_samples(data, "train"), images), BATCH)
     return [fitted(list(batch["image"]), model.image_size).numpy() for batch in batches]
 
 
