@@ -144,6 +144,7 @@ def short_run(place: Path, name: str) -> None:
     root = [] if kind == "digits" else [f"data.root={place / 'sets' / data}"]
     folder = f"hydra.run.dir={place / 'runs' / name}"
     run("train", f"data={kind}", *root, "backbone=swin_pico", *more, *SHORT, *few, folder)
+    assert (place / "runs" / name / "checkpoints/best.ckpt").is_file(), name  # pages name it
 
 
 def published(place: Path) -> None:
