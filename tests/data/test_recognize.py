@@ -47,6 +47,50 @@ def test_a_folder_of_classes_and_a_lone_train_are_divided(tmp_path):
     assert recognize(tmp_path / "lone").root == tmp_path / "lone" / "train"
 
 
+@pytest.mark.parametrize("mask", ["{}_mask.png", "{}.png", "{}_SEG.gif"])
+@pytest.mark.parametrize("place", ["", "train", "patient"])
+def test_masks_beside_their_images(tmp_path, mask, place):
+    for index in range(3):
+        picture(tmp_path / place / f"{index}.jpg")
+        Image.new("L", (20, 16)).save(tmp_path / place / mask.format(index))
+    mark = recognize(tmp_path)
+    assert (mark.data, mark.root, dict(mark.keys)) == ("image_mask", tmp_path, {})
+    assert mark.why.startswith("masks beside their images")
+
+
+def test_two_files_of_one_photograph_are_no_mask(tmp_path):
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "0.jpg")
+        picture(tmp_path / name / "0.png")
+    assert recognize(tmp_path).data == "image_folder"
+
+
+@pytest.mark.parametrize(
+    ("mask", "place"),
+    [
+        ("train/masks/{i}/0.png", "{split}/masks/{image}"),
+        ("train/masks/cat/{i}_0.png", "{split}/masks/{class}/{image}"),
+        ("train/masks/cat/{i}/0.png", "{split}/masks/{class}/{image}"),
+        ("train/instances/{i}.png", "{split}/instances"),
+    ],
+)
+def test_masks_of_objects(tmp_path, mask, place):
+    for index in range(3):
+        picture(tmp_path / "train" / "images" / f"{index}.jpg")
+        picture(tmp_path / mask.format(i=index))
+    mark = recognize(tmp_path)
+    assert (mark.data, mark.keys["source.masks"]) == ("instance_masks", place)
+    assert mark.keys["source.images"] == "{split}/images"
+    (tmp_path / "train").rename(tmp_path / "all")
+    assert recognize(tmp_path / "all").keys["source.masks"] == place.removeprefix("{split}/")
+
+
+def test_masks_of_classes_in_folders_are_not_of_objects(tmp_path):
+    for place in ("images/cat", "masks/cat"):
+        picture(tmp_path / place / "0.png")
+    assert recognize(tmp_path).data == "image_mask"
+
+
 def test_tables_say_where_their_images_lie(tmp_path):
     for index in range(3):
         picture(tmp_path / "train" / f"{index}.png")
@@ -67,11 +111,20 @@ def test_files_that_describe_a_data_set_name_it(tmp_path):
     assert tmp_path / "coco" / mark.keys["source.annotations"] == file
 
 
-def test_parquet_of_labels(tmp_path):
+def test_ade20k_has_the_classes_of_its_list(tmp_path):
+    picture(tmp_path / "images" / "training" / "0.jpg")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "objectInfo150.txt").touch()
+    assert recognize(tmp_path).keys == {"num_classes": "auto"}
+
+
+@pytest.mark.parametrize("file", ["train-00000-of-00001.parquet", "photos.parquet", "default/train/0000.parquet"])
+def test_parquet_of_labels(tmp_path, file):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    parquet.write_table(pyarrow.table({"image": [b"x"], "label": [0]}), tmp_path / "train-00000-of-00001.parquet")
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.table({"image": [b"x"], "label": [0]}), tmp_path / file)
     mark = recognize(tmp_path)
     assert (mark.data, mark.keys["source.name"]) == ("hugging_face", str(tmp_path))
 

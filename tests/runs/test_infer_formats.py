@@ -25,3 +25,12 @@ def test_classes_and_masks_are_inferred(tmp_path, name):
     cfg = config.compose("train", [*words, "name=x", "backbone_name=x", "run_dir=x"])
     infer(cfg)
     assert (cfg.data.num_classes, cfg.head.masks) == (classes, masks)
+
+
+def test_masks_of_0_and_255_keep_their_numbers(tmp_path):
+    from tests.data.segmentation.test_own_masks import make
+
+    root = make(tmp_path, draw=lambda mask: (mask > 0).astype("uint8") * 255)
+    cfg = config.compose("train", ["data=image_mask", f"data.root={root}", "name=x", "backbone_name=x", "run_dir=x"])
+    infer(cfg)
+    assert (cfg.data.source.numbers, cfg.data.source.ignore, cfg.data.num_classes) == ([0, 255], [], 2)

@@ -35,6 +35,19 @@ class ClassInfo:
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
 
 
+def check_count(split: str, count: int, num_classes: int, what: str = "classes") -> None:
+    """Compare the number of classes of a split with that of the configuration.
+
+    Raises:
+        DataError: they differ.
+    """
+    if count != num_classes:
+        raise DataError(
+            f"the {split} data have {count} {what}, but num_classes is {num_classes}: data.num_classes={count}, or "
+            "auto, takes those of the data"
+        )
+
+
 def same_classes(split: str, names: Sequence[str], known: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Compare the class names of a split with those of (split, names) read before.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,6 @@ from visionattn.data.names import EXTENSIONS, FILE_COLUMNS, LABEL_COLUMNS, SPLIT
 _HEAD, _TAIL, _LOOKED_AT = 2**18, 2**16, 200
 _SPLIT_COLUMNS = ("split", "fold", "set", "subset", "partition")
 _LISTS, _OTHER_JSON = ("images", "annotations", "categories"), ("captions", "image_info", "results", "stuff")
-_IMAGE_DIRS, _MASK_DIRS = ("images", "img_dir"), ("masks", "labels", "annotations", "ann_dir")
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,17 @@ class Mark:
         return task is None or task == self.task
 
 
-def _folders(path: Path) -> list[Path]:
+def folders_in(path: Path) -> list[Path]:
+    """The folders in a folder that can be part of a data set."""
     return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and is_visible(entry.name)]
 
 
-def _of_split(root: Path, split: str) -> Path | None:
-    return next((folder for folder in _folders(root) if folder.name.lower() in SPLIT_NAMES[split]), None)
+def folder_of_split(root: Path, split: str) -> Path | None:
+    """The folder of a split, by its usual names; None: there is none."""
+    return next((folder for folder in folders_in(root) if folder.name.lower() in SPLIT_NAMES[split]), None)
 
 
-def _files(folder: Path, ending: str) -> list[Path]:
+def files_ending(folder: Path, ending: str) -> list[Path]:
     """A few files with an ending, directly in a folder; none where there is no folder."""
     if not folder.is_dir():
         return []
@@ -59,11 +60,12 @@ def _files(folder: Path, ending: str) -> list[Path]:
     return sorted(islice(found, _LOOKED_AT))
 
 
-def _has_images(folder: Path, depth: int = 1) -> bool:
+def has_images(folder: Path, depth: int = 1) -> bool:
+    """Whether a folder holds images, at one of so many levels."""
     entries = [entry for entry in folder.iterdir() if is_visible(entry.name)] if folder.is_dir() else []
     if any(is_image(entry.name) for entry in entries):
         return True
-    return depth > 1 and any(_has_images(entry, depth - 1) for entry in entries if entry.is_dir())
+    return depth > 1 and any(has_images(entry, depth - 1) for entry in entries if entry.is_dir())
 
 
 def _start(path: Path) -> str:
@@ -111,13 +113,15 @@ def _kind_of(path: Path) -> str:
 
 def label_lines(root: Path) -> list[Mark]:
     """YOLO's data.yaml, or folders ``labels`` of text files with a class and numbers in every line."""
-    for path in (*_files(root, ".yaml"), *_files(root, ".yml")):
+    for path in (*files_ending(root, ".yaml"), *files_ending(root, ".yml")):
         text = _start(path)
         if re.search(r"^(names|nc)\s*:", text, re.M) and re.search(r"^(train|val|valid)\s*:", text, re.M):
             return [Mark("yolo", "detection", f"YOLO's {path.name}", root)]
     for pattern in ("labels", "labels/*", "*/labels"):
         for folder in sorted(root.glob(pattern)):
-            lines = [line for path in _files(folder, ".txt") for line in _start(path).splitlines()[:1] if line.strip()]
+            lines = [
+                line for path in files_ending(folder, ".txt") for line in _start(path).splitlines()[:1] if line.strip()
+            ]
             if lines and re.fullmatch(r"\d+(\s+-?[\d.eE+-]+){4,}\s*", lines[0]):
                 return [Mark("yolo", "detection", f"YOLO's label files in {folder.relative_to(root)}", root)]
     return []
@@ -126,52 +130,15 @@ def label_lines(root: Path) -> list[Mark]:
 def voc_files(root: Path) -> list[Mark]:
     """Pascal VOC's XML files."""
     inner = ("", "Annotations", "annotations", "xmls", "labels")
-    bases = [root, *_folders(root), *sorted(root.glob("VOCdevkit/*"))]
+    bases = [root, *folders_in(root), *sorted(root.glob("VOCdevkit/*"))]
     for base in bases:
         for name in inner:
-            xml = next((path for path in _files(base / name, ".xml")), None)
+            xml = next((path for path in files_ending(base / name, ".xml")), None)
             if xml is not None and "<annotation" in _start(xml):
                 place = xml.parent.relative_to(root).as_posix()
                 where = "beside the images" if place == "." else f"in {place}"
                 return [Mark("pascal_voc_detection", "detection", f"Pascal VOC's .xml files {where}", root)]
     return []
-
-
-def pascal_masks(root: Path) -> list[Mark]:
-    """Pascal VOC's class maps."""
-    for base in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
-        if (base / "SegmentationClass").is_dir() and (base / "ImageSets" / "Segmentation").is_dir():
-            return [Mark("pascal_voc", "segmentation", "Pascal VOC's masks in SegmentationClass", root)]
-    return []
-
-
-def named_sets(root: Path) -> list[Mark]:
-    """ADE20K and Cityscapes, whose classes have numbers of their own."""
-    if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
-        return [Mark("cityscapes", "segmentation", "Cityscapes' leftImg8bit and gtFine", root)]
-    for base in (root / "ADEChallengeData2016", root):
-        if (base / "objectInfo150.txt").is_file() and (base / "annotations").is_dir():
-            return [Mark("ade20k", "segmentation", "ADE20K's objectInfo150.txt", root)]
-    return []
-
-
-def image_mask_folders(root: Path) -> list[Mark]:
-    """A folder of images beside one of masks, for each split or for all."""
-    if named_sets(root):
-        return []
-    for images, masks in _paired(root):
-        if _has_images(images, 2) and _has_images(masks, 2) and not _files(masks, ".txt"):
-            folders = f"{images.relative_to(root)} and {masks.relative_to(root)}"
-            return [Mark("image_mask", "segmentation", f"images and masks in {folders}", root)]
-    return []
-
-
-def _paired(root: Path) -> Iterator[tuple[Path, Path]]:
-    split = _of_split(root, "train")
-    for base in (root, *([split] if split else [])):
-        for images in _IMAGE_DIRS:
-            for masks in _MASK_DIRS:
-                yield base / images, base / masks
 
 
 def open_images_tables(root: Path) -> list[Mark]:
@@ -186,11 +153,13 @@ def parquet_files(root: Path) -> list[Mark]:
     Raises:
         DataError: there are some, and pyarrow is missing or cannot read them.
     """
-    found = [path for place in ("data", "", "default", "train") for path in _files(root / place, ".parquet")]
+    if not any(True for pattern in ("*", "*/*", "*/*/*") for _ in root.glob(f"{pattern}.parquet")):
+        return []
+    from visionattn.data.detection.formats.parquet import ParquetTable, files_of
+
+    found = files_of(root, "train")
     if not found:
         return []
-    from visionattn.data.detection.formats.parquet import ParquetTable
-
     names = ParquetTable(found[:1]).names
     if "objects" in names:
         return [Mark("hugging_face_detection", "detection", f"boxes in {found[0].name}", root)]
@@ -204,22 +173,24 @@ def parquet_files(root: Path) -> list[Mark]:
 
 def shard_index(root: Path) -> list[Mark]:
     """WebDataset's shards with their list."""
-    shards = _files(root, ".tar")
+    shards = files_ending(root, ".tar")
     listed = shards and (root / "_info.json").is_file()
     return [Mark("web_dataset", "classification", "shards listed in _info.json", root)] if listed else []
 
 
 def class_folders(root: Path) -> list[Mark]:
     """ImageNet's layout, and one folder of classes; a lone train is divided as that is."""
-    train, others = _of_split(root, "train"), [_of_split(root, split) for split in ("val", "test")]
+    train, others = folder_of_split(root, "train"), [folder_of_split(root, split) for split in ("val", "test")]
     splits = {name for spellings in SPLIT_NAMES.values() for name in spellings}
     place = train or root
-    classes = [one.name for one in _folders(place) if _has_images(one, 3) and (train or one.name.lower() not in splits)]
+    classes = [
+        one.name for one in folders_in(place) if has_images(one, 3) and (train or one.name.lower() not in splits)
+    ]
     if len(classes) < 2:
-        tars = (root / "train.tar").is_file() or (train is not None and len(_files(train, ".tar")) > 1)
+        tars = (root / "train.tar").is_file() or (train is not None and len(files_ending(train, ".tar")) > 1)
         return [Mark("image_folder", "classification", "tar files of classes", root)] if tars else []
     few = f"{', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''}"
-    alone = train is not None and not any(others) and not any(_files(root, ".tar"))
+    alone = train is not None and not any(others) and not any(files_ending(root, ".tar"))
     why = f"class folders {few} in {train.name if train else 'it'}"
     return [Mark("image_folder", "classification", why, place if alone else root, classes=classes)]
 
@@ -227,7 +198,7 @@ def class_folders(root: Path) -> list[Mark]:
 def labelled_table(root: Path, only: str | None = None) -> list[Mark]:
     """A table of files and labels, or one for each split."""
     tables: dict[str, tuple[str, dict[str, Any]]] = {}
-    for path in [root / only] if only else [*_files(root, ".csv"), *_files(root, ".tsv")]:
+    for path in [root / only] if only else [*files_ending(root, ".csv"), *files_ending(root, ".tsv")]:
         if "submission" not in path.name.lower() and (keys := _columns(path)) is not None:
             split = next((split for split, names in SPLIT_NAMES.items() if path.stem.lower() in names), "")
             tables.setdefault(split, (path.name, keys))
@@ -261,7 +232,7 @@ def _columns(path: Path) -> dict[str, Any] | None:
 def _located(root: Path, files: Sequence[str]) -> dict[str, Any]:
     """Folder and ending of the images that a table names without them."""
     for file in files[:8]:
-        for folder in (root, *_folders(root)):
+        for folder in (root, *folders_in(root)):
             for ending in ("", *sorted(EXTENSIONS)):
                 if (folder / f"{file}{ending}").is_file():
                     below = folder.relative_to(root).as_posix()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 EXTENSIONS = frozenset(
     {
@@ -48,6 +49,21 @@ FILE_COLUMNS = (
 )
 LABEL_COLUMNS = ("label", "class", "category", "target", "labels", "class_name", "labelname", "y")
 """Usual names of the columns of a table of labels, in small letters: image files, and the class of each."""
+MASK_ENDINGS = (
+    "",
+    "_mask",
+    "-mask",
+    "_masks",
+    ".mask",
+    "_label",
+    "_labels",
+    "_gt",
+    "_seg",
+    "_segmentation",
+    "_annotation",
+)
+"""What may follow the image's name in that of its mask, before the ending of the file; in small letters."""
+_LOSSY = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".webp"})
 _NOT_DATA = frozenset({"@eadir", "__macosx", "__pycache__", "lost+found", "$recycle.bin", "#recycle"})
 
 
@@ -62,3 +78,22 @@ def is_visible(name: str) -> bool:
 def is_image(name: str) -> bool:
     """Whether a file's name ends like that of a readable image, in small letters or in capitals."""
     return os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def masks_among(paths: Sequence[str]) -> list[str]:
+    """The files that are masks of others beside them; empty: none are.
+
+    They are named as their image with one of :data:`MASK_ENDINGS` behind it (the one that fits most), or as their image
+    alone where that is a JPEG or WebP file and they are not.
+
+    Args:
+        paths: of all images and masks, with forward slashes.
+    """
+    parted = [(path, *os.path.splitext(path)) for path in paths]
+    stems = {stem for _, stem, _ in parted}
+    best: list[str] = []
+    for ending in MASK_ENDINGS[1:]:
+        ended = [path for path, stem, _ in parted if stem.lower().endswith(ending) and stem[: -len(ending)] in stems]
+        best = max(best, ended, key=len)
+    lossy = {stem for _, stem, kind in parted if kind.lower() in _LOSSY}
+    return best or [path for path, stem, kind in parted if stem in lossy and kind.lower() not in _LOSSY]

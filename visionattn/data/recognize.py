@@ -13,29 +13,27 @@ from visionattn.data.layout_marks import (
     Mark,
     class_folders,
     coco_files,
-    image_mask_folders,
     label_lines,
     labelled_table,
-    named_sets,
     open_images_tables,
     parquet_files,
-    pascal_masks,
     shard_index,
     voc_files,
 )
+from visionattn.data.mask_marks import image_mask_folders, masks_beside, named_sets, object_masks, pascal_masks
 from visionattn.data.names import SPLIT_NAMES, is_image, is_visible
 from visionattn.errors import DataError
 
 LOOKED_FOR = (
     "folders of images, one per class (image_folder); a table of files and labels (csv); COCO's or LVIS's .json (coco, "
     "coco_panoptic, lvis); data.yaml or labels/*.txt (yolo); .xml files of boxes (pascal_voc_detection); images beside "
-    "masks (image_mask, pascal_voc, ade20k, cityscapes); Open Images' tables (open_images); .parquet (hugging_face, "
-    "hugging_face_detection); shards with _info.json (web_dataset)"
+    "masks (image_mask, pascal_voc, ade20k, cityscapes); masks of objects (instance_masks); Open Images' tables "
+    "(open_images); .parquet (hugging_face, hugging_face_detection); shards with _info.json (web_dataset)"
 )
 """What a folder is searched for, with the name of each under ``visionattn list data``."""
 _PROBES: tuple[Callable[[Path], list[Mark]], ...] = (
     *(coco_files, label_lines, voc_files, pascal_masks, named_sets, image_mask_folders, open_images_tables),
-    *(parquet_files, shard_index),
+    *(masks_beside, object_masks, parquet_files, shard_index),
 )
 _LABELS_ONLY: tuple[Callable[[Path], list[Mark]], ...] = (labelled_table, class_folders)
 """What is looked for where nothing else is found: pictures of other layouts lie in folders, and tables beside them."""

@@ -98,3 +98,26 @@ def test_labels_that_training_lacks_and_columns_that_are_not_there_are_told(tmp_
         HuggingFace(str(tmp_path), SPLITS).open("val")
     with pytest.raises(DataError, match=r"no column fine_label, but image, label"):
         HuggingFace(str(tmp_path), SPLITS, label_key="fine_label").open("train")
+
+
+@pytest.mark.parametrize("labels", [[*range(2)] * 10, ["ant", "bee"] * 10])
+def test_parquet_for_training_alone_holds_a_fixed_fifth_out(tmp_path, labels):
+    write_parquet(tmp_path, "photos", [*labels, labels[-1] if isinstance(labels[-1], str) else 5])
+    facts = HuggingFace.inspect(tmp_path, {"name": str(tmp_path), "split_names": SPLITS, "_target_": "x"})
+    source = HuggingFace(str(tmp_path), SPLITS)
+    train, val = source.open("train"), source.open("val")
+    assert facts.images == {"train": len(train.ids), "val": len(val.ids)}
+    assert (facts.num_classes, "is for validation: a fixed 20% of the rows" in facts.notes[0]) == (
+        2 if isinstance(labels[0], str) else 6,
+        True,
+    )
+    rows = [[int(name[-8:]) for name in records.ids] for records in (train, val)]
+    assert sorted(rows[0] + rows[1]) == list(range(21))
+    assert val.labels[:3].tolist() == [row % 2 for row in rows[1][:3]]
+    assert (train.class_names, train.told) == (val.class_names, val.told)
+
+
+def test_parquet_without_training_files_is_told(tmp_path):
+    write_parquet(tmp_path, "test", [0, 1])
+    with pytest.raises(DataError, match="has no parquet file for train; test has some"):
+        HuggingFace(str(tmp_path), SPLITS).open("train")

@@ -71,6 +71,30 @@ def test_one_folder_for_all_is_split_by_names(tmp_path):
     assert set(val.ids) <= set(source.open("val").ids)  # new files move no old one
 
 
+@pytest.mark.parametrize("name", ["{}_mask.png", "{}.png"])
+@pytest.mark.parametrize("place", ["{split}", "."])
+def test_masks_beside_their_images(tmp_path, name, place):
+    source = ImageMask(str(make(tmp_path, images=place, masks=place, name=name)))
+    found = {split: set(source.open(split).ids) for split in ("train", "val")}
+    every = {f"{split}{index}" for split, count in SPLITS.items() for index in range(count)}
+    assert {path.rpartition("/")[2] for ids in found.values() for path in ids} == every
+    assert not found["train"] & found["val"]
+    image, classes = source.open("train").load(0)
+    assert (image.size, set(np.unique(classes))) == ((32, 24), {0, 1, 2})
+    (tmp_path / place.format(split="train") / "lone.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of \d+ samples have no mask in .*lone"):
+        ImageMask(str(tmp_path)).open("train")
+
+
+def test_without_images_for_validation_a_fifth_is_held_out(tmp_path):
+    make(tmp_path, splits={"train": 9})
+    facts = ImageMask.inspect(tmp_path, {})
+    assert sum(facts.images.values()) == 9
+    assert f"a fixed 20% of them is val ({facts.images['val']} of 9)" in " ".join(facts.notes)
+    given = ImageMask(str(tmp_path), images="train/images", masks="train/masks")
+    assert not set(given.open("train").ids) & set(given.open("val").ids)
+
+
 def test_hidden_and_other_files_are_left_out_and_told(tmp_path, capsys):
     make(tmp_path)
     for folder in ("train/images", "train/masks"):

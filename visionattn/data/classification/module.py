@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from torch.utils.data import DataLoader
 
 from visionattn.data.checks import Report
-from visionattn.data.classes import same_classes
+from visionattn.data.classes import check_count, same_classes
 from visionattn.data.classification.checks import validate
 from visionattn.data.classification.dataset import LabelCollate, LabelDataset, Transform, erase
 from visionattn.data.classification.streams import SizedStreamDataset, StreamDataset, StreamLoader, StreamRecords
@@ -76,8 +76,8 @@ class ClassificationData(VisionData[AnyRecords]):
     def check(self, split: str, records: AnyRecords) -> None:
         """Compare number and names of classes, and the labels of indexed records, with ``num_classes``."""
         names = records.class_names
-        if names and len(names) != self.num_classes:
-            raise DataError(f"the {split} data have {len(names)} classes, but num_classes is {self.num_classes}")
+        if names:
+            check_count(split, len(names), self.num_classes)
         if not isinstance(records, StreamRecords):
             check_labels(records.labels, self.num_classes, f"the {split} data")
         if len(names) == 1:

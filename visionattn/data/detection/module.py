@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Unpack
 import numpy as np
 
 from visionattn.data.checks import Report
-from visionattn.data.classes import ClassInfo
+from visionattn.data.classes import ClassInfo, check_count
 from visionattn.data.dataset import Batch, Collate
 from visionattn.data.detection.box_format import box_fault
 from visionattn.data.detection.checks import validate
@@ -106,11 +106,7 @@ class CocoData(VisionData[S]):
         Raises:
             DataError: the categories differ, or more was left out than the budget allows.
         """
-        if len(records.class_names) != self.num_classes:
-            raise DataError(
-                f"the {split} annotations have {len(records.class_names)} categories, but num_classes is "
-                f"{self.num_classes}: set data.num_classes={len(records.class_names)}"
-            )
+        check_count(split, len(records.class_names), self.num_classes, "categories")
         for other, known in self._splits.items():
             same_categories(split, records, other, known)
         self.tell(*(f"{split}: {sentence}" for sentence in records.told))

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from visionattn.data.checks import Report
-from visionattn.data.classes import ClassInfo
+from visionattn.data.classes import ClassInfo, check_count
 from visionattn.data.dataset import Batch, Collate
 from visionattn.data.image_size import ImageSize
 from visionattn.data.module import VisionData
@@ -21,7 +21,6 @@ from visionattn.data.segmentation.class_use import as_absent, check_class_use, s
 from visionattn.data.segmentation.dataset import MaskCollate, MaskDataset, PairTransform
 from visionattn.data.segmentation.sources.masks import MaskRecords
 from visionattn.data.segmentation.transforms import SegmentationEvalTransform
-from visionattn.errors import DataError
 
 
 class SegmentationData(VisionData[MaskRecords]):
@@ -85,8 +84,7 @@ class SegmentationData(VisionData[MaskRecords]):
     def check(self, split: str, records: MaskRecords) -> None:
         """Compare the number of classes with ``num_classes``, and look at some masks."""
         names = records.class_names
-        if len(names) != self.num_classes:
-            raise DataError(f"the {split} data have {len(names)} classes, but num_classes is {self.num_classes}")
+        check_count(split, len(names), self.num_classes)
         self.tell(*(f"{split}: {sentence}" for sentence in records.told))
         use = spot_check(records)
         self.tell(*check_class_use(records, use, split, self.absent_classes))

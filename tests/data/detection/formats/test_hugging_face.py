@@ -31,6 +31,9 @@ class StandIn:
     def cell(self, column, index):
         return self._rows[index][column]
 
+    def row_names(self, column):
+        return [str(index) for index in range(len(self))]
+
 
 def rows(found=([[15, 10, 30, 20]], [1]), **more):
     lists = {"bbox": found[0], "category": found[1]}
@@ -43,7 +46,7 @@ def rows(found=([[15, 10, 30, 20]], [1]), **more):
 
 
 def source(tmp_path, tables, **options):
-    for split in tables:
+    for split in {"val", *tables}:
         write(tmp_path / "data" / f"{split}-00000-of-00001.parquet", "x")
     made = HuggingFaceDetection(str(tmp_path), **options)
     made._tables.update(tables)
@@ -143,3 +146,42 @@ def test_real_files(tmp_path):
     assert objects(again, 3) == [("dog", [15.0, 10.0, 45.0, 30.0])]
     with pytest.raises(DataError, match="cannot be read as a parquet file"):
         ParquetTable([write(tmp_path / "x.parquet", "no parquet")])
+
+
+@pytest.mark.skipif(not INSTALLED, reason="the package pyarrow is not installed")
+def test_files_for_training_alone_hold_a_fixed_fifth_out(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    (tmp_path / "data").mkdir()
+
+    def store(count, path):
+        cells = [{"bytes": picture_bytes((40, 30)), "path": path.format(n)} for n in range(count)]
+        lists = [{"bbox": [[1.0, 2.0, 3.0, 4.0]], "category": [n % 2]} for n in range(count)]
+        table = pyarrow.table({"image": cells, "objects": lists})
+        described = json.dumps({"info": {"features": FEATURES}})
+        parquet.write_table(
+            table.replace_schema_metadata({"huggingface": described}), tmp_path / "data" / "all.parquet"
+        )
+        return table
+
+    def parts():
+        read = HuggingFaceDetection(str(tmp_path))
+        return {split: set(read.open(split).ids) for split in ("train", "val")}, read
+
+    store(40, "{}.jpg")
+    found, made = parts()
+    rows_of = {split: {int(name[-8:]) for name in ids} for split, ids in found.items()}
+    assert rows_of["train"] | rows_of["val"] == set(range(40))
+    assert not rows_of["train"] & rows_of["val"]
+    assert 2 <= len(rows_of["val"]) <= 16
+    facts = HuggingFaceDetection.inspect(tmp_path, {})
+    assert facts.images == {split: len(ids) for split, ids in found.items()}
+    assert f"a fixed 20% of the rows is val ({len(found['val'])} of 40)" in facts.notes[1]
+    records = made.open("val")
+    assert objects(records, 0)[0][0] == ("car", "dog")[int(records.ids[0][-8:]) % 2]
+    store(60, "{}.jpg")
+    assert found["val"] <= parts()[0]["val"]  # new rows move no old one
+    by_path = parts()[0]["val"]
+    store(60, "same.jpg")
+    assert parts()[0]["val"] != by_path  # paths that are not the rows' own name nothing

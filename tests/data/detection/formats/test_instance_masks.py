@@ -132,3 +132,17 @@ def test_options_that_contradict(tmp_path, options, message):
 def test_what_the_data_tell(tmp_path):
     facts = InstanceMasks.inspect(numbered(tmp_path), {"class_names": None})
     assert (facts.class_names, facts.images) == (("object",), {"train": 2, "val": 2})
+
+
+@pytest.mark.parametrize("place", ["{split}/", ""])
+def test_without_images_for_validation_a_fixed_fifth_is_held_out(tmp_path, place):
+    folder = tmp_path / place.format(split="train")
+    for index in range(10):
+        picture(folder / "images" / f"{index}.jpg")
+        save(folder / "masks" / f"{index}_mask.png", NUMBERS)
+    source = InstanceMasks(str(tmp_path), images=f"{place}images", masks=f"{place}masks")
+    found = {split: list(source.open(split).ids) for split in ("train", "val")}
+    assert sorted(found["train"] + found["val"]) == [f"{index}.jpg" for index in range(10)]
+    assert len(found["val"]) >= 1
+    assert objects(source.open("val"), 0) == [("object", box) for box in BOXES]
+    assert "20% of the images, by name, are val" in source.notes()[0]

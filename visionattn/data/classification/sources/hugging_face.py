@@ -32,6 +32,8 @@ class HuggingFace:
         root: folder of the cache.
         image_key: column of the images.
         label_key: column of the labels.
+        val_fraction: share of the rows that is val where a folder has parquet files for training alone; by the rows'
+            own names, so that other rows change nothing.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class HuggingFace:
         root: str | None = None,
         image_key: str = "image",
         label_key: str = "label",
+        val_fraction: float = 0.2,
     ) -> None:
         self.name = name
         self.split_names = dict(split_names)
@@ -48,13 +51,15 @@ class HuggingFace:
         self.root = root
         self.image_key = image_key
         self.label_key = label_key
+        self.val_fraction = val_fraction
 
     def open(self, split: str) -> ReaderRecords:
         if split not in self.split_names:
             raise DataError(f"split_names of {self.name} has no {split!r}, only {', '.join(self.splits)}")
         hf_split, folder = self.split_names[split], Path(self.name).expanduser()
         if has_tables(folder):
-            return ReaderRecords(LabelTable(folder, split, self.image_key, self.label_key), f"{folder.name}/{hf_split}")
+            table = LabelTable(folder, split, self.image_key, self.label_key, self.val_fraction)
+            return ReaderRecords(table, f"{folder.name}/{hf_split}", table.rows.tolist(), table.num_labels, table.note)
         try:
             reader = create_reader(
                 f"hfds/{self.name}",
@@ -75,30 +80,40 @@ class HuggingFace:
         opened = {split: source.open(split) for split in ("train", "val") if split in source.splits}
         train = opened["train"]
         found = survey(train.image_bytes, len(train.ids))
-        count = max(len(train.class_names), int(train.labels.max(initial=-1)) + 1)
         return DataFacts(
-            num_classes=count,
+            num_classes=train.num_labels,
             class_names=tuple(train.class_names) or None,
             image_size=found.typical_size,
             images={split: len(records.ids) for split, records in opened.items()},
-            notes=tuple(found.notes),
+            notes=(*train.told, *found.notes),
             in_chans=found.channels,
             value_range=found.value_range,
         )
 
 
 class ReaderRecords:
-    """A timm reader with random access. Ids are the split's name and the index in it."""
+    """A timm reader with random access. Ids are the split's name and the row in it.
+
+    Args:
+        reader: of one split.
+        prefix: of the ids.
+        rows: number of each sample in its files; None: they are counted.
+        num_labels: classes of the data set; 0: as many as are named, or as the largest label here says.
+        told: a sentence for the user about what was read.
+    """
 
     decoding: Decoding = AS_STORED
-    told: Sequence[str] = ()
 
-    def __init__(self, reader: Any, prefix: str) -> None:
+    def __init__(
+        self, reader: Any, prefix: str, rows: Sequence[int] | None = None, num_labels: int = 0, told: str = ""
+    ) -> None:
         self._reader = reader
-        self.ids = PackedStrings(f"{prefix}/{index:08d}" for index in range(len(reader)))
+        self.told: Sequence[str] = [told] if told else []
+        self.ids = PackedStrings(f"{prefix}/{row:08d}" for row in (range(len(reader)) if rows is None else rows))
         self.labels = np.fromiter(reader.iter_targets(), dtype=np.int64, count=len(reader))
         names = {label: name for name, label in reader.class_to_idx.items()}
         self.class_names = [str(names.get(label, label)) for label in range(max(names, default=-1) + 1)]
+        self.num_labels = max(num_labels, len(self.class_names), int(self.labels.max(initial=-1)) + 1)
 
     def load(self, index: int, decode: Decoder = decode_rgb) -> DecodedImage:
         return decode(self.image_bytes(index))

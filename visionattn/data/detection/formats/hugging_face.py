@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.data.detection.formats.content import Content, listing
-from visionattn.data.detection.formats.parquet import ImageTable, ParquetTable, checked, class_names, files_of
+from visionattn.data.detection.formats.parquet import (
+    ImageTable,
+    ParquetTable,
+    checked,
+    class_names,
+    files_of,
+    held_out_note,
+    part_of,
+)
 from visionattn.data.detection.formats.sizes import header_of, shown_size
 from visionattn.data.detection.formats.source import BoxSource, FormatRecords
 from visionattn.data.detection.sources import CocoRecords
@@ -38,7 +46,8 @@ class HuggingFaceDetection(BoxSource):
 
     Every row has an image (``bytes`` and ``path``) and its objects: a list of objects, or lists of their boxes and
     classes. Download a data set first: ``hf download --repo-type dataset OWNER/NAME --local-dir DIR``. Files are told
-    apart by their names: train, validation (or val, valid, dev) and test, in the folder or in ``data``.
+    apart by their names: train, validation (or val, valid, dev) and test, in the folder or in ``data``. Where none is
+    for validation, a fixed share of the training rows, by the rows' own names, is held out.
 
     Args:
         root: the folder.
@@ -48,6 +57,7 @@ class HuggingFaceDetection(BoxSource):
         class_key: classes within the objects: names, or numbers that the data set's description names.
         box_format: ``xywh`` for x, y, width, height; ``xyxy`` for two corners. Pixels in both.
         class_names: by number, for files without a description.
+        val_fraction: share of the training rows that is held out where no file is for validation.
         empty_images: see :class:`BoxSource`.
 
     Raises:
@@ -64,9 +74,11 @@ class HuggingFaceDetection(BoxSource):
         class_key: str = "category",
         box_format: str = "xywh",
         class_names: Sequence[str] | None = None,
+        val_fraction: float = 0.2,
         empty_images: bool = True,
     ) -> None:
         super().__init__(root, False, empty_images)
+        self.val_fraction = val_fraction
         if box_format not in BOXES:
             raise ConfigError(f"data.source.box_format must be xywh or xyxy, got {box_format}")
         self.image_key, self.objects_key, self.keys = image_key, objects_key, (box_key, class_key)
@@ -75,8 +87,20 @@ class HuggingFaceDetection(BoxSource):
         self._tables: dict[str, ImageTable] = {}
 
     def files(self, split: str) -> list[Path]:
-        """Parquet files of a split."""
-        return files_of(self.root, split)
+        """Parquet files of a split; those of train where some of their rows are held out for it."""
+        return files_of(self.root, "train" if split == "val" and self.divided else split)
+
+    @cached_property
+    def divided(self) -> bool:
+        """Whether rows for training are held out for validation."""
+        return not files_of(self.root, "val")
+
+    def numbers(self, split: str) -> Sequence[int]:
+        """Numbers of a split's rows in its files."""
+        table = self.table(split)
+        if split == "test" or not self.divided:
+            return range(len(table))
+        return part_of(table, self.image_key, split, self.val_fraction).tolist()
 
     def table(self, split: str) -> ImageTable:
         """The files of a split as one table.
@@ -84,6 +108,7 @@ class HuggingFaceDetection(BoxSource):
         Raises:
             DataError: there is none, or it lacks a column.
         """
+        split = "train" if split == "val" and self.divided else split
         if split not in self._tables:
             files = self.files(split)
             if not files:
@@ -117,7 +142,8 @@ class HuggingFaceDetection(BoxSource):
         return False
 
     def notes(self) -> list[str]:
-        return [f"layout: parquet files, boxes as {self.box_format}"]
+        held = [held_out_note(self.table("train"), self.image_key, self.val_fraction)] if self.divided else []
+        return [f"layout: parquet files, boxes as {self.box_format}", *held]
 
     def read(self, split: str) -> tuple[Path, Path, Content]:
         table, where = self.table(split), self.files(split)[0]
@@ -126,7 +152,10 @@ class HuggingFaceDetection(BoxSource):
         sized = [name for name in ("height", "width") if name in table.names]
         fits = dict.fromkeys(BOXES, 0)
         total = 0
+        wanted = set(self.numbers(split))
         for index, row in enumerate(table.rows([self.objects_key, *sized])):
+            if index not in wanted:
+                continue
             size = (row["height"], row["width"]) if len(sized) == 2 else None
             if size is None or not all(isinstance(edge, int) and edge > 0 for edge in size):
                 size = self._size(table, index)
@@ -178,7 +207,7 @@ class HuggingFaceDetection(BoxSource):
 
     def records(self, folder: Path, where: Path, content: Content, masks: bool, empty_images: bool) -> CocoRecords:
         split = content.images[0]["file_name"].partition("/")[0]
-        return TableRecords(self._tables[split], self.image_key, folder, where, content, masks, empty_images)
+        return TableRecords(self.table(split), self.image_key, folder, where, content, masks, empty_images)
 
     @classmethod
     def inspect(cls, root: Path, options: Mapping[str, Any]) -> DataFacts:
@@ -186,8 +215,8 @@ class HuggingFaceDetection(BoxSource):
         given = {name: value for name, value in options.items() if not name.startswith("_") and name != "root"}
         source = cls(str(root), **given)
         names = source.classes()
-        tables = {split: source.table(split) for split in source.splits if source.files(split)}
-        train = tables["train"]
+        counts = {split: len(source.numbers(split)) for split in source.splits if source.files(split)}
+        train = source.table("train")
         step = max(1, len(train) // _SAMPLED)
         cells = (train.cell(source.image_key, index) for index in range(0, len(train), step))
         sizes = [size for size in (header_of((cell or {}).get("bytes") or b"") for cell in cells) if size]
@@ -195,7 +224,7 @@ class HuggingFaceDetection(BoxSource):
             num_classes=len(names),
             class_names=tuple(names),
             image_size=typical_size(sizes),
-            images={split: len(table) for split, table in tables.items()},
+            images=counts,
             options={"masks": False},
             notes=tuple(source.notes()),
         )

@@ -12,6 +12,8 @@ from visionattn.data.detection.formats.content import Content, image_files, list
 from visionattn.data.detection.formats.sizes import header_of, shown_size
 from visionattn.data.detection.formats.source import BoxSource
 from visionattn.data.detection.masks import encode
+from visionattn.data.fixed_split import fixed_split
+from visionattn.data.names import MASK_ENDINGS
 from visionattn.data.segmentation.mask_files import LabelError, decode_mask
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import ConfigError, DataError
@@ -28,9 +30,13 @@ class InstanceMasks(BoxSource):
     ``masks`` says where they lie; in it ``{split}`` is train, val or test, ``{image}`` the name of the image without
     its ending and ``{class}`` a folder per class:
 
-    - ``{split}/masks``: one file per image, ``<image>.png``, whose values are the numbers of objects, 0 for none;
+    - ``{split}/masks``: one file per image, ``<image>.png`` or ``<image>_mask.png`` and the like, whose values are the
+      numbers of objects, 0 for none;
     - ``{split}/masks/{image}``: a folder per image with one file per object, whose pixels above 0 are the object;
     - ``{split}/masks/{class}/{image}``: the same in a folder per class; ``{image}.png`` and ``{image}_<n>.png`` too.
+
+    Where no folder is for validation, or ``images`` is one for all, a fixed share of the images is held out by their
+    names.
 
     Values are read as they are stored, with 8 or 16 bits or a palette; a palette's colors mean nothing.
 
@@ -46,6 +52,7 @@ class InstanceMasks(BoxSource):
             names 1, 2, ...; for ``one`` a single name. Folders of classes name themselves.
         class_maps: place of the files of ``map``.
         divisor: of ``value``.
+        val_fraction: of the images that are held out where nothing is for validation.
         empty_images: see :class:`BoxSource`.
 
     Raises:
@@ -62,6 +69,7 @@ class InstanceMasks(BoxSource):
         class_names: Mapping[int, str] | Sequence[str] | None = None,
         class_maps: str = "{split}/classes",
         divisor: int = 1000,
+        val_fraction: float = 0.2,
         empty_images: bool = True,
     ) -> None:
         super().__init__(root, True, empty_images)
@@ -72,16 +80,28 @@ class InstanceMasks(BoxSource):
             raise ConfigError(f"data.source.classes={classes} needs one mask per image, but masks is {masks}")
         if classes != "one" and not class_names:
             raise ConfigError(f"data.source.classes={classes} needs class_names by number, e.g. class_names={{1: car}}")
-        self.kind, self.divisor = classes, divisor
+        self.kind, self.divisor, self.val_fraction = classes, divisor, val_fraction
         names = ["object"] if class_names is None else class_names
         of_number = names.items() if isinstance(names, Mapping) else enumerate(names, 1)
         self.names = {int(number): str(name) for number, name in of_number}
         if classes == "one" and len(self.names) != 1:
             raise ConfigError(f"data.source.classes=one has one name, got {', '.join(self.names.values())}")
 
+    @cached_property
+    def divided(self) -> bool:
+        """Whether images for training are held out for validation."""
+        folders = [self.root / self.images.replace("{split}", name) for name in _NAMES["val"]]
+        return "{split}" not in self.images or not any(folder.is_dir() for folder in folders)
+
     def files(self, split: str) -> list[Path]:
+        if split == "test" and "{split}" not in self.images:
+            return []
         folder = self._folder(self.images, split)
-        return image_files(folder) if folder is not None else []
+        files = image_files(folder) if folder is not None else []
+        if folder is None or split == "test" or not self.divided:
+            return files
+        held = fixed_split([path.relative_to(folder).as_posix() for path in files], self.val_fraction)
+        return [path for path, taken in zip(files, held == (split == "val"), strict=True) if taken]
 
     @cached_property
     def folders(self) -> list[str]:
@@ -103,7 +123,8 @@ class InstanceMasks(BoxSource):
         return True
 
     def notes(self) -> list[str]:
-        return [f"layout: instance masks at {self.places['masks']}, classes: {self.kind}"]
+        held = f"; {self.val_fraction:.0%} of the images, by name, are val" if self.divided else ""
+        return [f"layout: instance masks at {self.places['masks']}, classes: {self.kind}{held}"]
 
     def read(self, split: str) -> tuple[Path, Path, Content]:
         folder, files = self._folder(self.images, split), self.files(split)
@@ -133,7 +154,8 @@ class InstanceMasks(BoxSource):
         return folder, folder, content
 
     def _folder(self, place: str, split: str) -> Path | None:
-        found = (self.root / place.replace("{split}", name) for name in _NAMES[split])
+        names = _NAMES["train" if split == "val" and self.divided else split]
+        found = (self.root / place.replace("{split}", name) for name in names)
         return next((path for path in found if path.is_dir()), None)
 
     def _instances(self, split: str, image: Path) -> Iterator[Instance]:
@@ -163,10 +185,12 @@ class InstanceMasks(BoxSource):
 
     def _file(self, kind: str, split: str, image: Path) -> Path:
         folder = self._folder(self.places[kind], split)
-        file = (folder or self.root / self.places[kind]) / f"{image.stem}.png"
-        if not file.is_file():
-            raise FileNotFoundError(f"there is no {file}")
-        return file
+        place = folder or self.root / self.places[kind]
+        files = [place / f"{image.stem}{ending}.png" for ending in MASK_ENDINGS]
+        found = next((file for file in files if file.is_file()), None)
+        if found is None:
+            raise FileNotFoundError(f"there is no {files[0]}")
+        return found
 
     def _of_numbers(self, split: str, image: Path, values: np.ndarray) -> Iterator[Instance]:
         maps = decode_mask(self._file("class_maps", split, image).read_bytes()) if self.kind == "map" else None

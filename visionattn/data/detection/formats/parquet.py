@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from visionattn.data.fixed_split import fixed_split
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
 
@@ -18,16 +19,40 @@ NEEDED = "parquet files need the package pyarrow: pip install 'visionattn[huggin
 
 SPLITS = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """Split -> how the names of its files begin."""
+PLACES = ("data", "", "default")
+"""Folders below the root that hold the files, or a folder of them for each split."""
 
 
 def files_of(root: Path, split: str) -> list[Path]:
-    """Parquet files of a split, in the folder or in ``data``, told apart by their names or folders."""
+    """Parquet files of a split, told apart by their names or folders; files that name no split are for training."""
+    named = _named(root, split)
+    if named or split != "train" or any(_named(root, other) for other in SPLITS):
+        return named
+    return next((found for place in PLACES if (found := sorted((root / place).glob("*.parquet")))), [])
+
+
+def _named(root: Path, split: str) -> list[Path]:
     for name in SPLITS[split]:
-        for place in (root / "data", root, root / "default"):
+        for place in (root / one for one in PLACES):
             found = sorted(place.glob(f"{name}[-._0-9]*parquet")) or sorted((place / name).glob("*.parquet"))
             if found:
                 return found
     return []
+
+
+def part_of(table: ImageTable, image_key: str, split: str, fraction: float) -> np.ndarray:
+    """Rows of a training table that are for ``train`` or ``val`` where no file is for validation, ``(n,)``.
+
+    A fixed share is held out by the rows' own names, see :meth:`ParquetTable.row_names`.
+    """
+    held = fixed_split(table.row_names(image_key), fraction)
+    return np.flatnonzero(held == (split == "val"))
+
+
+def held_out_note(table: ImageTable, image_key: str, fraction: float) -> str:
+    """What is told where rows are held out."""
+    count = len(part_of(table, image_key, "val", fraction))
+    return f"no parquet file is for validation: a fixed {fraction:.0%} of the rows is val ({count} of {len(table)})"
 
 
 class ImageTable(Protocol):
@@ -49,6 +74,9 @@ class ImageTable(Protocol):
 
     def cell(self, column: str, index: int) -> Any:
         """One value."""
+
+    def row_names(self, column: str) -> list[str]:
+        """A name for each row that is the same on every machine, of the column of images where that has one."""
 
 
 class ParquetTable:
@@ -94,6 +122,24 @@ class ParquetTable:
             opened = _opened(path)
             for group in range(opened.num_row_groups):
                 yield from opened.read_row_group(group, columns=list(columns)).to_pylist()
+
+    def row_names(self, column: str) -> list[str]:
+        """A name for each row that is the same on every machine.
+
+        The path that the column of images states where every row has its own, else the file and the row in it.
+        """
+        stated = self._paths(column)
+        if len(set(stated)) == len(self) and None not in stated:
+            return [str(path) for path in stated]
+        counts = [_opened(path).metadata.num_rows for path in self.files]
+        return [f"{path.name}/{row}" for path, rows in zip(self.files, counts, strict=True) for row in range(rows)]
+
+    def _paths(self, column: str) -> list[str | None]:
+        """What the images' cells state as paths, without their content being read; nothing of plain bytes."""
+        schema = _opened(self.files[0]).schema
+        if f"{column}.path" not in [schema.column(leaf).path for leaf in range(len(schema))]:
+            return []
+        return [(row[column] or {}).get("path") for row in self.rows([f"{column}.path"])]
 
     def cell(self, column: str, index: int) -> Any:
         """One value."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from visionattn.data.facts import AUTO
+from visionattn.data.mask_marks import masks_beside
 from visionattn.data.names import SPLIT_NAMES
 from visionattn.data.segmentation.classes import ClassList
 from visionattn.data.segmentation.labels import IGNORE
@@ -25,6 +27,7 @@ _OTHERS = (
     ("img_dir/{split}", "ann_dir/{split}"),
 )
 _WHOLE = (("images", "masks"), ("images", "labels"), ("images", "annotations"))
+_BESIDE = (("{split}", "{split}"), (".", "."))
 
 
 class ImageMask(MaskSource):
@@ -32,19 +35,22 @@ class ImageMask(MaskSource):
 
     Where the folders of ``images`` and ``masks`` do not exist and none were given, the usual others are tried:
     ``{split}/labels``, ``images/{split}`` with ``masks/{split}``, ``img_dir`` with ``ann_dir``, ``valid`` or
-    ``validation`` for val; and ``images`` with ``masks`` for all, of which a fixed fifth is val. It is told which.
+    ``validation`` for val; ``images`` with ``masks`` for all; and masks beside their images, ``a.jpg`` with
+    ``a_mask.png`` or ``a.png``, for each split or for all. Where nothing is for val, a fixed fifth is held out. It is
+    told which.
 
     Args:
         root: the folder.
         class_names: in label order; their number is the number of classes. ``auto``: of a file (``classes.txt``,
             ``labelmap.txt``, ``_classes.csv``, ``classes.json``), or counted in the training masks.
-        images: folder of images below root; ``{split}`` stands for train, val or test.
-        masks: folder of masks below root.
+        images: folder of images below root; ``{split}`` stands for train, val or test; without it the folder is for
+            all.
+        masks: folder of masks below root; it may be that of the images.
         mask_suffix: end of a mask's name after the part it shares with its image, e.g. ``_mask.png``; ``auto``: found.
         first: stored number of the first class, 0 or 1 mostly; ``auto``: found with the names, else 0.
         numbers: stored number of every class, where they are not counted one by one; ``auto``: found.
         ignore: stored numbers that count nowhere; ``auto``: 255, unless the masks hold 0 and 255 alone.
-        val_fraction: share of the images that is val where there is one folder for all.
+        val_fraction: share of the images that is val where there is one folder for all, or none for val.
 
     Raises:
         ConfigError: no class, or a number that is a class and ignored.
@@ -60,7 +66,7 @@ class ImageMask(MaskSource):
         masks: str = _MASKS,
         mask_suffix: str = AUTO,
         first: int | str = AUTO,
-        numbers: Sequence[int] | str | None = None,
+        numbers: Sequence[int] | str | None = AUTO,
         ignore: Sequence[int] | str = AUTO,
         val_fraction: float = 0.2,
     ) -> None:
@@ -95,16 +101,24 @@ class ImageMask(MaskSource):
         return Numbers(numbers.numbers, numbers.names, numbers.ignore, [*numbers.notes, note])
 
     def layouts(self, split: str) -> Sequence[Layout]:
-        """The given folders, then the usual others where none were given."""
-        patterns = [self._folders, *(_OTHERS if self._folders == (_IMAGES, _MASKS) else ())]
-        found = [
-            Layout(images.format(split=name), masks.format(split=name), mask_suffix=self._suffix)
-            for images, masks in patterns
-            for name in SPLIT_NAMES[split]
-        ]
-        if self._folders == (_IMAGES, _MASKS) and split != "test":
-            found += [Layout(images, masks, mask_suffix=self._suffix, part=split) for images, masks in _WHOLE]
-        return found
+        """The given folders, else the usual others too; parts of those for training where none is for validation."""
+        found = self._layouts(split)
+        if split == "test" or any((self.root / one.images).is_dir() for one in self._layouts("val")):
+            return found
+        return [replace(one, part=split) for one in self._layouts("train")]
+
+    def _layouts(self, split: str) -> list[Layout]:
+        patterns = [self._folders]
+        if self._folders == (_IMAGES, _MASKS):
+            patterns += [*_OTHERS, *_WHOLE, *(_BESIDE if masks_beside(self.root) else ())]
+        found = {}
+        for images, masks in patterns:
+            whole = "{split}" not in images + masks
+            for name in SPLIT_NAMES[split]:
+                if not (whole and split == "test"):
+                    folders = images.format(split=name), masks.format(split=name)
+                    found[folders] = Layout(*folders, mask_suffix=self._suffix, part=split if whole else "")
+        return list(found.values())
 
     def classes(self) -> ClassList:
         """The stated or found classes."""

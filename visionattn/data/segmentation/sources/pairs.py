@@ -8,10 +8,8 @@ from pathlib import Path
 
 from visionattn.data.facts import AUTO
 from visionattn.data.folders import LeftOut, images_below, read_list, some, without_ending
+from visionattn.data.names import MASK_ENDINGS, masks_among
 from visionattn.errors import DataError
-
-ENDINGS = ("", "_mask", "-mask", "_masks", ".mask", "_label", "_labels", "_gt", "_seg", "_segmentation", "_annotation")
-"""What may follow the image's name in that of its mask, before the ending of the file."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +18,10 @@ class Layout:
 
     Attributes:
         images: folder of the images.
-        masks: folder of the masks.
+        masks: folder of the masks; that of the images where they lie beside them.
         image_suffix: end of an image's name after the part it shares with its mask.
         mask_suffix: the same of masks, in small letters or in capitals; ``auto``: an ending of a readable image, alone
-            or after one of :data:`ENDINGS`, whichever fits most images.
+            or after one of :data:`~visionattn.data.names.MASK_ENDINGS`, whichever fits most images.
         listed: a file of names, one a line; without it the folder of images is the list.
         part: ``train`` or ``val`` where the folders hold both: that part of a fixed split.
     """
@@ -60,7 +58,11 @@ def find_pairs(root: Path, layout: Layout) -> Pairs:
         DataError: an image has no mask, or two; a listed sample has no image; or there are no images.
     """
     told: list[str] = []
-    image_files, mask_files = (_files(root, folder, told) for folder in (layout.images, layout.masks))
+    image_files = _files(root, layout.images, told)
+    if layout.images == layout.masks:
+        image_files, mask_files = _apart(image_files, layout.mask_suffix)
+    else:
+        mask_files = _files(root, layout.masks, told)
     images = _unique(root / layout.images, [(_name(path, layout.image_suffix), path) for path in image_files])
     if layout.mask_suffix == AUTO:
         masks = _by_ending(root / layout.masks, images, mask_files, told)
@@ -88,6 +90,16 @@ def _files(root: Path, folder: str, told: list[str]) -> list[str]:
     return paths
 
 
+def _apart(files: Sequence[str], mask_suffix: str) -> tuple[list[str], list[str]]:
+    """Images and masks of one folder."""
+    if mask_suffix == AUTO:
+        masks = masks_among(files)
+    else:
+        masks = [path for path in files if path.lower().endswith(mask_suffix.lower())]
+    known = set(masks)
+    return [path for path in files if path not in known], masks
+
+
 def _name(path: str, suffix: str) -> str | None:
     """The path without a suffix; None where it does not end with it."""
     if not suffix:
@@ -110,11 +122,11 @@ def _by_ending(folder: Path, images: dict[str, str], files: Sequence[str], told:
     """Masks by the ending of their names that fits most images."""
     stems = [(without_ending(path), path) for path in files]
     fitting = {
-        ending: [(stem.removesuffix(ending), path) for stem, path in stems if stem.endswith(ending)]
-        for ending in ENDINGS
+        ending: [(stem[: len(stem) - len(ending)], path) for stem, path in stems if stem.lower().endswith(ending)]
+        for ending in MASK_ENDINGS
     }
     counts = {ending: sum(name in images for name, _ in named) for ending, named in fitting.items()}
-    best = max(ENDINGS, key=lambda ending: counts[ending])
+    best = max(MASK_ENDINGS, key=lambda ending: counts[ending])
     if best and counts[best]:
         told.append(f"the masks in {folder} are named <image>{best}")
     return _unique(folder, fitting[best if counts[best] else ""])
