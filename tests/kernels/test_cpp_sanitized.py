@@ -9,7 +9,14 @@ import pytest
 
 from visionattn.kernels.backends.cpp import build
 
-NAMES = ("test_agreement.py", "test_tokens.py", "test_scan.py", "test_routed.py", "test_cpp_layers.py")
+NAMES = (
+    "test_agreement.py",
+    "test_tokens.py",
+    "test_scan.py",
+    "test_routed.py",
+    "test_cpp_layers.py",
+    "test_cpp_products.py",
+)
 TESTS = [str(Path(__file__).with_name(name)) for name in NAMES]
 SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined"
 

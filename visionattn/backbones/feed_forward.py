@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from visionattn.kernels.activation import activate
-from visionattn.kernels.linear import Linear, linear_then
+from visionattn.kernels.linear import Linear, feed_forward, linear_then
 
 
 class FeedForward(nn.Module):
@@ -35,7 +35,7 @@ class FeedForward(nn.Module):
         self.fc2 = Linear(hidden_features, in_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(linear_then(self.fc1, self.act, x))
+        return feed_forward(self.fc1, self.act, self.fc2, x)
 
 
 class _WithConvolution(nn.Module):

@@ -34,7 +34,8 @@ def autocast_disabled(device: torch.device) -> AbstractContextManager[Any]:
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether a call of this module runs hooks."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
 
 
 def reduced(x: Tensor) -> bool:

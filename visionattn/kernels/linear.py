@@ -2,8 +2,9 @@
 
 torch computes a float32 linear layer on x86 with MKL, and adds the bias and the GELU in separate passes. On AMD CPUs
 MKL was measured at a third to nine tenths of oneDNN's speed. oneDNN's product has bias and GELU built in. In bfloat16,
-under autocast, torch uses oneDNN, but copies the bias to every row of the output first. Everywhere else (other types
-and devices, small products, while a graph is traced) these layers are torch's own.
+under autocast, torch uses oneDNN, but copies the bias to every row of the output first; where the CPU can do without it
+the products are own ones (``linear_bf16``). Everywhere else (other types and devices, small products, while a graph is
+traced) these layers are torch's own.
 
 Shapes: C channels in, E channels out.
 """
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
+from visionattn.kernels import linear_bf16
 from visionattn.kernels.activation import activate, gelu
 from visionattn.kernels.eager import PLAIN, has_hooks, reduced
 
@@ -59,6 +61,8 @@ def _autocast_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """In bfloat16 with the bias in the product: torch copies it to every row of the output before."""
     if not reduced(x) or any(tensor is not None and tensor.dtype not in _CAST for tensor in (x, weight, bias)):
         return F.linear(x, weight, bias)
+    if linear_bf16.computes(x, weight, bias):
+        return linear_bf16.linear(x, weight, bias)
     needed, to = _needs_gradient(x, weight, bias), torch.bfloat16
     x, weight, bias = x.to(to), weight.to(to), None if bias is None else bias.to(to)
     return _BFloat16Linear.apply(x, weight, bias) if needed else _product(x, weight, bias)
@@ -72,6 +76,21 @@ def linear_then(layer: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
     if type(layer) is not Linear or type(activation) is not nn.GELU or has_hooks(layer) or has_hooks(activation):
         return activate(activation, layer(x))
     return linear_gelu(x, layer.weight, layer.bias, activation.approximate)
+
+
+def feed_forward(first: nn.Module, activation: nn.Module, second: nn.Module, x: Tensor) -> Tensor:
+    """``second(activation(first(x)))``; on some CPUs two :class:`Linear` and the GELU between are one in bfloat16."""
+    if type(first) is Linear and type(activation) is nn.GELU and type(second) is Linear:
+        hooked = has_hooks(first) or has_hooks(activation) or has_hooks(second)
+        if not hooked and _supports_onednn(x, first.weight) and _in_pieces(x, first) and _in_pieces(x, second):
+            weights = (first.weight, first.bias), (second.weight, second.bias)
+            return linear_bf16.feed_forward(x, *weights, activation.approximate)
+    out: Tensor = second(linear_then(first, activation, x))
+    return out
+
+
+def _in_pieces(x: Tensor, layer: Linear) -> bool:
+    return linear_bf16.computes(x, layer.weight, layer.bias)
 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None, approximate: str = "none") -> Tensor:

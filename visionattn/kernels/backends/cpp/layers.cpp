@@ -2,6 +2,8 @@
 // layer norms.
 #include "depthwise.h"
 #include "layer_norm.h"
+#include "linear.h"
+#include "weight_gradient.h"
 
 constexpr int64_t CHUNK = 1 << 14;
 
@@ -32,6 +34,11 @@ void visionattn_lookup_backward(const uint16_t* x, const float* slope, const bf1
         for (; i < last; ++i) store(to[i], load(grad[i]) * slope[x[i]]);
     });
 }
+int visionattn_has_products() { return HAS_PRODUCTS; }
+int visionattn_linear_size() { return sizeof(Linear); }
+void visionattn_linear_run(const Linear* p) { linear(*p); }
+int visionattn_weight_gradient_size() { return sizeof(WeightGradient); }
+void visionattn_weight_gradient_run(const WeightGradient* p) { weight_gradient(*p); }
 int visionattn_layer_norm_size() { return sizeof(LayerNorm); }
 void visionattn_layer_norm_forward(const LayerNorm* p) { layer_norm(*p); }
 void visionattn_layer_norm_backward(const LayerNorm* p) { layer_norm_backward(*p); }

@@ -51,7 +51,7 @@ def unavailable() -> str:
 def lookup(x: Tensor, table: Tensor) -> Tensor:
     """``table[bits of x]``, elementwise: x bfloat16 of any dense layout, table bfloat16 ``(65536,)``."""
     out = torch.empty_like(x)
-    _library().visionattn_lookup(*_addresses(x, table, out), ctypes.c_int64(x.numel()), torch.get_num_threads())
+    library().visionattn_lookup(*_addresses(x, table, out), ctypes.c_int64(x.numel()), torch.get_num_threads())
     return out
 
 
@@ -59,7 +59,7 @@ def lookup_backward(grad: Tensor, x: Tensor, slope: Tensor) -> Tensor:
     """``grad * slope[bits of x]``, elementwise: grad of x's strides, slope float32 ``(65536,)``."""
     out = torch.empty_like(x)
     addresses = _addresses(x, slope, grad, out)
-    _library().visionattn_lookup_backward(*addresses, ctypes.c_int64(x.numel()), torch.get_num_threads())
+    library().visionattn_lookup_backward(*addresses, ctypes.c_int64(x.numel()), torch.get_num_threads())
     return out
 
 
@@ -121,7 +121,7 @@ def layer_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, stats: Tensor) 
 
 def _run_norm(what: str, x: Tensor, eps: float, parts: int, arrays: dict[str, Tensor]) -> None:
     sizes = (x.numel() // x.shape[-1], x.shape[-1], torch.get_num_threads(), parts, 0, eps)
-    _call("layer_norm", what, LayerNorm(*sizes, **{name: array.data_ptr() for name, array in arrays.items()}))
+    call("layer_norm", what, LayerNorm(*sizes, **{name: array.data_ptr() for name, array in arrays.items()}))
 
 
 def _by_tap(weight: Tensor) -> Tensor:
@@ -134,21 +134,27 @@ def _run(what: str, x: Tensor, padding: tuple[int, int], size: tuple[int, ...], 
     images, channels, height, width = x.shape
     sizes = (images, height, width, channels, *size, *padding, torch.get_num_threads(), 0)
     problem = Depthwise(*sizes, x=x.data_ptr(), **{name: array.data_ptr() for name, array in arrays.items()})
-    _call("depthwise", what, problem)
+    call("depthwise", what, problem)
 
 
-def _call(layer: str, what: str, problem: ctypes.Structure) -> None:
-    library = _library()
-    if getattr(library, f"visionattn_{layer}_size")() != ctypes.sizeof(problem):
+def call(layer: str, what: str, problem: ctypes.Structure) -> None:
+    """Run ``visionattn_{layer}_{what}`` of the library, whose structure must be as large as this one."""
+    loaded = library()
+    if getattr(loaded, f"visionattn_{layer}_size")() != ctypes.sizeof(problem):
         raise RuntimeError("the compiled library of layers does not match this package's sources")
-    getattr(library, f"visionattn_{layer}_{what}")(ctypes.byref(problem))
+    getattr(loaded, f"visionattn_{layer}_{what}")(ctypes.byref(problem))
 
 
 def _addresses(*tensors: Tensor) -> list[ctypes.c_void_p]:
     return [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
 
 
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """The loaded library.
+
+    Raises:
+        RuntimeError: there is none.
+    """
     loaded = build.load(SCALAR, SOURCE)
     if loaded.library is None:
         raise RuntimeError(f"the library of layers is not available: {loaded.reason}")

@@ -21,6 +21,11 @@ template <> struct Operand<u32x> { using Number = uint32_t; using Sum = f32x; };
 INLINED void multiply_add(f32x& sum, const u32x& x, uint32_t m) {
     sum = (f32x)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)_mm512_set1_epi32(int(m)));
 }
+#else
+INLINED void multiply_add(f32x& sum, const u32x& x, uint32_t m) {
+    const u32x low = u32x{} + (m << 16), high = u32x{} + (m >> 16 << 16);
+    sum += (f32x)(x << 16) * (f32x)low + (f32x)(x >> 16 << 16) * (f32x)high;
+}
 #endif
 
 // out[j] = start[j] + sum_i x[i] * m[i * across + j * along],  j < N: N sums in registers. start may be null (zero).

@@ -1,0 +1,49 @@
+// Matrix products of bf16 with sums in float32, for CPUs that multiply pairs of bf16 (AVX512-BF16) and have no matrix
+// registers (AMX), with which oneDNN is far ahead.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+
+#include "parallel.h"
+#include "products.h"
+
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+constexpr bool HAS_PRODUCTS = true;
+#else
+constexpr bool HAS_PRODUCTS = false;
+#endif
+
+// Tiles of 8 x 48 or of 6 x 64 sums fill the registers; which of them, the number of columns says.
+template <int VECTORS> constexpr int TILE_ROWS = VECTORS == 3 ? 8 : 6;
+inline int padded(int columns, int width) { return (columns + width - 1) / width * width; }
+inline bool fits_48(int columns) { return padded(columns, 48) <= padded(columns, 64); }
+
+// sums[m][n] += sum_k of the pairs a[m * pitch + k * step] * b[k][n]; b is a panel of VECTORS vectors.
+template <int ROWS, int VECTORS>
+INLINED void multiply_tile(f32x (&sums)[ROWS][VECTORS], const uint32_t* a, std::ptrdiff_t pitch, std::ptrdiff_t step,
+                           const u32x* b, int count) {
+    for (int k = 0; k < count; ++k, a += step, b += VECTORS) {
+#pragma GCC unroll 8
+        for (int m = 0; m < ROWS; ++m) {
+            const uint32_t pair = a[m * pitch];
+#pragma GCC unroll 8
+            for (int n = 0; n < VECTORS; ++n) multiply_add(sums[m][n], b[n], pair);
+        }
+    }
+}
+
+// Calls work(rows) with the number of rows of a tile, at most MOST, as a constant.
+template <int MOST, class F> INLINED void of_rows(int rows, F work) {
+    if constexpr (MOST > 1) {
+        if (rows < MOST) return of_rows<MOST - 1>(rows, work);
+    }
+    work(std::integral_constant<int, MOST>{});
+}
+
+// The numbers c .. c + LANES - 1 of two rows as pairs; `high` may be null (zeros).
+INLINED u32x pairs_at(const bf16* low, const bf16* high, int c) {
+    u16x lower, upper = {};
+    std::memcpy(&lower, low + c, sizeof lower);
+    if (high) std::memcpy(&upper, high + c, sizeof upper);
+    return __builtin_convertvector(lower, u32x) | __builtin_convertvector(upper, u32x) << 16;
+}

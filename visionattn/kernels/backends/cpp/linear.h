@@ -1,0 +1,148 @@
+// Linear layers in bf16 with float32 weights, forward and the gradient of their input, with GELU or its slope.
+#pragma once
+#include "problem.h"
+#include "gemm.h"
+
+// out (rows, columns) = x (rows, inner) times the weight; float32, (columns, inner), or (inner, columns) if `back`.
+// bias (columns) is added, null: none. `activated` takes GELU of `out`, which then may be null; or, if `hidden` is not
+// null, GELU of that, and out is multiplied by GELU's slope there. Null: neither. `shares` and `slopes` are the pieces of
+// GELU(x) / x and of its slope. inner and columns are multiples of LANES.
+struct Linear {
+    int64_t rows;
+    int32_t inner, columns, threads, back;
+    const bf16* x;
+    const float *weight, *bias;
+    bf16 *out, *activated;
+    const bf16* hidden;
+    const float *shares, *slopes;
+};
+
+INLINED u16x narrow(const f32x& x) {
+    u16x bits;
+#if defined(__AVX512BF16__)
+    bits = (u16x)_mm512_cvtneps_pbh((__m512)x);
+#else
+    store_vector(reinterpret_cast<bf16*>(&bits), x);
+#endif
+    return bits;
+}
+INLINED f32x widened(const u16x& bits) { return (f32x)(__builtin_convertvector(bits, u32x) << 16); }
+INLINED u32x narrow_pairs(const f32x& low, const f32x& high) {
+    return __builtin_convertvector(narrow(low), u32x) | __builtin_convertvector(narrow(high), u32x) << 16;
+}
+
+// A function f with f(-x) = 1 - f(x), 1 from PIECES / PER_UNIT on, by cubics between equidistant points: `pieces` has
+// the coefficients (4, PIECES), the constant first, of f - 1/2 in the distance from a piece's lower end.
+constexpr int PIECES = 32;
+constexpr float PER_UNIT = 5.75f;
+INLINED f32x piece_at(const float* table, const i32x& index) {
+#if defined(__AVX512F__)
+    return (f32x)_mm512_permutex2var_ps(_mm512_loadu_ps(table), (__m512i)index, _mm512_loadu_ps(table + LANES));
+#else
+    f32x found;
+    for (int lane = 0; lane < LANES; ++lane) found[lane] = table[index[lane]];
+    return found;
+#endif
+}
+INLINED f32x by_pieces(const float* pieces, const f32x& x) {
+    const f32x last = f32x{} + (PIECES - 0.001f), half = f32x{} + 0.5f, at = (x < 0.0f ? -x : x) * PER_UNIT;
+    const f32x within = at < last ? at : last;
+    const i32x index = __builtin_convertvector(within, i32x);
+    const f32x t = within - __builtin_convertvector(index, f32x);
+    f32x f = piece_at(pieces + 3 * PIECES, index);
+    for (int power = 2; power >= 0; --power) f = f * t + piece_at(pieces + power * PIECES, index);
+    f = at < last ? f : at >= last ? half : at;  // a NaN stays one
+    return half + (x < 0.0f ? -f : f);
+}
+
+template <int VECTORS> struct LinearWork {
+    static constexpr int WIDTH = VECTORS * LANES, ROWS = TILE_ROWS<VECTORS>;
+    const Linear& p;
+    u32x* panels;  // [panel][pair of inner][VECTORS]
+
+    int pairs() const { return p.inner / 2; }
+    int count() const { return (p.columns + WIDTH - 1) / WIDTH; }
+    void pack(int panel) {
+        for (int n = 0; n < VECTORS; ++n) {
+            const int column = panel * WIDTH + n * LANES;
+            u32x* to = panels + size_t(panel) * pairs() * VECTORS + n;
+            if (column >= p.columns)
+                for (int k = 0; k < pairs(); ++k) to[k * VECTORS] = u32x{};
+            else if (p.back)
+                pack_rows(p.weight + column, to);
+            else
+                pack_columns(p.weight + size_t(column) * p.inner, to);
+        }
+    }
+    void pack_rows(const float* from, u32x* to) {
+        for (int k = 0; k < pairs(); ++k, from += 2 * size_t(p.columns), to += VECTORS)
+            *to = narrow_pairs(load_vector(from), load_vector(from + p.columns));
+    }
+    void pack_columns(const float* from, u32x* to) {
+        u32x block[LANES];
+        for (int k = 0; k < p.inner; k += 2 * LANES) {
+            const bool whole = k + LANES < p.inner;  // inner is a multiple of LANES
+            for (int lane = 0; lane < LANES; ++lane) {
+                const float* row = from + size_t(lane) * p.inner + k;
+                u16x both[2] = {narrow(load_vector(row)), u16x{}};
+                if (whole) both[1] = narrow(load_vector(row + LANES));
+                std::memcpy(&block[lane], both, sizeof block[lane]);
+            }
+            transpose(block);
+            for (int pair = 0; pair < (whole ? LANES : LANES / 2); ++pair, to += VECTORS) *to = block[pair];
+        }
+    }
+
+    void run(int64_t begin, int64_t end, int first, int last) {
+        for (int panel = first; panel < last; ++panel)
+            for (int64_t row = begin; row < end; row += ROWS)
+                of_rows<ROWS>(int(std::min<int64_t>(ROWS, end - row)), [&](auto rows) { tile<rows>(row, panel); });
+    }
+    template <int COUNT> void tile(int64_t row, int panel) {
+        f32x sums[COUNT][VECTORS] = {};
+        multiply_tile<COUNT, VECTORS>(sums, reinterpret_cast<const uint32_t*>(p.x + row * p.inner), pairs(), 1,
+                                      panels + size_t(panel) * pairs() * VECTORS, pairs());
+        const int column = panel * WIDTH, vectors = std::min(VECTORS, (p.columns - column) / LANES);
+        for (int m = 0; m < COUNT; ++m)
+            for (int n = 0; n < vectors; ++n) leave(sums[m][n], (row + m) * p.columns + column + n * LANES, column + n * LANES);
+    }
+    INLINED void leave(f32x sum, int64_t to, int column) {
+        if (p.bias) sum += load_vector(p.bias + column);
+        if (p.hidden) sum *= by_pieces(p.slopes, load_vector(p.hidden + to));
+        const u16x bits = narrow(sum);
+        if (p.out) std::memcpy(p.out + to, &bits, sizeof bits);
+        if (!p.activated) return;
+        const f32x x = p.hidden ? load_vector(p.hidden + to) : widened(bits);  // GELU is that of the rounded number
+        const u16x activated = narrow(x * by_pieces(p.shares, x));
+        std::memcpy(p.activated + to, &activated, sizeof activated);
+    }
+};
+
+constexpr int BLOCK_BYTES = 1 << 18;  // of x, for a job; it stays in the L2 cache
+
+template <int VECTORS> static void linear_of(const Linear& p) {
+    static thread_local std::unique_ptr<Aligned<u32x>> kept;
+    static thread_local size_t size = 0;
+    using Work = LinearWork<VECTORS>;
+    Work work{p, nullptr};
+    const size_t needed = size_t(work.count()) * work.pairs() * VECTORS;
+    if (needed > size) kept.reset(new Aligned<u32x>(size = needed));
+    work.panels = kept->data;
+    parallel(work.count(), p.threads, [&](int panel) { work.pack(panel); });
+
+    const int64_t most = std::max<int64_t>(4 * Work::ROWS, BLOCK_BYTES / 2 / p.inner);
+    const int64_t wanted = padded(int((p.rows + most - 1) / most), p.threads);  // as many for each thread
+    const int64_t rows = std::max<int64_t>(padded(int((p.rows + wanted - 1) / wanted), Work::ROWS), 1);
+    const int blocks = int((p.rows + rows - 1) / rows);
+    const int groups = std::min(work.count(), (2 * p.threads + blocks - 1) / blocks);
+    parallel(blocks * groups, p.threads, [&](int job) {
+        const int64_t begin = job / groups * rows;
+        const int group = job % groups;
+        work.run(begin, std::min(begin + rows, p.rows), work.count() * group / groups, work.count() * (group + 1) / groups);
+    });
+}
+
+static void linear(const Linear& p) {
+    if (fits_48(p.columns)) linear_of<3>(p);
+    else linear_of<4>(p);
+}

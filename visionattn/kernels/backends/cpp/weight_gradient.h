@@ -1,0 +1,104 @@
+// The gradients of a linear layer's weight and bias in bf16.
+#pragma once
+#include "problem.h"
+#include "gemm.h"
+
+// x (rows, inputs) and grad (rows, outputs) give weight (parts, outputs, inputs) and bias (parts, outputs), float32;
+// their sums over parts are the gradients; `adds`: these are added to what is there. Both widths are multiples of LANES.
+// What a part is, the shape alone says; what a job is has no say in the sums.
+struct WeightGradient {
+    int64_t rows;
+    int32_t inputs, outputs, threads, parts, adds, reserved;
+    const bf16 *x, *grad;
+    float *weight, *bias;  // bias may be null
+};
+
+// A job holds one block of the weight; it takes the rows in chunks, so that block and chunk stay in the L2 cache.
+constexpr int CHUNK_ROWS = 256, BLOCK_OUTPUTS = 192, BLOCK_INPUTS = 384, PITCH = BLOCK_OUTPUTS + LANES;
+
+// Pairs of rows of a chunk: the inputs as panels, the outputs as rows of PITCH numbers.
+struct Chunk {
+    Aligned<u32x> inputs{CHUNK_ROWS / 2 * (BLOCK_INPUTS / LANES + 4)}, outputs{CHUNK_ROWS / 2 * PITCH / LANES};
+};
+
+template <int VECTORS> struct WeightBlock {
+    const WeightGradient& p;
+    Chunk& chunk;
+    int most_outputs, most_inputs;
+
+    void run(int part, int first_output, int first_input) {
+        const int width = std::min(most_inputs, p.inputs - first_input);
+        const int height = std::min(most_outputs, p.outputs - first_output);
+        const int64_t begin = p.rows * part / p.parts, end = p.rows * (part + 1) / p.parts;
+        float* to = p.weight + (int64_t(part) * p.outputs + first_output) * p.inputs + first_input;
+        float* bias = p.bias && first_input == 0 ? p.bias + int64_t(part) * p.outputs + first_output : nullptr;
+        for (int c = 0; bias && !p.adds && c < height; ++c) bias[c] = 0;
+        for (int64_t row = begin; row < end; row += CHUNK_ROWS) {
+            const int rows = int(std::min<int64_t>(CHUNK_ROWS, end - row));
+            pack_outputs(p.grad + row * p.outputs + first_output, rows, height, bias);
+            pack_inputs(p.x + row * p.inputs + first_input, rows, width);
+            multiply((rows + 1) / 2, height, width, to, p.adds || row > begin);
+        }
+    }
+    void pack_outputs(const bf16* from, int rows, int height, float* sums) {
+        for (int pair = 0; pair < (rows + 1) / 2; ++pair) {
+            const bf16 *low = from + int64_t(2 * pair) * p.outputs, *high = 2 * pair + 1 < rows ? low + p.outputs : nullptr;
+            u32x* to = chunk.outputs.data + pair * (PITCH / LANES);
+            for (int c = 0; c < height; c += LANES) {
+                const u32x both = to[c / LANES] = pairs_at(low, high, c);
+                if (sums)
+                    store_vector<float>(sums + c, load_vector(sums + c) +
+                                                      ((f32x)(both << 16) + (f32x)(both >> 16 << 16)));
+            }
+        }
+    }
+    void pack_inputs(const bf16* from, int rows, int width) {
+        const int pairs = (rows + 1) / 2;
+        for (int pair = 0; pair < pairs; ++pair) {
+            const bf16 *low = from + int64_t(2 * pair) * p.inputs, *high = 2 * pair + 1 < rows ? low + p.inputs : nullptr;
+            for (int c = 0, column = 0, panel = 0; c < width; c += LANES) {
+                chunk.inputs.data[(panel * pairs + pair) * VECTORS + column] = pairs_at(low, high, c);
+                if (++column == VECTORS) column = 0, ++panel;
+            }
+        }
+    }
+    void multiply(int pairs, int height, int width, float* to, bool adds) {
+        for (int c = 0; c < width; c += VECTORS * LANES)
+            for (int r = 0; r < height; r += TILE_ROWS<VECTORS>)
+                of_rows<TILE_ROWS<VECTORS>>(height - r, [&](auto rows) {
+                    tile<rows>(reinterpret_cast<const uint32_t*>(chunk.outputs.data) + r, chunk.inputs.data + c / LANES * pairs, pairs,
+                               std::min(VECTORS, (width - c) / LANES), to + int64_t(r) * p.inputs + c, adds);
+                });
+    }
+    template <int ROWS>
+    void tile(const uint32_t* a, const u32x* b, int pairs, int vectors, float* to, bool adds) {
+        f32x sums[ROWS][VECTORS] = {};
+        multiply_tile<ROWS, VECTORS>(sums, a, 1, PITCH, b, pairs);
+        for (int m = 0; m < ROWS; ++m, to += p.inputs)
+            for (int n = 0; n < vectors; ++n)
+                store_vector<float>(to + n * LANES, adds ? load_vector(to + n * LANES) + sums[m][n] : sums[m][n]);
+    }
+};
+
+inline int divided(int size, int by) { return (size + by - 1) / by; }
+// `size` in `blocks` blocks of one width, a multiple of LANES.
+inline int block_of(int size, int blocks) { return padded(divided(size, blocks), LANES); }
+
+template <int VECTORS> static void weight_gradient_of(const WeightGradient& p, int width, int height) {
+    const int across = divided(p.inputs, width), blocks = across * divided(p.outputs, height);
+    parallel(blocks * p.parts, p.threads, [&](int job) {
+        static thread_local Chunk chunk;
+        const int block = job % blocks;
+        WeightBlock<VECTORS> work{p, chunk, height, width};
+        work.run(job / blocks, block / across * height, block % across * width);
+    });
+}
+
+static void weight_gradient(const WeightGradient& p) {
+    int across = divided(p.inputs, BLOCK_INPUTS), down = divided(p.outputs, BLOCK_OUTPUTS);
+    while (across * down * p.parts < 2 * p.threads && (p.inputs > 96 * across || p.outputs > 96 * down))
+        (p.inputs > 96 * across ? across : down) *= 2;  // there are threads without a job
+    const int width = block_of(p.inputs, across), height = block_of(p.outputs, down);
+    if (fits_48(width)) weight_gradient_of<3>(p, width, height);
+    else weight_gradient_of<4>(p, width, height);
+}
