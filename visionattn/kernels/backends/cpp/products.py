@@ -25,8 +25,8 @@ PIECE_BYTES = 1 << 22
 """Of the widest map of a feed-forward network, which is computed in pieces: it is not written to memory."""
 JOBS, PART_ROWS = 16, 512
 """Jobs that a gradient of a weight aims at, and the fewest rows of one; the number of threads has no say."""
-BLOCK_OUTPUTS, BLOCK_INPUTS = 192, 384
-"""Numbers of a weight that a job holds; as in ``weight_gradient.h``."""
+BLOCK_OUTPUTS, BLOCK_INPUTS = 96, 192
+"""Numbers of a weight of which a job holds at least one block; ``weight_gradient.h`` has its own."""
 
 
 class Linear(ctypes.Structure):
