@@ -79,7 +79,8 @@ def class_number(target: int | str | None, names: Sequence[str], count: int) -> 
         return list(names).index(str(target))
     if str(target).isdigit() and int(target) < count:
         return int(target)
-    known = f"0 to {count - 1}" + (f", or a name such as {names[0]}" if names else "")
+    name = next((one for one in names if not one.isdigit()), None)
+    known = f"0 to {count - 1}" + (f", or a name such as {name}" if name else "")
     raise ConfigError(f"target={target} is no class of the model: a class is {known}")
 
 
