@@ -118,15 +118,22 @@ def test_ade20k_has_the_classes_of_its_list(tmp_path):
     assert recognize(tmp_path).keys == {"num_classes": "auto"}
 
 
-@pytest.mark.parametrize("file", ["train-00000-of-00001.parquet", "photos.parquet", "default/train/0000.parquet"])
-def test_parquet_of_labels(tmp_path, file):
+@pytest.mark.parametrize(
+    ("file", "label", "classes"),
+    [
+        ("train-00000-of-00001.parquet", 0, []),
+        ("photos.parquet", "cat", ["cat"]),
+        ("default/train/0000.parquet", "7", []),
+    ],
+)
+def test_parquet_of_labels(tmp_path, file, label, classes):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.table({"image": [b"x"], "label": [0]}), tmp_path / file)
+    parquet.write_table(pyarrow.table({"image": [b"x"], "label": [label]}), tmp_path / file)
     mark = recognize(tmp_path)
-    assert (mark.data, mark.keys["source.name"]) == ("hugging_face", str(tmp_path))
+    assert (mark.data, mark.keys["source.name"], list(mark.classes)) == ("hugging_face", str(tmp_path), classes)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,31 @@ def test_writing_is_not_mirrored(tmp_path):
     assert flip not in words(f"data={tmp_path}")
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "why"),
+    [
+        ("labels.csv", "file,label\n0.jpg,A\n1.jpg,B\n", "a mirror changes"),
+        ("labels.csv", "0.jpg,turn_left\n1.jpg,turn_right\n", "a mirror makes turn_right of turn_left"),
+        ("labels.csv", "file,label\n0.jpg,0\n1.jpg,1\n", ""),
+        ("data.yaml", "train: a\nval: b\nnames: {0: LeftHand, 1: RightHand, 2: hat}\n", "a mirror makes"),
+        ("data.yaml", "train: a\nval: b\nnames: [left shoe, hat]\n", ""),
+        (
+            "train.json",
+            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "left"}, {"id": 2, "name": "right"}]}',
+            "a mirror makes",
+        ),
+    ],
+)
+def test_names_in_files_are_judged_as_those_of_folders(tmp_path, file, text, why):
+    (tmp_path / file).write_text(text)
+    for index in range(2):
+        Image.new("RGB", (300, 200)).save(tmp_path / f"{index}.jpg")
+    found = words(f"data={tmp_path}")
+    flip = "data.train_transform.hflip" if file.endswith("csv") else "data.train_transform.flip"
+    assert found.get(flip) == ("0.0" if why else None)
+    assert why in found[RECOGNIZED]
+
+
 def test_a_gpu_gets_a_larger_backbone(photos, monkeypatch):
     monkeypatch.setattr(own_folder, "_gpu", lambda typed: True)
     assert words(photos)["backbone"] == "swin_tiny"

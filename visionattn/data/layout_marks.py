@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ class Mark:
         why: by what it was known, in a few words.
         root: the value of ``data.root``.
         keys: further keys, without ``data.``.
-        classes: their names, where folders state them.
+        classes: names, as far as folders or the beginnings of files state them.
     """
 
     data: str
@@ -91,8 +91,15 @@ def coco_files(root: Path, only: str | None = None) -> list[Mark]:
     tasks = {"coco": "detection", "lvis": "detection", "coco_panoptic": "panoptic"}
     whose = {"coco": "boxes in COCO's format", "lvis": "LVIS's boxes", "coco_panoptic": "COCO's panoptic maps"}
     return [
-        Mark(kind, tasks[kind], f"{whose[kind]}, {path.relative_to(root)}", root, keys) for kind, path in kinds.items()
+        Mark(kind, tasks[kind], f"{whose[kind]}, {path.relative_to(root)}", root, keys, _categories(path))
+        for kind, path in kinds.items()
     ]
+
+
+def _categories(path: Path) -> list[str]:
+    """Names of COCO's categories, where they stand at the beginning or the end of the file."""
+    listed = re.search(r'"categories"\s*:\s*\[(.*?)\]', _start(path), re.S)
+    return re.findall(r'"name"\s*:\s*"([^"]*)"', listed[1]) if listed else []
 
 
 def _kind_of(path: Path) -> str:
@@ -116,7 +123,7 @@ def label_lines(root: Path) -> list[Mark]:
     for path in (*files_ending(root, ".yaml"), *files_ending(root, ".yml")):
         text = _start(path)
         if re.search(r"^(names|nc)\s*:", text, re.M) and re.search(r"^(train|val|valid)\s*:", text, re.M):
-            return [Mark("yolo", "detection", f"YOLO's {path.name}", root)]
+            return [Mark("yolo", "detection", f"YOLO's {path.name}", root, classes=_yolo_names(text))]
     for pattern in ("labels", "labels/*", "*/labels"):
         for folder in sorted(root.glob(pattern)):
             lines = [
@@ -125,6 +132,17 @@ def label_lines(root: Path) -> list[Mark]:
             if lines and re.fullmatch(r"\d+(\s+-?[\d.eE+-]+){4,}\s*", lines[0]):
                 return [Mark("yolo", "detection", f"YOLO's label files in {folder.relative_to(root)}", root)]
     return []
+
+
+def _yolo_names(text: str) -> list[str]:
+    """Classes of a data.yaml; none where it is no YAML, which its source tells."""
+    import yaml
+
+    try:
+        names = yaml.safe_load(text)["names"]
+    except (yaml.YAMLError, TypeError, KeyError):
+        return []
+    return [str(name) for name in (names.values() if isinstance(names, dict) else names or ())]
 
 
 def voc_files(root: Path) -> list[Mark]:
@@ -155,20 +173,28 @@ def parquet_files(root: Path) -> list[Mark]:
     """
     if not any(True for pattern in ("*", "*/*", "*/*/*") for _ in root.glob(f"{pattern}.parquet")):
         return []
-    from visionattn.data.detection.formats.parquet import ParquetTable, files_of
+    from visionattn.data.detection.formats.parquet import ParquetTable, class_names, files_of
 
     found = files_of(root, "train")
     if not found:
         return []
-    names = ParquetTable(found[:1]).names
+    table = ParquetTable(found[:1])
+    names = table.names
     if "objects" in names:
-        return [Mark("hugging_face_detection", "detection", f"boxes in {found[0].name}", root)]
+        classes = class_names(table.features.get("objects"))
+        return [Mark("hugging_face_detection", "detection", f"boxes in {found[0].name}", root, classes=classes)]
     label = next((name for name in LABEL_COLUMNS if name in names), None)
     image = next((name for name in ("image", "img") if name in names), None)
     if label is None or image is None:
         return []
     keys = {"source.name": str(root), "source.image_key": image, "source.label_key": label}
-    return [Mark("hugging_face", "classification", f"images and labels in {found[0].name}", root, keys)]
+    classes = class_names(table.features.get(label)) or _texts(row[label] for row in table.rows([label]))
+    return [Mark("hugging_face", "classification", f"images and labels in {found[0].name}", root, keys, classes)]
+
+
+def _texts(labels: Iterable[Any]) -> list[str]:
+    """Different labels that are names: numbers count classes, and say nothing about what they show."""
+    return sorted({one for one in labels if isinstance(one, str) and not one.strip().isdigit()})
 
 
 def shard_index(root: Path) -> list[Mark]:
@@ -197,36 +223,38 @@ def class_folders(root: Path) -> list[Mark]:
 
 def labelled_table(root: Path, only: str | None = None) -> list[Mark]:
     """A table of files and labels, or one for each split."""
-    tables: dict[str, tuple[str, dict[str, Any]]] = {}
+    tables: dict[str, tuple[str, dict[str, Any], list[str]]] = {}
     for path in [root / only] if only else [*files_ending(root, ".csv"), *files_ending(root, ".tsv")]:
-        if "submission" not in path.name.lower() and (keys := _columns(path)) is not None:
+        if "submission" not in path.name.lower() and (found := _columns(path)) is not None:
             split = next((split for split, names in SPLIT_NAMES.items() if path.stem.lower() in names), "")
-            tables.setdefault(split, (path.name, keys))
+            tables.setdefault(split, (path.name, *found))
     name = next((split for split in ("train", "") if split in tables), None)
     if name is None:
         return []
-    file, keys = tables[name]
+    file, keys, classes = tables[name]
     several = name == "train" and "val" in tables
     listed = {split: tables[split][0] for split in SPLIT_NAMES if split in tables} if several else file
-    return [Mark("csv", "classification", f"files and labels in {file}", root, {"source.tables": listed, **keys})]
+    keys = {"source.tables": listed, **keys}
+    return [Mark("csv", "classification", f"files and labels in {file}", root, keys, classes)]
 
 
-def _columns(path: Path) -> dict[str, Any] | None:
-    """Where the images of a table lie, as keys of the source; None: it is no table of files and labels."""
+def _columns(path: Path) -> tuple[dict[str, Any], list[str]] | None:
+    """Where the images of a table lie, as keys of the source, and labels; None: it is no table of files and labels."""
     lines = _start(path).lstrip("\ufeff").splitlines()[:_LOOKED_AT]
     separator = max(",;\t|", key=lambda one: lines[0].count(one)) if lines else ","
     rows = list(csv.reader(lines, delimiter=separator))
     if len(rows) < 2 or len(rows[0]) < 2:
         return None
     names = [name.strip().lower() for name in rows[0]]
-    file = next((names.index(name) for name in FILE_COLUMNS if name in names), None)
-    if file is None or not set(names) & set(LABEL_COLUMNS) or "xmin" in names:
+    file, label = (next((names.index(n) for n in known if n in names), None) for known in (FILE_COLUMNS, LABEL_COLUMNS))
+    if file is None or label is None or "xmin" in names:
         if len(names) != 2 or not is_image(names[0]):
             return None
-        file, rows = 0, [rows[0], *rows]
+        file, label, rows = 0, 1, [rows[0], *rows]
     keys: dict[str, Any] = _located(path.parent, [row[file] for row in rows[1:] if len(row) > file])
     split = next((name for name in _SPLIT_COLUMNS if name in names), None)
-    return keys | ({"source.split_column": rows[0][names.index(split)].strip()} if split else {})
+    keys |= {"source.split_column": rows[0][names.index(split)].strip()} if split else {}
+    return keys, _texts(row[label].strip() for row in rows[1:] if len(row) > label)
 
 
 def _located(root: Path, files: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from visionattn.config.columns import TASKS, names_for
 from visionattn.config.composing import as_override
 from visionattn.data.facts import sampled_size
 from visionattn.data.layout_marks import Mark
+from visionattn.data.mirroring import why_not_mirrored
 from visionattn.data.recognize import recognize, some_images
 from visionattn.errors import ConfigError
 from visionattn.weights.reach import why_out_of_reach
@@ -32,7 +33,8 @@ _NO_SMALL = "no published weights are for such images"
 _CROPS = {"scale": [0.5, 1.0], "auto_augment": None, "re_prob": 0.0}
 MILD = {f"data.train_transform.{name}": value for name, value in _CROPS.items()}
 """Augmentation that leaves something of a small image."""
-_FLIP, _WRITING = "data.train_transform.hflip", "classes of one character are writing, which a mirror changes"
+_FLIPS = {"classification": "data.train_transform.hflip", "detection": "data.train_transform.flip"}
+"""Task -> the key of the share of images that is mirrored, where the layout names classes."""
 ON_GPU = "swin_tiny"
 ON_CPU = {"classification": "shvit_s1"}
 """Task -> the backbone that starts from published weights without a GPU; of the other tasks :data:`DENSE_ON_CPU`."""
@@ -121,7 +123,7 @@ def with_folder(words: Sequence[str], command: str | None, folders: Sequence[str
     if command == "train":
         starting, reasons = _start(mark, typed)
         unmirrored = _unmirrored(mark, typed)
-        starting, reasons = starting | unmirrored, reasons | dict.fromkeys(unmirrored, _WRITING)
+        starting, reasons = starting | dict.fromkeys(unmirrored, 0.0), reasons | unmirrored
         why = {**dict.fromkeys(chosen, ""), **why, **reasons}
         why.pop("data.root", None)  # the folder is what was typed
         chosen |= {**starting, RECOGNIZED: {key.replace(".", "/"): text for key, text in why.items()}}
@@ -138,11 +140,10 @@ def _data(mark: Mark, typed: Words) -> dict[str, Any]:
     return {"data": mark.data, **inner}
 
 
-def _unmirrored(mark: Mark, typed: Words) -> dict[str, Any]:
-    """No flips for classes that are characters; nothing for others, or where an experiment states the augmentation."""
-    if typed.given("experiment", _FLIP) or not mark.classes or any(len(name) > 1 for name in mark.classes):
-        return {}
-    return {_FLIP: 0.0}
+def _unmirrored(mark: Mark, typed: Words) -> dict[str, str]:
+    """The key of flips, and why there are to be none; nothing where an experiment states the augmentation."""
+    key, why = _FLIPS.get(mark.task), why_not_mirrored(mark.classes)
+    return {key: why} if key and why and not typed.given("experiment", key) else {}
 
 
 def _start(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:
