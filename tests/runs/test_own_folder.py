@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from PIL import Image
 
 from tests.corpus import trees
@@ -129,6 +130,40 @@ def test_a_run_that_goes_on_keeps_what_it_began_with(photos, tmp_path):
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"backbone_name": "swin_pico", "weights": None}))
     found = words(photos, "hydra.run.dir=run", "resume=auto")
     assert (found["backbone"], "weights" in found) == ("swin_pico", False)
+
+
+def test_small_images_go_on_with_all_that_was_chosen_for_them(tmp_path):
+    trees.image_folder(tmp_path / "ants")
+    began = with_folder([f"data={tmp_path / 'ants'}"], "train")
+    cfg = compose("train", [*began, "backbone_name=dinat_pico", "recipe_name=digits"])
+    (tmp_path / "run").mkdir()
+    OmegaConf.save(cfg, tmp_path / "run" / "config.yaml")
+    assert with_folder([f"data={tmp_path / 'ants'}", f"hydra.run.dir={tmp_path / 'run'}", "resume=auto"], "train") == [
+        *began,
+        f"hydra.run.dir={tmp_path / 'run'}",
+        "resume=auto",
+    ]
+
+
+def test_a_run_that_goes_on_without_being_named_keeps_its_weights(photos, tmp_path, monkeypatch):
+    """The network that is gone meanwhile is not asked again: the run that had its weights goes on."""
+
+    def begin(name, *given):
+        chosen = words(photos, *given)["backbone"]
+        cfg = compose("train", [*with_folder([photos, *given], "train"), f"backbone_name={chosen}", "recipe_name=x"])
+        folder = tmp_path / "outputs" / "classification" / chosen / name
+        folder.mkdir(parents=True)
+        OmegaConf.save(cfg, folder / "config.yaml")
+
+    begin("2026-01-02_03-04-05")
+    begin("2026-01-02_03-04-06", "backbone=nat_mini")
+    monkeypatch.setattr(own_folder, "why_out_of_reach", lambda name: f"{name} is far away")
+    found = words(photos, "resume=auto")
+    assert (found["backbone"], found["weights"]) == ("shvit_s1", "timm")
+    assert words(photos, "resume=auto", "backbone=nat_mini")["backbone"] == "nat_mini"
+    assert words(photos)["backbone"] == "dinat_pico"
+    (tmp_path / "others").symlink_to(tmp_path / "my pets")
+    assert words("data=others", "resume=auto")["backbone"] == "dinat_pico"
 
 
 def test_other_commands_only_get_the_data(photos, capsys):

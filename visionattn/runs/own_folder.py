@@ -23,6 +23,7 @@ from visionattn.data.layout_marks import Mark
 from visionattn.data.mirroring import why_not_mirrored
 from visionattn.data.recognize import recognize, some_images
 from visionattn.errors import ConfigError
+from visionattn.runs.begun import RECOGNIZED, begun_in, chosen_then, newest_begun, reasons_then
 from visionattn.weights.reach import why_out_of_reach
 
 SMALL = 96
@@ -39,8 +40,6 @@ ON_GPU = "swin_tiny"
 ON_CPU = {"classification": "shvit_s1"}
 """Task -> the backbone that starts from published weights without a GPU; of the other tasks :data:`DENSE_ON_CPU`."""
 DENSE_ON_CPU = "gcvit_xxtiny"
-RECOGNIZED = "recognized"
-"""The key of a training that holds what was chosen here: key -> why."""
 _TOOLS, _DEVICES = ("nvidia-smi", "rocm-smi"), ("/dev/nvidia0", "/dev/kfd")
 _MEANS_WEIGHTS = ("weights", "backbone.pretrained", "ckpt")
 
@@ -121,9 +120,7 @@ def with_folder(words: Sequence[str], command: str | None, folders: Sequence[str
     mark = recognize(folder, typed.task)
     chosen, why = _data(mark, typed), {"data": mark.why}
     if command == "train":
-        starting, reasons = _start(mark, typed)
-        unmirrored = _unmirrored(mark, typed)
-        starting, reasons = starting | dict.fromkeys(unmirrored, 0.0), reasons | unmirrored
+        starting, reasons = _begun(typed, chosen) or _begin(mark, typed)
         why = {**dict.fromkeys(chosen, ""), **why, **reasons}
         why.pop("data.root", None)  # the folder is what was typed
         chosen |= {**starting, RECOGNIZED: {key.replace(".", "/"): text for key, text in why.items()}}
@@ -146,12 +143,17 @@ def _unmirrored(mark: Mark, typed: Words) -> dict[str, str]:
     return {key: why} if key and why and not typed.given("experiment", key) else {}
 
 
+def _begin(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is chosen for a run that begins, and why."""
+    starting, reasons = _start(mark, typed)
+    unmirrored = _unmirrored(mark, typed)
+    return starting | dict.fromkeys(unmirrored, 0.0), reasons | unmirrored
+
+
 def _start(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:
-    """Backbone and weights, and why; nothing where an experiment or a run that goes on states them."""
+    """Backbone and weights, and why; nothing where an experiment states them."""
     if typed.given("experiment", "recipe"):
         return {}, {}
-    if earlier := _begun(typed):
-        return earlier, dict.fromkeys(earlier, "as the run began")
     own, told = typed.value("backbone"), typed.given(*_MEANS_WEIGHTS)
     if own is None and told and typed.value("weights") != "timm":
         return {}, {}  # weights of which nobody says whose: those of the default backbone
@@ -193,15 +195,19 @@ def _nothing(why: str) -> dict[str, str]:
     return {"weights": f"{why}; weights=FILE starts from a file"}
 
 
-def _begun(typed: Words) -> dict[str, Any]:
-    """Backbone and weights of the run that is to go on, as far as they are not typed; empty: a run begins."""
+def _begun(typed: Words, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]] | None:
+    """What was chosen for the run that is to go on, as far as it is not typed, and why; None: a run begins."""
     ckpt, folder = typed.value("ckpt"), typed.value("hydra.run.dir")
-    place = Path(ckpt).parent.parent if ckpt else Path(folder) if folder and typed.given("resume") else None
-    if place is None or not (place / "config.yaml").is_file():
-        return {}
-    config = catalog.read(place / "config.yaml")
-    found = {"backbone": config.get("backbone_name"), "weights": config.get("weights")}
-    return {key: value for key, value in found.items() if value is not None and not typed.given(key)}
+    config = None
+    if ckpt or (folder and typed.given("resume")):
+        config = begun_in(Path(ckpt).parent.parent if ckpt else Path(str(folder)))
+    elif typed.value("resume") == "auto":
+        config = newest_begun(data, typed.value("backbone"))
+    if config is None:
+        return None
+    found = {key: value for key, value in chosen_then(config).items() if not typed.given(key)}
+    why = {key: text for key, text in reasons_then(config).items() if not typed.given(key)}
+    return found, why or dict.fromkeys(found, "as the run began")
 
 
 def _gpu(typed: Words) -> bool:
