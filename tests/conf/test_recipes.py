@@ -102,5 +102,8 @@ def test_what_is_trained_is_the_published_model(name):
 def test_what_the_papers_publish_of_sampling_and_clipping_is_trained():
     cfg = composed("imagenet/shvit_s1")
     assert (cfg.data.repeats, cfg.task.adaptive_clip, cfg.trainer.gradient_clip_val) == (3, 0.02, None)
-    repeated = {name.split("/")[1].split("_")[0] for name in RECIPES if composed(name).data.repeats == 3}
+    data = {name: composed(name).data for name in RECIPES}
+    scaled = {name for name, one in data.items() if one.multi_scale}
+    assert scaled == {f"imagenet/cas_vit_{size}" for size in ("xs", "s", "m", "t")}
+    repeated = {name.split("/")[1].split("_")[0] for name, one in data.items() if one.repeats == 3}
     assert repeated == {"shvit", "transnext", "moh", "mavit", "rmt", "ppma", "biformer", "favit"}

@@ -78,7 +78,7 @@ class SampleDataset(Dataset[Sample], ABC, Generic[R]):
 
         Args:
             choice: index of the sample to read; not that of the key where a slot is refilled.
-            key: (epoch, index) of the slot.
+            key: (epoch, index) of the slot, and what its batch adds.
 
         Raises:
             UnreadableImage: the image cannot be read.
@@ -88,7 +88,7 @@ class SampleDataset(Dataset[Sample], ABC, Generic[R]):
         return len(self.records.ids)
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        epoch, index = key
+        epoch, index = key[:2]
         unreadable: list[UnreadableRecord] = []
         choice = index
         for attempt in range(1 + REFILL_ATTEMPTS * self.training):

@@ -97,28 +97,19 @@ class IndexedLoader(SignalSafeLoader):
         what = f"no batch came in {self.timeout:g} s (data.timeout)" if "timed out" in text else text.splitlines()[0]
         return DataError(f"a data worker hung or died: {what}. {self._watched.report()}")
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """The position of the iteration, and what a batch number means."""
         epoch, given = self._at
-        return {"epoch": epoch, "batch": given, **self._meaning()}
+        return {"epoch": epoch, "batch": given, **self._batches.meaning()}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue behind the last batch that was given.
 
         Raises:
             CheckpointError: the images of a batch over all processes, the data or the seed are not those of the state.
         """
-        check_meaning(state, self._meaning())
+        check_meaning(state, self._batches.meaning())
         self._batches.resume(state["epoch"], state["batch"])
-
-    def _meaning(self) -> dict[str, int]:
-        batches = self._batches
-        return {
-            "images": batches.batch_size * batches.world_size,
-            "samples": batches.num_samples,
-            "seed": batches.seed,
-            "repeats": batches.repeats,
-        }
 
 
 _NAMES = {
@@ -126,12 +117,13 @@ _NAMES = {
     "samples": "number of training images",
     "seed": "data.seed",
     "repeats": "data.repeats (how often an image is shown in an epoch)",
+    "sizes": "number of images of each size (data.multi_scale; nothing where all have one size)",
     "per_process": "number of images per batch and process (data.batch_size)",
     "workers": "number of workers (data.num_workers)",
     "share": "number of images of one process (which follows from the number of processes)",
 }
 
-_BEFORE = {"repeats": 1}
+_BEFORE = {"repeats": 1, "sizes": ""}
 """What older checkpoints do not say."""
 
 
@@ -163,7 +155,7 @@ class Watched(Dataset[Sample]):
         return f"In progress: {'; '.join(samples)}"
 
 
-def check_meaning(state: dict[str, int], meaning: dict[str, int]) -> None:
+def check_meaning(state: dict[str, Any], meaning: dict[str, Any]) -> None:
     """Compare what a batch number meant in a checkpoint with what it means now.
 
     Raises:
@@ -173,8 +165,8 @@ def check_meaning(state: dict[str, int], meaning: dict[str, int]) -> None:
         then = state.get(name, _BEFORE.get(name))
         if then != now:
             raise CheckpointError(
-                f"the checkpoint was written inside an epoch where the {_NAMES[name]} was {then}; now it is "
-                f"{now}, which would give other batches. Resume with the same number"
+                f"the checkpoint was written inside an epoch where the {_NAMES[name]} was {then or 'none'}; now it is "
+                f"{now or 'none'}, which would give other batches. Resume with the same number"
             )
 
 

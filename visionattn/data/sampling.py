@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -10,10 +11,11 @@ from torch.utils.data import Sampler
 from visionattn.data.seeding import stable_seed
 from visionattn.errors import DataError, counted
 
-SampleKey = tuple[int, int]
+SampleKey = tuple[int, ...]
 """(epoch, index): all that a worker needs to draw the sample's augmentation.
 
 Where images are repeated, the first number is ``epoch * repeats`` and the number of the copy, so that copies differ.
+Batches that differ in more than their samples add what that is.
 """
 
 
@@ -113,21 +115,26 @@ class GlobalBatches(Sampler[list[SampleKey]]):
         group = self.batch_size * self.world_size
         return self.num_samples // group if self.drop_last else -(-self.num_samples // group)
 
-    def global_batch(self, batch: int) -> tuple[int, int]:
-        """Start and end of a global batch in the epoch's order."""
+    def plan(self) -> list[tuple[int, int, SampleKey]]:
+        """Of every global batch of the current epoch: start and end in its order, and what its keys add."""
         group = self.batch_size * self.world_size
-        return batch * group, min((batch + 1) * group, self.num_samples)
+        return [(at * group, min((at + 1) * group, self.num_samples), ()) for at in range(len(self))]
+
+    def meaning(self) -> dict[str, Any]:
+        """What a batch number means, to be compared when a run is resumed."""
+        images = self.batch_size * self.world_size
+        named = {"images": images, "samples": self.num_samples, "seed": self.seed, "repeats": self.repeats}
+        return named | {"sizes": ""}
 
     def order(self) -> np.ndarray:
         """Indices of the current epoch in order, int64 ``(num_samples,)``."""
         return epoch_order(self.num_samples, self.seed, self.epoch) if self.shuffle else np.arange(self.num_samples)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        epoch, order = self.epoch, self.order()
-        for batch in range(self.start, len(self)):
-            start, stop = self.global_batch(batch)
+        epoch, order, plan = self.epoch, self.order(), self.plan()
+        for start, stop, more in plan[self.start :]:
             yield [
-                (epoch * self.repeats + position % self.repeats, int(order[position // self.repeats]))
+                (epoch * self.repeats + position % self.repeats, int(order[position // self.repeats]), *more)
                 for position in self._own(start, stop)
             ]
 

@@ -40,9 +40,13 @@ class LabelDataset(SampleDataset[Records]):
 
     def load(self, choice: int, key: SampleKey) -> Sample:
         """One image and its label."""
-        decode = partial(self.records.decoding, base=decoder_of(self.transform))
+        return self.transformed(choice, self.transform)
+
+    def transformed(self, choice: int, transform: Transform) -> Sample:
+        """One image, decoded and changed as a transform says, and its label."""
+        decode = partial(self.records.decoding, base=decoder_of(transform))
         image = self.records.load(choice, decode)
-        return augmented(self.transform, image, int(self.records.labels[choice]), self.records.ids[choice])
+        return augmented(transform, image, int(self.records.labels[choice]), self.records.ids[choice])
 
 
 class LabelCollate:

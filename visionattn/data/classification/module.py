@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 from torch.utils.data import DataLoader
@@ -13,6 +14,7 @@ from visionattn.data.checks import Report
 from visionattn.data.classes import check_count, same_classes
 from visionattn.data.classification.checks import validate
 from visionattn.data.classification.dataset import LabelCollate, LabelDataset, Transform, erase
+from visionattn.data.classification.multi_scale import BATCHES, ScaledBatches, ScaledDataset, sizes_of
 from visionattn.data.classification.streams import SizedStreamDataset, StreamDataset, StreamLoader, StreamRecords
 from visionattn.data.classification.transforms import EvalTransform
 from visionattn.data.dataset import Batch, Collate
@@ -46,6 +48,10 @@ class ClassificationData(VisionData[AnyRecords]):
         eval_transform: a factory called in the same way.
         repeats: how often each image of an epoch is shown, in other augmentations each time; the epoch has as many
             batches and fewer images. See :class:`GlobalBatches`; 3 is DeiT's.
+        multi_scale: sizes of training images, each one number or (height, width), which batches have by turns, see
+            :class:`ScaledBatches`; None: all have ``image_size``, as in evaluation.
+        multi_scale_images: of a batch: ``pixels`` (as many pixels as a batch of ``image_size``) or ``least`` (that,
+            but never fewer images than ``batch_size``).
         options: of :class:`VisionData`.
     """
 
@@ -59,6 +65,8 @@ class ClassificationData(VisionData[AnyRecords]):
         train_transform: Callable[..., Transform] | None = None,
         eval_transform: Callable[..., EvalTransform] | None = None,
         repeats: int = 1,
+        multi_scale: Sequence[ImageSize] | None = None,
+        multi_scale_images: str = "pixels",
         **options: Unpack[DataOptions],
     ) -> None:
         super().__init__(
@@ -72,6 +80,10 @@ class ClassificationData(VisionData[AnyRecords]):
         )
         self.normalize = Normalize(self.mean, self.std)
         self.repeats = at_least(1, "repeats", repeats)
+        if multi_scale_images not in BATCHES:
+            raise ConfigError(f"data.multi_scale_images is one of {', '.join(BATCHES)}, got {multi_scale_images!r}")
+        self.multi_scale, self._scaled_images = sizes_of(multi_scale), multi_scale_images
+        self._transform_of = partial(train_transform or eval_transform or EvalTransform, mean=self.mean, std=self.std)
 
     def check(self, split: str, records: AnyRecords) -> None:
         """Compare number and names of classes, and the labels of indexed records, with ``num_classes``."""
@@ -94,11 +106,16 @@ class ClassificationData(VisionData[AnyRecords]):
     def dataset(self, records: AnyRecords, transform: Transform, training: bool) -> LabelDataset:
         """Images with labels, by index."""
         assert not isinstance(records, StreamRecords)
+        if training and self.multi_scale:
+            return ScaledDataset(records, [self._transform_of(image_size=size) for size in self.multi_scale], self.seed)
         return LabelDataset(records, transform, self.seed, training)
 
     def batches(self, records: AnyRecords, training: bool, **options: Any) -> GlobalBatches:
-        """The keys of every batch; training repeats images."""
-        return super().batches(records, training, repeats=self.repeats if training else 1, **options)
+        """The keys of every batch; training repeats images, and has sizes by turns."""
+        options["repeats"] = self.repeats if training else 1
+        if not (training and self.multi_scale):
+            return super().batches(records, training, **options)
+        return ScaledBatches(self.multi_scale, self.image_size, self._scaled_images, self.count(records), **options)
 
     def collate(self, training: bool) -> Collate:
         """Stacked images and labels."""
@@ -132,6 +149,11 @@ class ClassificationData(VisionData[AnyRecords]):
                 raise ConfigError(
                     f"data.repeats={self.repeats} shows images several times in an epoch; shards are read as a stream, "
                     "each image once: data.repeats=1, or an image folder"
+                )
+            if self.multi_scale:
+                raise ConfigError(
+                    "data.multi_scale needs images that are read by their number; shards are read as a stream: "
+                    "data.multi_scale=null, or an image folder"
                 )
             if records.training and not training:
                 raise ConfigError("the training split of shards has no end; split=val or split=test is scored")
