@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 import visionattn
@@ -20,10 +23,10 @@ def check_parameters(name: str, published: int | float) -> None:
 
 
 @torch.no_grad()
-def check_outputs(name: str, recording: str | None = None) -> None:
+def check_outputs(name: str, recording: str | None = None, overrides: Mapping[str, Any] | None = None) -> None:
     """With the recorded weights: the recorded outputs, and images of a batch that do not see each other."""
     published = recorded(recording or name)
-    model = visionattn.create_backbone(name, weights=published_state(published)).eval()
+    model = visionattn.create_backbone(name, weights=published_state(published), overrides=dict(overrides or {})).eval()
     assert count(model) == published["params"]
     for case in published["cases"]:
         assert relative_error(model(image_of(case)), case) < 1e-5, case["size"]

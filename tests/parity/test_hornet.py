@@ -8,21 +8,23 @@ from tests.parity.recordings import check_outputs, check_parameters
 from visionattn.attention import GatedConvolution
 from visionattn.attention.gated_convolution import GlobalLocalFilter
 
-MILLIONS = {  # as the official code counts them for 1,000 classes
-    "hornet_tiny_7x7": 22.410,
-    "hornet_tiny_gf": 22.992,
-    "hornet_small_7x7": 49.528,
-    "hornet_small_gf": 50.402,
-    "hornet_base_7x7": 87.257,
-    "hornet_base_gf": 88.421,
-    "hornet_large_7x7": 194.543,
-    "hornet_large_gf": 196.290,
+PARAMETERS = {  # as the official code counts them for 1,000 classes
+    "hornet_tiny_7x7": 22_409_512,
+    "hornet_tiny_gf": 22_991_848,
+    "hornet_small_7x7": 49_528_264,
+    "hornet_small_gf": 50_401_768,
+    "hornet_base_7x7": 87_256_680,
+    "hornet_base_gf": 88_421_352,
+    "hornet_base_gf_384": 92_099_560,
+    "hornet_large_7x7": 194_542_504,
+    "hornet_large_gf": 196_289_512,
+    "hornet_large_gf_384": 201_806_824,
 }
 
 
-@pytest.mark.parametrize("name", MILLIONS)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_the_published_ones(name):
-    check_parameters(name, MILLIONS[name])
+    check_parameters(name, PARAMETERS[name])
 
 
 @pytest.mark.parametrize("name", ["hornet_tiny_7x7", "hornet_tiny_gf"])

@@ -8,17 +8,17 @@ from tests.parity.recordings import check_outputs, check_parameters
 from visionattn.attention import AggregatedAttention
 
 PARAMETERS = {
-    "transnext_micro": 12.809,
-    "transnext_tiny": 28.259,
-    "transnext_small": 49.742,
-    "transnext_base": 89.721,
+    "transnext_micro": 12_809_304,
+    "transnext_tiny": 28_258_960,
+    "transnext_small": 49_741_564,
+    "transnext_base": 89_721_496,
     "transnext_micro_aaaa_256": 13_114_008,
     "transnext_small_384": 49_741_564,
     "transnext_base_384": 89_721_496,
     "moh_vit_small_80": 49_910_548,
-    "moh_vit_small_75": 49.911,
-    "moh_vit_base_75": 90.021,
-    "moh_vit_base_50": 90.024,
+    "moh_vit_small_75": 49_910_548,
+    "moh_vit_base_75": 90_020_632,
+    "moh_vit_base_50": 90_023_512,
 }
 
 
@@ -28,8 +28,17 @@ def test_parameters_are_the_published_ones(name):
 
 
 @pytest.mark.heavy
-def test_the_outputs_of_the_official_code():
-    check_outputs("moh_vit_small_80", recording="moh_vit_small")
+@pytest.mark.parametrize(
+    ("name", "recording", "overrides"),
+    [
+        ("moh_vit_small_80", "moh_vit_small", {}),
+        ("transnext_micro_aaaa_256", None, {}),
+        ("transnext_small_384", None, {}),
+        ("transnext_micro", "transnext_micro_linear", {f"mixers.s{stage}.pool_size": 7 for stage in (1, 2, 3)}),
+    ],
+)
+def test_the_outputs_of_the_official_code(name, recording, overrides):
+    check_outputs(name, recording, overrides)
 
 
 @pytest.mark.parametrize("size", [(8, 12), (9, 14), (3, 2), (1, 1)], ids=str)
