@@ -144,9 +144,61 @@ def test_arguments_that_would_read_a_file_are_refused(key, hint):
         TimmBackbone("test_vit", arguments={key: 1})
 
 
-def test_a_size_that_a_network_does_not_take_is_told():
-    with pytest.raises(ConfigError, match=r"Beit does not take images of \(64, 64\)"):
-        TimmBackbone("beit_base_patch16_224", arguments=VIT).forward_intermediates(torch.rand(1, 3, 64, 64))
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        ("beit_base_patch16_224", VIT, r"Beit does not take images of \(64, 64\) .*img_size"),
+        ("test_coatnet", {}, r"MaxxVit does not take images of \(64, 64\) \(The size of tensor a .*img_size"),
+    ],
+)
+def test_a_size_that_a_network_does_not_take_is_told(name, arguments, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        TimmBackbone(name, arguments=arguments).forward_intermediates(torch.rand(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("deit_tiny_distilled_patch16_224", VIT),
+        ("swin_tiny_patch4_window7_224", {"depths": (1, 1, 1, 1), "embed_dim": 24, "num_heads": (1, 1, 2, 2)}),
+    ],
+)
+def test_images_of_any_size_are_classified(name, arguments):
+    backbone = TimmBackbone(name, arguments=arguments).eval()
+    prepare(backbone, True)
+    image = torch.rand(1, 3, 61, 64)
+    with torch.no_grad():
+        vector = backbone(image)
+        padded = backbone(torch.nn.functional.pad(image, (0, 0, 0, 3)))
+    torch.testing.assert_close(vector, padded)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("hiera_tiny_224", {"embed_dim": 24, "stages": (1, 1, 1, 1)}), ("samvit_base_patch16", VIT)],
+)
+def test_a_final_norm_that_maps_cannot_take_is_left_out(name, arguments):
+    backbone = TimmBackbone(name, arguments={**arguments, "img_size": 224})
+    prepare(backbone, False)
+    images = torch.rand(1, 3, 224, 224)
+    maps = backbone.forward_intermediates(images, norm=True, intermediates_only=True)
+    assert [one.shape[1] for one in maps] == [info["num_chs"] for info in backbone.feature_info]
+    sum(one.square().mean() for one in maps).backward()
+    assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("create", "head", "options"),
+    [
+        (visionattn.create_detector, "retinanet", {"head_options": {"pyramid.channels": 16}}),
+        (visionattn.create_segmenter, "segman", {}),
+    ],
+)
+def test_a_head_that_leaves_out_the_finest_map_leaves_nothing_without_a_gradient(create, head, options):
+    model = create("test_vit", head, classes=2, **options)
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    assert {name.rpartition(".")[0].rpartition(".")[0] for name in frozen} == {"backbone.pyramid.levels.0"}
+    assert model.head.unused_maps == 1
 
 
 class Maps(torch.nn.Module):
@@ -168,7 +220,7 @@ def test_a_graph_keeps_symbols_for_the_sizes_of_maps():
 
 @pytest.mark.heavy
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("head", ["upernet", "semantic_fpn", "segformer"])
+@pytest.mark.parametrize("head", ["upernet", "semantic_fpn", "segformer", "segman"])
 def test_a_plain_transformer_with_a_head_becomes_a_graph_of_any_batch(head, tmp_path):
     model = visionattn.create_segmenter("test_vit", head, classes=3).eval()
     graph = graph_of(model, "model")
@@ -219,7 +271,7 @@ def test_a_training_on_a_network_of_timm_loads_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["backbone=timm/test_resnet", "data.batch_size=16", "trainer.max_epochs=1"]
     assert main(["train", *words, "trainer.limit_train_batches=2", "trainer.accelerator=cpu"]) == 0
-    folder = newest(tmp_path / "outputs" / "classification" / "timm")
+    folder = newest(tmp_path / "outputs" / "classification" / "timm" / "test_resnet")
     assert len(visionattn.load(folder, device="cpu").predict(torch.rand(3, 20, 30)).labels) == 5
 
 

@@ -196,9 +196,9 @@ def test_a_name_that_is_neither_kind_nor_folder_is_answered_with_the_nearest_of_
 def test_weights_are_looked_for_in_the_cache_and_over_the_network(monkeypatch, tmp_path):
     import huggingface_hub
 
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file, revision: str(tmp_path))
     assert reach.why_out_of_reach("a.b") == ""
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: None)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file, revision: None)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE" in reach.why_out_of_reach("a.b")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)

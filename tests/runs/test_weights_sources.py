@@ -2,15 +2,19 @@
 
 import huggingface_hub
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 from tests.commands.short_runs import TINY
 from tests.export.hub import Hub
 from visionattn import config
+from visionattn.backbones import TimmBackbone
 from visionattn.cli import main
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.runs.pretrained import load_pretrained
+from visionattn.weights.load import load_model
+from visionattn.weights.sources import check_source
 
 FILLED = ["run_dir=x", "name=x", "backbone_name=x", "recipe=own"]
 
@@ -168,3 +172,44 @@ def test_evaluation_takes_a_folder_and_its_protocol(exported, tmp_path, monkeypa
     words = ["backbone=swin_pico", f"weights={exported}", "data=digits", "trainer.accelerator=cpu"]
     assert main(["evaluate", *words]) == 0, capsys.readouterr().err
     assert "bilinear" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "taken"), [("test_resnet", 10, 2), ("test_vit", 10, 2), ("test_resnet", 7, 0)]
+)
+def test_a_whole_checkpoint_of_timm_gives_its_logits(name, classes, taken, tmp_path):
+    """Backbone and classifier; a classifier of other classes starts fresh."""
+    theirs = timm.create_model(name, num_classes=classes).eval()
+    save_file(theirs.state_dict(), tmp_path / "x.safetensors")
+    made = task("data=image_folder", "data.root=x", f"backbone=timm/{name}", "data.num_classes=10").eval()
+    report = load_pretrained(made, str(tmp_path / "x.safetensors"), "model")
+    for names in (report.taken, report.fresh):
+        head = [one for one in names if one.startswith("head.")]
+        assert len(head) == (taken if names is report.taken else 2 - taken)
+    images = torch.rand(2, 3, 160, 160)
+    with torch.no_grad():
+        logits, expected = made.head(made.backbone.forward_intermediates(images)[1]), theirs(images)
+    if taken:
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
+
+
+def test_a_classifier_of_two_layers_is_refused():
+    backbone = TimmBackbone("deit_tiny_distilled_patch16_224", arguments={"embed_dim": 32, "depth": 1, "num_heads": 2})
+    state = timm.create_model("deit_tiny_distilled_patch16_224", embed_dim=32, depth=1, num_heads=2).state_dict()
+    with pytest.raises(CheckpointError, match=r"head\.weight.*head_dist\.bias, which one linear layer cannot take"):
+        load_model(backbone, torch.nn.Identity(), state)
+
+
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        ("timm", "timm's test_vit is not in the Hub's cache, and HF_HUB_OFFLINE"),
+        ("timm:resnet18", "timm's resnet18 is not in the Hub's cache"),
+        ("hf-hub:nobody/nothing", "nobody/nothing is not in the Hub's cache"),
+        ("nowhere", "weights=nowhere is not a file"),
+    ],
+)
+def test_weights_out_of_reach_are_told_by_a_dry_run(weights, sentence, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=sentence):
+        check_source(weights, {"weights": {"timm": "test_vit"}})

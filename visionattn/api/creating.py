@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from visionattn import config
-from visionattn.api.modules import ClassificationModel, DetectionModel, SegmentationModel
+from visionattn.api.modules import ClassificationModel, DetectionModel, SegmentationModel, Vision
 from visionattn.backbones.timm_backbone import timm_backbone
 from visionattn.backbones.timm_network import timm_name
 from visionattn.backbones.zoo import create_backbone, list_backbones
@@ -18,6 +18,7 @@ from visionattn.config.messages import nearest, open_keys, plain
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
 from visionattn.errors import ConfigError
 
+Built = TypeVar("Built", bound=Vision)
 _NEEDED = ("feature_info", "forward_intermediates")
 
 
@@ -41,7 +42,7 @@ def create_classifier(
         ConfigError: an unknown name, or a module that is no backbone.
     """
     parts = _parts(backbone, "classification", "classification", {}, classes, options)
-    return ClassificationModel(*parts, label_smoothing=label_smoothing)
+    return _built(ClassificationModel, parts, label_smoothing=label_smoothing)
 
 
 def create_detector(
@@ -68,7 +69,7 @@ def create_detector(
     Raises:
         ConfigError: an unknown name or key, or a module that is no backbone.
     """
-    return DetectionModel(*_parts(backbone, head, "detection", head_options, classes, options))
+    return _built(DetectionModel, _parts(backbone, head, "detection", head_options, classes, options))
 
 
 def create_segmenter(
@@ -87,7 +88,7 @@ def create_segmenter(
 
     Args:
         backbone: see :func:`create_classifier`.
-        head: ``upernet``, ``segformer`` or ``semantic_fpn``.
+        head: ``upernet``, ``segformer``, ``semantic_fpn`` or ``segman``.
         classes: see :func:`create_classifier`.
         head_options: see :func:`create_detector`.
         auxiliary_weight: weight of the auxiliary head's loss, where the head has one.
@@ -97,7 +98,15 @@ def create_segmenter(
         ConfigError: an unknown name or key, or a module that is no backbone.
     """
     parts = _parts(backbone, head, "segmentation", head_options, classes, options)
-    return SegmentationModel(*parts, auxiliary_weight=auxiliary_weight)
+    return _built(SegmentationModel, parts, auxiliary_weight=auxiliary_weight)
+
+
+def _built(kind: type[Built], parts: tuple[Any, ...], **options: Any) -> Built:
+    """The model; a head that does not fit the backbone, or a value that it does not take, is the user's mistake."""
+    try:
+        return kind(*parts, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
 
 
 def _parts(
@@ -149,7 +158,7 @@ def _head(name: str, task: str, options: Mapping[str, Any]) -> Any:
         raise ConfigError(f"there is no head {name!r} for {task}{nearest(name, known)} (heads: {', '.join(known)})")
     words = [as_override(f"head.{key}", value) for key, value in options.items()]
     node = config.compose("head_only", [f"head={name}", *words]).head
-    left = next(open_keys(plain(node)), None)
+    left = next((key for key in open_keys(plain(node)) if not key.endswith(".backend")), None)
     if left is not None:
         raise ConfigError(f"head={name} leaves {left} open: give head_options={{{left!r}: VALUE}}")
     return config.instantiate(node)

@@ -19,7 +19,7 @@ from visionattn.errors import DataError
 from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.heads.segmentation.inference import class_map
 from visionattn.heads.segmentation.pixel_loss import PixelLoss
-from visionattn.training.serving import prepare, without_classifier
+from visionattn.training.serving import prepare, without_unused
 
 Sizes = list[tuple[int, int]]
 
@@ -55,7 +55,7 @@ class Vision(nn.Module):
         self.head: Any = head(feature_info=backbone.feature_info, num_classes=len(classes))
         self.classes = list(classes)
         self._prepare = NormalizeAndPad(mean, std)
-        without_classifier(backbone)
+        without_unused(backbone, self.head)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the backbone's maps of normalized images ``(B, C, H, W)``."""

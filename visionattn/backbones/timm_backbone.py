@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H W map, K classes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
@@ -15,14 +16,16 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from visionattn.backbones.simple_pyramid import SimplePyramid
-from visionattn.backbones.timm_network import classifiers_of, resized_state, timm_network
-from visionattn.errors import CheckpointError, ConfigError
-from visionattn.weights import Report, open_source
+from visionattn.backbones.timm_network import timm_network
+from visionattn.backbones.timm_weights import TimmWeights
+from visionattn.errors import ConfigError
+from visionattn.kernels.geometry import rounded_up
+from visionattn.weights import open_source
 
 _FIRST, _MAPS = 4, 4
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(TimmWeights):
     """A network of timm, by timm's name, with four maps where it has them.
 
     A convolutional or hierarchical network gives the last map of each stride from 4 on. A plain vision transformer,
@@ -42,7 +45,8 @@ class TimmBackbone(nn.Module):
         num_classes: width of the network's own classifier; 0: none, a task brings its head.
         card: facts about the network; ``mean``, ``std`` and ``input_size`` of its images are added.
 
-    For maps, images are padded with zeros at the bottom and the right to whole strides, and the maps cut.
+    Images are padded with zeros at the bottom and the right: for maps, which are cut again, to whole strides; for a
+    classifier to whole patches.
 
     Raises:
         ConfigError: timm has no such network, or an argument does not fit.
@@ -65,7 +69,7 @@ class TimmBackbone(nn.Module):
         super().__init__()
         dropped = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
         sizes = {"in_chans": in_chans, "num_classes": num_classes, **dropped}
-        self.net: Any = timm_network(model, arguments=arguments or {}, **sizes)
+        self.net, self._norms = timm_network(model, arguments=arguments or {}, **sizes)
         published = get_pretrained_cfg(model)
         facts: dict[str, Any] = {}
         if published is not None:
@@ -78,6 +82,9 @@ class TimmBackbone(nn.Module):
         self.feature_info: list[dict[str, Any]] = []
         self._maps_alone = False
         self._complete = frozenset(f"net.{name}" for name in self.net.state_dict())
+        for module in self.net.modules():  # images are padded here; a graph would divide their sizes as floats
+            if getattr(module, "dynamic_img_pad", False):
+                module.dynamic_img_pad = False
         infos = [dict(info) for info in getattr(self.net, "feature_info", ())]
         self.stride = int(max((info["reduction"] for info in infos), default=1))
         if num_classes:
@@ -124,15 +131,13 @@ class TimmBackbone(nn.Module):
         elif not self.indices:
             raise ConfigError(f"timm's {self._kind} gives no maps, and only classifies")
         else:
-            self.net.prune_intermediate_layers(self.indices)
-            for module in self.net.modules():  # images are padded here; a graph would divide their sizes as floats
-                if getattr(module, "dynamic_img_pad", False):
-                    module.dynamic_img_pad = False
+            self.net.prune_intermediate_layers(self.indices, prune_norm=not self._norms)
             self._maps_alone = True
 
-    @property
-    def _kind(self) -> str:
-        return type(self.net).__name__
+    def leave_out(self, maps: int) -> None:
+        """Freeze what so many of the finest maps alone are made with, for a head that does not take them."""
+        for level in self.pyramid.levels[:maps] if self.pyramid is not None else ():
+            level.requires_grad_(False)
 
     def forward_intermediates(self, x: Tensor, norm: bool = False, intermediates_only: bool = False) -> Any:
         """The maps of :attr:`feature_info`.
@@ -154,13 +159,13 @@ class TimmBackbone(nn.Module):
         return maps if intermediates_only else (maps[-1], maps)
 
     def _vector(self, x: Tensor, norm: bool) -> list[Tensor]:
-        return [self.net(x)[..., None, None]]
+        patch = getattr(getattr(self.net, "patch_embed", None), "patch_size", (1, 1))
+        return [self.net(_padded(x, patch))[..., None, None]]
 
     def _maps(self, x: Tensor, norm: bool) -> list[Tensor]:
-        down, across = (_ceil(edge, self.stride) * self.stride - edge for edge in x.shape[-2:])
-        padded = nn.functional.pad(x, (0, across, 0, down))
+        whole = _padded(x, (self.stride, self.stride))
         maps: list[Tensor] = self.net.forward_intermediates(
-            padded, indices=self.indices, norm=norm, intermediates_only=True
+            whole, indices=self.indices, norm=norm and self._norms, intermediates_only=True
         )
         if self.pyramid is not None:
             maps = self.pyramid(maps[-1])
@@ -171,13 +176,18 @@ class TimmBackbone(nn.Module):
 
     @contextmanager
     def _explained(self, x: Tensor) -> Iterator[None]:
-        """A network of fixed size says so by an assertion; it names the size here."""
+        """A network of fixed size says so by an assertion, or by shapes that do not fit; it names the size here."""
         try:
             yield
-        except AssertionError as error:
+        except (AssertionError, RuntimeError) as error:
+            if type(error) is RuntimeError and not re.search("size|shape", str(error)):
+                raise
+            hint = "backbone.arguments={img_size: [HEIGHT, WIDTH]} builds it for another size, where it can"
+            if not self.net.pretrained_cfg.get("fixed_input_size"):
+                hint = f"multiples of {self.stride} fit"
+            reason = str(error).splitlines()[0]
             raise ConfigError(
-                f"timm's {self._kind} does not take images of {tuple(x.shape[-2:])} ({error}); "
-                "backbone.arguments={img_size: [HEIGHT, WIDTH]} builds it for another size, where it can"
+                f"timm's {self._kind} does not take images of {tuple(x.shape[-2:])} ({reason}); {hint}"
             ) from error
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -206,61 +216,17 @@ class TimmBackbone(nn.Module):
         declared = getattr(self.net, "no_weight_decay", None)
         return {f"net.{name}" for name in declared()} if declared is not None else set()
 
-    def classes_in(self, state: Mapping[str, Tensor]) -> int | None:
-        """How many classes the classifier in a state dict of timm's tells apart; None: there is none."""
-        names = [f"{prefix}{layer}.weight" for layer in classifiers_of(self.net) for prefix in ("", "net.")]
-        return next((int(state[name].shape[0]) for name in names if name in state), None)
 
-    def take_weights(self, state: Mapping[str, Tensor]) -> Report:
-        """Load weights under timm's names, or under those of a run of ours.
-
-        Weights of another image size or of other image channels are resized as timm does it.
-
-        Raises:
-            CheckpointError: names or shapes do not fit; lists them.
-        """
-        ours, given = self.state_dict(), {name.removeprefix("net."): tensor for name, tensor in state.items()}
-        beside = {name: given.pop(name) for name in list(given) if name.startswith("pyramid.")}
-        fitted = resized_state(self.net, given)
-        renamed = {f"net.{name}": tensor for name, tensor in fitted.items()} | beside
-        classifiers = tuple(f"net.{layer}." for layer in classifiers_of(self.net))
-        left = [n for n in renamed if n not in ours and (n in self._complete or n.startswith(classifiers))]
-        taken = {name: tensor for name, tensor in renamed.items() if name not in left}
-        fresh = [name for name in ours if name not in taken and name.startswith("pyramid.")]
-        faults = [f"missing: {name}" for name in ours if name not in taken and name not in fresh]
-        faults += [f"not in the network: {name}" for name in taken if name not in ours]
-        faults += [
-            f"{name} has shape {tuple(tensor.shape)}, the network needs {tuple(ours[name].shape)}"
-            for name, tensor in taken.items()
-            if name in ours and tensor.shape != ours[name].shape
-        ]
-        if faults:
-            listed = "\n  ".join(faults)
-            raise CheckpointError(f"{len(faults)} entries do not fit timm's {self._kind}:\n  {listed}")
-        self.load_state_dict(taken, strict=False)
-        old = {f"net.{name}": tuple(tensor.shape) for name, tensor in given.items()}
-        resized = {
-            name: (old[name], tuple(tensor.shape))
-            for name, tensor in taken.items()
-            if name in old and old[name] != tuple(tensor.shape)
-        }
-        return Report(f"timm's{self._images()}", list(taken), resized, left, fresh)
-
-    def _images(self) -> str:
-        """What images the published weights were trained on."""
-        if "mean" not in self.card:
-            return ""
-        size = "x".join(map(str, self.card["input_size"][1:]))
-        return f", for images of {size} pixels with data.mean={self.card['mean']} data.std={self.card['std']}"
+def _padded(x: Tensor, unit: tuple[int, int]) -> Tensor:
+    """Images with zeros at the bottom and the right, up to whole units."""
+    down, across = (_ceil(edge, whole) * whole - edge for edge, whole in zip(x.shape[-2:], unit, strict=True))
+    return nn.functional.pad(x, (0, across, 0, down))
 
 
 def _ceil(edge: int, stride: float) -> int:
-    """How often a stride fits into an edge, rounded up.
-
-    In whole numbers from 0 on: a graph keeps symbols for these alone, and ONNX rounds negative quotients towards 0.
-    """
+    """How often a stride, which may be broken, fits into an edge, rounded up."""
     whole, parts = Fraction(stride).as_integer_ratio()
-    return (edge * parts + whole - 1) // whole
+    return rounded_up(edge * parts, whole)
 
 
 def timm_backbone(name: str, weights: str | None = None, **arguments: Any) -> TimmBackbone:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import timm
 import torch
-from timm.models import adapt_input_conv
-from torch import Tensor
 
 from visionattn.backbones import zoo
 from visionattn.config.messages import nearest
 from visionattn.config.targets import FETCHING_ARGUMENTS
 from visionattn.errors import ConfigError
+from visionattn.weights.timm_names import NotInTimm, timm_facts
 
 _ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True, "strict_img_size": False}
 """Arguments of timm's networks that let them take images of any size, where a network has them."""
@@ -36,23 +34,23 @@ def check_timm_name(model: str) -> None:
     Raises:
         ConfigError: it has none, or not with these weights; names the nearest.
     """
-    name, _, tag = model.partition(".")
-    if not timm.is_model(name):
-        raise ConfigError(f"timm has no network {name!r}{nearest(name, timm.list_models())}")
-    tagged = timm.list_models(f"{name}.*", pretrained=True) if tag else [model]
-    if model not in tagged:
-        raise ConfigError(
-            f"timm has no weights {tag!r} of {name}{nearest(model, tagged)} (it has {', '.join(tagged) or 'none'})"
-        )
+    facts = timm_facts(model)
+    if isinstance(facts, NotInTimm):
+        listed = f" (it has {', '.join(facts.known) or 'none'})" if facts.listed else ""
+        raise ConfigError(f"{facts.sentence}{nearest(facts.name, facts.known)}{listed}")
 
 
-def timm_network(model: str, *, arguments: Mapping[str, Any], **sizes: Any) -> Any:
+def timm_network(model: str, *, arguments: Mapping[str, Any], **sizes: Any) -> tuple[Any, bool]:
     """Build a network of timm, for images of any size where it can.
 
     Args:
         model: timm's name.
         arguments: the user's, of ``timm.create_model``.
         **sizes: ``in_chans``, ``num_classes`` and what else is set by us.
+
+    Returns:
+        The network, and whether its final norm goes with its maps; Hiera's is behind the pooling, and SAM has a neck
+        in its place.
 
     Raises:
         ConfigError: timm has no such network, an argument does not fit, or it would read a file.
@@ -66,36 +64,31 @@ def timm_network(model: str, *, arguments: Mapping[str, Any], **sizes: Any) -> A
     try:
         with torch.device("meta"):
             drawn = timm.create_model(model, **given)
-        known = inspect.signature(type(drawn).__init__).parameters
+        known = _arguments_of(type(drawn))
         flexible: dict[str, Any] = {key: v for key, v in _ANY_SIZE.items() if key in known and key not in arguments}
-        return timm.create_model(model, **given, **flexible)
+        return timm.create_model(model, **given, **flexible), _gives(drawn, True) or not _gives(drawn, False)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ConfigError(f"timm's {model} does not take {given}: {str(error).splitlines()[0]}") from error
 
 
-def classifiers_of(network: Any) -> tuple[str, ...]:
-    """Names of the layers that give the logits."""
-    named = network.pretrained_cfg.get("classifier") or ()
-    return (named,) if isinstance(named, str) else tuple(named)
+def _arguments_of(kind: type) -> set[str]:
+    """What a class takes, with what it hands on to the classes that it extends."""
+    known: set[str] = set()
+    for one in kind.__mro__:
+        parameters = inspect.signature(one).parameters.values() if "__init__" in vars(one) else ()
+        known |= {parameter.name for parameter in parameters}
+        if parameters and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return known
 
 
-def resized_state(network: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of another image size or of other image channels, brought to those of a network as timm itself does it.
-
-    Args:
-        network: that is to take them.
-        state: under timm's names.
-    """
-    own, state = network.state_dict(), dict(state)
-    convolutions = network.pretrained_cfg.get("first_conv") or ()
-    for layer in (convolutions,) if isinstance(convolutions, str) else convolutions:
-        name = f"{layer}.weight"
-        if name in state and name in own and state[name].ndim == 4 and state[name].shape[1] == 3 != own[name].shape[1]:
-            state[name] = adapt_input_conv(own[name].shape[1], state[name])
-    if all(state[name].shape == own[name].shape for name in state if name in own):
-        return state
-    adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+def _gives(drawn: Any, norm: bool) -> bool:
+    """Whether a network on device ``meta`` gives maps of the channels that it declares, with its norm or without."""
+    if not hasattr(drawn, "forward_intermediates"):
+        return False
+    images = torch.empty(2, *drawn.pretrained_cfg["input_size"], device="meta")
     try:
-        return state if adapt is None else dict(adapt(dict(state), network))
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-        return state  # what does not fit is listed by the caller
+        maps = drawn.forward_intermediates(images, norm=norm, intermediates_only=True)
+    except (AssertionError, RuntimeError):
+        return False
+    return [one.shape[1] for one in maps] == [info["num_chs"] for info in drawn.feature_info]

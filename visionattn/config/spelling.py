@@ -92,6 +92,18 @@ def ours(overrides: Sequence[str]) -> list[str]:
     return words
 
 
+def typed_choices(cfg: Any, choices: Mapping[str, Any]) -> dict[str, str]:
+    """Group -> what was chosen for it, a network of timm as it is typed: ``timm/resnet18``.
+
+    Args:
+        cfg: a composed configuration; its card of the backbone may name it.
+        choices: group -> file, as Hydra has them; those of nothing are left out.
+    """
+    typed = {str(group): str(choice) for group, choice in choices.items() if choice}
+    name = ((cfg.get("backbone") or {}).get("card") or {}).get("name") if "backbone" in typed else None
+    return typed | ({"backbone": str(name)} if name else {})
+
+
 def for_every_stage(overrides: Sequence[str]) -> bool:
     """Whether an override chooses one mixer for all stages."""
     return any(_EVERY_STAGE.fullmatch(word) for word in overrides)

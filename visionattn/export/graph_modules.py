@@ -17,7 +17,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from visionattn.attention.resizing import cell_shares
 from visionattn.errors import ConfigError
-from visionattn.heads import ClassificationHead
+from visionattn.heads import LogitsHead
 from visionattn.heads.detection.dense import FCOSDetector, RetinaNetDetector
 from visionattn.heads.detection.pyramid import Pyramid
 from visionattn.heads.panoptic import Mask2Former
@@ -206,7 +206,7 @@ def graph_of(task: VisionTask, part: str) -> Graph:
     if part == "features":
         return Features(backbone).eval()
     builders: list[tuple[type | tuple[type, ...], Callable[..., Graph]]] = [
-        (ClassificationHead, Logits),
+        (LogitsHead, Logits),
         (SegmentationHead, ClassScores),
         ((RetinaNetDetector, FCOSDetector), Candidates),
     ]

@@ -163,9 +163,9 @@ def check_classification(exported: ExportedModel, format: str) -> None:
     Raises:
         ConfigError: another task.
     """
-    from visionattn.heads import ClassificationHead
+    from visionattn.heads import LogitsHead
 
-    if not isinstance(exported.task.head, ClassificationHead):
+    if not isinstance(exported.task.head, LogitsHead):
         raise ConfigError(
             f"format={format} exports classification models; this checkpoint has a {type(exported.task.head).__name__}"
         )

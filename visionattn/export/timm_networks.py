@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from visionattn.backbones.timm_backbone import TimmBackbone
-from visionattn.backbones.timm_network import classifiers_of
+from visionattn.backbones.timm_weights import classifiers_of
 from visionattn.config.messages import plain
 from visionattn.errors import ConfigError
 from visionattn.export.model import ExportedModel, relative_error

@@ -16,7 +16,33 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-class ClassificationHead(nn.Module):
+class LogitsHead(nn.Module):
+    """A classifier on the last map, as it is; a backbone's own one, with its weights, for example.
+
+    Args:
+        classifier: takes the last map.
+
+    Shape:
+        list of ``(B, C, H, W)`` maps -> ``(B, num_classes)``
+    """
+
+    def __init__(self, classifier: nn.Module):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K"]:
+        return self.classifier(features[-1])
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that weight decay must leave alone: each module declares its own."""
+        return {
+            f"{prefix}.{name}"
+            for prefix, module in self.named_modules()
+            for name in getattr(module, "no_weight_decay_parameters", ())
+        }
+
+
+class ClassificationHead(LogitsHead):
     """Global average pooling, dropout, linear layer: the head every classification paper of this family uses.
 
     Its parameters have the names of the backbone's own classifier (``fc.weight``, ``fc.bias``), so that an exported
@@ -43,40 +69,13 @@ class ClassificationHead(nn.Module):
         pool_type: str = "avg",
         classifier: Callable[..., nn.Module] | None = None,
     ):
-        super().__init__()
         build = classifier or ClassifierHead
-        self.classifier = build(feature_info[-1]["num_chs"], num_classes, pool_type=pool_type, drop_rate=drop_rate)
+        super().__init__(build(feature_info[-1]["num_chs"], num_classes, pool_type=pool_type, drop_rate=drop_rate))
         for module in self.classifier.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-
-    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K"]:
-        return self.classifier(features[-1])
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that weight decay must leave alone: each module declares its own."""
-        return {
-            f"{prefix}.{name}"
-            for prefix, module in self.named_modules()
-            for name in getattr(module, "no_weight_decay_parameters", ())
-        }
-
-
-class OwnClassifier(ClassificationHead):
-    """A backbone's own classifier as the head of a task, as it is: models that norm after pooling keep their norm.
-
-    Args:
-        classifier: takes the last map; its weights stay.
-
-    Shape:
-        list of ``(B, C, H, W)`` maps -> ``(B, num_classes)``
-    """
-
-    def __init__(self, classifier: nn.Module):
-        nn.Module.__init__(self)
-        self.classifier = classifier
 
 
 class KeepClasses(nn.Module):

@@ -245,3 +245,12 @@ def as_pair(name: str, value: Pair) -> tuple[int, int]:
         if isinstance(number, bool) or not isinstance(number, (int, torch.SymInt)):
             raise TypeError(f"{name} must hold integers, got {number!r} of type {type(number).__name__}")
     return pair[0], pair[1]
+
+
+def rounded_up(size: int, unit: int) -> int:
+    """How often a unit fits into a size, rounded up.
+
+    In whole numbers from 0 on: a graph keeps symbols for these alone, and ONNX rounds negative quotients towards 0, so
+    that ``-(-size // unit)`` may be one less there.
+    """
+    return (size + unit - 1) // unit

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from visionattn.kernels.custom_op import BACKWARD_WANTED, define, dense, differentiate
 from visionattn.kernels.dispatch import Candidate
-from visionattn.kernels.geometry import certainly
+from visionattn.kernels.geometry import certainly, rounded_up
 from visionattn.kernels.op import check_tensors
 from visionattn.kernels.signature import stats_dtype
 
@@ -52,7 +52,7 @@ class RoutedKernel:
 
 def grid_of(size: Sequence[int], region: Region) -> tuple[int, int]:
     """Rows and columns of regions of a map; the last ones may be cut by its border."""
-    return -(-size[0] // region[0]), -(-size[1] // region[1])
+    return rounded_up(size[0], region[0]), rounded_up(size[1], region[1])
 
 
 def in_regions(x: Tensor, region: Region) -> Tensor:

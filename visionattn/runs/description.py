@@ -8,6 +8,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from visionattn.config.spelling import typed_choices
+
 _RECIPE = ("experiment", "optim", "schedule", "callbacks", "trainer", "debug")
 _PACKAGES = ("backbone", "head", "task", "data")
 
@@ -18,7 +20,7 @@ def what_is_trained(cfg: DictConfig) -> dict[str, str]:
     Args:
         cfg: composed ``train.yaml``.
     """
-    choices = _choices()
+    choices = typed_choices(cfg, _choices())
     told = {name: choices.get(name) or _target(cfg.get(name)) for name in _PACKAGES}
     root = OmegaConf.select(cfg, "data.root", throw_on_missing=False)
     recipe = [f"{name}={choices[name]}" for name in _RECIPE if choices.get(name)]

@@ -21,14 +21,13 @@ from visionattn.config.messages import plain
 from visionattn.config.stored import parse_config
 from visionattn.data.classes import ClassInfo
 from visionattn.errors import CheckpointError, ConfigError
-from visionattn.heads.classification import OwnClassifier
+from visionattn.heads import LogitsHead
 from visionattn.runs.protocol import differences, in_words, protocol_of_run
 from visionattn.tasks import ClassificationTask
 from visionattn.training.task import VisionTask
 from visionattn.weights import Report, Source, classifier_width, load_model, load_weights, open_source
 from visionattn.weights.from_timm import check_published
-from visionattn.weights.report import TakesWeights
-from visionattn.weights.sources import ENDINGS, weights_file
+from visionattn.weights.sources import ENDINGS, check_source, weights_file
 
 PARTS = ("backbone", "model")
 PROTOCOL = ("image_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
@@ -57,8 +56,6 @@ def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> R
     if not hasattr(task.backbone, "card"):
         raise ConfigError(f"weights= needs a backbone of visionattn, not a {type(task.backbone).__name__}")
     whole = part == "model"
-    if whole and isinstance(task.backbone, TakesWeights):
-        raise ConfigError("backbone=timm takes weights_part=backbone: its classifier is another one")
     source = open_source(weights, task.backbone.card, None if whole else 0, getattr(task.backbone, "in_chans", 3))
     if whole:
         report = load_model(task.backbone, task.head, source.state)
@@ -95,12 +92,13 @@ def start_from(task: VisionTask, weights: str, part: str, tell: bool) -> str:
 
 
 def check_weights(task: VisionTask, cfg: DictConfig) -> None:
-    """Refuse what :func:`start_from` would refuse, without fetching anything.
+    """Refuse what :func:`start_from` would refuse, without fetching anything; out of reach is told within seconds.
 
     A file on this machine is read and compared with the task, which may have no memory of its own (device ``meta``).
 
     Raises:
-        CheckpointError: no such file, weights that do not fit, or none published by timm for this backbone.
+        CheckpointError: no such file, weights that do not fit, none published by timm for this backbone, or neither in
+            the cache nor to be fetched.
         ConfigError: see :func:`load_pretrained`.
     """
     text = str(cfg.weights)
@@ -108,6 +106,7 @@ def check_weights(task: VisionTask, cfg: DictConfig) -> None:
         load_pretrained(task, text, cfg.weights_part)
     else:
         _check_pretrained(cfg)
+        check_source(text, plain(cfg.backbone.get("card")) or {})
 
 
 @dataclass
@@ -174,7 +173,7 @@ def _task_around(model: Any) -> ClassificationTask:
     """A task whose head is the backbone's own classifier."""
     return ClassificationTask(
         model,
-        lambda feature_info, num_classes: OwnClassifier(model.head),
+        lambda feature_info, num_classes: LogitsHead(model.head),
         partial(torch.optim.AdamW),
         num_classes=model.num_classes,
         monitor="val/top1",
@@ -219,7 +218,7 @@ def _check_pretrained(cfg: DictConfig) -> None:
             f"timm publishes no weights for the backbone {cfg.backbone_name}; weights=<file> takes one"
         )
     if cfg.weights == "timm":
-        check_timm_name(str(name))
+        check_timm_name(str(name))  # with the nearest name
         check_published(str(name))
 
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn.config import catalog
 from visionattn.config.messages import flat_keys, plain, unresolved_plain
 from visionattn.config.recipes import OWN
+from visionattn.config.spelling import typed_choices
 from visionattn.reports import Change
 from visionattn.runs.infer import Inference, Inferred
 from visionattn.runs.own_folder import RECOGNIZED
@@ -114,11 +115,8 @@ def settings(cfg: DictConfig, inferred: Inference, made: Composition) -> list[Se
     """The choices and values that decide about a training, in a fixed order."""
     known = {key: Inferred(key, None, why) for key, why in made.chosen.items()}
     known |= {one.key: one for one in inferred.values}
-    groups = [
-        Setting(name, made.choices[name], *_origin_of_group(name, made))
-        for name in GROUPS
-        if made.choices.get(name) is not None
-    ]
+    typed = typed_choices(cfg, made.choices)
+    groups = [Setting(name, typed[name], *_origin_of_group(name, made)) for name in GROUPS if name in typed]
     groups = _together([one for one in groups if one.origin != "default"])
     recipe = {name: part for name, part in made.recipe.items() if name != "defaults"}
     keys = [*ALWAYS, *_leaves(recipe), *(key for key in (*known, *made.keys) if key not in made.choices)]

@@ -34,7 +34,23 @@ class NoClassifier(nn.Identity):
         return x
 
 
-def without_classifier(backbone: Any) -> None:
-    """Drop what a backbone keeps without classes (DaViT's norm); it would never get a gradient."""
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A backbone whose finest maps are made by parameters of their own."""
+
+    def leave_out(self, maps: int) -> None:
+        """Freeze what so many of the finest maps alone are made with."""
+        ...
+
+
+def without_unused(backbone: Any, head: Any) -> None:
+    """Take from training what would never get a gradient, which stops a training of several processes.
+
+    Args:
+        backbone: what it keeps without classes (DaViT's norm) is dropped.
+        head: built on it; leaves out the finest ``unused_maps``.
+    """
     if isinstance(getattr(backbone, "head", None), nn.Module):
         backbone.head = NoClassifier()
+    if isinstance(backbone, LeavesOut):
+        backbone.leave_out(getattr(head, "unused_maps", 0))

@@ -37,7 +37,7 @@ from visionattn.training.out_of_memory import out_of_memory_explained
 from visionattn.training.parameter_groups import parameter_groups
 from visionattn.training.resuming import same_classes
 from visionattn.training.schedule import check_settings, settings_of, tell_notices
-from visionattn.training.serving import prepare, without_classifier
+from visionattn.training.serving import prepare, without_unused
 from visionattn.training.single_images import batch_norm_explained
 from visionattn.training.step import Batch, StepOutput
 from visionattn.training.unreadable import count_unreadable, newly_unreadable, nothing_read
@@ -94,7 +94,7 @@ class VisionTask(Network):
             backbone, head(feature_info=backbone.feature_info), TrainingOptions.of(options, type(self).__name__)
         )
         self.loss: nn.Module = loss if loss is not None else nn.Identity()
-        without_classifier(backbone)
+        without_unused(backbone, self.head)
         self.evaluators = named_evaluators(self.default_evaluators() if evaluators is None else evaluators)
         self.validation = ValidationEpoch(self.evaluators)
         check_mode(monitor, monitor_mode)

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
-from timm.models import PretrainedCfg, get_pretrained_cfg
+from timm.models import PretrainedCfg
 
 from visionattn.errors import CheckpointError
 from visionattn.weights.reach import why_out_of_reach
 from visionattn.weights.read import StateDict
+from visionattn.weights.timm_names import NotInTimm, timm_facts
+
+_FILES = ("model.safetensors", "pytorch_model.bin")
+"""What timm itself looks for on the Hub."""
 
 
 def timm_weights(card: Mapping[str, Any], num_classes: int | None, in_chans: int = 3) -> StateDict:
@@ -35,7 +39,7 @@ def timm_weights(card: Mapping[str, Any], num_classes: int | None, in_chans: int
         hint = f"; the official weights are at {official}: download them and give the path" if official else ""
         raise CheckpointError(f"timm publishes no weights for this backbone{hint}")
     check_published(name)
-    _check_reach(name)
+    check_reach(name)
     try:
         model = timm.create_model(
             name, pretrained=True, num_classes=num_classes, in_chans=in_chans, **(published.get("arguments") or {})
@@ -68,21 +72,31 @@ def _published(name: str) -> PretrainedCfg | None:
     Raises:
         CheckpointError: timm has no such network, or not with these weights.
     """
-    network, _, tag = name.partition(".")
-    if not timm.is_model(network):
-        raise CheckpointError(f"timm has no network {network!r}")
-    try:
-        return get_pretrained_cfg(name)
-    except RuntimeError as error:
-        raise CheckpointError(f"timm has no weights {tag!r} of {network}") from error
+    facts = timm_facts(name)
+    if isinstance(facts, NotInTimm):
+        raise CheckpointError(facts.sentence)
+    return facts
 
 
-def _check_reach(name: str) -> None:
-    """Say within seconds that weights are out of reach; the Hub's own client tries again for a minute."""
+def check_reach(name: str) -> None:
+    """Say within seconds that weights are out of reach; the Hub's own client tries again for a minute.
+
+    Raises:
+        CheckpointError: they are neither in the Hub's cache nor can it be reached.
+    """
     published = _published(name)
     if published is None or not published.hf_hub_id:
         return
     place = f"{published.hf_hub_id}{name}" if str(published.hf_hub_id).endswith("/") else str(published.hf_hub_id)
-    why = why_out_of_reach(name, place, published.hf_hub_filename, asked=True)
+    files = [published.hf_hub_filename] if published.hf_hub_filename else _FILES
+    refuse(why_out_of_reach(f"timm's {name}", place, files, asked=True))
+
+
+def refuse(why: str) -> None:
+    """Raise what keeps weights out of reach, if anything does.
+
+    Raises:
+        CheckpointError: with what to do.
+    """
     if why:
-        raise CheckpointError(f"{why}; without a network, download them elsewhere and give the path of the file")
+        raise CheckpointError(f"{why}; without a network, download it elsewhere and give the path of the file")

@@ -68,6 +68,8 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
         CheckpointError: as for :func:`load_weights`, or there is no such head in it.
     """
     state, around = from_run(read_state_dict(source))
+    if isinstance(backbone, TakesWeights):
+        return _load_under_own_names(backbone, head, state, around)
     wanted = dict(backbone.state_dict())
     wanted |= {name.replace("classifier.", _CLASSIFIER, 1): tensor for name, tensor in head.state_dict().items()}
     converted = convert(state, wanted)
@@ -75,16 +77,43 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
     for name in [name for name in converted.state if name.startswith(_CLASSIFIER)]:
         ours = name.replace(_CLASSIFIER, "classifier.", 1)
         theirs.state[ours], theirs.origin[ours] = converted.state.pop(name), converted.origin[name]
+    _head_of_a_run(theirs, around)
+    report, upper = _prepared(backbone, converted), _same_inputs(head, theirs)
+    _check(_problems(converted, backbone.state_dict()) + _problems(theirs, upper), converted.title)
+    backbone.load_state_dict(converted.state)
+    return _with_head(report, head, theirs, around)
+
+
+def _load_under_own_names(backbone: TakesWeights, head: nn.Module, state: StateDict, around: StateDict) -> Report:
+    """:func:`load_model` of a backbone that reads its own names; its classifier is one linear layer of the head."""
+    theirs, origin = Converted("the backbone's own"), backbone.classifier_in(state)
+    layers = {name: one for name, one in head.named_modules() if name.startswith("classifier.")}
+    linear = [name for name, one in layers.items() if isinstance(one, nn.Linear)]
+    for name, old in origin.items() if len(linear) == 1 else ():
+        theirs.state[f"{linear[0]}.{name}"], theirs.origin[f"{linear[0]}.{name}"] = state[old], old
+    _head_of_a_run(theirs, around)
+    _check(_problems(theirs, _same_inputs(head, theirs)), theirs.title)
+    report = backbone.take_weights({name: state[name] for name in state if name not in theirs.origin.values()})
+    return _with_head(report, head, theirs, around)
+
+
+def _head_of_a_run(theirs: Converted, around: StateDict) -> None:
+    """Take the head of a run of ours from what stood around its backbone.
+
+    Raises:
+        CheckpointError: there is no head at all.
+    """
     for name in [name for name in around if name.startswith("head.")]:
         theirs.state[name.removeprefix("head.")] = around.pop(name)
         theirs.origin[name.removeprefix("head.")] = name
     if not theirs.state:
         raise CheckpointError(
-            f"these weights ({converted.title}) have no head; weights_part=backbone loads the backbone alone"
+            f"these weights ({theirs.title}) have no head for this task; weights_part=backbone loads the backbone alone"
         )
-    report, upper = _prepared(backbone, converted), _same_inputs(head, theirs)
-    _check(_problems(converted, backbone.state_dict()) + _problems(theirs, upper), converted.title)
-    backbone.load_state_dict(converted.state)
+
+
+def _with_head(report: Report, head: nn.Module, theirs: Converted, around: StateDict) -> Report:
+    """Load the head and report it too."""
     head.load_state_dict(theirs.state, strict=False)
     report.taken += [f"head.{name}" for name in theirs.state]
     report.left_out += around

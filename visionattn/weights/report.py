@@ -66,3 +66,7 @@ class TakesWeights(Protocol):
     def classes_in(self, state: Mapping[str, Tensor]) -> int | None:
         """Width of the classifier in a state dict; None: there is none."""
         ...
+
+    def classifier_in(self, state: Mapping[str, Tensor]) -> Mapping[str, str]:
+        """``weight`` and ``bias`` of the linear layer that makes the logits -> their names there; none: no such."""
+        ...

@@ -18,7 +18,8 @@ from timm.models import get_pretrained_cfg
 
 from visionattn.errors import CheckpointError
 from visionattn.weights.distributed import is_distributed
-from visionattn.weights.from_timm import timm_weights
+from visionattn.weights.from_timm import check_published, check_reach, refuse, timm_weights
+from visionattn.weights.reach import why_out_of_reach
 from visionattn.weights.read import StateDict, read_checkpoint, read_state_dict
 
 FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pth")
@@ -79,16 +80,60 @@ def open_source(
         return _from_hub(rest)
     if colon and scheme == _FOLDER:
         return _from_folder(Path(rest).expanduser())
-    if text == _TIMM or (colon and scheme == _TIMM):
-        return _from_timm(_with_name(card, rest) if rest else card or {}, num_classes, in_chans)
+    name = timm_name_in(text, card)
+    if text == _TIMM or name is not None:
+        return _from_timm(_with_name(card, name) if name else card or {}, num_classes, in_chans)
     path = Path(text).expanduser()
     if path.is_dir() and not is_distributed(path):
         return _from_folder(path)
-    if not path.exists() and timm.is_model(text.partition(".")[0]) and path.suffix not in ENDINGS:
-        return _from_timm(_with_name(card, text), num_classes, in_chans)
-    if not path.exists() and path.suffix not in ENDINGS:
-        raise CheckpointError(f"weights={text} is not a file, a folder or a timm model; for the Hub: hf-hub:owner/name")
+    _check_path(path)
     return _from_file(path)
+
+
+def check_source(text: str | Path, card: Mapping[str, Any] | None = None) -> None:
+    """Refuse what :func:`open_source` would not find on a network or in a cache; nothing is fetched.
+
+    Args:
+        text: as for :func:`open_source`.
+        card: of the backbone that is to take them.
+
+    Raises:
+        CheckpointError: there is nothing of that name, or it is out of reach, which is said within seconds.
+    """
+    text, (scheme, colon, rest) = str(text), str(text).partition(":")
+    if colon and scheme in _HUB:
+        repository, _, revision = rest.partition("@")
+        refuse(why_out_of_reach(repository, repository, FILES, revision=revision or None, asked=True))
+        return
+    name = timm_name_in(text, card)
+    if name is not None:
+        check_published(name)
+        check_reach(name)
+    elif text != _TIMM:
+        _check_path(Path(text.removeprefix(f"{_FOLDER}:")).expanduser())
+
+
+def _check_path(path: Path) -> None:
+    if not path.exists() and path.suffix not in ENDINGS:
+        raise CheckpointError(f"weights={path} is not a file, a folder or a timm model; for the Hub: hf-hub:owner/name")
+
+
+def timm_name_in(text: str, card: Mapping[str, Any] | None = None) -> str | None:
+    """The name of timm's weights that a text stands for; None: it stands for others.
+
+    Args:
+        text: ``timm``, what the card names; ``timm:<name>`` or the name alone.
+        card: of the backbone that is to take them.
+    """
+    scheme, colon, rest = text.partition(":")
+    if text == _TIMM:
+        name: str | None = ((card or {}).get("weights") or {}).get("timm")
+        return name
+    if colon and scheme == _TIMM:
+        return rest
+    path = Path(text).expanduser()
+    known = not path.exists() and path.suffix not in ENDINGS and timm.is_model(text.partition(".")[0])
+    return text if known else None
 
 
 def checkpoint_file(text: str | Path) -> Path:

@@ -1,5 +1,6 @@
 """The decoders: published parameter counts, any maps, and what they refuse."""
 
+import operator
 from functools import partial
 
 import pytest
@@ -9,8 +10,12 @@ from torch.nn import functional as F
 
 import visionattn
 from visionattn.errors import ConfigError
+from visionattn.export.graph_modules import traceable
+from visionattn.export.graphs import exported
 from visionattn.heads.features import FeatureNorms, check_maps
 from visionattn.heads.segmentation import FullyConvolutional, SegFormerHead, SegmentationHead, SemanticFPN, UPerNet
+from visionattn.heads.segmentation.upernet import PyramidPooling
+from visionattn.kernels.geometry import rounded_up
 
 SMALL = {
     "upernet": partial(UPerNet, channels=16),
@@ -134,3 +139,23 @@ def test_upernet_says_why_one_image_is_too_few():
     with pytest.raises(ConfigError, match=r"data\.batch_size=2"):
         head(maps(info(8, 12), batch=1))
     assert head.eval()(maps(info(8, 12), batch=1)).shape[0] == 1
+
+
+def test_pyramid_pooling_becomes_a_graph_of_any_batch_and_size():
+    pooling = traceable(PyramidPooling(8, 4).eval())
+    program = exported(pooling, torch.rand(2, 8, 13, 11)).module()
+    for size in ((1, 8, 5, 7), (3, 8, 16, 9)):
+        x = torch.rand(size)
+        torch.testing.assert_close(program(x), pooling(x))
+
+
+def test_sizes_are_rounded_up_in_graphs_too():
+    """In whole numbers from 0 on: ONNX rounds negative quotients towards 0."""
+
+    class Sizes(torch.nn.Module):
+        def forward(self, x):
+            return x.new_zeros([rounded_up(side, 4) for side in x.shape[-2:]])
+
+    program = exported(Sizes(), torch.rand(2, 1, 13, 11))
+    assert program.module()(torch.rand(1, 1, 16, 17)).shape == (4, 5)
+    assert operator.neg not in [node.target for node in program.graph.nodes]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visionattn.cli.arguments import Request
+from visionattn.config.spelling import typed_choices
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,10 +21,8 @@ def announce(cfg: DictConfig, request: Request, chosen: Mapping[str, str | None]
     """Print what the command is about, and where it writes."""
     if request.command in _QUIET:
         return
-    choices = cfg.hydra.runtime.choices
+    choices = typed_choices(cfg, cfg.hydra.runtime.choices)
     parts = [f"{name}={choices[name]}" for name in ("experiment", "task", "backbone", "data") if choices.get(name)]
-    if choices.get("backbone") and (cfg.get("backbone") or {}).get("model"):
-        parts = [f"{one}/{cfg.backbone.model}" if one.startswith("backbone=") else one for one in parts]
     parts += [f"{name}={cfg[name]}" for name in _READ if cfg.get(name) is not None]
     folder = "" if request.dry_run else chosen.get("hydra.sweep.dir" if sweeping else "hydra.run.dir")
     where = f" into {_relative(folder)}" if folder and _relative(folder) != "." else ""

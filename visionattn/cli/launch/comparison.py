@@ -29,6 +29,7 @@ from visionattn.config.application import isolated_hydra
 from visionattn.config.composing import compose_in
 from visionattn.config.hydra_nodes import resolvable
 from visionattn.config.messages import plain, unresolved_plain
+from visionattn.config.spelling import typed_choices
 from visionattn.errors import ConfigError, counted
 from visionattn.runs.folder import write_whole
 
@@ -72,7 +73,7 @@ class _Comparison:
     ) -> None:
         self.hydra, self.request, self.question, self.keys = hydra, request, question, keys
         self.train, self.base = list(train), base
-        self.choices = dict(base.hydra.runtime.choices)
+        self.choices = typed_choices(base, base.hydra.runtime.choices)
         self.entries = question.entries()
 
     def run(self, seconds: float | None) -> int:
@@ -151,7 +152,7 @@ class _Comparison:
         if before is not None and check_folder(before, wanted):
             return before, Plan.read(before)
         about = {
-            name: str(self.choices[name])
+            name: self.choices[name]
             for name in ("experiment", "task", "backbone", "data", "recipe")
             if self.choices.get(name)
         }

@@ -21,6 +21,7 @@ from visionattn.heads.features import FeatureInfo
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+_GROUPS = 32
 _PYRAMID = partial(Pyramid, extra="p6p7", skip=1)
 
 
@@ -46,6 +47,11 @@ class _Dense(Detector):
         per_place = detector.anchor_generator.num_anchors_per_location()[0]
         counts = [x.shape[2] * x.shape[3] * per_place for x in maps]
         return detector.head(maps), detector.anchor_generator(images, maps), counts
+
+    @property
+    def unused_maps(self) -> int:
+        """How many of the finest maps of the backbone are left out."""
+        return self.pyramid.skip
 
     def layers_on_maps(self) -> list[nn.Module]:
         return [self.pyramid, self.detector.head]
@@ -121,6 +127,9 @@ class FCOSDetector(_Dense):
         score_threshold: detections below it are left out.
         nms_threshold: overlap above which the weaker one of two of a class is dropped.
         per_image: detections per image at most.
+
+    Raises:
+        ValueError: channels of the pyramid that torchvision's 32 groups do not divide.
     """
 
     def __init__(
@@ -136,6 +145,11 @@ class FCOSDetector(_Dense):
     ):
         super().__init__()
         self.pyramid = pyramid(feature_info)
+        if self.pyramid.channels % _GROUPS:
+            raise ValueError(
+                f"FCOS norms its layers in {_GROUPS} groups: pyramid.channels is a multiple of {_GROUPS}, "
+                f"got {self.pyramid.channels}"
+            )
         anchors = AnchorGenerator(
             tuple((stride,) for stride in self.pyramid.strides), ((1.0,),) * len(self.pyramid.strides)
         )

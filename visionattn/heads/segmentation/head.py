@@ -49,6 +49,12 @@ class SegmentationHead(nn.Module):
         self.decoder = decoder(feature_info, num_classes)
         self.auxiliary = auxiliary(feature_info, num_classes) if auxiliary is not None else None
 
+    @property
+    def unused_maps(self) -> int:
+        """How many of the finest maps of the backbone are left out."""
+        parts = [part for part in (self.decoder, self.auxiliary) if part is not None]
+        return min(int(getattr(part, "unused_maps", 0)) for part in parts)
+
     def forward(
         self, features: Sequence[Float[Tensor, "B _ _ _"]]
     ) -> tuple[Float[Tensor, "B K H W"], Float[Tensor, "B K h w"] | None]:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from visionattn.heads.features import FeatureInfo
 from visionattn.heads.segmentation.layers import Classify, ConvNormAct, refuse_single_image, resize
+from visionattn.kernels.geometry import rounded_up
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -67,6 +68,7 @@ class SegMANDecoder(nn.Module):
     ):
         super().__init__()
         used = feature_info[-3:]
+        self.unused_maps = len(feature_info) - len(used)
         self.project = nn.ModuleList(nn.Conv2d(info["num_chs"], width, 1) for info in used)
         self.fuse = ConvNormAct(len(used) * width, channels)
         self.down2 = ConvNormAct(channels, 2 * channels, 3, stride=2)
@@ -91,7 +93,7 @@ class SegMANDecoder(nn.Module):
 
     def _context(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """The mixed scales, at a quarter of the size, rounded up; D is 3 C."""
-        x = resize(x, [-(-side // _COARSEST) * _COARSEST for side in x.shape[-2:]])
+        x = resize(x, [rounded_up(side, _COARSEST) * _COARSEST for side in x.shape[-2:]])
         scales = self.down4(x), F.pixel_unshuffle(self.down2(x), 2), F.pixel_unshuffle(x, 4)
         reduced = [layer(one) for layer, one in zip(self.reduce, scales, strict=True)]
         stacked = torch.cat(reduced[::-1], dim=1)
