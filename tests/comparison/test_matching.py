@@ -107,6 +107,18 @@ def test_what_cannot_be_matched_is_refused_with_the_nearest_figures(configs):
         prepared(configs, question)
 
 
+def test_a_network_of_timm_is_what_the_others_are_matched_to(configs):
+    """It has no depths and dims of ours, and stays as it is."""
+    words = ["backbone=timm/test_resnet", "trainer.accelerator=cpu", "name=x", "backbone_name=x"]
+    cfg = compose("train", words)
+    network = checked(inferred(cfg, DEFAULT_POLICY)[0], DEFAULT_POLICY)
+    assert Matching(network, gmacs, network.gmacs * 1.02, DEFAULT_POLICY).by("depth").told == "unchanged"
+    with pytest.raises(
+        ConfigError, match=r"timm is [+-][\d.]+ % and has no depths .*reference=timm matches the others"
+    ):
+        prepared({"window": configs["window"], "timm": cfg}, Question(mixers=("window", "timm"), match="flops"))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from visionattn.comparison.building import FAULTS, Model, with_keys
 from visionattn.config import BuildPolicy
 from visionattn.config.messages import plain
-from visionattn.errors import ConfigError
 
 DEPTHS, DIMS = "backbone.depths", "backbone.dims"
 _STAGE = 2  # the third one, where published models have most of their blocks
@@ -55,20 +54,21 @@ class Matching:
         target: its value for the reference.
         policy: what configurations may build.
 
-    Raises:
-        ConfigError: the backbone has no rows ``depths`` and ``dims`` that could be changed.
+    Attributes:
+        fixed: whether the backbone has no rows ``depths`` and ``dims`` that could be changed, as one of timm has none.
     """
 
     def __init__(self, model: Model, value: Value, target: float, policy: BuildPolicy) -> None:
         rows = [plain(model.cfg.backbone.get(name)) for name in ("dims", "depths", "num_heads")]
-        if not all(isinstance(row, list) and row for row in rows):
-            raise ConfigError("its backbone has no rows depths and dims, so nothing can be changed; use match=none")
+        self.fixed = not all(isinstance(row, list) and row for row in rows)
         self.model, self.value, self.target, self.policy = model, value, target, policy
         self.dims, self.depths, self.heads = rows
         self._found: dict[tuple[int, ...], float | None] = {}
 
     def by(self, change: str) -> Matched:
         """The nearest that a change of ``depth`` or ``width`` comes."""
+        if self.fixed:
+            return Matched({}, "unchanged", self.value(self.model), self.target)
         key = DEPTHS if change == "depth" else DIMS
         own, rows = (self.depths, self._depths()) if change == "depth" else (self.dims, self._widths())
         best, near = list(own), self._of(key, own)

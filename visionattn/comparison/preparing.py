@@ -151,10 +151,7 @@ def _all_matched(
     target = value(found[0])
     matched, refused = [Matched({}, "", target, target)], []
     for one, model in zip(composed[1:], found[1:], strict=True):
-        try:
-            search = Matching(model, value, target, policy)
-        except ConfigError as error:
-            raise ConfigError(f"in the entry {one.entry.name}: {error}") from error
+        search = Matching(model, value, target, policy)
         best = search.by(question.change)
         matched.append(best)
         if abs(best.deviation) > question.tolerance:
@@ -168,6 +165,11 @@ def _all_matched(
 
 
 def _refusal(name: str, best: Matched, search: Matching, question: Question) -> str:
+    if search.fixed:
+        return (
+            f"{name} is {deviation(best.deviation)} and has no depths and dims to change "
+            f"(reference={name} matches the others to it)"
+        )
     other = next(change for change in CHANGES if change != question.change)
     second = search.by(other)
     return (
