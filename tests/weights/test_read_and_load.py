@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 import visionattn
+from visionattn.backbones.timm_backbone import TimmBackbone
 from visionattn.errors import CheckpointError
 from visionattn.weights import load_weights, read_checkpoint, read_state_dict
 
@@ -27,6 +28,19 @@ def test_wrappers_and_prefixes_are_removed(model, wrap, prefix, tmp_path):
     torch.save(wrap({prefix + name: tensor for name, tensor in model.state_dict().items()}), tmp_path / "w.pth")
     other = visionattn.create_backbone("swin_pico", num_classes=4, weights=str(tmp_path / "w.pth"))
     assert same(model, other)
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: visionattn.create_backbone("swin_pico"), lambda: TimmBackbone("test_resnet")]
+)
+def test_a_model_of_shapes_alone_takes_shapes_and_torch_warns_of_nothing(build):
+    given = build().state_dict()
+    with torch.device("meta"):
+        shapes = build()
+    assert load_weights(shapes, given).taken
+    assert all(tensor.is_meta for tensor in shapes.state_dict().values())
+    with pytest.raises(CheckpointError, match="shape"):
+        load_weights(shapes, {name: tensor[..., None] for name, tensor in given.items()})
 
 
 def test_averaged_weights_come_first(model):

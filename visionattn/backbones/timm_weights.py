@@ -13,7 +13,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from visionattn.errors import CheckpointError
-from visionattn.weights import Report
+from visionattn.weights import Report, fill
 
 
 class TimmWeights(nn.Module):
@@ -80,7 +80,7 @@ class TimmWeights(nn.Module):
         if faults:
             listed = "\n  ".join(faults)
             raise CheckpointError(f"{len(faults)} entries do not fit timm's {self._kind}:\n  {listed}")
-        self.load_state_dict(taken, strict=False)
+        fill(self, taken, strict=False)
         old = {f"net.{name}": tuple(tensor.shape) for name, tensor in given.items()}
         resized = {
             name: (old[name], tuple(tensor.shape))

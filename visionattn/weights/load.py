@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.errors import CheckpointError
+from visionattn.weights.fill import fill
 from visionattn.weights.formats import Converted, convert
 from visionattn.weights.read import StateDict, read_state_dict
 from visionattn.weights.report import Report, TakesWeights
@@ -50,7 +51,7 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> Re
     report = _prepared(model, converted)
     report.left_out += around
     _check(_problems(converted, model.state_dict()), converted.title)
-    model.load_state_dict(converted.state)
+    fill(model, converted.state)
     return report
 
 
@@ -80,7 +81,7 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
     _head_of_a_run(theirs, around)
     report, upper = _prepared(backbone, converted), _same_inputs(head, theirs)
     _check(_problems(converted, backbone.state_dict()) + _problems(theirs, upper), converted.title)
-    backbone.load_state_dict(converted.state)
+    fill(backbone, converted.state)
     return _with_head(report, head, theirs, around)
 
 
@@ -114,7 +115,7 @@ def _head_of_a_run(theirs: Converted, around: StateDict) -> None:
 
 def _with_head(report: Report, head: nn.Module, theirs: Converted, around: StateDict) -> Report:
     """Load the head and report it too."""
-    head.load_state_dict(theirs.state, strict=False)
+    fill(head, theirs.state, strict=False)
     report.taken += [f"head.{name}" for name in theirs.state]
     report.left_out += around
     report.fresh += [f"head.{n} {tuple(t.shape)}" for n, t in head.state_dict().items() if n not in theirs.state]
