@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from visionattn.lazy import face
 
 if TYPE_CHECKING:
-    from visionattn.weights.fill import fill
+    from visionattn.weights.filling import fill
     from visionattn.weights.formats import Format, Rule
     from visionattn.weights.from_timm import timm_weights
     from visionattn.weights.load import classifier_width, load_model, load_weights, resize_table
@@ -39,7 +39,7 @@ __getattr__ = face(
         "Source": "sources",
         "checkpoint_file": "sources",
         "classifier_width": "load",
-        "fill": "fill",
+        "fill": "filling",
         "load_model": "load",
         "load_weights": "load",
         "open_source": "sources",

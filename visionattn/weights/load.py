@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.errors import CheckpointError
-from visionattn.weights.fill import fill
+from visionattn.weights.filling import fill
 from visionattn.weights.formats import Converted, convert
 from visionattn.weights.read import StateDict, read_state_dict
 from visionattn.weights.report import Report, TakesWeights
