@@ -16,7 +16,15 @@ from torch.nn import functional as F
 
 from visionattn.kernels.activation import activate
 from visionattn.kernels.depthwise import depthwise
-from visionattn.kernels.linear import convolution_gelu, fusable_inputs, is_inference, linear, linear_gelu
+from visionattn.kernels.eager import has_hooks
+from visionattn.kernels.linear import (
+    convolution_gelu,
+    fusable_inputs,
+    has_own_product,
+    is_inference,
+    linear,
+    linear_gelu,
+)
 
 
 class SameConv(nn.Conv2d):
@@ -98,19 +106,29 @@ def pointwise(
 ) -> Tensor:
     """``activation(norm(layer(before(x))))`` with a 1x1 convolution; in inference one linear layer.
 
+    In training the convolution is one where the CPU's products for it are own ones (``linear_bf16``).
+
     Shape:
         ``(B, C, H, W) -> (B, E, H, W)``, channels last in memory in inference.
     """
     modules = [module for module in (before, layer, norm, activation) if module is not None]
     if not is_inference(*modules):
         for module in modules:
-            x = activate(module, x)
+            x = _as_linear(layer, x) if module is layer else activate(module, x)
         return x
     weight, bias = fold(layer, before, norm)
     tokens, weight = x.permute(0, 2, 3, 1), weight.flatten(1)
     if activation is None:
         return linear(tokens, weight, bias).permute(0, 3, 1, 2)
     return linear_gelu(tokens, weight, bias, activation.approximate).permute(0, 3, 1, 2)
+
+
+def _as_linear(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """``layer(x)`` with a 1x1 convolution; by the product of a linear layer where that is an own one."""
+    tokens, weight = x.permute(0, 2, 3, 1), layer.weight.flatten(1)
+    if has_hooks(layer) or not tokens.is_contiguous() or not has_own_product(tokens, weight, layer.bias):
+        return activate(layer, x)
+    return linear(tokens, weight, layer.bias).permute(0, 3, 1, 2)
 
 
 def conv_gelu(layer: SameConv, x: Tensor, activation: nn.GELU, norm: nn.BatchNorm2d | None = None) -> Tensor:

@@ -82,15 +82,17 @@ def feed_forward(first: nn.Module, activation: nn.Module, second: nn.Module, x: 
     """``second(activation(first(x)))``; on some CPUs two :class:`Linear` and the GELU between are one in bfloat16."""
     if type(first) is Linear and type(activation) is nn.GELU and type(second) is Linear:
         hooked = has_hooks(first) or has_hooks(activation) or has_hooks(second)
-        if not hooked and _supports_onednn(x, first.weight) and _in_pieces(x, first) and _in_pieces(x, second):
+        own = has_own_product(x, first.weight, first.bias) and linear_bf16.computes(x, second.weight, second.bias)
+        if own and not hooked:
             weights = (first.weight, first.bias), (second.weight, second.bias)
             return linear_bf16.feed_forward(x, *weights, activation.approximate)
     out: Tensor = second(linear_then(first, activation, x))
     return out
 
 
-def _in_pieces(x: Tensor, layer: Linear) -> bool:
-    return linear_bf16.computes(x, layer.weight, layer.bias)
+def has_own_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether :func:`linear` is computed by the products of ``linear_bf16``."""
+    return _supports_onednn(x, weight) and linear_bf16.computes(x, weight, bias)
 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None, approximate: str = "none") -> Tensor:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.attention.mixer import StageContext, declared
+from visionattn.backbones.squeeze_excite import SqueezeExcite
 from visionattn.backbones.stage import Stage
-from visionattn.kernels.folding import SameConv, conv_gelu
+from visionattn.kernels.folding import SameConv, conv_gelu, pointwise
 from visionattn.kernels.linear import convolution_layout
 from visionattn.kernels.norm import LayerNorm
 
@@ -32,11 +32,11 @@ class FusedMBConv(nn.Module):
         super().__init__()
         self.depthwise = SameConv(dim, dim, groups=dim, bias=False)
         self.act = nn.GELU()
-        self.gate = SEModule(dim, rd_channels=dim // 4, bias=False, act_layer=nn.GELU)
+        self.gate = SqueezeExcite(dim, rd_channels=dim // 4, bias=False, act_layer=nn.GELU)
         self.project = nn.Conv2d(dim, dim, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.project(self.gate(conv_gelu(self.depthwise, x, self.act)))
+        return x + pointwise(self.project, self.gate(conv_gelu(self.depthwise, x, self.act)))
 
 
 class GCViTDownsample(nn.Module):

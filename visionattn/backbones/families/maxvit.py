@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from timm.layers import DropPath
-from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.attention.mixer import MixerFactory, StageContext
+from visionattn.backbones.squeeze_excite import SqueezeExcite
 from visionattn.backbones.stage import BlockFactory, Stage
 from visionattn.kernels.folding import SameConv, conv_gelu, pointwise
 from visionattn.kernels.linear import convolution_layout
@@ -54,7 +54,7 @@ class MBConv(nn.Module):
         self.norm1, self.act1 = _BatchNorm(hidden), _GELU()
         self.depthwise = SameConv(hidden, hidden, stride=stride, groups=hidden, bias=False)
         self.norm2, self.act2 = _BatchNorm(hidden), _GELU()
-        self.gate = SEModule(hidden, rd_channels=dim // 4, act_layer=nn.SiLU)
+        self.gate = SqueezeExcite(hidden, rd_channels=dim // 4, act_layer=nn.SiLU)
         self.project = nn.Conv2d(hidden, dim, 1)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
