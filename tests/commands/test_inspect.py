@@ -105,7 +105,9 @@ def test_mistakes_are_named_and_leave_nothing(trained, pictures, tmp_path, capsy
 def test_an_unreadable_image_is_named(trained, tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert inspect(trained, tmp_path / "broken.png", tmp_path / "out") == 1
-    assert "broken.png cannot be read: not an image" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "broken.png cannot be read: not an image" in printed.err
+    assert f" into {tmp_path / 'out'}; loading PyTorch" in printed.out
     assert not (tmp_path / "out").exists()
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from tests.training.tiny_run import Data, tiny_task, tiny_trainer
 from visionattn.attention import NoMixing, WindowAttention
 from visionattn.backbones import HierarchicalBackbone, MapBatchNorm
+from visionattn.cli import main
 from visionattn.config import compose
 from visionattn.errors import ConfigError
 from visionattn.heads import ClassificationHead
@@ -121,3 +122,10 @@ def test_what_cannot_be_frozen_is_refused_with_what_can():
 def test_every_task_has_the_key(name):
     assert compose("train", [f"task={name}"]).task.freeze is None
     assert TrainingOptions.of({"freeze": "backbone"}, name).freeze == "backbone"
+
+
+@pytest.mark.heavy
+def test_nothing_warns_of_parts_that_are_frozen_on_purpose(tmp_path, capsys):
+    short = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1"]
+    words = ["data=digits", "backbone=swin_pico", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert main(["train", *words, *short, "data.num_workers=0", "task.freeze=backbone"]) == 0, capsys.readouterr().err

@@ -46,6 +46,8 @@ _QUIET = (
     r".*Experiment logs directory .* exists and is not empty.*",
 )
 
+_FROZEN = r"Found \d+ module\(s\) in eval mode.*"  # which is what task.freeze asks for
+
 
 @dataclass
 class Run:
@@ -165,7 +167,7 @@ def _run(
     loggers: Sequence[Logger] = (),
     resumed: OpenedRun | None = None,
 ) -> Run:
-    for message in _QUIET:
+    for message in (*_QUIET, _FROZEN) if task.options.freeze else _QUIET:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -24,7 +24,8 @@ def announce(cfg: DictConfig, request: Request, chosen: Mapping[str, str | None]
     choices = typed_choices(cfg, cfg.hydra.runtime.choices)
     parts = [f"{name}={choices[name]}" for name in ("experiment", "task", "backbone", "data") if choices.get(name)]
     parts += [f"{name}={cfg[name]}" for name in _READ if cfg.get(name) is not None]
-    folder = "" if request.dry_run else chosen.get("hydra.sweep.dir" if sweeping else "hydra.run.dir")
+    default = chosen.get("hydra.sweep.dir" if sweeping else "hydra.run.dir")
+    folder = "" if request.dry_run else cfg.get("dir") or default
     where = f" into {_relative(folder)}" if folder and _relative(folder) != "." else ""
     output = sys.stderr if cfg.get("json") else sys.stdout  # a document is printed alone
     what = ", ".join(parts) or "starting"
