@@ -107,6 +107,7 @@ def test_a_classifier_in_a_loop():
     [
         ([torch.rand(1, 8, 8)], objects()[:1], r"image 1 is shape \(1, 8, 8\)"),
         ([torch.zeros(3, 8, 8, dtype=torch.int64)], objects()[:1], "image 1 is int64"),
+        ([torch.full((3, 8, 8), 255.0)], objects()[:1], "image 1 has floats from 255 to 255. The model normalizes"),
         ([], [], "no image in the batch"),
         (pictures(), None, "needs targets"),
         (pictures(), objects()[:1], "1 targets were given for 2 images"),
@@ -138,6 +139,19 @@ def test_what_does_not_fit_is_told(images, targets, sentence):
         (lambda: visionattn.create_segmenter("swin_tiny", classes=["a", "a"]), "a name twice"),
         (lambda: visionattn.create_classifier(nn.Linear(2, 2), classes=2), "Linear has no feature_info"),
         (lambda: visionattn.create_classifier(Own(), classes=2, mixers="window"), "goes with the name"),
+        (
+            lambda: visionattn.create_classifier("test_vit", classes=2, mixers="window"),
+            "a network of timm takes no mixers",
+        ),
+        (lambda: visionattn.create_classifier("test_vit", classes=2, drop_pth_rate=0), "did you mean drop_path_rate"),
+        (
+            lambda: visionattn.create_detector(Own(), "fcos", classes=2, head_options={"pyramid.channels": 16}),
+            "pyramid.channels is a multiple of 32, got 16",
+        ),
+        (
+            lambda: visionattn.create_classifier("dinat_pico", 2, overrides={"depthz": 1}),
+            "did you mean backbone.depths",
+        ),
     ],
 )
 def test_wrong_arguments_are_answered_like_those_of_the_command_line(build, sentence):

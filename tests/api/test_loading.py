@@ -132,6 +132,9 @@ def test_a_name_takes_weights_from_a_file(tmp_path):
 
 
 def test_the_package_shows_what_it_offers():
-    assert set(visionattn.__all__) <= set(dir(visionattn))
+    assert set(visionattn.__all__) == {name for name in dir(visionattn) if name == "__version__" or name[0] != "_"}
+    with pytest.raises(AttributeError) as told:
+        _ = visionattn.creat_backbone
+    assert (told.value.name, told.value.obj) == ("creat_backbone", visionattn)  # Python names the nearest then
     for name in visionattn.__all__:
         assert getattr(visionattn, name) is not None

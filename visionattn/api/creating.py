@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any, TypeVar
 
 from torch import nn
 
 from visionattn import config
 from visionattn.api.modules import ClassificationModel, DetectionModel, SegmentationModel, Vision
-from visionattn.backbones.timm_backbone import timm_backbone
+from visionattn.backbones.timm_backbone import TimmBackbone, timm_backbone
 from visionattn.backbones.timm_network import timm_name
 from visionattn.backbones.zoo import create_backbone, list_backbones
 from visionattn.config.columns import names_for
@@ -137,8 +138,7 @@ def _names(classes: Sequence[str] | int) -> list[str]:
 def _backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Module:
     network = timm_name(backbone) if isinstance(backbone, str) else None
     if network is not None:
-        weights = "timm" if options.pop("pretrained", False) else options.pop("weights", None)
-        return timm_backbone(network, weights, **options)
+        return _of_timm(network, **options)
     if isinstance(backbone, str):
         return create_backbone(backbone, num_classes=0, **options)
     missing = [name for name in _NEEDED if not hasattr(backbone, name)]
@@ -150,6 +150,19 @@ def _backbone(backbone: str | nn.Module, options: dict[str, Any]) -> nn.Module:
     if options:
         raise ConfigError(f"{', '.join(options)} goes with the name of a backbone, not with a built one")
     return backbone
+
+
+def _of_timm(network: str, *, pretrained: bool = False, weights: str | None = None, **options: Any) -> nn.Module:
+    """A network of timm; ``create_backbone`` takes other options, whose mixers it has not."""
+    own = [name for name in signature(TimmBackbone).parameters if name not in ("model", "num_classes", "card")]
+    wrong = next((name for name in options if name not in own), None)
+    if wrong is not None:
+        known = ["pretrained", "weights", *own]
+        raise ConfigError(
+            f"a network of timm takes no {wrong}{nearest(wrong, known)} (it takes {', '.join(known)}; "
+            "arguments={...} goes to timm.create_model)"
+        )
+    return timm_backbone(network, "timm" if pretrained else weights, **options)
 
 
 def _head(name: str, task: str, options: Mapping[str, Any]) -> Any:

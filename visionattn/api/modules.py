@@ -21,6 +21,8 @@ from visionattn.heads.segmentation.inference import class_map
 from visionattn.heads.segmentation.pixel_loss import PixelLoss
 from visionattn.training.serving import prepare, without_unused
 
+_BEYOND = 0.5
+"""How far floats may be outside of 0..1: interpolation and colors go there a little."""
 Sizes = list[tuple[int, int]]
 
 
@@ -224,6 +226,13 @@ def checked_images(images: Any) -> list[Tensor]:
             raise DataError(f"images are tensors (3, H, W), in a list or as (B, 3, H, W); image {number} is {got}")
         if image.dtype != torch.uint8 and not image.is_floating_point():
             raise DataError(f"images are uint8, or floats from 0 to 1; image {number} is {_name(image.dtype)}")
+        if image.is_floating_point() and image.device.type == "cpu":  # a GPU would be waited for
+            low, high = (float(edge) for edge in image.aminmax())
+            if not (low > -_BEYOND and high < 1 + _BEYOND):
+                raise DataError(
+                    f"images are uint8, or floats from 0 to 1; image {number} has floats from {low:.3g} to {high:.3g}. "
+                    "The model normalizes images itself"
+                )
     return listed
 
 

@@ -122,7 +122,7 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     everything = {*flat_keys(values), *selected, *_groups(hydra), "hydra.run.dir"}
     if told := _other_word(key, value, everything, selected):
         return ConfigError(told)
-    hint = nearest(key, [name for name in candidates if not key.startswith(name)])
+    hint = nearest(key, [name for name in candidates if not f"{key}.".startswith(f"{name}.")])
     text = f"unknown key {key}{hint}"
     group = key.split("@")[0]
     packages = [name for name in selected if name.startswith(group + "@")]

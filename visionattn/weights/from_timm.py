@@ -99,4 +99,4 @@ def refuse(why: str) -> None:
         CheckpointError: with what to do.
     """
     if why:
-        raise CheckpointError(f"{why}; without a network, download it elsewhere and give the path of the file")
+        raise CheckpointError(f"{why}; without a network, download them elsewhere and give the path of the file")

@@ -29,7 +29,7 @@ def predicted_classes(image: Image.Image, classes: np.ndarray, names: list[str],
     """
     counts = np.bincount(classes.reshape(-1), minlength=len(names))
     order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
-    shares = [{"class": names[k], "label": k, "share": counts[k] / classes.size} for k in order]
+    shares = [{"class": names[k], "label": k, "share": float(counts[k] / classes.size)} for k in order]
     rows = [
         {"class": names[k], "label": k, "pixels": int(counts[k]), "share": f"{counts[k] / classes.size:.6f}"}
         for k in order
