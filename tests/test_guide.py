@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.pages.place import weights
 from visionattn.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,6 +20,7 @@ COMMANDS = [
     line for language, text in FENCED if not language for line in text.splitlines() if line.startswith("visionattn ")
 ]
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu", "data.batch_size=16"]
+WEIGHTS = "swin_tiny.safetensors"
 ELSEWHERE = ("-m", "trainer=ddp")  # more than one training, or processes: they are composed, and tested on their own
 pytestmark = [pytest.mark.docs, pytest.mark.filterwarnings("default")]
 
@@ -37,6 +39,7 @@ def place(tmp_path_factory):
             path = folder / "imagenet" / split / f"n{label:08}" / "image.jpg"
             path.parent.mkdir(parents=True)
             path.touch()
+    weights(folder / WEIGHTS)
     return folder
 
 
@@ -71,6 +74,7 @@ def test_a_command_of_the_guide(command, place, monkeypatch, capsys):
     elif given[0] == "train" and not {"--dry-run", "--cfg"} & set(given):
         given += SHORT
     given = [word.replace("/data/imagenet", str(place / "imagenet")) for word in given]
+    given = [word.replace("weights=timm", f"weights={WEIGHTS}") for word in given]  # tests have no network
     if "--dry-run" in given and given[0] == "train":
         given += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=1"]
     if "format=onnx" in given:  # tests/export/test_graphs.py writes one
