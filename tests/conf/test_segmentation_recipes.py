@@ -33,6 +33,15 @@ def test_a_recipe_has_the_published_number_of_parameters(name):
     assert abs(count - published) < 1.0, count
 
 
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+def test_ppma_has_its_recipes_on_cityscapes(size):
+    cfg = compose(f"upernet_ppma_{size}_160k", "cityscapes")
+    assert (cfg.data.num_classes, cfg.data.image_size, cfg.data.batch_size * 8) == (19, 1024, cfg.task.lr_base_size)
+    assert (cfg.optim.lr, cfg.optim.weight_decay) == (6e-5, 0.05)
+    with torch.device("meta"):
+        assert config.instantiate(cfg.task).num_classes == 19
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_says_where_its_scores_come_from(name):
     text = (FOLDER / f"{name}.yaml").read_text()
