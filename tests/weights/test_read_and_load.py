@@ -1,6 +1,8 @@
 """Checkpoints are data: read without running anything, and every name accounted for."""
 
 import os
+import pickle
+import re
 import zipfile
 
 import pytest
@@ -100,8 +102,37 @@ def test_a_truncated_checkpoint_is_named(model, tmp_path):
     torch.save(model.state_dict(), tmp_path / "w.pth")
     content = (tmp_path / "w.pth").read_bytes()
     (tmp_path / "half.pth").write_bytes(content[: len(content) // 2])
-    with pytest.raises(CheckpointError, match=r"half\.pth cannot be read"):
+    with pytest.raises(CheckpointError, match=r"half\.pth has no end: its [\d,]+ bytes begin as a checkpoint"):
         read_checkpoint(tmp_path / "half.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "photo.ckpt is a JPEG image, it is no checkpoint"),
+        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as Keras writes them"),
+        (b"\x08\x07\x12\x07pytorch", "begins with the bytes 08 07 12 07, it is no checkpoint"),
+    ],
+)
+def test_files_of_other_kinds_are_told_by_their_first_bytes(tmp_path, content, said):
+    (tmp_path / "photo.ckpt").write_bytes(content + bytes(300))
+    with pytest.raises(CheckpointError, match=re.escape(said)):
+        read_checkpoint(tmp_path / "photo.ckpt")
+
+
+def test_what_a_pickle_would_run_is_named_without_advice_to_run_it(tmp_path):
+    torch.save({"state_dict": Payload("x")}, tmp_path / "evil.bin")
+    (tmp_path / "plain.bin").write_bytes(pickle.dumps(Payload("x"), protocol=4))
+    for name, named in (("evil", r" \(posix\.mkdir\)"), ("plain", "")):
+        with pytest.raises(CheckpointError, match=rf"plain values{named}\. A checkpoint can run code") as caught:
+            read_checkpoint(tmp_path / f"{name}.bin")
+        assert "weights_only" not in str(caught.value)
+
+
+def test_safetensors_are_known_by_their_content(model, tmp_path):
+    save_file(model.state_dict(), tmp_path / "renamed.bin")
+    torch.save(model.state_dict(), tmp_path / "renamed.safetensors")
+    assert read_checkpoint(tmp_path / "renamed.bin").keys() == read_checkpoint(tmp_path / "renamed.safetensors").keys()
 
 
 def test_a_zip_that_climbs_out_of_its_folder_writes_nothing(tmp_path):

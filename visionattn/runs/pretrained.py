@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -102,7 +103,7 @@ def check_weights(task: VisionTask, cfg: DictConfig) -> None:
         ConfigError: see :func:`load_pretrained`.
     """
     text = str(cfg.weights)
-    if weights_file(text) is not None or text.endswith(ENDINGS):
+    if weights_file(text) is not None or text.endswith(ENDINGS) or Path(text).is_dir():
         load_pretrained(task, text, cfg.weights_part)
     else:
         _check_pretrained(cfg)

@@ -124,9 +124,9 @@ def open_resumed(cfg: DictConfig, run_dir: Path, policy: BuildPolicy) -> Resumpt
         path = Path(cfg.ckpt)
         with _opened(path) as file:
             contents = read_checkpoint(path, file, weights=False)
+            _check_whole(path, contents)
             if fault := damage(path, file):
                 raise CheckpointError(f"the checkpoint {path} is damaged: {fault}")
-        _check_whole(path, contents)
         return Resumption(OpenedRun(path, contents, policy))
     return newest(run_dir / "checkpoints", policy) if cfg.resume else Resumption()
 
@@ -155,7 +155,7 @@ def _check_whole(path: Path, contents: Mapping[str, Any]) -> None:
     if missing:
         raise CheckpointError(
             f"{path} cannot be resumed from: it lacks {', '.join(sorted(missing))}; "
-            "resume from a last.ckpt of `visionattn train`"
+            f"resume from a last.ckpt of `visionattn train`, or start from its weights with weights={path}"
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -22,6 +24,23 @@ StateDict = dict[str, Tensor]
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
 _DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError)
 _HEAD, _TEXT = 256, frozenset((9, 10, 13, *range(32, 127)))
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_SAFETENSORS, _LONGEST_HEADER = 8, 10**8
+_KINDS = {
+    b"\xff\xd8\xff": "is a JPEG image",
+    b"\x89PNG": "is a PNG image",
+    b"GIF8": "is a GIF image",
+    b"RIFF": "is a WebP image or a sound",
+    b"II*\x00": "is a TIFF image",
+    b"MM\x00*": "is a TIFF image",
+    b"%PDF": "is a PDF document",
+    b"\x1f\x8b": "is a gzip archive",
+    b"7z": "is a 7z archive",
+    b"\x89HDF": "is an HDF5 file, as Keras writes them",
+    b"\x93NUMPY": "is an array of NumPy",
+}
+"""First bytes of files that are mistaken for checkpoints, and what they are."""
+_NAMED = re.compile(r"GLOBAL (\S+)")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
@@ -45,21 +64,22 @@ def read_checkpoint(path: str | Path, file: BinaryIO | None = None, weights: boo
     try:
         if path.is_dir():
             contents = read_folder(path) if weights else read_facts(path)
-        elif path.suffix == ".safetensors":
-            with nullcontext(file) if file else path.open("rb") as source:
-                _check_beginning(path, source)
-                _check_archive(path, source)
-            return load_file(path)
         else:
             with nullcontext(file) if file else path.open("rb") as source:
-                _check_beginning(path, source)
+                check_beginning(path, source)
+                if is_safetensors(source):
+                    return load_file(path)
                 _check_archive(path, source)
                 source.seek(0)
-                contents = torch.load(source, map_location="cpu", weights_only=True)
+                with warnings.catch_warnings():  # of the protocol of pickles that others wrote
+                    warnings.simplefilter("ignore", UserWarning)
+                    contents = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        named = _NAMED.search(str(error))
         raise CheckpointError(
-            f"{path} is refused: it holds more than tensors and plain values ({_first_line(error)}). "
-            "A checkpoint can run code when it is read; save the weights alone, best as .safetensors"
+            f"{path} is refused: it holds more than tensors and plain values"
+            f"{f' ({named[1]})' if named else ''}. A checkpoint can run code when it is read; save the weights alone, "
+            "best as .safetensors"
         ) from error
     except _DAMAGED as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {_first_line(error)}") from error
@@ -77,11 +97,19 @@ def _nothing_at(path: Path) -> str:
     return f"there is no checkpoint at {path}: the folder has no checkpoints/best.ckpt, it holds {held}{exported}"
 
 
-def _check_beginning(path: Path, file: BinaryIO) -> None:
+def is_safetensors(file: BinaryIO) -> bool:
+    """Whether an open file is one of safetensors, whatever its name: a length, and a header of JSON."""
+    file.seek(0)
+    head = file.read(_SAFETENSORS + 1)
+    return head[_SAFETENSORS:] == b"{" and int.from_bytes(head[:_SAFETENSORS], "little") < _LONGEST_HEADER
+
+
+def check_beginning(path: Path, file: BinaryIO) -> None:
     """Say what a file is that is mistaken for a checkpoint.
 
     Raises:
-        CheckpointError: it is empty, a pointer of git-lfs, a page of a server, or another text.
+        CheckpointError: it is empty, a pointer of git-lfs, a page of a server, another text, or of a kind that its
+            first bytes tell: an image, an archive, another program's model.
     """
     file.seek(0)
     head = file.read(_HEAD)
@@ -95,6 +123,12 @@ def _check_beginning(path: Path, file: BinaryIO) -> None:
         raise CheckpointError(
             f"{path} is a text file, not a checkpoint; of a run give the folder, or checkpoints/best.ckpt in it"
         )
+    if not (head.startswith((_ZIP, _PICKLE)) or is_safetensors(file)):
+        kind = next((kind for start, kind in _KINDS.items() if head.startswith(start)), "")
+        told = kind or f"begins with the bytes {head[:4].hex(' ')}"
+        raise CheckpointError(
+            f"{path} {told}, it is no checkpoint: those are files of torch (.ckpt, .pth, .bin) or .safetensors"
+        )
 
 
 def _check_archive(path: Path, source: BinaryIO) -> None:
@@ -103,7 +137,15 @@ def _check_archive(path: Path, source: BinaryIO) -> None:
     Raises:
         CheckpointError: names leading out of a folder, or compressed entries.
     """
+    source.seek(0)
     if not zipfile.is_zipfile(source):
+        source.seek(0)
+        if source.read(len(_ZIP)) == _ZIP:
+            size = source.seek(0, 2)
+            raise CheckpointError(
+                f"{path} has no end: its {size:,} bytes begin as a checkpoint of torch and were cut off; copy or "
+                "download it again"
+            )
         return
     try:
         entries = zipfile.ZipFile(source).infolist()
