@@ -4,6 +4,7 @@ import huggingface_hub
 import pytest
 import timm
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from tests.commands.short_runs import TINY
@@ -12,7 +13,7 @@ from visionattn import config
 from visionattn.backbones import TimmBackbone
 from visionattn.cli import main
 from visionattn.errors import CheckpointError, ConfigError
-from visionattn.runs.pretrained import load_pretrained
+from visionattn.runs.pretrained import check_weights, load_pretrained
 from visionattn.weights.load import load_model
 from visionattn.weights.sources import check_source
 
@@ -213,3 +214,8 @@ def test_weights_out_of_reach_are_told_by_a_dry_run(weights, sentence, monkeypat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match=sentence):
         check_source(weights, {"weights": {"timm": "test_vit"}})
+
+
+def test_a_folder_without_weights_is_refused_in_a_dry_run_too(tmp_path):
+    with pytest.raises(CheckpointError, match="there are no weights in the folder"):
+        check_weights(classifier(10), OmegaConf.create({"weights": str(tmp_path), "weights_part": "backbone"}))

@@ -5,7 +5,9 @@ import resource
 import pytest
 import torch
 
+from visionattn.cli import main
 from visionattn.errors import WriteError
+from visionattn.reports import Report
 from visionattn.training import MetricsFile
 from visionattn.training.checkpoints import AtomicCheckpointIO
 from visionattn.training.writing import writing
@@ -48,3 +50,13 @@ def test_figures_that_do_not_fit_leave_those_before(tmp_path, small_files):
 def test_other_errors_pass(tmp_path):
     with pytest.raises(RuntimeError, match="mine"), writing(tmp_path):
         raise RuntimeError("mine")
+
+
+def test_a_report_and_a_made_data_set_that_do_not_fit(tmp_path, small_files, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small_files()
+    with pytest.raises(OSError, match="File too large"):
+        Report("long", subtitle="x" * 50_000).write(tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
+    assert main(["data", "make=shapes", "layout=coco", "dir=made", "num_train=60", "num_val=1"]) == 1
+    assert "cannot write made: File too large; make room or choose another dir=" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from visionattn.data.detection.convert.convert import IMAGES, WRITERS, check_fol
 from visionattn.data.facts import AUTO
 from visionattn.errors import ConfigError
 from visionattn.runs.table import print_results
+from visionattn.training.writing import writing
 
 
 def _coco(root: str, **options: Any) -> Coco:
@@ -52,7 +53,8 @@ def run(
     if dry_run:
         print_results("dry run: nothing was written", numbers)
         return {}
-    write(made, texts, cfg.to, folder, cfg.images)
+    with writing(folder, "nothing of it is left; make room or choose another dir="):
+        write(made, texts, cfg.to, folder, cfg.images)
     print_results(f"{cfg.root} from {cfg['from']} to {cfg.to}", numbers | {"not kept": "; ".join(lost) or "nothing"})
     name = {"coco": "coco", "yolo": "yolo", "voc": "pascal_voc_detection"}[cfg.to]
     Console().print(f"check it: visionattn data doctor data={name} data.root={folder}", highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from visionattn.data.probes import PROBES, make_probe
 from visionattn.data.shapes import make_shapes
 from visionattn.errors import ConfigError
 from visionattn.runs.table import print_results
+from visionattn.training.writing import writing
 
 _SHAPES, _DIGITS = 128, 32
 
@@ -42,11 +43,12 @@ def run(
     if dry_run:
         return {}
     numbers = {"num_train": cfg.num_train, "num_val": cfg.num_val, "seed": cfg.seed}
-    if cfg.make == "shapes":
-        summary = make_shapes(cfg.layout, cfg.dir, image_size=cfg.image_size or _SHAPES, **numbers)
-    elif cfg.make == "digits":
-        summary = write_digits(cfg.dir, cfg.image_size or _DIGITS)
-    else:
-        summary = make_probe(cfg.make, cfg.dir, image_size=cfg.image_size, **numbers)
+    with writing(Path(cfg.dir), "make room or choose another dir=; the same command begins the set anew"):
+        if cfg.make == "shapes":
+            summary = make_shapes(cfg.layout, cfg.dir, image_size=cfg.image_size or _SHAPES, **numbers)
+        elif cfg.make == "digits":
+            summary = write_digits(cfg.dir, cfg.image_size or _DIGITS)
+        else:
+            summary = make_probe(cfg.make, cfg.dir, image_size=cfg.image_size, **numbers)
     print_results(cfg.make, {name: str(value) for name, value in summary.items()}, {"folder": Path(cfg.dir)})
     return summary

@@ -82,6 +82,10 @@ class Report:
         page = self.html(most_bytes)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.new")
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(path)
+        try:
+            draft.write_text(page, encoding="utf-8")
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
         return path

@@ -8,13 +8,19 @@ from pathlib import Path
 
 from visionattn.errors import WriteError
 
+_GO_ON = (
+    "what was written before is whole. Make room (or choose another hydra.run.dir), then the same command with "
+    "resume=auto continues the run"
+)
+
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, advice: str = _GO_ON) -> Iterator[None]:
     """Turn a full disk, a missing permission and the like inside the block into an error that says what to do.
 
     Args:
         path: what is written.
+        advice: what is left, and what to do.
 
     Raises:
         WriteError: instead of the system's error, also where torch has hidden it behind one of its own.
@@ -25,10 +31,7 @@ def writing(path: Path) -> Iterator[None]:
         cause = _system_error(error)
         if cause is None:
             raise
-        raise WriteError(
-            f"cannot write {path}: {cause.strerror or cause}; what was written before is whole. Make room (or choose "
-            "another hydra.run.dir), then the same command with resume=auto continues the run"
-        ) from error
+        raise WriteError(f"cannot write {path}: {cause.strerror or cause}; {advice}") from error
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
