@@ -65,12 +65,20 @@ def test_timm_computes_the_same_from_our_weights(name):
 
 
 def test_which_backbones_timm_has():
-    published = {
-        n for n in visionattn.list_backbones() if (zoo.backbone_files()[n]["card"].get("weights") or {}).get("timm")
-    }
-    found = {name for name in published | set(REPRESENTATIVES) if twins_of(plain(name))}
-    assert published | {"swin_pico"} <= found | {"gcvit_small2", "gcvit_tiny2", "gcvit_large"}
-    assert not any(name.startswith(("nat", "dinat", "cswin", "fastervit", "s2aformer")) for name in found)
+    """The smallest and the largest of each family that timm has, and families that it has not."""
+    cards = {name: zoo.backbone_files()[name]["card"] for name in visionattn.list_backbones()}
+    published: dict[str, list[str]] = {}
+    for name in sorted(
+        (n for n in cards if (cards[n].get("weights") or {}).get("timm")), key=lambda n: cards[n]["params"]
+    ):
+        published.setdefault(name.partition("_")[0], []).append(name)
+    ends = {name for names in published.values() for name in (names[0], names[-1])}
+    without = {name for name in REPRESENTATIVES if name.startswith(("nat", "dinat", "cswin", "fastervit", "s2aformer"))}
+    found = {name for name in ends | without | {"swin_pico"} if twins_of(plain(name))}
+    assert ends | {"swin_pico"} <= found | {"gcvit_small2", "gcvit_tiny2", "gcvit_large"}
+    assert len(published) > 4
+    assert without
+    assert not without & found
 
 
 @pytest.mark.parametrize(
