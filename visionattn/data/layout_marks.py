@@ -43,7 +43,9 @@ class Mark:
 
 
 def folders_in(path: Path) -> list[Path]:
-    """The folders in a folder that can be part of a data set."""
+    """The folders in a folder that can be part of a data set; none where there is no folder."""
+    if not path.is_dir():
+        return []
     return [entry for entry in sorted(path.iterdir()) if entry.is_dir() and is_visible(entry.name)]
 
 
