@@ -43,6 +43,7 @@ from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
 from visionattn.benchmarks.timing import gemm_limit, interleaved, peak_bytes
 from visionattn.errors import ConfigError
 from visionattn.export.graph_modules import traceable
+from visionattn.runs.memory import keep_freed_memory
 
 PASSES = (INFERENCE, TRAIN)
 DTYPES = ("float32", "bfloat16")
@@ -99,6 +100,8 @@ class Comparison:
         channels_last: ``false``, ``true`` or both: the layout of images and convolutions.
         graphs: folder where exported graphs are kept for the next run; None keeps none.
         seconds: no backbone, type, batch or pass starts later than that; the configuration names what is left out.
+        keep_memory: whether the C library keeps freed memory for the next step, as ``visionattn train`` has it; without
+            it every step of either model waits for pages that the system clears.
     """
 
     batches: Sequence[int] | None = None
@@ -111,6 +114,7 @@ class Comparison:
     channels_last: Sequence[bool] = (False,)
     graphs: str | Path | None = None
     seconds: float | None = None
+    keep_memory: bool = True
 
     def choose(self, patterns: list[str]) -> list[str]:
         """Names of backbones that match a pattern, once each; refuse a request of which nothing can be measured."""
@@ -129,10 +133,12 @@ class _Measuring:
 
     Attributes:
         limits: type to FLOP/s of a matrix product and the library that reaches them.
+        kept: whether the C library keeps freed memory.
     """
 
     def __init__(self, comparison: Comparison, device: torch.device) -> None:
         self.comparison, self.device, self.begin = comparison, device, time.monotonic()
+        self.kept = comparison.keep_memory and device.type == "cpu" and keep_freed_memory()
         self.limits = {kind: gemm_limit(getattr(torch, kind), device) for kind in comparison.dtypes}
 
     def configuration(self) -> Row:
@@ -140,6 +146,7 @@ class _Measuring:
         values = asdict(self.comparison) | {"device": str(self.device), "threads": torch.get_num_threads()}
         return values | {
             "graphs": None,  # a folder of this machine
+            "keep_memory": self.kept,
             "gemm_flops": {kind: limit for kind, (limit, _) in self.limits.items()},
             "gemm_library": {kind: library for kind, (_, library) in self.limits.items()},
         }
