@@ -156,7 +156,11 @@ RIGHT = [
     Line("train mixer=window", "(?i)window", 0),
     Line("train backbone.mixers.s3=neighborhood", "(?i)neighborhood", 0),
     Line("train backbone=swin_pico mixer=neighborhood", "(?i)neighborhood", 0),
-    Line("train experiment=finetune/classification data=image_folder data.root={folder} backbone=swin_tiny", "", 0),
+    Line(
+        "train experiment=finetune/classification data=image_folder data.root={folder} backbone=swin_tiny weights=null",
+        "",
+        0,
+    ),
 ]
 
 OTHER_COMMANDS = [

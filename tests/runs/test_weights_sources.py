@@ -103,7 +103,10 @@ def test_weights_without_a_head_and_words_that_mean_nothing(tmp_path, saved):
     save_file(saved[0].backbone.state_dict(), tmp_path / "bare.safetensors")
     assert len(load_pretrained(classifier(10), str(tmp_path / "bare.safetensors")).taken) == 90
     for words, message in [
-        ((str(tmp_path / "bare.safetensors"), "model"), "have no head; weights_part=backbone loads the backbone alone"),
+        (
+            (str(tmp_path / "bare.safetensors"), "model"),
+            "have no head for this task; weights_part=backbone loads the backbone alone",
+        ),
         ((str(tmp_path),), "no weights in the folder"),
         (("no_such_model",), "is not a file, a folder or a timm model"),
         (("/nowhere.pth",), r"there is no checkpoint at /nowhere\.pth"),
