@@ -116,6 +116,9 @@ def test_a_batch_fits_and_leaves_steps():
     assert batch("classification", 1, 40, 1e9, "x") == 4
     assert batch("detection", 8, None, 1e9, "x") == 2
     assert batch("detection", 1, 3, 0.2, "x") == 1
+    few = [batch("segmentation", 1, images, 1e9, "x") for images in (1, 2, 8, 15, 16, 31, 32)]
+    assert few == [1, 2, 2, 2, 2, 2, 4]  # one cell of a single image has no variance to norm by
+    assert batch("segmentation", 4, 8, 1e9, "x") == 2
 
 
 def test_the_rows_of_swin_tiny_need_about_a_tenth_of_a_gigabyte_in_bf16():

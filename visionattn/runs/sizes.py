@@ -30,6 +30,8 @@ MEMORY = 0.5
 """Share of the device's memory that a batch may fill by the estimate of :func:`bytes_per_image`."""
 LEAST_STEPS = 8
 """Steps of an epoch at least, so that small data are not one batch."""
+PAIR = 2
+"""Images of a batch at least where there are as many: batch norm cannot normalize one cell of a single image."""
 WORKERS = 8
 """Loader workers of a process at most."""
 
@@ -175,6 +177,10 @@ def batch_size(task: str, processes: int, images: int | None, fitting: float, de
     limits: dict[str, float] = {"usual for " + task: MOST.get(task, max(1, 16 // max(processes, 1)))}
     limits[f"half the memory of {device}"] = fitting
     if images is not None:
-        limits[f"{images} images, {LEAST_STEPS} steps an epoch"] = images / LEAST_STEPS / max(processes, 1)
+        share = images / max(processes, 1)
+        if share < PAIR * LEAST_STEPS:
+            limits[f"{images} images"] = min(share, PAIR)
+        else:
+            limits[f"{images} images, {LEAST_STEPS} steps an epoch"] = share / LEAST_STEPS
     how = min(limits, key=lambda name: limits[name])
     return 1 << (int(max(limits[how], 1)).bit_length() - 1), how
