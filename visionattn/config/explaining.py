@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.config.catalog import is_choice, kind_of
-from visionattn.config.messages import flat_keys, nearest, one_line, unresolved_plain
+from visionattn.config.messages import flat_keys, nearest, one_line, unresolved_plain, value_at
 from visionattn.config.spelling import word_of_another_tool
 from visionattn.errors import ConfigError
 
@@ -184,11 +184,8 @@ def _without_values(hydra: Any, config_name: str, overrides: Sequence[str]) -> A
 
 
 def _at(values: Any, key: str) -> dict[str, Any] | None:
-    for part in key.split("."):
-        if not isinstance(values, dict) or part not in values:
-            return None
-        values = values[part]
-    return values if isinstance(values, dict) else None
+    found = value_at(values, key)
+    return found if isinstance(found, dict) else None
 
 
 def _chosen(parent: str, selected: dict[str, Any]) -> str:

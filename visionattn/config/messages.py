@@ -99,6 +99,15 @@ def flat_keys(node: Any, prefix: str = "") -> Iterator[str]:
             yield from flat_keys(value, key)
 
 
+def value_at(node: Any, key: str, missing: Any = None) -> Any:
+    """The value at a dotted key of plain contents, or ``missing``."""
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return missing
+        node = node[part]
+    return node
+
+
 def unresolved_plain(cfg: Any) -> Any:
     """The config in dicts and lists with its interpolations as they stand."""
     return OmegaConf.to_container(cfg, resolve=False) if OmegaConf.is_config(cfg) else cfg

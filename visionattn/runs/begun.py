@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.config import catalog
+from visionattn.config.messages import value_at
 
 RECOGNIZED = "recognized"
 """The key of a training that holds what was chosen for a folder: key -> why."""
@@ -32,7 +33,9 @@ def newest_begun(data: Mapping[str, Any], backbone: str | None) -> Mapping[str, 
     for folder in _usual_folders():
         config = begun_in(folder) or {}
         chosen = config.get(RECOGNIZED) or {}
-        same = all(_at(config, key) == value for key, value in data.items() if key in ("data.root", "data.source.name"))
+        same = all(
+            value_at(config, key) == value for key, value in data.items() if key in ("data.root", "data.source.name")
+        )
         fits = "backbone" in chosen if backbone is None else config.get("backbone_name") == backbone
         if chosen and same and fits:
             return config
@@ -45,7 +48,7 @@ def chosen_then(config: Mapping[str, Any]) -> dict[str, Any]:
     others = [key for key in names if key.startswith("data.") and "_transform." in key]
     kept = ("backbone", "weights", *(["recipe"] if "recipe" in names else []))
     found = {key: config.get(_NAMES.get(key, key)) for key in kept}
-    return {key: value for key, value in found.items() if value is not None} | {k: _at(config, k) for k in others}
+    return {key: value for key, value in found.items() if value is not None} | {k: value_at(config, k) for k in others}
 
 
 def reasons_then(config: Mapping[str, Any]) -> dict[str, str]:
@@ -60,9 +63,3 @@ def _usual_folders() -> Iterator[Path]:
     base = Path(place.partition("${")[0])
     found = base.glob("*/" * place.count("${")) if base.parts else ()
     return iter(sorted(found, key=lambda folder: folder.name, reverse=True)[:_LOOKED_AT])
-
-
-def _at(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        config = config.get(part) if isinstance(config, Mapping) else None
-    return config

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from visionattn.config import catalog
-from visionattn.config.messages import flat_keys, plain, unresolved_plain
+from visionattn.config.messages import flat_keys, plain, unresolved_plain, value_at
 from visionattn.config.recipes import OWN
 from visionattn.config.spelling import typed_choices
 from visionattn.reports import Change
@@ -208,14 +208,7 @@ def _leaves(values: Any) -> Iterator[str]:
 
 
 _NOTHING = object()
-
-
-def _at(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        if not isinstance(values, dict) or part not in values:
-            return _NOTHING
-        values = values[part]
-    return values
+_at = partial(value_at, missing=_NOTHING)
 
 
 def changes(found: Sequence[Setting], made: Composition) -> dict[str, Change]:

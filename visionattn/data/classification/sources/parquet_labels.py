@@ -16,8 +16,8 @@ from visionattn.data.detection.formats.parquet import (
     checked,
     class_names,
     files_of,
+    held_out,
     held_out_note,
-    part_of,
 )
 from visionattn.errors import DataError
 
@@ -66,8 +66,8 @@ class LabelTable:
         self.num_labels = max(len(named), int(self._labels.max(initial=-1)) + 1)
         self.rows, self.note = np.arange(len(labels)), ""
         if divided:
-            self.rows = part_of(self.table, image_key, "train" if split == "train" else "val", val_fraction)
-            self.note = held_out_note(self.table, image_key, val_fraction)
+            held = held_out(self.table, image_key, val_fraction)
+            self.rows, self.note = np.flatnonzero(held == (split != "train")), held_out_note(held, val_fraction)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from visionattn.data.detection.formats.content import Content, listing
 from visionattn.data.detection.formats.parquet import (
     ImageTable,
@@ -14,8 +16,8 @@ from visionattn.data.detection.formats.parquet import (
     checked,
     class_names,
     files_of,
+    held_out,
     held_out_note,
-    part_of,
 )
 from visionattn.data.detection.formats.sizes import header_of, shown_size
 from visionattn.data.detection.formats.source import BoxSource, FormatRecords
@@ -95,12 +97,17 @@ class HuggingFaceDetection(BoxSource):
         """Whether rows for training are held out for validation."""
         return not files_of(self.root, "val")
 
+    @cached_property
+    def held(self) -> np.ndarray:
+        """Which rows for training are held out, bool ``(n,)``."""
+        return held_out(self.table("train"), self.image_key, self.val_fraction)
+
     def numbers(self, split: str) -> Sequence[int]:
         """Numbers of a split's rows in its files."""
-        table = self.table(split)
         if split == "test" or not self.divided:
-            return range(len(table))
-        return part_of(table, self.image_key, split, self.val_fraction).tolist()
+            return range(len(self.table(split)))
+        rows: list[int] = np.flatnonzero(self.held == (split == "val")).tolist()
+        return rows
 
     def table(self, split: str) -> ImageTable:
         """The files of a split as one table.
@@ -142,7 +149,7 @@ class HuggingFaceDetection(BoxSource):
         return False
 
     def notes(self) -> list[str]:
-        held = [held_out_note(self.table("train"), self.image_key, self.val_fraction)] if self.divided else []
+        held = [held_out_note(self.held, self.val_fraction)] if self.divided else []
         return [f"layout: parquet files, boxes as {self.box_format}", *held]
 
     def read(self, split: str) -> tuple[Path, Path, Content]:

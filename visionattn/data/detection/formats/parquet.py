@@ -40,19 +40,17 @@ def _named(root: Path, split: str) -> list[Path]:
     return []
 
 
-def part_of(table: ImageTable, image_key: str, split: str, fraction: float) -> np.ndarray:
-    """Rows of a training table that are for ``train`` or ``val`` where no file is for validation, ``(n,)``.
+def held_out(table: ImageTable, image_key: str, fraction: float) -> np.ndarray:
+    """Which rows of a training table are for validation where no file is, bool ``(n,)``; all their names are read.
 
     A fixed share is held out by the rows' own names, see :meth:`ParquetTable.row_names`.
     """
-    held = fixed_split(table.row_names(image_key), fraction)
-    return np.flatnonzero(held == (split == "val"))
+    return fixed_split(table.row_names(image_key), fraction)
 
 
-def held_out_note(table: ImageTable, image_key: str, fraction: float) -> str:
+def held_out_note(held: np.ndarray, fraction: float) -> str:
     """What is told where rows are held out."""
-    count = len(part_of(table, image_key, "val", fraction))
-    return f"no parquet file is for validation: a fixed {fraction:.0%} of the rows is val ({count} of {len(table)})"
+    return f"no parquet file is for validation: a fixed {fraction:.0%} of the rows is val ({held.sum()} of {len(held)})"
 
 
 class ImageTable(Protocol):
