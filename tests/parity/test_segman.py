@@ -16,7 +16,12 @@ from visionattn.heads.segmentation import SegMANDecoder
 from visionattn.weights.formats import convert
 from visionattn.weights.segmenters import as_backbone_and_head
 
-PARAMETERS = {"segman_tiny": 3.506, "segman_small": 25.508, "segman_base": 45.021, "segman_large": 80.985}
+PARAMETERS = {
+    "segman_tiny": 3_506_014,
+    "segman_small": 25_507_582,
+    "segman_base": 45_020_682,
+    "segman_large": 80_985_272,
+}
 DECODERS = {
     "tiny": ((32, 64, 144, 192), 128, 192, 4_115_926),
     "small": ((64, 144, 288, 512), 144, 288, 5_469_414),
