@@ -10,10 +10,11 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "visionattn"
 MAY_IMPORT = {
     "errors": "",
+    "files": "",
     "lazy": "",
     "options": "",
     "drawing": "",
-    "reports": "errors drawing",
+    "reports": "errors files drawing",
     "kernels": "errors",
     "weights": "errors lazy",
     "config": "errors",
@@ -21,9 +22,9 @@ MAY_IMPORT = {
     "attention": "errors lazy kernels",
     "data": "errors lazy drawing",
     "backbones": "errors lazy options kernels attention weights config",
-    "training": "errors lazy weights data",
-    "tasks": "errors lazy drawing reports heads data training",
-    "runs": "errors lazy drawing reports heads weights config data backbones training tasks",
+    "training": "errors files lazy weights data",
+    "tasks": "errors files lazy drawing reports heads data training",
+    "runs": "errors files lazy drawing reports heads weights config data backbones training tasks",
     "analysis": (
         "errors lazy drawing reports kernels attention heads weights config data backbones training tasks runs"
     ),
@@ -32,13 +33,13 @@ MAY_IMPORT = {
         "errors lazy drawing reports kernels attention heads weights config data backbones training tasks runs export"
     ),
     "comparison": (
-        "errors drawing reports kernels weights config data backbones training tasks runs export benchmarks"
+        "errors files drawing reports kernels weights config data backbones training tasks runs export benchmarks"
     ),
     "commands": (
-        "errors lazy drawing reports kernels heads weights config data backbones training tasks runs export benchmarks "
-        "comparison analysis"
+        "errors files lazy drawing reports kernels heads weights config data backbones training tasks runs export "
+        "benchmarks comparison analysis"
     ),
-    "cli": "errors lazy config commands runs comparison",
+    "cli": "errors files lazy config commands runs comparison",
     "api": ("errors lazy drawing kernels heads weights config data backbones training tasks runs commands cli"),
     "registration": "backbones",
     "conf": "",

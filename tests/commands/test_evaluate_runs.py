@@ -258,3 +258,30 @@ def test_measures_that_a_task_does_not_define_are_refused_before_data_are_read(r
     ):
         assert main(["evaluate", f"ckpt={run}", "data.root=/nowhere", f"hydra.run.dir={tmp_path}/x", *words]) != 0
         assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("full", "missing", "there"),
+    [
+        ("tasks.detection.observer.DetectionObserver.draw", ["pictures in {}/plots"], ["result.json", "report.html"]),
+        ("reports.report.write_whole", ["{}/report.html"], ["result.json", "detections.json"]),
+        ("commands.evaluate.write_whole", ["{}/result.json"], ["report.html", "detections.json"]),
+        ("tasks.detection.observer.write_submission", ["the tables in {}"], ["result.json", "report.html"]),
+    ],
+)
+def test_figures_are_kept_where_a_file_cannot_be_written(full, missing, there, runs, tmp_path, capsys, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    _, run = runs("detection")
+    monkeypatch.setattr(f"visionattn.{full}", fails)
+    folder = tmp_path / "scored"
+    common = ["trainer.accelerator=cpu", "num_workers=0", f"hydra.run.dir={folder}"]
+    assert main(["evaluate", f"ckpt={run}", *common]) == 1
+    told = capsys.readouterr()
+    names = ", ".join(missing).format(folder)
+    assert f"visionattn: cannot write {names}: No space left on device; the figures " in told.err
+    assert "box_ap" in told.out
+    assert all((folder / name).is_file() for name in there)
+    kept = "result.json" in there
+    assert kept == (folder / "result.json").exists() == (f"figures above are in {folder}/result.json" in told.err)

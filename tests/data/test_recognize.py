@@ -8,6 +8,7 @@ from PIL import Image
 from tests.corpus import trees
 from visionattn.config.catalog import choices, with_parts
 from visionattn.config.columns import column_of
+from visionattn.data import mask_marks
 from visionattn.data.recognize import LOOKED_FOR, recognize, some_images
 from visionattn.errors import DataError
 
@@ -83,6 +84,14 @@ def test_masks_of_objects(tmp_path, mask, place):
     assert mark.keys["source.images"] == "{split}/images"
     (tmp_path / "train").rename(tmp_path / "all")
     assert recognize(tmp_path / "all").keys["source.masks"] == place.removeprefix("{split}/")
+
+
+def test_masks_of_objects_are_looked_for_once(tmp_path, monkeypatch):
+    trees.image_mask(tmp_path)
+    asked, own = [], mask_marks._object_masks
+    monkeypatch.setattr(mask_marks, "_object_masks", lambda root: asked.append(root) or own(root))
+    assert recognize(tmp_path).data == "image_mask"
+    assert asked == [tmp_path]
 
 
 def test_masks_of_classes_in_folders_are_not_of_objects(tmp_path):

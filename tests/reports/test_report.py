@@ -127,18 +127,6 @@ def test_a_report_stays_under_its_size_by_smaller_and_fewer_images_and_says_so()
         report.html(10_000)
 
 
-def test_a_report_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
-    path = Report("first").write(tmp_path / "deep" / "report.html")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        Report("second").write(path)
-    assert "<title>first</title>" in path.read_text(encoding="utf-8")
-
-
 def test_tables_sort_by_numbers_and_say_where_rows_are_left_out():
     rows = [["a", 2.5], ["b", None], ["c", 10]]
     html = Report("t").add(Table("Classes", ["class", "AP"], rows, sort="AP")).html()

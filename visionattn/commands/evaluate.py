@@ -16,14 +16,17 @@ from visionattn.config.messages import plain
 from visionattn.data import VisionData
 from visionattn.data.records import RestrictedRecords
 from visionattn.errors import ConfigError, DataError
+from visionattn.files import write_whole
 from visionattn.heads import KeepClasses
 from visionattn.runs import provenance
-from visionattn.runs.build import build_evaluation
+from visionattn.runs.build import Run, build_evaluation
 from visionattn.runs.chosen_data import data_of_run, names_data, on_data_set
 from visionattn.runs.class_names import ClassMatch, match_classes
 from visionattn.runs.evaluation_report import write_evaluation
+from visionattn.runs.folder import REPORT
 from visionattn.runs.measures import check_measures, measure, print_measures
 from visionattn.runs.open import open_run
+from visionattn.runs.parts import Parts
 from visionattn.runs.pretrained import pretrained_task
 from visionattn.runs.protocol import (
     LOADING,
@@ -35,7 +38,7 @@ from visionattn.runs.protocol import (
 from visionattn.runs.result import protocol_in_use, result_of
 from visionattn.runs.table import print_results
 from visionattn.tasks.class_order import reorder_classes
-from visionattn.tasks.observer import PLOTS, drawn
+from visionattn.tasks.observer import PLOTS
 from visionattn.training.task import VisionTask
 from visionattn.weights.sources import weights_file
 
@@ -73,7 +76,8 @@ def run(
         The contents of ``result.json``; empty for a dry run.
 
     Raises:
-        VisionAttnError: an unusable checkpoint, or data that do not suit the model.
+        VisionAttnError: an unusable checkpoint, data that do not suit the model, or a file that cannot be written;
+            then the figures are printed first, and what was written stays.
     """
     seed_everything(cfg.seed, verbose=False)
     target = _target(cfg, policy)
@@ -93,14 +97,9 @@ def run(
     result = result_of(cfg, evaluation, target.checkpoint, target.differing, classes, command)
     result["measures"] = measure(cfg, evaluation, policy)
     if evaluation.trainer.is_global_zero:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(result, indent=2, allow_nan=False)
-        (run_dir / "result.json").write_text(text + "\n", encoding="utf-8")
-        files = evaluation.observer.files(run_dir, evaluation.data)
-        pictures = drawn(evaluation.observer, run_dir / PLOTS, evaluation.data)
-        page = write_evaluation(evaluation, result, facts, run_dir, cfg.seed)
-        files = ({} if page is None else {"report": page}) | files
-        _print(result, facts, run_dir, files | {f"drawn {name}": file for name, file in pictures.items()})
+        written, parts = _write(evaluation, result, facts, run_dir, cfg.seed)
+        _print(result, facts, written)
+        parts.check(f"the figures above are in {written['result']}" if "result" in written else "the figures are above")
     return result
 
 
@@ -183,13 +182,33 @@ def _restrict(task: VisionTask, data: VisionData[Any]) -> None:
         task.head = torch.nn.Sequential(task.head, KeepClasses(records.class_subset, data.num_classes))
 
 
+def _write(
+    run: Run, result: dict[str, Any], facts: dict[str, Any], folder: Path, seed: int
+) -> tuple[dict[str, Path], Parts]:
+    """Write every file that can be written; name -> file."""
+    written, parts, plots = {"result": folder / "result.json"}, Parts(), folder / PLOTS
+    with parts.part(str(written["result"])):
+        write_whole(written["result"], json.dumps(result, indent=2, allow_nan=False) + "\n")
+    files, pictures = {}, {}
+    with parts.part(f"the tables in {folder}"):
+        files = run.observer.files(folder, run.data)
+    with parts.part(f"pictures in {plots}"):
+        plots.mkdir(parents=True, exist_ok=True)
+        pictures = run.observer.draw(plots, run.data)
+    written["report"] = folder / REPORT
+    with parts.part(str(written["report"])):
+        write_evaluation(run, result, facts, written["report"], seed)
+    there = {name: file for name, file in written.items() if str(file) not in parts.failed}
+    return there | files | {f"drawn {name}": file for name, file in pictures.items()}, parts
+
+
 def _in_words(rule: dict[str, Any]) -> str:
     shown = {name: value for name, value in rule.items() if name not in ("mean", "std")}
     size = ["x".join(str(edge) for edge in shown.pop("size"))] if "size" in shown else []
     return ", ".join([*size, *(f"{name} {value}" for name, value in shown.items())])
 
 
-def _print(result: dict[str, Any], facts: dict[str, Any], run_dir: Path, files: dict[str, Path]) -> None:
+def _print(result: dict[str, Any], facts: dict[str, Any], files: dict[str, Path]) -> None:
     shown = {name: "-" if value is None else f"{value:.2f}" for name, value in result["metrics"].items()} | facts
     published = result["num_published"]
     shown["images"] = f"{result['num_samples']:,}"
@@ -197,4 +216,4 @@ def _print(result: dict[str, Any], facts: dict[str, Any], run_dir: Path, files: 
         shown["images"] += f" of {published:,} published images: the scores are not comparable"
     shown["images/s"] = f"{result['images_per_second']:,.0f}"
     print_measures(result["measures"])
-    print_results("evaluation", shown, {"result": run_dir / "result.json", **files})
+    print_results("evaluation", shown, files)

@@ -13,7 +13,7 @@ from visionattn.comparison.statistics import Estimate
 from visionattn.comparison.summary import Cost, Row, Summary
 from visionattn.comparison.table import costs, reached, remarks
 from visionattn.comparison.verdict import sentences
-from visionattn.runs.folder import write_whole
+from visionattn.files import write_whole
 
 METHOD = (
     "Means over seeds. Intervals after ± are Student's t intervals at 95 %; bootstrap intervals are percentile "

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.errors import ConfigError
-from visionattn.runs.folder import OUTCOME, write_whole
+from visionattn.files import write_whole
+from visionattn.runs.folder import OUTCOME
 
 PLAN = "plan.json"
 REFERENCE = "reference.yaml"

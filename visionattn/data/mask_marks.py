@@ -23,7 +23,7 @@ def pascal_masks(root: Path) -> list[Mark]:
     return []
 
 
-def named_sets(root: Path) -> list[Mark]:
+def _named_sets(root: Path) -> list[Mark]:
     """ADE20K and Cityscapes, whose classes have numbers of their own."""
     if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
         return [Mark("cityscapes", "segmentation", "Cityscapes' leftImg8bit and gtFine", root)]
@@ -34,10 +34,13 @@ def named_sets(root: Path) -> list[Mark]:
     return []
 
 
-def image_mask_folders(root: Path) -> list[Mark]:
+def mask_folders(root: Path) -> list[Mark]:
+    """The first that a folder shows of: a set whose classes have numbers of their own, masks of objects, of classes."""
+    return next((marks for probe in (_named_sets, _object_masks, _paired_folders) if (marks := probe(root))), [])
+
+
+def _paired_folders(root: Path) -> list[Mark]:
     """A folder of images beside one of masks, for each split or for all."""
-    if named_sets(root) or object_masks(root):
-        return []
     for images, masks in _paired(root):
         if has_images(images, 2) and has_images(masks, 2) and not files_ending(masks, ".txt"):
             folders = f"{images.relative_to(root)} and {masks.relative_to(root)}"
@@ -61,7 +64,7 @@ def masks_beside(root: Path) -> list[Mark]:
     return []
 
 
-def object_masks(root: Path) -> list[Mark]:
+def _object_masks(root: Path) -> list[Mark]:
     """Masks of objects: a file for each in a folder of its image, or of its class; or folders named ``instances``."""
     for images, masks in _object_places(root):
         shown = {os.path.splitext(name)[0] for name in _image_names(root / images)}

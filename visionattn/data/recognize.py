@@ -20,7 +20,7 @@ from visionattn.data.layout_marks import (
     shard_index,
     voc_files,
 )
-from visionattn.data.mask_marks import image_mask_folders, masks_beside, named_sets, object_masks, pascal_masks
+from visionattn.data.mask_marks import mask_folders, masks_beside, pascal_masks
 from visionattn.data.names import SPLIT_NAMES, is_image, is_visible
 from visionattn.errors import DataError
 
@@ -32,8 +32,8 @@ LOOKED_FOR = (
 )
 """What a folder is searched for, with the name of each under ``visionattn list data``."""
 _PROBES: tuple[Callable[[Path], list[Mark]], ...] = (
-    *(coco_files, label_lines, voc_files, pascal_masks, named_sets, image_mask_folders, open_images_tables),
-    *(masks_beside, object_masks, parquet_files, shard_index),
+    *(coco_files, label_lines, voc_files, pascal_masks, mask_folders, open_images_tables),
+    *(masks_beside, parquet_files, shard_index),
 )
 _LABELS_ONLY: tuple[Callable[[Path], list[Mark]], ...] = (labelled_table, class_folders)
 """What is looked for where nothing else is found: pictures of other layouts lie in folders, and tables beside them."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from visionattn.files import write_whole
 from visionattn.reports.embedding import Embedding
 from visionattn.reports.page import render
 from visionattn.reports.sections import Section, told
@@ -78,14 +79,4 @@ class Report:
         Raises:
             OSError: it cannot be written; what was there before stays.
         """
-        path = Path(path)
-        page = self.html(most_bytes)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.new")
-        try:
-            draft.write_text(page, encoding="utf-8")
-            draft.replace(path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
-        return path
+        return write_whole(Path(path), self.html(most_bytes))

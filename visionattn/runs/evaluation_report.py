@@ -11,34 +11,24 @@ from visionattn.reports import Change, Differences, Facts, Panels, Report, Table
 from visionattn.reports.sections import Column
 from visionattn.runs import page
 from visionattn.runs.build import Run
-from visionattn.runs.folder import REPORT
 from visionattn.runs.measures import sections
-from visionattn.tasks.pictures import undrawn_explained
 from visionattn.tasks.statistics import in_words, statistics
 
 _FIRST = 4
 """Figures at the top of the page; the table has them all."""
 
 
-def write_evaluation(
-    run: Run, result: Mapping[str, Any], facts: Mapping[str, Any], folder: Path, seed: int
-) -> Path | None:
+def write_evaluation(run: Run, result: Mapping[str, Any], facts: Mapping[str, Any], file: Path, seed: int) -> None:
     """Write the page of an evaluation that has run.
 
     Args:
         run: what was evaluated.
         result: contents of ``result.json``, see :func:`visionattn.runs.result.result_of`.
         facts: where the weights come from, and what is scored how.
-        folder: where the page goes.
+        file: the page.
         seed: of the evaluation.
-
-    Returns:
-        The page; None where it could not be written, which one line says.
     """
-    written = None
-    with undrawn_explained(f"report in {folder / REPORT}"):
-        written = _report(run, result, facts, seed, folder).write(folder / REPORT)
-    return written
+    _report(run, result, facts, seed, file.parent).write(file)
 
 
 def _report(run: Run, result: Mapping[str, Any], facts: Mapping[str, Any], seed: int, folder: Path) -> Report:

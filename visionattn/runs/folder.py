@@ -5,7 +5,6 @@ Nothing here imports torch: a folder that holds a run is refused before anything
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -153,11 +152,3 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 def missing(folder: Path) -> list[Path]:
     """The folder and its parents that do not exist, the innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write a file that is there as a whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-    return path

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from visionattn.runs.folder import write_whole
+from visionattn.files import write_whole
 
 Row = dict[str, Any]
 _METRICS = 6

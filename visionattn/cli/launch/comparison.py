@@ -31,7 +31,7 @@ from visionattn.config.hydra_nodes import resolvable
 from visionattn.config.messages import plain, unresolved_plain
 from visionattn.config.spelling import typed_choices
 from visionattn.errors import ConfigError, counted
-from visionattn.runs.folder import write_whole
+from visionattn.files import write_whole
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

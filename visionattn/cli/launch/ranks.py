@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.errors import ConfigError, VisionAttnError
+from visionattn.files import write_whole
 
 JOB = "VISIONATTN_JOB"
 RUN_DIR = "VISIONATTN_RUN_DIR"
@@ -138,10 +139,7 @@ def meet_anew() -> None:
 
 def _through_file(path: Path, proposal: dict[str, str]) -> dict[str, str]:
     if is_first():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(proposal), encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, json.dumps(proposal))
         return proposal
     end = time.monotonic() + _PATIENCE
     while not path.is_file():

@@ -18,6 +18,7 @@ from visionattn.drawing.canvas import sheet_of
 from visionattn.drawing.detection import draw_objects
 from visionattn.drawing.plots import plot_confusion, plot_precision_recall
 from visionattn.errors import counted
+from visionattn.files import write_whole
 from visionattn.reports import Section
 from visionattn.tasks.detection.average_precision import IOU_THRESHOLDS, Result
 from visionattn.tasks.detection.confusion import BACKGROUND, confusion_matrix
@@ -129,7 +130,7 @@ class DetectionObserver(Observer):
             }
             for i, (number, name) in enumerate(zip(info.ids or [], info.names, strict=True))
         ]
-        table.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_whole(table, json.dumps(rows, indent=1) + "\n")
         return {"submission": submission, "classes": table}
 
 
@@ -138,7 +139,7 @@ def write_submission(file: Path, results: Sequence[Result], records: Any) -> Non
     notes = records.annotations
     stated = dict(zip(notes.image_ids.tolist(), notes.file_ids, strict=True))
     own = [result | {"image_id": stated[result["image_id"]]} for result in results]
-    file.write_text(json.dumps(own) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(own) + "\n")
 
 
 def boxes_of(masks: Sequence[np.ndarray] | None) -> np.ndarray:

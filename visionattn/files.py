@@ -1,0 +1,38 @@
+"""Files that are there as a whole or not at all, whenever a reader comes and however writing ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A draft beside ``path`` that takes its place at the end of the block; on an error it is removed.
+
+    Args:
+        path: the file; its folder is made.
+
+    Raises:
+        OSError: the draft cannot take its place; what was there before stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write a text file as a whole, in UTF-8.
+
+    Raises:
+        OSError: it cannot be written, for instance on a full disk; what was there before stays, and nothing else.
+    """
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+    return path
