@@ -56,7 +56,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Print a failure when it happens: a run that reaches its limit ends without a summary."""
     here = report.nodeid.startswith("tests/gpu/") and "PYTEST_XDIST_WORKER" not in os.environ
     if here and report.failed:
-        print(f"\n{report.nodeid}\n{report.longreprtext}", file=sys.__stderr__, flush=True)
+        print(f"\nFAILED {report.nodeid}\n{report.longreprtext}", file=sys.__stderr__, flush=True)
 
 
 @pytest.fixture(autouse=True)

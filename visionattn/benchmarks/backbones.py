@@ -39,7 +39,7 @@ from visionattn.benchmarks.contenders import (
     with_counterpart,
 )
 from visionattn.benchmarks.device_time import WALL, DeviceTime, device_times, own_stream
-from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
+from visionattn.benchmarks.record import RESULTS, Row, RowFile, choose_device, show
 from visionattn.benchmarks.timing import gemm_limit, interleaved, peak_bytes
 from visionattn.errors import ConfigError
 from visionattn.export.graph_modules import traceable
@@ -75,13 +75,14 @@ def run_backbones(
     comparison = Comparison(**options)
     chosen = comparison.choose([names] if isinstance(names, str) else list(names))
     measuring = _Measuring(comparison, choose_device(device))
+    file = RowFile(output_dir, "backbones", measuring.device, measuring.configuration())
     with own_stream(measuring.device):
-        rows, left_out = measuring.rows(chosen)
-    _show(rows)
+        left_out = measuring.measure(chosen, file)
+    _show(file.rows)
     if left_out:
         print(f"left out after {comparison.seconds:.0f} s: {', '.join(left_out)}")
-    save(rows, output_dir, "backbones", measuring.device, measuring.configuration() | {"left_out": left_out})
-    return rows
+    file.close(left_out=left_out)
+    return file.rows
 
 
 @dataclass(frozen=True)
@@ -151,25 +152,23 @@ class _Measuring:
             "gemm_library": {kind: library for kind, (_, library) in self.limits.items()},
         }
 
-    def rows(self, names: list[str]) -> tuple[list[Row], list[str]]:
-        """The rows, and what would have started after ``seconds``."""
-        rows: list[Row] = []
+    def measure(self, names: list[str], file: RowFile) -> list[str]:
+        """Add the rows to the file; what would have started after ``seconds`` is returned."""
         left_out: list[str] = []
         with TemporaryDirectory(prefix="visionattn-") as temporary:
             for name in names:
                 if self._in_time():
-                    found, late = self._backbone(name, Path(self.comparison.graphs or temporary))
-                    rows, left_out = rows + found, left_out + late
+                    left_out += self._backbone(name, Path(self.comparison.graphs or temporary), file)
                 else:
                     left_out.append(name)
-        return rows, left_out
+        return left_out
 
     def _in_time(self) -> bool:
         limit = self.comparison.seconds
         return limit is None or time.monotonic() - self.begin <= limit
 
-    def _backbone(self, name: str, graphs: Path) -> tuple[list[Row], list[str]]:
-        """The rows of a backbone, for each type, batch and pass, and what there was no time for."""
+    def _backbone(self, name: str, graphs: Path, file: RowFile) -> list[str]:
+        """Add a backbone's rows, for each type, batch and pass; what there was no time for is returned."""
         how = self.comparison
         side = how.size or backbone_files()[name]["card"]["input_size"][-1]
         models = with_counterpart(name, side, TIMM in how.against)
@@ -177,12 +176,12 @@ class _Measuring:
             models[PLAIN] = traceable(models[OURS])
         gmacs = count_gmacs(models[OURS], (3, side, side))
         graph = partial(runtimes.write_graph, models[OURS], side, graphs / f"{name}_{side}.onnx")
-        rows: list[Row] = []
         left_out: list[str] = []
         for model in models.values():
             model.to(self.device)
-        for dtype, batch, kind in product(how.dtypes, how.batches or BATCHES[self.device.type], how.passes):
-            if rows and not self._in_time():
+        works = product(how.dtypes, how.batches or BATCHES[self.device.type], how.passes)
+        for index, (dtype, batch, kind) in enumerate(works):
+            if index and not self._in_time():
                 left_out.append(f"{name} {dtype} {batch} {kind}")
                 continue
             work = Work(kind, dtype, torch.randn(batch, 3, side, side, device=self.device))
@@ -191,9 +190,9 @@ class _Measuring:
             found = list(contenders(models, work, how.compile, how.channels_last))
             others = [engine for engine in how.against if engine in runtimes.RUNTIMES]
             found += runtime_contenders(others, models[OURS], work, graph)
-            rows += [facts | row for row in self._figures(found, batch, flops / self.limits[dtype][0])]
+            file.add(facts | row for row in self._figures(found, batch, flops / self.limits[dtype][0]))
             torch._dynamo.reset()  # what was compiled for this batch is not used again
-        return rows, left_out
+        return left_out
 
     def _figures(self, found: list[Contender], batch: int, at_limit: float) -> list[Row]:
         """A row of each contender; ``at_limit``: seconds that the GEMM limit would take."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from visionattn.runs import provenance
+from visionattn.runs.folder import write_whole
 from visionattn.runs.table import print_whole
 
 Row = dict[str, Any]
@@ -31,42 +33,65 @@ def choose_device(name: str | None) -> torch.device:
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def write(rows: list[Row], folder: Path, name: str, device: torch.device, configuration: dict[str, Any]) -> list[Path]:
-    """Write ``<name>_<device>_<time>.json`` with everything and ``.csv`` with the rows; return both paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    properties = provenance.device_properties(device)
-    label = re.sub(r"[^A-Za-z0-9]+", "-", properties["name"]).strip("-").lower()
-    moment = datetime.now(UTC)
-    stem = folder / f"{name}_{label}_{moment:%Y%m%d-%H%M%S}"
-    document = {
-        "time": moment.isoformat(timespec="seconds"),
-        "hardware": properties,
-        "versions": provenance.versions(),
-        "configuration": configuration,
-        "rows": rows,
-    }
-    paths = [stem.with_suffix(".json"), stem.with_suffix(".csv")]
-    paths[0].write_text(json.dumps(document, indent=1) + "\n")
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with paths[1].open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
+class RowFile:
+    """``<name>_<device>_<time>.json`` with everything and ``.csv`` with the rows of a run.
+
+    Both are written anew with all rows whenever some are added, so that a run that is cut off loses nothing.
+
+    Args:
+        output_dir: their folder; None: nothing is written.
+        name: of the benchmark.
+        device: that is measured.
+        configuration: what a file records beside the rows.
+    """
+
+    def __init__(
+        self, output_dir: str | Path | None, name: str, device: torch.device, configuration: dict[str, Any]
+    ) -> None:
+        self.rows: list[Row] = []
+        self.configuration = dict(configuration)
+        self.paths: list[Path] = []
+        if output_dir is None:
+            return
+        folder, moment = Path(output_dir), datetime.now(UTC)
+        folder.mkdir(parents=True, exist_ok=True)
+        properties = provenance.device_properties(device)
+        label = re.sub(r"[^A-Za-z0-9]+", "-", properties["name"]).strip("-").lower()
+        stem = f"{name}_{label}_{moment:%Y%m%d-%H%M%S}"
+        self.paths = [folder / f"{stem}.json", folder / f"{stem}.csv"]
+        time = moment.isoformat(timespec="seconds")
+        self._facts = {"time": time, "hardware": properties, "versions": provenance.versions()}
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Append rows and write the files."""
+        self.rows += rows
+        if not self.paths:
+            return
+        document = self._facts | {"configuration": self.configuration, "rows": self.rows}
+        write_whole(self.paths[0], json.dumps(document, indent=1) + "\n")
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(
+            table, list(dict.fromkeys(key for row in self.rows for key in row)), lineterminator="\n"
+        )
         writer.writeheader()
-        writer.writerows(rows)
-    return paths
+        writer.writerows(self.rows)
+        write_whole(self.paths[1], table.getvalue())
+
+    def close(self, console: Console | None = None, **facts: Any) -> None:
+        """Write the files with further ``facts`` in the configuration, and print their paths."""
+        self.configuration |= facts
+        self.add([])
+        for path in self.paths:
+            (console or Console()).print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
 
 
 def save(
-    rows: list[Row],
-    output_dir: str | Path | None,
-    name: str,
-    device: torch.device,
-    configuration: dict[str, Any],
-    console: Console | None = None,
+    rows: list[Row], output_dir: str | Path | None, name: str, device: torch.device, configuration: dict[str, Any]
 ) -> None:
-    """Write the rows, see :func:`write`, and print the paths; nothing where ``output_dir`` is None."""
-    if output_dir is not None:
-        for path in write(rows, Path(output_dir), name, device, configuration):
-            (console or Console()).print(f"  rows: [cyan]{path}[/cyan]", soft_wrap=True)
+    """Write all rows of a run, see :class:`RowFile`, and print the paths; nothing where ``output_dir`` is None."""
+    file = RowFile(output_dir, name, device, configuration)
+    file.add(rows)
+    file.close()
 
 
 def show(

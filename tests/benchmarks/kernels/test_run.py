@@ -14,7 +14,7 @@ from visionattn.benchmarks.kernels.baselines import BASELINES, ROUTED_BASELINES
 from visionattn.benchmarks.kernels.cases import CASES, Case, RoutedCase, choose
 from visionattn.benchmarks.kernels.limits import Limits, byte_count, flop_count
 from visionattn.benchmarks.kernels.methods import DIRECTIONS, leaf_call, methods
-from visionattn.benchmarks.kernels.tune import tune
+from visionattn.benchmarks.kernels.tune import run_tune
 from visionattn.benchmarks.timing import UNTOLD, gemm_limit, interleaved, medians, peak_bytes, quartiles, verdict
 from visionattn.kernels import routed_attention
 from visionattn.kernels.backends import reference
@@ -138,13 +138,15 @@ def test_cases_begun_too_late_are_left_out(tmp_path, monkeypatch):
 def test_plans_are_tuned_on_a_gpu_only(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="CUDA device only"):
-        tune("swin_tiny.s1")
+        run_tune("swin_tiny.s1")
 
 
 def test_cases_are_legal_and_chosen_by_pattern():
-    for case in CASES:
+    for case in choose():
         call = case.call(1, torch.float32, CPU)
         assert tuple(call.q.shape) == (1, case.side, case.side, case.heads, 32)
+    assert [case.name for case in CASES if case not in choose()] == ["natten.256"]
+    assert [case.name for case in choose("natten*")] == ["natten.256"]
     assert [case.name for case in choose("swin_tiny.s1*")] == ["swin_tiny.s1", "swin_tiny.s1.shifted"]
     assert {case.name.split(".")[0] for case in choose()} == {
         *("swin_tiny", "dinat_tiny", "cswin_tiny", "maxvit_tiny", "windows", "biformer_tiny")

@@ -1,6 +1,7 @@
 """What is measured: the attention of each stage of five published backbones at 224 x 224, and larger windows and maps.
 
-All heads have a width of 32.
+Heads have a width of 32. ``natten.256``, the largest case of NATTEN's tables, has 128; it is meant for a GPU, always
+has one image, and is measured where its name is asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ DEPTH = 32
 
 @dataclass(frozen=True)
 class Case:
-    """One attention; ``step`` is the shift of a window partition or the stride of a neighborhood."""
+    """One attention; ``step`` is the shift of a window partition or the stride of a neighborhood.
+
+    ``images`` is the batch where it is always the same; such a case is left out unless it is named.
+    """
 
     name: str
     windowed: bool
@@ -30,11 +34,13 @@ class Case:
     step: Pair
     dilation: Pair = (1, 1)
     bias: bool = True
+    depth: int = DEPTH
+    images: int | None = None
 
     def call(self, batch: int, dtype: torch.dtype, device: torch.device, seed: int = 0) -> Call:
         """A checked call; q, k and v are views of one packed tensor, as from a qkv projection."""
         generator = torch.Generator().manual_seed(seed)
-        shape = (batch, self.side, self.side, 3, self.heads, DEPTH)
+        shape = (self.images or batch, self.side, self.side, 3, self.heads, self.depth)
         q, k, v = torch.randn(shape, generator=generator).to(device, dtype).unbind(3)
         table = (self.heads, 2 * self.size[0] - 1, 2 * self.size[1] - 1)
         bias = torch.randn(table, generator=generator).to(device) if self.bias else None
@@ -122,7 +128,8 @@ def _biformer() -> list[RoutedCase]:
 
 
 AnyCase = Case | RoutedCase
-CASES: tuple[AnyCase, ...] = (*_swin(), *_dinat(), *_cswin(), *_maxvit(), *_windows(), *_biformer())
+NATTEN = Case("natten.256", False, 256, 24, (80, 80), (1, 1), depth=128, images=1)
+CASES: tuple[AnyCase, ...] = (*_swin(), *_dinat(), *_cswin(), *_maxvit(), *_windows(), *_biformer(), NATTEN)
 
 
 def choose(patterns: str | list[str] | tuple[str, ...] = "*") -> list[AnyCase]:
@@ -136,4 +143,8 @@ def choose(patterns: str | list[str] | tuple[str, ...] = "*") -> list[AnyCase]:
         if not any(fnmatch(case.name, pattern) for case in CASES):
             names = ", ".join(case.name for case in CASES)
             raise ValueError(f"no kernel case matches '{pattern}'; there are {names}")
-    return [case for case in CASES if any(fnmatch(case.name, pattern) for pattern in wanted)]
+    return [case for case in CASES if any(_is_meant(case, pattern) for pattern in wanted)]
+
+
+def _is_meant(case: AnyCase, pattern: str) -> bool:
+    return fnmatch(case.name, pattern) and (pattern != "*" or not isinstance(case, Case) or case.images is None)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from visionattn.benchmarks.kernels import timm_swin
@@ -26,7 +27,8 @@ M = TypeVar("M", bound=MapCall[Any])
 
 REPLACED = ("flex", "natten")
 """Backends that are left out unless named: their baselines run the same code in more cases."""
-SLOW = ("reference",)
+DENSE = "dense"
+SLOW = ("reference", DENSE)
 FORWARD, BACKWARD, BOTH = DIRECTIONS = ("forward", "backward", "forward+backward")
 
 
@@ -104,6 +106,7 @@ def _makers(call: AnyCall, train: bool) -> Iterator[tuple[str, Callable[[], Meth
     for name, fused in (("timm", False), ("timm fused", True)):
         yield name, partial(_timm, call, name, fused, train)
     yield "sdpa ceiling", partial(_ceiling, call, train)
+    yield DENSE, partial(_dense, call, train)
 
 
 def _backends(call: AnyCall) -> tuple[Candidate[...], ...]:
@@ -159,3 +162,17 @@ def _ceiling(call: Call, train: bool) -> Method:
     ready = (to_windows(t, call.geometry).transpose(1, 2).contiguous() for t in (call.q, call.k, call.v))
     q, k, v = (t.requires_grad_(train) for t in ready)
     return Method(name, lambda: scaled_dot_product_attention(q, k, v, scale=call.scale), (q, k, v))
+
+
+def _dense(call: Call, train: bool) -> Method:
+    """Torch's attention of every query to the whole map, with heads moved forward and back: what a kernel may save."""
+    fresh, leaves = leaf_call(replace(call, bias=None), train)
+
+    def run() -> Tensor:
+        q, k, v = (x.flatten(1, 2).transpose(1, 2) for x in leaves[0].unbind(3))
+        backends = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+        with sdpa_kernel(backends, set_priority=True):
+            out = scaled_dot_product_attention(q, k, v, scale=fresh.scale)
+        return out.transpose(1, 2).unflatten(1, fresh.q.shape[1:3])
+
+    return Method(DENSE, run, leaves)

@@ -28,7 +28,7 @@ from visionattn.benchmarks.device_time import WALL, DeviceTime, device_times, ow
 from visionattn.benchmarks.kernels.cases import AnyCase, choose
 from visionattn.benchmarks.kernels.limits import Limits, byte_count, flop_count
 from visionattn.benchmarks.kernels.methods import BOTH, DIRECTIONS, FORWARD, AnyCall, methods
-from visionattn.benchmarks.record import RESULTS, Row, choose_device, save, show
+from visionattn.benchmarks.record import RESULTS, Row, RowFile, choose_device, show
 from visionattn.benchmarks.timing import Runner, interleaved, peak_bytes, quartiles, verdict
 from visionattn.errors import ConfigError
 from visionattn.runs.provenance import device_properties
@@ -71,12 +71,12 @@ def run_kernels(
         ConfigError: an unknown direction.
     """
     setup = _set_up(device, dtype, batch, backends, repeats, directions)
+    file = RowFile(output_dir, "kernels", setup.device, {"cases": cases, **setup.configuration()})
     with own_stream(setup.device):
-        rows, left_out = _measure_cases(choose(cases), setup, seconds)
-    _show(rows, setup.title(), left_out, screen := console or Console())
-    configuration = {"cases": cases, **setup.configuration(), "left_out": left_out}
-    save(rows, output_dir, "kernels", setup.device, configuration, screen)
-    return rows
+        left_out = _measure_cases(choose(cases), setup, seconds, file)
+    _show(file.rows, setup.title(), left_out, screen := console or Console())
+    file.close(screen, left_out=left_out)
+    return file.rows
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,8 @@ def _set_up(
     return _Setup(backends, repeats, torch_device, kind, images, tuple(directions), limits)
 
 
-def _measure_cases(cases: list[AnyCase], setup: _Setup, seconds: float | None) -> tuple[list[Row], list[str]]:
-    """The rows, and the names of the cases that would have started after ``seconds``."""
-    rows: list[Row] = []
+def _measure_cases(cases: list[AnyCase], setup: _Setup, seconds: float | None, file: RowFile) -> list[str]:
+    """Add the rows to the file; the names of the cases that would have started after ``seconds`` are returned."""
     left_out: list[str] = []
     begin = time.monotonic()
     for case in cases:
@@ -145,8 +144,8 @@ def _measure_cases(cases: list[AnyCase], setup: _Setup, seconds: float | None) -
             continue
         call = setup.call(case)
         for direction in setup.directions:
-            rows += _measure(case, call, direction, setup)
-    return rows, left_out
+            file.add(_measure(case, call, direction, setup))
+    return left_out
 
 
 def _show(rows: list[Row], title: str, left_out: list[str], console: Console) -> None:
