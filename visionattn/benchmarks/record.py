@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from visionattn.files import write_whole
 from visionattn.runs import provenance
-from visionattn.runs.folder import write_whole
 from visionattn.runs.table import print_whole
 
 Row = dict[str, Any]

@@ -18,7 +18,7 @@ import torch
 from visionattn.benchmarks.device_time import device_times
 from visionattn.benchmarks.kernels.cases import RoutedCase, choose
 from visionattn.benchmarks.record import RESULTS, Row, RowFile, choose_device, show
-from visionattn.benchmarks.timing import interleaved
+from visionattn.benchmarks.timing import Runner, interleaved
 from visionattn.kernels.backends import triton
 from visionattn.kernels.custom_op import signed
 from visionattn.kernels.op import Call
@@ -105,7 +105,7 @@ def _time(call: Call, plan: Any, repeats: int) -> Row:
         forward, backward = launch.forward(signature, plan), launch.backward(signature, wanted, plan)
         out, lse = forward(*maps, call.bias)
         grad = torch.ones_like(out)
-        runners = {
+        runners: dict[str, Runner] = {
             FORWARD: partial(forward, *maps, call.bias),
             BACKWARD: partial(backward, grad, *maps, call.bias, out, lse, gradients),
         }
