@@ -95,7 +95,7 @@ def first_errors(log: Path, status: int, most: int = 12, lines: int = 3) -> list
     found: dict[str, list[str]] = {}
     current: list[str] | None = None
     for line in text:
-        if match := re.match(r"(?:FAILED|ERROR) (\S+::\S.*?)(?: - (.*))?$", line):
+        if match := re.match(r"(?:FAILED|ERROR) (tests/\S.*?)(?: - (.*))?$", line):
             current = found.setdefault(match[1], [])
             if match[2] and not current:
                 current.append(match[2])

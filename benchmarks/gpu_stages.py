@@ -76,7 +76,19 @@ def listed(words: list[str]) -> str:
 
 
 def tests(seconds: float) -> Stage:
-    command = ["-m", "pytest", "-m", "gpu", "tests/gpu", "-vv", "-rfEs", "--tb=short", "--durations=10"]
+    command = [
+        "-m",
+        "pytest",
+        "-m",
+        "gpu",
+        "tests/gpu",
+        "-vv",
+        "-rfEs",
+        "--tb=short",
+        "--durations=10",
+        "-W",
+        "default",
+    ]
     command += [word for plugin in FOREIGN for word in ("-p", f"no:{plugin}")]
     if find_spec("xdist") is not None:
         command += ["-n", str(WORKERS), "--maxschedchunk=1"]

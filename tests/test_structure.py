@@ -30,7 +30,8 @@ MAY_IMPORT = {
     ),
     "export": "errors lazy drawing kernels attention heads weights config data backbones training tasks runs",
     "benchmarks": (
-        "errors files lazy drawing reports kernels attention heads weights config data backbones training tasks runs export"
+        "errors files lazy drawing reports kernels attention heads weights config data backbones training tasks runs "
+        "export"
     ),
     "comparison": (
         "errors files drawing reports kernels weights config data backbones training tasks runs export benchmarks"

@@ -39,9 +39,7 @@ def run_tune(
     seconds: float = float("inf"),
     output_dir: str | Path | None = RESULTS,
 ) -> list[Row]:
-    """Measure median device milliseconds of forward and backward of each plan, the default first.
-
-    A plan that does not fit the device has a reason instead of times.
+    """Measure median device milliseconds of forward and backward of each plan; one that does not fit has a reason.
 
     Args:
         cases: patterns of names.
@@ -59,19 +57,23 @@ def run_tune(
     chosen = choose_device(device)
     if chosen.type != "cuda" and not triton.INTERPRETED:
         raise ValueError("Triton plans can be timed on a CUDA device only, and torch finds none")
-    begin, kept = time.monotonic(), {"cases": cases, "dtype": dtype, "batch": batch, "repeats": repeats}
+    end, kept = time.monotonic() + seconds, {"cases": cases, "dtype": dtype, "batch": batch, "repeats": repeats}
     file = RowFile(output_dir, "plans", chosen, kept)
     for case in choose(cases):
         if isinstance(case, RoutedCase):
             raise ValueError(f"plans are those of windows and neighborhoods, and {case.name} has regions")
         call = case.call(batch, getattr(torch, dtype), chosen)
         for plan in _plans(call)[:most]:
-            if time.monotonic() - begin < seconds:
+            if time.monotonic() < end:
                 file.add([{"case": case.name, "plan": repr(plan), **asdict(plan), **_time(call, plan, repeats)}])
+    _tell(file)
+    return file.rows
+
+
+def _tell(file: RowFile) -> None:
     columns = ("case", "plan", FORWARD, BACKWARD)
     show(columns, [[_cell(row[column]) for column in columns] for row in file.rows])
     file.close()
-    return file.rows
 
 
 def _cell(value: Any) -> str:
