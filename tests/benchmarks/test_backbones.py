@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from timm.layers import DropPath
 from torch import nn
 
 from visionattn.benchmarks import backbones, contenders, runtimes
@@ -44,6 +45,8 @@ def test_plain_operators_stand_beside_the_kernels(monkeypatch):
 def test_the_counterpart_has_the_same_weights():
     models = contenders.with_counterpart("swin_tiny", 224)
     assert set(models) == {"visionattn", "timm"}
+    rates = {m.drop_prob for model in models.values() for m in model.modules() if isinstance(m, DropPath)}
+    assert rates == {0.0}, "timm's Swin drops a tenth unless told otherwise, and would have more to do"
 
 
 @pytest.mark.parametrize("wrong", [{"names": "nobody"}, {"passes": ["sleep"]}, {"dtypes": ["int8"]}])

@@ -69,6 +69,12 @@ def convolution(channels: int, weight: Tensor) -> SameConv:
     return conv
 
 
+@pytest.mark.parametrize("size", [(8, 10), (9, 7)])
+def test_the_gradient_of_a_strided_convolution_copies_no_map(size: tuple[int, int]) -> None:
+    y = convolution(16, torch.randn(16, 1, 3, 3))(torch.randn(2, 16, *size))
+    assert type(y.grad_fn).__name__ == "ConvolutionBackward0"
+
+
 @pytest.mark.parametrize("channels", [16, 80])
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (9, 7), (8, 10), (5, 6)])
 def test_a_strided_depthwise_convolution_errs_no_more_than_torchs(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import timm
 import torch
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from visionattn.backbones.zoo import backbone_files, create_backbone
@@ -75,7 +76,7 @@ class Contender:
 
 
 def with_counterpart(name: str, side: int, compared: bool = True) -> dict[str, nn.Module]:
-    """Our model and, where the card names one, timm's with the same weights, checked to agree.
+    """Our model and, where the card names one, timm's with the same weights, checked to agree, both without drop path.
 
     Args:
         name: backbone.
@@ -94,6 +95,9 @@ def with_counterpart(name: str, side: int, compared: bool = True) -> dict[str, n
         theirs = timm.create_model(counterpart, pretrained=False, num_classes=1000) if counterpart else None
     if theirs is None:
         return {OURS: ours}
+    for module in theirs.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0  # some of timm's models drop a tenth unless told otherwise: more work per step
     load_weights(ours, theirs.state_dict())
     image = torch.randn(1, 3, side, side)
     with torch.no_grad():

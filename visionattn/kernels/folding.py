@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from visionattn.kernels.activation import activate
 from visionattn.kernels.depthwise import depthwise
 from visionattn.kernels.eager import has_hooks
+from visionattn.kernels.geometry import certainly
 from visionattn.kernels.linear import (
     convolution_gelu,
     fusable_inputs,
@@ -59,6 +60,8 @@ class SameConv(nn.Conv2d):
         padded = F.pad(input, (input.shape[3] % 2, 1, input.shape[2] % 2, 1))
         rows, columns = ((size - 1) // 2 + 1 for size in input.shape[2:])
         y = F.conv2d(padded, weight, bias, stride=2, groups=self.groups)
+        if certainly(y.shape[2] == rows) and certainly(y.shape[3] == columns):
+            return y
         return y.narrow(2, 0, rows).narrow(3, 0, columns)  # all of it; a graph's symbols stay as short as a pooling's
 
     def gelu(self, x: Tensor, weight: Tensor, bias: Tensor | None, approximate: str) -> Tensor:
