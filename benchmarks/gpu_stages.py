@@ -38,14 +38,16 @@ QUICK = ["auto", "timm*", "partition sdpa", "sdpa ceiling", "gathered copies"]
 MODELS = ["swin_tiny", "maxvit_tiny", "gcvit_tiny", "davit_tiny"]
 """Those that have a goal beside timm's."""
 OTHER_MODELS = ["dinat_tiny", "nat_tiny", "cswin_tiny", "fastervit_0"]
-TUNED = ["dinat_tiny.s1", "swin_tiny.s1.shifted", "dinat_tiny.s2"]
+TUNED = ["dinat_tiny.s1", "dinat_tiny.s3", "swin_tiny.s1.shifted"]
 PLANS = """
 from visionattn.benchmarks.kernels.tune import run_tune
 run_tune({cases}, repeats=5, output_dir={results}, seconds={{left}})
 """
 INTERPRETED_PLANS = """
 from visionattn.benchmarks.kernels.tune import run_tune
-run_tune(["dinat_tiny.s4"], repeats=1, output_dir={results}, device="cpu", dtype="float16", batch=1, most=3)
+small = dict(repeats=1, output_dir={results}, device="cpu", dtype="float16", batch=1)
+run_tune("dinat_tiny.s4", most=1, **small)
+run_tune("dinat_tiny.s3", most=3, **small)
 """
 
 
@@ -125,7 +127,7 @@ def stages(results: Path) -> list[Stage]:
         compiling("compiling", ahead, 175.0),
         benchmark("kernels", 60.0, "attention beside other methods", "kernels", f"cases={listed(KERNELS)}", *both),
         benchmark("models", 260.0, "models with a goal, eager and compiled", "backbones", _names(MODELS), *forms),
-        Stage("plans", plans, 60.0, "plans of the Triton kernels, neighborhoods first"),
+        Stage("plans", plans, 90.0, "plans of the Triton kernels, neighborhoods first"),
         benchmark("natten", 30.0, "NATTEN's case, a window of 80 in 256 x 256", "kernels", *natten),
         benchmark("graphs", 45.0, "CUDA graphs of torch.compile", "backbones", _names(MODELS[:1]), *graphs),
         compiling("compiling others", [(name, "default") for name in OTHER_MODELS], 120.0),
@@ -147,7 +149,7 @@ def rehearsal(results: Path) -> list[Stage]:
         compiling("compiling", [("swin_pico", "default")], 900.0, "--device", "cpu", "--batch", "2", "--size", "64"),
         benchmark("kernels", 300.0, "one case", "kernels", "cases=swin_tiny.s4", *kernels),
         benchmark("models", 900.0, "one model", "backbones", "names=swin_pico", *models, *small),
-        Stage("plans", plans, 300.0, "plans in Triton's interpreter", interpreted=True),
+        Stage("plans", plans, 1200.0, "plans in Triton's interpreter", interpreted=True),
         scan(120.0, "sides=[14]", "batch=1", "loop=false", *small),
         benchmark("other kernels", 300.0, "three cases", "kernels", f"cases={listed(cases)}", *kernels),
         Stage("interpreter", [str(_CASES)], 1200.0, "all attention kernels in Triton's interpreter", interpreted=True),

@@ -188,10 +188,11 @@ def test_functions_and_constructors_stay_small():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 where = f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}"
-                if (node.end_lineno or 0) - node.lineno >= 40:
+                is_kernel = any(ast.unparse(one) == "triton.jit" for one in node.decorator_list)  # cannot be divided
+                if (node.end_lineno or 0) - node.lineno >= (90 if is_kernel else 40):
                     long.append(where)
                 arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 if node.name == "__init__" and len(arguments) - 1 > 12:
                     wide.append(where)
-    assert len(long) < 8, long  # Triton's kernels cannot be divided
+    assert len(long) < 3, long
     assert not wide

@@ -10,6 +10,8 @@ from tests.gpu.gpu_shapes import NAMED, draw, make
 from visionattn.benchmarks.kernels import compare
 from visionattn.kernels import neighborhood_attention, window_attention
 from visionattn.kernels.backends.triton import attend, refuses
+from visionattn.kernels.custom_op import signed
+from visionattn.kernels.signature import Layout, Wanted
 
 RANDOM = 24
 
@@ -107,3 +109,30 @@ def test_batches_beyond_32_bits(cuda):
         whole = neighborhood_attention(x, x, x, kernel_size=7, backend="triton")[-1:]
         alone = neighborhood_attention(*[x[-1:].clone()] * 3, kernel_size=7, backend="triton")
     assert torch.equal(whole, alone)
+
+
+@pytest.mark.parametrize("name", ["nat", "many tiles", "dilated"])
+def test_walking_backwards_are_those_of_tiles(cuda, name):
+    """Every plan that walks gives the gradients of the default plan, up to rounding, and the same bits twice."""
+    from visionattn.kernels.backends.triton import launch
+    from visionattn.kernels.backends.triton.plan import candidates
+    from visionattn.kernels.backends.triton.problem import problem
+
+    call = make(*NAMED[name], torch.bfloat16, cuda)
+    maps = call.q, call.k, call.v
+    signature = signed(*maps, call.bias, call.geometry, call.scale)
+    into = [tuple(torch.empty(x.shape, device=cuda, dtype=x.dtype) for x in maps) for _ in range(3)]
+    wanted = Wanted(tuple(Layout.of(x) for x in into[0]), maps=True, table=True)
+    out, lse = launch.forward(signature)(*maps, call.bias)
+    arguments = torch.randn_like(out), *maps, call.bias, out, lse
+    expected = [*into[0], launch.backward(signature, wanted)(*arguments, into[0])]
+    base = problem(signature)
+    plans = [plan for plan in candidates(base.y, base.x, 2, 32, 99 * 1024) if plan.query_walk or plan.key_walk]
+    assert plans
+    for plan in plans:
+        run = launch.backward(signature, wanted, plan)
+        first, again = ([*kept, run(*arguments, kept)] for kept in into[1:])
+        for found, repeated, other in zip(first, again, expected, strict=True):
+            assert torch.equal(found, repeated)
+            error = (found.float() - other.float()).abs().max()
+            assert error <= 0.02 * other.float().abs().max(), plan

@@ -8,7 +8,11 @@ import triton
 import triton.language as tl
 
 from tests.kernels import triton_driver
+from visionattn.kernels.backends.triton.axis import Axis
 from visionattn.kernels.backends.triton.launcher import Launch
+from visionattn.kernels.backends.triton.problem import problem
+from visionattn.kernels.custom_op import signed
+from visionattn.kernels.geometry import neighborhood_geometry
 
 
 @triton.jit
@@ -64,3 +68,16 @@ def test_a_kept_launch_asks_triton_for_nothing_but_still_calls_hooks(monkeypatch
         launch(*tensors)
     assert called
     assert driver.launches[-1][1][METADATA + 1] is triton.knobs.runtime.launch_enter_hook
+
+
+def test_neighborhoods_that_see_their_whole_groups_take_the_kernels_of_windows():
+    """As every second layer of DiNAT at 224 pixels; one with longer groups does not."""
+    maps = [torch.empty(64, 56, 56, 2, 32, dtype=torch.bfloat16, device="meta") for _ in range(3)]
+    bias = torch.empty(2, 13, 13, device="meta")
+    found = {
+        dilation: problem(signed(*maps, bias, neighborhood_geometry(56, 56, 7, dilation, 1), 0.25))
+        for dilation in (8, 7, 1)
+    }
+    assert [found[dilation].window is not None for dilation in (8, 7, 1)] == [True, False, False]
+    assert found[8].y == Axis(56, 7, 0, 8, True)
+    assert found[7].y == Axis(56, 7, 1, 7, False)

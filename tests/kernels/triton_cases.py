@@ -43,6 +43,13 @@ ACCURACY = {
         True,
         "float32",
     ),
+    "groups like windows": (
+        NEIGHBORHOOD,
+        (1, 9, 6, 2, 16, 16),
+        {"kernel_size": (3, 2), "dilation": 3},
+        True,
+        "float32",
+    ),
     "stride": (NEIGHBORHOOD, (1, 10, 11, 1, 16, 24), {"kernel_size": (5, 4), "stride": (2, 3)}, True, "float32"),
     "stride is the kernel": (NEIGHBORHOOD, (1, 10, 7, 1, 16, 16), {"kernel_size": 3, "stride": 3}, True, "float32"),
     "many tiles": (NEIGHBORHOOD, (1, 3, 37, 1, 16, 16), {"kernel_size": (2, 3)}, True, "float32"),

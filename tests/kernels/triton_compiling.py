@@ -11,6 +11,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from visionattn.kernels.backends.triton import launch, launcher
+from visionattn.kernels.backends.triton.plan import Plan
 from visionattn.kernels.custom_op import signed
 from visionattn.kernels.geometry import Geometry
 from visionattn.kernels.signature import Layout, Wanted
@@ -73,9 +74,13 @@ def stack_of(binary: bytes) -> int:
 
 
 def run_packed(
-    geometry: Geometry, shape: tuple[int, ...], dtype: torch.dtype = torch.bfloat16, biased: bool = True
+    geometry: Geometry,
+    shape: tuple[int, ...],
+    dtype: torch.dtype = torch.bfloat16,
+    biased: bool = True,
+    plan: Plan | None = None,
 ) -> None:
-    """Forward and backward of the packed form of a map (B, H, W, N, D)."""
+    """Forward and backward of the packed form of a map (B, H, W, N, D); ``plan`` is that of the backward."""
     batch, height, width, heads, depth = shape
     qkv = torch.empty(batch, height, width, 3, heads, depth, dtype=dtype, device="meta")
     maps, gradients = qkv.unbind(3), torch.empty_like(qkv).unbind(3)
@@ -83,4 +88,4 @@ def run_packed(
     call = signed(*maps, bias, geometry, 0.25)
     out, lse = launch.forward(call)(*maps, bias)
     wanted = Wanted(tuple(Layout.of(gradient) for gradient in gradients), maps=True, table=biased)
-    launch.backward(call, wanted)(out, *maps, bias, out, lse, gradients)
+    launch.backward(call, wanted, plan)(out, *maps, bias, out, lse, gradients)

@@ -23,6 +23,7 @@ from visionattn.kernels.backends.tiled import routed as tiled_routed
 from visionattn.kernels.backends.tiled import tokens as tiled_tokens
 from visionattn.kernels.backends.triton import routed as triton_routed
 from visionattn.kernels.backends.triton import scan as triton_scan
+from visionattn.kernels.backends.triton import tokens as triton_tokens
 from visionattn.kernels.op import Backend
 from visionattn.kernels.routed_op import RoutedBackend
 from visionattn.kernels.scan_op import ScanBackend
@@ -50,6 +51,7 @@ NEIGHBORHOOD: tuple[Backend, ...] = (
 TOKENS: tuple[TokenBackend, ...] = (
     cpp_tokens.TOKENS,
     torch_tokens.FUSED,
+    triton_tokens.TOKENS,
     tiled_tokens.TOKENS,
     torch_tokens.TRACEABLE,
     reference.TOKENS,

@@ -19,6 +19,11 @@ class Axis:
         return -(-self.length // self.dilation)
 
     @property
+    def whole(self) -> bool:
+        """Whether each query of a neighborhood sees its whole dilation group, as in a window of that size."""
+        return not self.windowed and self.length == self.size * self.dilation
+
+    @property
     def classes(self) -> int:
         """Number of different group lengths: two where the dilation does not divide the length."""
         return 1 if self.length % self.dilation == 0 else 2

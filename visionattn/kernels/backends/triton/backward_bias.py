@@ -14,9 +14,11 @@ from visionattn.kernels.backends.triton.device import LOG2E, load_rows
 from visionattn.kernels.backends.triton.tiles import (
     load_picture,
     members_of,
+    next_place,
     numbered,
     own_points,
     partner_bounds,
+    place_of,
     seen_rows,
     signed,
     tile_bounds,
@@ -46,13 +48,6 @@ def store_table(
         gathered = tl.gather(slopes, tl.where(held, key, 0), 1)
         total = tl.sum(tl.where(held, gathered, 0.0), 0)
         tl.store(partial_ptr + entry, total, mask=entry < ENTRIES)
-
-
-@triton.jit
-def carry(low, high, base):
-    """Two digits of a number, the lower of which may have reached its base."""
-    over = low == base
-    return tl.where(over, 0, low), high + over.to(tl.int32)
 
 
 @triton.jit
@@ -111,10 +106,7 @@ def table_gradient_kernel(
     key_y, key_x = key_y * dilation_y, key_x * dilation_x
     q_place, point = query_y * q_row + query_x * q_column, query_y * width + query_x
     k_place, v_place = key_y * k_row + key_x * k_column, key_y * v_row + key_x * v_column
-    column, rest = begin % tiles_x, begin // tiles_x
-    row, rest = rest % tiles_y, rest // tiles_y
-    member_x, rest = rest % groups_x, rest // groups_x
-    member_y, image = rest % groups_y, rest // groups_y
+    image, member_y, member_x, row, column = place_of(begin, groups_y, groups_x, tiles_y, tiles_x)
     slopes = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     for _ in range(begin, tl.minimum(begin + per_chunk, items)):
         y = group_y + member_y + row * (step_y * dilation_y)
@@ -134,10 +126,9 @@ def table_gradient_kernel(
         scores = tl.dot(q, tl.trans(k), picture, input_precision=PRECISION)
         weights = tl.exp2(scores * scale_log2 - lse_log2[:, None])
         slopes += weights * (tl.dot(grad, tl.trans(v), input_precision=PRECISION) - delta[:, None])
-        column, row = carry(column + 1, row, tiles_x)
-        row, member_x = carry(row, member_x, tiles_y)
-        member_x, member_y = carry(member_x, member_y, groups_x)
-        member_y, image = carry(member_y, image, groups_y)
+        image, member_y, member_x, row, column = next_place(
+            image, member_y, member_x, row, column, groups_y, groups_x, tiles_y, tiles_x
+        )
     partial_ptr += pid.to(tl.int64) * ENTRIES
     if begin < items:
         store_table(

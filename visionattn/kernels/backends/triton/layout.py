@@ -134,12 +134,12 @@ def width(columns: int) -> tuple[int, int]:
     return -(-columns // chunk) * chunk, chunk
 
 
-def members(axis: Axis, side: int) -> int:
-    """The most tiles of all groups that share a relation along an axis (of query tiles)."""
-    found = relations(axis, side, by_keys=False)
+def members(axis: Axis, side: int, by_keys: bool = False) -> int:
+    """The most tiles of all groups that share a relation along an axis."""
+    found = relations(axis, side, by_keys)
     longest = axis.length % axis.dilation
     groups = (longest, axis.dilation - longest) if longest else (axis.dilation,)
-    alike = [len(tiles) - found.edge - found.tail for tiles in views(axis, side, by_keys=False)]
+    alike = [len(tiles) - found.edge - found.tail for tiles in views(axis, side, by_keys)]
     return max(n * max(-(-inner // found.period), 1) for n, inner in zip(groups, alike, strict=True))
 
 

@@ -37,6 +37,12 @@ def stats_shape(q: Tensor) -> Sequence[int]:
 
 def refuses(q: Tensor, k: Tensor, v: Tensor, interpreted: bool) -> str:
     """Why the kernels cannot run maps of this type and shape, or ""."""
+    reason = refuses_maps(q, v, interpreted)
+    return reason or launch.too_large(q.shape, v.shape[-1], (q.stride(1), k.stride(1), v.stride(1)))
+
+
+def refuses_maps(q: Tensor, v: Tensor, interpreted: bool) -> str:
+    """Why the kernels cannot run on this device, or with tensors of this type and heads of these widths, or ""."""
     if q.is_cuda and q.device.index in OLD_DEVICES:
         return f"its kernels need compute capability 8.0 or newer, and {OLD_DEVICES[q.device.index]}"
     if q.dtype not in DTYPES:
@@ -45,7 +51,7 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, interpreted: bool) -> str:
         return "Triton's interpreter multiplies the bit patterns of bfloat16 tensors; use float32 or float16 there"
     if max(q.shape[-1], v.shape[-1]) > WIDEST_HEAD:
         return f"it holds heads of at most {WIDEST_HEAD} channels, and these have {q.shape[-1]} and {v.shape[-1]}"
-    return launch.too_large(q.shape, v.shape[-1], (q.stride(1), k.stride(1), v.stride(1)))
+    return ""
 
 
 KERNEL = Kernel(launch.forward, launch.backward, stats_shape)

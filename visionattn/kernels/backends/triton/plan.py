@@ -4,12 +4,13 @@ Legend: L length of an axis, d dilation, Lg length of one dilation group, S size
 tile.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 
 from visionattn.kernels.backends.triton.axis import Axis
 from visionattn.kernels.backends.triton.layout import best_tile, power_of_two
+from visionattn.kernels.backends.triton.walk_plan import Walk, walks
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Plan:
     """Tile and block sizes of one call. ``tile`` (rows, columns) is used for query tiles and for key tiles alike.
 
     The forward and the gradient of queries load ``num_stages`` blocks ahead, the gradients of keys and of the table
-    load one.
+    load one. A walk takes the place of these kernels in the backward: that over queries of the gradients of queries and
+    of the table, that over keys of the gradient of keys.
     """
 
     tile: tuple[int, int]
@@ -25,6 +27,8 @@ class Plan:
     block_n: int
     num_warps: int
     num_stages: int
+    query_walk: Walk | None = None
+    key_walk: Walk | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -51,12 +55,16 @@ def default_plan(
 
 
 def candidates(y: Axis, x: Axis, bytes_per_value: int, widest: int, shared_memory: int) -> list[Plan]:
-    """At most twenty plans worth timing on a device with ``shared_memory`` bytes per program, the default ones first.
+    """Plans worth timing on a device with ``shared_memory`` bytes per program, the default ones first, then walks.
 
-    Tiles of 16 to 128 queries, 32 or 64 keys, one or three stages. The bound: keys and values of one block,
-    ``num_stages`` deep, the queries and a block's bias must fit. A warp takes 16 rows, or there are four warps.
+    Then at most twenty with tiles of 16 to 128 queries, 32 or 64 keys, one or three stages. The bound: keys and values
+    of one block, ``num_stages`` deep, the queries and a block's bias must fit. A warp takes 16 rows, or there are four.
     """
     plans = [default_plan(y, x, bytes_per_value, widest, backward) for backward in (False, True)]
+    base, walking = plans[1], []
+    if not y.windowed and bytes_per_value == 2 and widest <= 32:
+        walking += [replace(base, query_walk=walk) for walk in walks(y, x, by_keys=False)]
+        walking += [replace(base, key_walk=walk) for walk in walks(y, x, by_keys=True)]
     for points in (64, 32, 128, 16):
         tile = best_tile(y, x, points, 2 * widest * bytes_per_value)
         block_m = max(power_of_two(tile[0] * tile[1]), 16)
@@ -64,4 +72,5 @@ def candidates(y: Axis, x: Axis, bytes_per_value: int, widest: int, shared_memor
             need = bytes_per_value * widest * (block_m + 2 * stages * block_n) + 4 * block_m * block_n
             if need <= shared_memory:
                 plans.append(Plan(tile, block_m, block_n, warps, stages))
-    return list(dict.fromkeys(plans))[:20]
+    tiled = list(dict.fromkeys(plans))[:20]
+    return [*tiled[:2], *walking, *tiled[2:]]

@@ -110,10 +110,12 @@ def problem(call: Signature, plan: Plan | WindowPlan | None = None, wanted: Want
     decay = call.geometry.decay
     size, widest = call.dtype.itemsize, max(call.q.shape[-1] - decay, call.v.shape[-1])
     window = None
-    if isinstance(plan, WindowPlan):
-        window, plan = plan, None
-    elif plan is None and not decay and fits_one_block(y, x, size, widest, call.bias is not None):
-        window = default_window_plan(y.size * x.size, size, widest)
+    if not isinstance(plan, Plan) and not decay:
+        windows = tuple(replace(a, step=0, windowed=True) if y.whole and x.whole else a for a in (y, x))
+        if fits_one_block(*windows, size, widest, call.bias is not None):
+            y, x = windows
+            window = plan or default_window_plan(y.size * x.size, size, widest)
+    plan = plan if isinstance(plan, Plan) else None
     plan = plan or default_plan(y, x, size, widest, wanted is not None, has_warpgroups(call.device))
     q, k, v = (Layout(layout.shape, layout.strides[:4]) for layout in (call.q, call.k, call.v))
     forward = Problem(q, k, v, call.dtype, call.device, call.bias, y, x, call.scale, plan, window, decay=decay)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionattn.kernels.backends.triton import layout
+from visionattn.kernels.backends.triton import layout, walk_launch
 from visionattn.kernels.backends.triton.backward_bias import table_gradient_kernel
 from visionattn.kernels.backends.triton.backward_key import key_gradient_kernel
 from visionattn.kernels.backends.triton.backward_query import query_gradient_kernel
@@ -40,11 +40,13 @@ def forward(call: Problem) -> Callable[..., None]:
 
 def backward(call: Problem) -> Callable[..., Tensor]:
     """``(grad, q, k, v, bias, out, lse, dq, dk, dv)``: writes the maps' gradients and returns the table's, or empty."""
-    draw = _pictures(call, forward_only=False)
-    scales = _scale(call), _scale(call) * LOG2E
-    of_queries = _launch(call, query_gradient_kernel, False, call.gradients[:4], (call.scale, scales[1]))
-    of_keys = _launch(call, key_gradient_kernel, True, call.gradients, scales) if call.maps else None
-    of_table = _table_gradient(call) if call.table else None
+    plan, scales = call.plan, (_scale(call), _scale(call) * LOG2E)
+    draw = _no_pictures if plan.query_walk and plan.key_walk else _pictures(call, forward_only=False)
+    of_queries = walk_launch.of_queries(call, plan.query_walk) if plan.query_walk else _of_queries(call)
+    if plan.key_walk:
+        of_keys: Callable[..., None] = walk_launch.of_keys(call, plan.key_walk)
+    else:
+        of_keys = _launch(call, key_gradient_kernel, True, call.gradients, scales)
 
     def run(
         grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, out: Tensor, lse: Tensor,
@@ -52,12 +54,31 @@ def backward(call: Problem) -> Callable[..., Tensor]:
     ) -> Tensor:  # fmt: skip
         by_queries, by_keys = draw(bias)
         delta = torch.empty_like(lse)
-        of_queries(q, k, v, by_queries, out, grad, lse, delta, dq)
-        if of_keys:
-            of_keys(q, k, v, by_keys, grad, lse, delta, dk, dv)
-        return of_table(q, k, v, by_queries, bias, grad, lse, delta) if of_table else q.new_empty(0)
+        table = of_queries(q, k, v, by_queries, bias, out, grad, lse, delta, dq)
+        if call.maps:
+            of_keys(q, k, v, bias if plan.key_walk else by_keys, grad, lse, delta, dk, dv)
+        return table
 
     return run
+
+
+def _of_queries(call: Problem) -> Callable[..., Tensor]:
+    """``(q, k, v, picture, bias, out, grad, lse, delta, dq)``: writes delta and dq; the table's gradient, or empty."""
+    launch = _launch(call, query_gradient_kernel, False, call.gradients[:4], (call.scale, _scale(call) * LOG2E))
+    of_table = _table_gradient(call) if call.table else None
+
+    def run(
+        q: Tensor, k: Tensor, v: Tensor, picture: Tensor, bias: Tensor, out: Tensor, grad: Tensor, lse: Tensor,
+        delta: Tensor, dq: Tensor,
+    ) -> Tensor:  # fmt: skip
+        launch(q, k, v, picture, out, grad, lse, delta, dq)
+        return of_table(q, k, v, picture, bias, grad, lse, delta) if of_table else q.new_empty(0)
+
+    return run
+
+
+def _no_pictures(nothing: Tensor) -> tuple[Tensor, Tensor]:
+    return nothing, nothing
 
 
 def _scale(call: Problem) -> float:
@@ -107,7 +128,7 @@ def _launch(call: Problem, kernel: Any, by_keys: bool, gradients: tuple[int, ...
 def _pictures(call: Problem, forward_only: bool) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """A function that draws the pictures of query tiles and of key tiles from the bias table."""
     if call.bias is None:
-        return lambda nothing: (nothing, nothing)
+        return _no_pictures
     by_queries, by_keys = _relations(call, False), _relations(call, True)
     wide_q, wide_k = _columns(call, False)[0], _columns(call, True)[0]
     pages_q, pages_k = (call.heads * r.numbers[-1] * (2 * call.y.size - 1) for r in (by_queries, by_keys))

@@ -210,6 +210,32 @@ def members_of(
 
 
 @triton.jit
+def place_of(number, groups_y, groups_x, tiles_y, tiles_x):
+    """Number of a tile -> (image, group row, group column, tile row, tile column)."""
+    column, rest = number % tiles_x, number // tiles_x
+    row, rest = rest % tiles_y, rest // tiles_y
+    member_x, rest = rest % groups_x, rest // groups_x
+    return rest // groups_y, rest % groups_y, member_x, row, column
+
+
+@triton.jit
+def next_place(image, member_y, member_x, row, column, groups_y, groups_x, tiles_y, tiles_x):
+    """The place of the next number, without a division."""
+    column, row = carry(column + 1, row, tiles_x)
+    row, member_x = carry(row, member_x, tiles_y)
+    member_x, member_y = carry(member_x, member_y, groups_x)
+    member_y, image = carry(member_y, image, groups_y)
+    return image, member_y, member_x, row, column
+
+
+@triton.jit
+def carry(low, high, base):
+    """Two digits of a number, the lower of which may have reached its base."""
+    over = low == base
+    return tl.where(over, 0, low), high + over.to(tl.int32)
+
+
+@triton.jit
 def load_picture(
     picture_ptr, own_y, own_column, partner_y, part, seen,
     SIZE_Y: tl.constexpr, TILE_X: tl.constexpr, WIDE: tl.constexpr, CHUNK: tl.constexpr, BY_KEYS: tl.constexpr,
