@@ -111,9 +111,10 @@ def problem(call: Signature, plan: Plan | WindowPlan | None = None, wanted: Want
     size, widest = call.dtype.itemsize, max(call.q.shape[-1] - decay, call.v.shape[-1])
     window = None
     if not isinstance(plan, Plan) and not decay:
-        windows = tuple(replace(a, step=0, windowed=True) if y.whole and x.whole else a for a in (y, x))
-        if fits_one_block(*windows, size, widest, call.bias is not None):
-            y, x = windows
+        whole = y.whole and x.whole
+        rows, columns = (replace(a, step=0, windowed=True) if whole else a for a in (y, x))
+        if fits_one_block(rows, columns, size, widest, call.bias is not None):
+            y, x = rows, columns
             window = plan or default_window_plan(y.size * x.size, size, widest)
     plan = plan if isinstance(plan, Plan) else None
     plan = plan or default_plan(y, x, size, widest, wanted is not None, has_warpgroups(call.device))
