@@ -3,15 +3,19 @@
 The command line prints them without a traceback. Everything else that goes wrong is a bug and keeps its traceback.
 """
 
+from collections.abc import Sequence
+
 
 class VisionAttnError(Exception):
     """Something the user can mend: a path, an option, a file.
 
     Attributes:
         leaves_files: whether what the command wrote is complete, though the command failed.
+        details: lines of a list of which the sentence has the first; the command prints them with HYDRA_FULL_ERROR=1.
     """
 
     leaves_files = False
+    details: Sequence[str] = ()
 
 
 class ConfigError(VisionAttnError):

@@ -1,11 +1,22 @@
-"""Files that are there as a whole or not at all, whenever a reader comes and however writing ends."""
+"""Files: there as a whole or not at all, however writing ends; and what somebody meant by one that is not there."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
+
+
+def near_file(path: Path) -> str:
+    """The hint ``; did you mean x?`` for a file or folder that is not there, or nothing."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        return f", and no {folder}"
+    beside = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+    close = get_close_matches(path.name, beside, 1)
+    return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
 @contextmanager

@@ -25,6 +25,7 @@ DOORS = {
     "train ckpt=": lambda path: ["train", *BACKBONE, *DATA, f"ckpt={path}"],
     "evaluate ckpt=": lambda path: ["evaluate", *DATA, f"ckpt={path}"],
     "evaluate weights=": lambda path: ["evaluate", *BACKBONE, *DATA, "data=digits", f"weights={path}"],
+    "compare weights=": lambda path: ["compare", "mixers=[window,full]", *BACKBONE, *DATA, f"weights={path}"],
     "export ckpt=": lambda path: ["export", f"ckpt={path}"],
     "predict ckpt=": lambda path: ["predict", f"ckpt={path}", "source=x.png"],
 }
@@ -63,7 +64,9 @@ def refused(arguments, path, mark, capsys, monkeypatch, tmp_path):
     return error
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "door", [pytest.param(door, marks=pytest.mark.heavy if door.startswith("compare") else ()) for door in DOORS]
+)
 @pytest.mark.parametrize("make", hostile.WEIGHTS, ids=lambda make: make.__name__)
 def test_weights_that_are_not_data(corpus, door, make, capsys, monkeypatch, tmp_path):
     made, mark = corpus

@@ -28,18 +28,25 @@ def test_the_part_that_attends_is_as_wide_as_published(size):
 
 @torch.no_grad()
 def largest_error(ours, theirs, size):
-    image = torch.randn(1, 3, *size)
+    image = torch.randn(1, 3, *size, dtype=next(ours.parameters()).dtype)
     maps, expected = (model.forward_intermediates(image, intermediates_only=True) for model in (ours, theirs))
     assert [m.shape for m in maps] == [m.shape for m in expected]
     return max(map(relative, [ours(image), *maps], [theirs(image), *expected]))
 
 
-@pytest.mark.parametrize("size", ["s1", pytest.param("s4", marks=pytest.mark.heavy)])
-def test_values(size):
-    ours, theirs = pair(f"shvit_{size}", f"shvit_{size}")
+def test_values():
+    ours, theirs = pair("shvit_s1", "shvit_s1")
     for image in [(224, 224), (200, 333), (65, 97)]:
         assert largest_error(ours, theirs, image) < 1e-5
     assert leak(ours, (72, 100)) < 1e-5
+
+
+@pytest.mark.heavy
+def test_values_of_the_largest():
+    """In float64: the round-off of float32 alone is 1e-5 in so deep a network."""
+    ours, theirs = (model.double() for model in pair("shvit_s4", "shvit_s4"))
+    for image in [(224, 224), (200, 333), (65, 97)]:
+        assert largest_error(ours, theirs, image) < 1e-12
 
 
 def official(name):

@@ -65,13 +65,21 @@ def test_what_does_not_fit_is_listed(model):
     with pytest.raises(CheckpointError) as raised:
         load_weights(model, state)
     message = str(raised.value)
-    for part in (
-        "3 entries",
-        "missing: norm.bias",
-        "not in the model: extra.weight",
-        "head.fc.weight has shape (9, 128)",
-    ):
+    assert message.startswith("3 entries of the checkpoint, read as visionattn, do not fit the model (1 missing, ")
+    for part in ("missing: norm.bias", "not in the model: extra.weight", "head.fc.weight has shape (9, 128)"):
         assert part in message
+    assert len(raised.value.details) == 3
+
+
+def test_a_refusal_names_a_few_and_the_nearly_right_ones_first(model):
+    state = {f"encoder.{name}": tensor for name, tensor in model.state_dict().items()} | {"a": torch.zeros(1)}
+    with pytest.raises(CheckpointError) as raised:
+        load_weights(model, state)
+    message = str(raised.value)
+    assert "missing: stem.conv1.weight (nearest: encoder.stem.conv1.weight)" in message
+    assert message.endswith(f"HYDRA_FULL_ERROR=1 lists all {len(raised.value.details)}")
+    assert len(message) < 500
+    assert len(raised.value.details) == 2 * len(state) - 1
 
 
 class Payload:

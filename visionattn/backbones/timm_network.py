@@ -10,7 +10,6 @@ import timm
 import torch
 
 from visionattn.backbones import zoo
-from visionattn.config.messages import nearest
 from visionattn.config.targets import FETCHING_ARGUMENTS
 from visionattn.errors import ConfigError
 from visionattn.weights.timm_names import NotInTimm, timm_facts
@@ -36,8 +35,7 @@ def check_timm_name(model: str) -> None:
     """
     facts = timm_facts(model)
     if isinstance(facts, NotInTimm):
-        listed = f" (it has {', '.join(facts.known) or 'none'})" if facts.listed else ""
-        raise ConfigError(f"{facts.sentence}{nearest(facts.name, facts.known)}{listed}")
+        raise ConfigError(facts.sentence)
 
 
 def timm_network(model: str, *, arguments: Mapping[str, Any], **sizes: Any) -> tuple[Any, bool]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from visionattn.errors import CheckpointError
 from visionattn.weights import Report, fill
+from visionattn.weights.mismatch import Mismatch
 
 
 class TimmWeights(nn.Module):
@@ -60,7 +61,7 @@ class TimmWeights(nn.Module):
         Weights of another image size or of other image channels are resized as timm does it.
 
         Raises:
-            CheckpointError: names or shapes do not fit; lists them.
+            CheckpointError: names or shapes do not fit; its ``details`` list them.
         """
         ours, given = self.state_dict(), {name.removeprefix("net."): tensor for name, tensor in state.items()}
         beside = {name: given.pop(name) for name in list(given) if name.startswith("pyramid.")}
@@ -70,16 +71,10 @@ class TimmWeights(nn.Module):
         left = [n for n in renamed if n not in ours and (n in self._complete or n.startswith(classifiers))]
         taken = {name: tensor for name, tensor in renamed.items() if name not in left}
         fresh = [name for name in ours if name not in taken and name.startswith("pyramid.")]
-        faults = [f"missing: {name}" for name in ours if name not in taken and name not in fresh]
-        faults += [f"not in the network: {name}" for name in taken if name not in ours]
-        faults += [
-            f"{name} has shape {tuple(tensor.shape)}, the network needs {tuple(ours[name].shape)}"
-            for name, tensor in taken.items()
-            if name in ours and tensor.shape != ours[name].shape
-        ]
-        if faults:
-            listed = "\n  ".join(faults)
-            raise CheckpointError(f"{len(faults)} entries do not fit timm's {self._kind}:\n  {listed}")
+        found = Mismatch(f"timm's {self._kind}", missing=[n for n in ours if n not in taken and n not in fresh])
+        found.unknown = {name: name for name in taken if name not in ours}
+        found.add_shapes(taken, ours, {})
+        found.check("of the checkpoint")
         fill(self, taken, strict=False)
         old = {f"net.{name}": tuple(tensor.shape) for name, tensor in given.items()}
         resized = {

@@ -28,11 +28,12 @@ from visionattn.config.catalog import choices, with_parts
 from visionattn.config.composing import as_override
 from visionattn.config.messages import plain
 from visionattn.errors import CheckpointError, ConfigError
+from visionattn.weights.timm_names import OURS
 
 if TYPE_CHECKING:
     from visionattn.weights import Source
 
-PREFIX = "va_"
+PREFIX = OURS
 default_cfgs: dict[str, DefaultCfg] = {}  # timm looks for this name in the module of an entry point
 
 

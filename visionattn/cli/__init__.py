@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "visionattn") -> int:
     except VisionAttnError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
+            print(*error.details, sep="\n", file=sys.stderr)
         print(f"visionattn: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:

@@ -84,7 +84,8 @@ def _built(composed: Sequence[Composed], policy: BuildPolicy) -> tuple[list[Mode
             _check_same(reference, cfg)
             found.append(checked(cfg, policy))
         except VisionAttnError as error:
-            raise type(error)(f"in the entry {one.entry.name}: {error}") from error
+            error.args = (f"in the entry {one.entry.name}: {error}",)
+            raise
     return found, fixed
 
 

@@ -23,6 +23,7 @@ from visionattn.data.layout_marks import (
 from visionattn.data.mask_marks import mask_folders, masks_beside, pascal_masks
 from visionattn.data.names import SPLIT_NAMES, is_image, is_visible
 from visionattn.errors import DataError
+from visionattn.files import near_file
 
 LOOKED_FOR = (
     "folders of images, one per class (image_folder); a table of files and labels (csv); COCO's or LVIS's .json (coco, "
@@ -52,7 +53,7 @@ def recognize(path: Path, task: str | None = None) -> Mark:
         DataError: there is nothing, no layout is recognized, or several are; in one sentence.
     """
     if not path.exists():
-        raise DataError(f"data={path}: there is no such folder{_near(path)}")
+        raise DataError(f"data={path}: there is no such folder{near_file(path)}")
     if path.is_file():
         return _of_file(path, task)
     _refuse_split(path)
@@ -143,17 +144,6 @@ def _choice(marks: list[Mark]) -> str:
     if len(tasks) == len(marks):
         return f"choose with {' or '.join(f'task={task}' for task in tasks)}"
     return f"choose one of them as data=NAME data.root={marks[0].root}"
-
-
-def _near(path: Path) -> str:
-    from difflib import get_close_matches
-
-    parent = path.absolute().parent
-    if not parent.is_dir():
-        return f", and no {parent}"
-    beside = [entry.name for entry in parent.iterdir() if entry.is_dir() and is_visible(entry.name)]
-    close = get_close_matches(path.name, beside, 1, 0.6)
-    return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
 def _hint(path: Path) -> str:

@@ -23,6 +23,7 @@ from visionattn.weights import checkpoint_file, read_checkpoint, read_state_dict
 from visionattn.weights.distributed import SUMS
 from visionattn.weights.formats import naming_of
 from visionattn.weights.load import from_run, unusable_values
+from visionattn.weights.mismatch import mismatch_of
 
 _TENSORS = ("state_dict", "optimizer_states", "current_model_state")
 
@@ -76,9 +77,11 @@ class OpenedRun:
         if not isinstance(text, str) or "state_dict" not in self.contents:
             raise CheckpointError(_of_another_project(self.path, self.contents))
         task: VisionTask = self.policy.instantiate(self.config.task)
+        state = self.contents["state_dict"]
         try:
-            task.load_state_dict(self.contents["state_dict"])
+            task.load_state_dict(state)
         except RuntimeError as error:
+            mismatch_of(state, task.state_dict(), "the model of its config").check(f"of {self.path}")
             raise CheckpointError(f"the weights in {self.path} do not fit its own config: {error}") from error
         for name, fault in unusable_values(self.contents["state_dict"], task.state_dict()):
             raise CheckpointError(f"{self.path} cannot be used: {name} {fault}")

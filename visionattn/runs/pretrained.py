@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,17 +59,28 @@ def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> R
     if not hasattr(task.backbone, "card"):
         raise ConfigError(f"weights= needs a backbone of visionattn, not a {type(task.backbone).__name__}")
     whole = part == "model"
-    source = open_source(weights, task.backbone.card, None if whole else 0, getattr(task.backbone, "in_chans", 3))
-    if whole:
-        report = load_model(task.backbone, task.head, source.state)
-    else:
-        report = load_weights(task.backbone, source.state)
+    with _named(weights):
+        source = open_source(weights, task.backbone.card, None if whole else 0, getattr(task.backbone, "in_chans", 3))
+        taking = partial(load_model, task.backbone, task.head) if whole else partial(load_weights, task.backbone)
+        report = taking(source.state)
+    if not whole:
         report.fresh += [f"head.{name} {tuple(tensor.shape)}" for name, tensor in task.head.state_dict().items()]
     trained = trained_backbone(source)
     if trained is not None and task.config_text:
         model = parse_config(task.config_text, "this command").get("backbone") or {}
         report.different = architecture_differences(trained, plain(model))
     return report
+
+
+@contextmanager
+def _named(weights: str) -> Iterator[None]:
+    """Name the weights in a refusal that does not."""
+    try:
+        yield
+    except CheckpointError as error:
+        if weights not in str(error):
+            error.args = (f"weights={weights}: {error}",)
+        raise
 
 
 def start_from(task: VisionTask, weights: str, part: str, tell: bool) -> str:
@@ -143,13 +156,15 @@ def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> PretrainedModel:
         )
     _check_pretrained(cfg)
     _check_classifier(cfg)
-    source = open_source(cfg.weights, plain(cfg.backbone.get("card")) or {}, in_chans=cfg.backbone.get("in_chans", 3))
+    weights, card = str(cfg.weights), _card_facts(cfg)
+    with _named(weights):
+        source = open_source(weights, plain(cfg.backbone.get("card")) or {}, in_chans=cfg.backbone.get("in_chans", 3))
     _check_same(cfg, source)
-    card = _card_facts(cfg)
     published = dict(source.facts) or card
     model = policy.instantiate(cfg.backbone, num_classes=published.get("num_classes") or 1000)
-    model.reset_classifier(classifier_width(model, source.state))
-    report = load_weights(model, source.state)
+    with _named(weights):
+        model.reset_classifier(classifier_width(model, source.state))
+        report = load_weights(model, source.state)
     task = _task_around(model)
     task.class_info = ClassInfo(names=list(source.class_names))
     by_card = as_data_keys(protocol_of(card))

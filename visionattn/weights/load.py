@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from visionattn.errors import CheckpointError
 from visionattn.weights.filling import fill
 from visionattn.weights.formats import Converted, convert
+from visionattn.weights.mismatch import Mismatch
 from visionattn.weights.read import StateDict, read_state_dict
 from visionattn.weights.report import Report, TakesWeights
 from visionattn.weights.segmenters import as_backbone_and_head
@@ -40,7 +41,7 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> Re
         what was taken, resized and left out.
 
     Raises:
-        CheckpointError: the file cannot be read, or names or shapes do not fit; the message lists every one of them.
+        CheckpointError: the file cannot be read, or names or shapes do not fit; its ``details`` list every one of them.
     """
     state, around = from_run(read_state_dict(source))
     if isinstance(model, TakesWeights):
@@ -50,7 +51,7 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> Re
     converted = convert(state, model.state_dict())
     report = _prepared(model, converted)
     report.left_out += around
-    _check(_problems(converted, model.state_dict()), converted.title)
+    _mismatch(converted, model.state_dict()).check(_entries(converted))
     fill(model, converted.state)
     return report
 
@@ -80,7 +81,8 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
         theirs.state[ours], theirs.origin[ours] = converted.state.pop(name), converted.origin[name]
     _head_of_a_run(theirs, around)
     report, upper = _prepared(backbone, converted), _same_inputs(head, theirs)
-    _check(_problems(converted, backbone.state_dict()) + _problems(theirs, upper), converted.title)
+    found = _mismatch(converted, backbone.state_dict()) + _mismatch(theirs, upper)
+    found.check(_entries(converted))
     fill(backbone, converted.state)
     return _with_head(report, head, theirs, around)
 
@@ -93,7 +95,7 @@ def _load_under_own_names(backbone: TakesWeights, head: nn.Module, state: StateD
     for name, old in origin.items() if len(linear) == 1 else ():
         theirs.state[f"{linear[0]}.{name}"], theirs.origin[f"{linear[0]}.{name}"] = state[old], old
     _head_of_a_run(theirs, around)
-    _check(_problems(theirs, _same_inputs(head, theirs)), theirs.title)
+    _mismatch(theirs, _same_inputs(head, theirs)).check(_entries(theirs))
     report = backbone.take_weights({name: state[name] for name in state if name not in theirs.origin.values()})
     return _with_head(report, head, theirs, around)
 
@@ -186,29 +188,18 @@ def _added_parts(model: nn.Module, converted: Converted) -> list[str]:
     return list(fresh)
 
 
-def _check(problems: list[str], title: str) -> None:
-    if problems:
-        raise CheckpointError(
-            f"{len(problems)} entries of the checkpoint, read as {title}, do not fit the model:\n  "
-            + "\n  ".join(problems)
-        )
+def _entries(converted: Converted) -> str:
+    return f"of the checkpoint, read as {converted.title},"
 
 
-def _problems(converted: Converted, wanted: Mapping[str, Tensor]) -> list[str]:
+def _mismatch(converted: Converted, wanted: Mapping[str, Tensor]) -> Mismatch:
     state, origin = converted.state, converted.origin
-    problems = [f"missing: {name}" for name in wanted if name not in state]
-    problems += [f"not in the model: {name}" for name in converted.unknown]
-    problems += [
-        f"not in the model: {origin[name]}" + (f" (which would be {name})" if origin[name] != name else "")
-        for name in state
-        if name not in wanted
-    ]
-    problems += [
-        f"{origin[name]} has shape {tuple(state[name].shape)}, the model needs {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    return problems + [f"{origin.get(name, name)} {fault}" for name, fault in unusable_values(state, wanted)]
+    found = Mismatch(missing=[name for name in wanted if name not in state])
+    found.unknown = {name: name for name in converted.unknown}
+    found.unknown |= {origin[name]: name for name in state if name not in wanted}
+    found.add_shapes(state, wanted, origin)
+    found.faults += [f"{origin.get(name, name)} {fault}" for name, fault in unusable_values(state, wanted)]
+    return found
 
 
 def unusable_values(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from visionattn.errors import CheckpointError
+from visionattn.files import near_file
 from visionattn.weights.distributed import is_distributed, read_facts, read_folder
 
 StateDict = dict[str, Tensor]
@@ -91,7 +92,7 @@ def read_checkpoint(path: str | Path, file: BinaryIO | None = None, weights: boo
 
 def _nothing_at(path: Path) -> str:
     if not path.is_dir():
-        return f"there is no checkpoint at {path}"
+        return f"there is no checkpoint at {path}{near_file(path)}"
     held = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) or "nothing"
     exported = f"; an export is given as weights={path}" if (path / "model.safetensors").is_file() else ""
     return f"there is no checkpoint at {path}: the folder has no checkpoints/best.ckpt, it holds {held}{exported}"
@@ -191,7 +192,8 @@ def read_state_dict(source: str | Path | Mapping[str, Any]) -> StateDict:
             contents = contents[wrapper]
     tensors = {name: value for name, value in contents.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(f"there are no tensors in it; its entries are {', '.join(map(str, list(contents)[:8]))}")
+        entries = ", ".join(map(str, list(contents)[:8]))
+        raise CheckpointError(f"there are no tensors in it; its entries are {entries}" if entries else "it is empty")
     return _without_prefixes(tensors)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,19 @@ from safetensors import safe_open
 from timm.models import get_pretrained_cfg
 
 from visionattn.errors import CheckpointError
+from visionattn.files import near_file
 from visionattn.weights.distributed import is_distributed
 from visionattn.weights.from_timm import check_published, check_reach, refuse, timm_weights
 from visionattn.weights.reach import why_out_of_reach
 from visionattn.weights.read import StateDict, read_checkpoint, read_state_dict
+from visionattn.weights.timm_names import OURS, networks
 
 FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pth")
 """Names under which a folder or a repository on the Hub has its weights, the first that is there."""
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 """The same for a run of ours."""
-_HUB, _FOLDER, _TIMM, _OURS = ("hf-hub", "hf_hub"), "local-dir", "timm", "va_"
-_LARGEST_CONFIG = 10 * 2**20
+_HUB, _FOLDER, _TIMM = ("hf-hub", "hf_hub"), "local-dir", "timm"
+_LARGEST_CONFIG, _HELD = 10 * 2**20, 6
 ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 """How files with weights end."""
 
@@ -115,7 +118,9 @@ def check_source(text: str | Path, card: Mapping[str, Any] | None = None) -> Non
 
 def _check_path(path: Path) -> None:
     if not path.exists() and path.suffix not in ENDINGS:
-        raise CheckpointError(f"weights={path} is not a file, a folder or a timm model; for the Hub: hf-hub:owner/name")
+        close = get_close_matches(path.name, networks(), 1) if path.name == str(path) else []
+        hint = near_file(path) or (f"; did you mean {close[0]}?" if close else "; for the Hub: hf-hub:owner/name")
+        raise CheckpointError(f"weights={path} is not a file, a folder or a timm model{hint}")
 
 
 def timm_name_in(text: str, card: Mapping[str, Any] | None = None) -> str | None:
@@ -153,7 +158,12 @@ def _from_folder(folder: Path) -> Source:
     names = (*CHECKPOINTS, *FILES)
     file = _first_of(folder, names)
     if file is None:
-        raise CheckpointError(f"there are no weights in the folder {folder}: none of {', '.join(names)}")
+        held = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        weights = [name for name in held if name.endswith(ENDINGS)]
+        first = weights or held
+        told = f"; it holds {', '.join(first[:_HELD])}{', ...' if len(first) > _HELD else ''}" if first else ""
+        told += f": name the file, weights={folder / weights[0]}" if weights else ""
+        raise CheckpointError(f"there are no weights in the folder {folder} by a name that is known{told}")
     source, described = _from_file(file), folder / "config.json"
     return replace(source, **_described(described)) if described.is_file() else source
 
@@ -245,9 +255,9 @@ def _described(path: Path) -> dict[str, Any]:
         return {}
     described: dict[str, Any] = {"facts": _facts(contents), "class_names": _words(contents.get("label_names"))}
     name, arguments = contents.get("architecture"), contents.get("model_args")
-    if isinstance(name, str) and name.startswith(_OURS):
+    if isinstance(name, str) and name.startswith(OURS):
         changes = arguments.get("architecture") if isinstance(arguments, dict) else None
-        described["architecture"] = {"name": name.removeprefix(_OURS), "changes": changes}
+        described["architecture"] = {"name": name.removeprefix(OURS), "changes": changes}
     elif isinstance(name, str) and timm.is_model(name):
         described["network"] = {"name": name, "arguments": arguments if isinstance(arguments, dict) else {}}
     return described

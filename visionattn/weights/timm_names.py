@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import timm
 from timm.models import PretrainedCfg, get_pretrained_cfg
+
+OURS = "va_"
+"""How the names of our backbones begin where timm lists them."""
+_NAMED = 3
+"""Names that a message gives."""
 
 
 @dataclass(frozen=True)
@@ -14,16 +20,25 @@ class NotInTimm:
     """A name that timm does not have.
 
     Attributes:
-        sentence: what is missing.
-        name: what to look up a near name for.
+        missing: what is missing, as a clause.
+        name: that was given.
         known: the names that there are.
-        listed: whether they are few enough to be listed.
+        listed: a call that lists them.
     """
 
-    sentence: str
+    missing: str
     name: str
     known: Sequence[str]
-    listed: bool = False
+    listed: str
+
+    @property
+    def sentence(self) -> str:
+        """What is missing, the nearest of the names that there are, and how to see them all."""
+        close = get_close_matches(self.name, self.known, _NAMED)
+        shown = close or list(self.known)[: _NAMED if len(self.known) <= _NAMED else 0]
+        hint = f"; did you mean {' or '.join(close)}?" if close else f"; it has {', '.join(shown)}" if shown else ""
+        more = f" (all {len(self.known):,}: {self.listed})" if len(self.known) > len(shown) else ""
+        return f"{self.missing}{hint}{more}"
 
 
 def timm_facts(name: str) -> PretrainedCfg | NotInTimm | None:
@@ -34,9 +49,15 @@ def timm_facts(name: str) -> PretrainedCfg | NotInTimm | None:
     """
     network, _, tag = name.partition(".")
     if not timm.is_model(network):
-        return NotInTimm(f"timm has no network {network!r}", network, timm.list_models())
+        return NotInTimm(f"timm has no network {network!r}", network, networks(), "timm.list_models()")
     try:
         return get_pretrained_cfg(name)
     except RuntimeError:
         known = timm.list_models(f"{network}.*", pretrained=True)
-        return NotInTimm(f"timm has no weights {tag!r} of {network}", name, known, listed=True)
+        call = f'timm.list_models("{network}.*", pretrained=True)'
+        return NotInTimm(f"timm has no weights {tag!r} of {network}", name, known, call)
+
+
+def networks() -> list[str]:
+    """Names of timm's networks, without ours, which are registered among them."""
+    return [name for name in timm.list_models() if not name.startswith(OURS)]
