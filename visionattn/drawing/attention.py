@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from visionattn.drawing.canvas import sheet_of
+from visionattn.drawing.figures import color_map, empty_figure
 from visionattn.drawing.text import font
 
-_HEAT, _SIGNED, _FIELD = colormaps["inferno"], colormaps["RdBu_r"], colormaps["Blues"]
+_HEAT, _SIGNED, _FIELD = "inferno", "RdBu_r", "Blues"
 _LINE, _TOKEN = (228, 228, 228), (221, 60, 32)
 _MARK, _HALO = (64, 224, 255), (0, 0, 0)
 _PADDING = ((205, 205, 205), (165, 165, 165))
@@ -80,7 +79,7 @@ def draw_weights(image: Image.Image, weights: Weights, token: Box | None = None,
         alpha = np.where(covered & (value > 0), _LEAST + (_MOST - _LEAST) * shade, 0)[..., None]
     outside = (rows[:, None] < 0) | (rows[:, None] >= image.height) | (columns < 0) | (columns >= image.width)
     base = np.where((padding | outside)[..., None], _hatch(height, width), base)
-    drawn = Image.fromarray((base * (1 - alpha) + alpha * 255 * _HEAT(shade)[..., :3]).astype(np.uint8))
+    drawn = Image.fromarray((base * (1 - alpha) + alpha * 255 * color_map(_HEAT)(shade)[..., :3]).astype(np.uint8))
     if token is not None:
         _mark(drawn, [(edge_ - start) * scale for edge_, start in zip(token, (top, left, top, left), strict=True)])
     return drawn
@@ -167,7 +166,7 @@ def draw_field(values: np.ndarray, token: tuple[int, int], cell: int = 7) -> Ima
     """
     strong = max(float(np.quantile(values[values > 0], 0.9)) if values.any() else 0.0, 1e-30)
     shade = 0.25 + 0.75 * np.clip(values / strong, 0, 1)
-    color = np.where((values > 0)[..., None], 255 * _FIELD(shade)[..., :3], 255).astype(np.uint8)
+    color = np.where((values > 0)[..., None], 255 * color_map(_FIELD)(shade)[..., :3], 255).astype(np.uint8)
     pixels = color.repeat(cell, 0).repeat(cell, 1)
     pixels[cell - 1 :: cell], pixels[:, cell - 1 :: cell] = _LINE, _LINE
     drawn = Image.fromarray(pixels)
@@ -186,7 +185,7 @@ def draw_outline(image: Image.Image, box: tuple[float, float, float, float]) -> 
 
 def draw_table(values: np.ndarray, largest: float, edge: int = TILE) -> Image.Image:
     """Values of both signs ``(h, w)``, blue below zero and red above, each a square; ``largest`` has the full color."""
-    shades = _SIGNED(np.clip(0.5 + values / (2 * max(largest, 1e-30)), 0, 1))[..., :3]
+    shades = color_map(_SIGNED)(np.clip(0.5 + values / (2 * max(largest, 1e-30)), 0, 1))[..., :3]
     small = Image.fromarray((255 * shades).astype(np.uint8))
     factor = max(1, edge // max(small.size))
     return small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
@@ -209,7 +208,7 @@ def plot_heads(figures: Mapping[str, Sequence[Sequence[float]]], names: Sequence
         file: the plot.
     """
     width = max(4.2, 0.36 * len(names) + 1.2)
-    figure = Figure(figsize=(width * len(figures), 3.8), layout="constrained")
+    figure = empty_figure(width * len(figures), 3.8)
     for axes, (name, blocks) in zip(figure.subplots(1, len(figures), squeeze=False)[0], figures.items(), strict=True):
         for place, values in enumerate(blocks):
             axes.plot([place] * len(values), values, "o", color="#2b6cb0", alpha=0.45, markersize=4, linewidth=0)

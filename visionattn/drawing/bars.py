@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 
+from visionattn.drawing.figures import empty_figure
 from visionattn.drawing.text import drawable, families, for_plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 _BLUE, _ORANGE, _GREEN, _GRAY = "#2b6cb0", "#dd6b20", "#2f855a", "#4a5568"
 _COLORS = (_BLUE, _ORANGE, _GREEN)
@@ -51,7 +53,7 @@ def plot_class_bars(
     """
     values = {kind: np.array(of_classes, float) for kind, of_classes in bars.items()}
     order, title = _chosen(list(values.values()), len(names))
-    figure = Figure(figsize=(8, max(2.6, 0.21 * len(order) + 1.3)), layout="constrained")
+    figure = empty_figure(8, max(2.6, 0.21 * len(order) + 1.3))
     axes, shown = figure.subplots(), drawable(names)
     _draw_bars(axes, {kind: of_classes[order] for kind, of_classes in values.items()})
     for mark, (kind, of_classes) in zip("|.", (marks or {}).items(), strict=False):

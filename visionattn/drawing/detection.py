@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from visionattn.drawing.canvas import Box, Labels, enlarged, enlarged_map, enlargement
+from visionattn.drawing.figures import empty_figure
 from visionattn.drawing.palette import Color, class_color
 from visionattn.drawing.text import drawable, for_plot
 
@@ -101,7 +101,7 @@ def _upright(box: Sequence[float]) -> Box:
 
 def plot_sizes(sizes: np.ndarray, per_image: np.ndarray, output: Path) -> None:
     """Plot the sizes of the images ``(I, 2)`` and their numbers of objects ``(I,)``."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = empty_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
     left.scatter(sizes[:, 1], sizes[:, 0], s=4, alpha=0.3, color=_BLUE)
     left.set(xlabel="width (pixels)", ylabel="height (pixels)", title=f"{len(sizes):,} images")
@@ -114,7 +114,7 @@ def plot_objects(
     extents: np.ndarray, areas: np.ndarray, counts: np.ndarray, names: Sequence[Any], output: Path
 ) -> None:
     """Plot the areas of the objects with COCO's bounds of small and large, box sizes ``(N, 2)``, and class counts."""
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    figure = empty_figure(13, 3.8)
     left, middle, right = figure.subplots(1, 3)
     positive = areas[areas > 0]
     if len(positive):

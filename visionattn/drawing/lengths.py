@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from matplotlib import colormaps
-from matplotlib.figure import Figure
+from visionattn.drawing.figures import color_map, empty_figure
 
 _MARKS = "osv^D"
 
@@ -26,9 +25,9 @@ def plot_lengths(
         side: what the sides are those of.
         labels: of the two values, the second in millions.
     """
-    figure = Figure(figsize=(11, 4.2 * len(series)), layout="constrained")
+    figure = empty_figure(11, 4.2 * len(series))
     grid = figure.subplots(len(series), 2, squeeze=False)
-    colors = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    colors = color_map("tab20").colors  # type: ignore[attr-defined]
     for row, (kind, mixers) in zip(grid, series.items(), strict=True):
         for number, (name, points) in enumerate(mixers.items()):
             sides = sorted(points)

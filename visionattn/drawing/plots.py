@@ -8,15 +8,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from visionattn.drawing.bars import name_ticks
 from visionattn.drawing.canvas import sheet_of
+from visionattn.drawing.figures import empty_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BLUE, _ORANGE, _GRAY = "#2b6cb0", "#dd6b20", "#4a5568"
 _FEW = 30  # points: these get a marker each
@@ -38,7 +40,7 @@ def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
 def plot_curves(metrics_csv: Path, output: Path, *, metric: str = "val/top1") -> None:
     """Plot training and validation loss on the left, the validation metric and the learning rate on the right."""
     series = read_metrics(metrics_csv)
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = empty_figure(11, 4)
     left, right = figure.subplots(1, 2)
     _line(left, series.get("train/loss", []), "training loss", _GRAY, smooth=True)
     _line(left, series.get("val/loss", []), "validation loss", _BLUE)
@@ -59,7 +61,7 @@ def plot_curves(metrics_csv: Path, output: Path, *, metric: str = "val/top1") ->
         rate.set_ylabel("learning rate", color=_ORANGE)
     for axes in (left, right):
         axes.grid(alpha=0.25)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.get_major_locator().set_params(integer=True)
     figure.savefig(output, dpi=120)
 
 
@@ -93,7 +95,7 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], output: Path, *, ti
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     named = count <= _NAMED
     side = min(max(4.5, 0.42 * count + 2), 18) if named else 10
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = empty_figure(side, side)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     if named:
@@ -155,7 +157,7 @@ def plot_calibration(confidence: np.ndarray, correct: np.ndarray, output: Path, 
     """
     counts, accuracy, mean = reliability(confidence, correct, bins)
     filled, middle = counts > 0, (np.arange(bins) + 0.5) / bins
-    figure = Figure(figsize=(5.2, 6.2), layout="constrained")
+    figure = empty_figure(5.2, 6.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.bar(middle[filled], accuracy[filled], 0.94 / bins, color=_BLUE, label="accuracy")
     upper.plot(mean[filled], mean[filled], "_", color=_ORANGE, markersize=14, markeredgewidth=2, label="confidence")
@@ -177,7 +179,7 @@ def plot_precision_recall(curves: Mapping[str, np.ndarray], thresholds: Sequence
         thresholds: the T thresholds of the IoU.
         output: the file.
     """
-    figure = Figure(figsize=(5.2 * len(curves), 4.4), layout="constrained")
+    figure = empty_figure(5.2 * len(curves), 4.4)
     for axes, (kind, precision) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         recall = np.linspace(0, 1, precision.shape[1])
         for color, level in ((_BLUE, 0.5), (_ORANGE, 0.75)):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from visionattn.drawing.canvas import enlarged, enlarged_map, enlargement, sheet_of, strips, with_legend
+from visionattn.drawing.figures import empty_figure
 from visionattn.drawing.palette import is_background
 from visionattn.drawing.text import drawable, for_plot
 
@@ -155,7 +155,7 @@ def plot_class_shares(
         expected: published shares of pixels ``(K,)``.
         output: the file.
     """
-    figure = Figure(figsize=(max(7.0, 0.19 * len(names) + 2), 4.6), layout="constrained")
+    figure = empty_figure(max(7.0, 0.19 * len(names) + 2), 4.6)
     axes = figure.subplots()
     position = np.arange(len(names))
     axes.bar(position, np.maximum(pixels, 1e-7), color=_BLUE, width=0.75, label="share of pixels")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from matplotlib import font_manager
-from matplotlib.ft2font import FT2Font
 from PIL import ImageFont
+
+if TYPE_CHECKING:
+    from matplotlib.ft2font import FT2Font
 
 _USUAL = "DejaVu Sans"
 _SPACES = ("Cc", "Zl", "Zp", "Zs")
@@ -75,6 +77,8 @@ def _letters(text: str) -> frozenset[int]:
 @lru_cache(maxsize=4096)
 def _file_for(text: str) -> str:
     """The file of the usual font, or of the first other one that has the characters that it lacks."""
+    from matplotlib import font_manager
+
     usual, letters = font_manager.findfont(_USUAL), _letters(text)
     if letters <= _characters(usual):
         return usual
@@ -88,10 +92,16 @@ def _file_for(text: str) -> str:
 @lru_cache(maxsize=512)
 def _characters(file: str) -> frozenset[int]:
     try:
-        return frozenset(FT2Font(file).get_charmap())
+        return frozenset(_opened(file).get_charmap())
     except (RuntimeError, OSError):
         return frozenset()
 
 
 def _family_of(file: str) -> str:
-    return str(FT2Font(file).family_name)
+    return str(_opened(file).family_name)
+
+
+def _opened(file: str) -> FT2Font:
+    from matplotlib.ft2font import FT2Font
+
+    return FT2Font(file)

@@ -91,7 +91,8 @@ def test_a_dry_run_says_the_same_and_loads_no_compiler(words, tmp_path):
             "num_val=4",
             cwd=tmp_path,
         )
-    loaded = 'print("postponed", type(sys.modules["torch._dynamo"]).__name__, file=sys.stderr)'
+    loaded = 'print("postponed", type(sys.modules["torch._dynamo"]).__name__, file=sys.stderr); '
+    loaded += 'print("drawing", "matplotlib" in sys.modules, file=sys.stderr)'
     start = f"import sys; sys.argv[1:] = {['train', '--dry-run', *words]}; from visionattn.cli import main; main(%s)"
     quick = run("-c", f"{start % ''}; {loaded}", cwd=tmp_path)
     usual = run("-c", f"{start % 'sys.argv[1:]'}; {loaded}", cwd=tmp_path)
@@ -99,4 +100,5 @@ def test_a_dry_run_says_the_same_and_loads_no_compiler(words, tmp_path):
     assert "dry run: everything can be built" in quick.stdout, quick.stderr
     kind = "module" if "experiment=shapes/mask2former" in words else "_Postponed"  # transformers' models ask for it
     assert f"postponed {kind}" in quick.stderr
+    assert "drawing False" in quick.stderr
     assert "postponed module" in usual.stderr
