@@ -18,18 +18,27 @@ template <int VECTORS> constexpr int TILE_ROWS = VECTORS == 3 ? 8 : 6;
 inline int padded(int columns, int width) { return (columns + width - 1) / width * width; }
 inline bool fits_48(int columns) { return padded(columns, 48) <= padded(columns, 64); }
 
-// sums[m][n] += sum_k of the pairs a[m * pitch + k * step] * b[k][n]; b is a panel of VECTORS vectors.
+// sums[m][n] = sum_k of the pairs a[m * pitch + k * step] * b[k][n]; b is a panel of VECTORS vectors.
 template <int ROWS, int VECTORS>
 INLINED void multiply_tile(f32x (&sums)[ROWS][VECTORS], const uint32_t* a, std::ptrdiff_t pitch, std::ptrdiff_t step,
                            const u32x* b, int count) {
+    f32x sum[ROWS][VECTORS];  // in registers; `sums` is in memory
+#pragma GCC unroll 8
+    for (int m = 0; m < ROWS; ++m)
+#pragma GCC unroll 8
+        for (int n = 0; n < VECTORS; ++n) sum[m][n] = f32x{};
     for (int k = 0; k < count; ++k, a += step, b += VECTORS) {
 #pragma GCC unroll 8
         for (int m = 0; m < ROWS; ++m) {
             const uint32_t pair = a[m * pitch];
 #pragma GCC unroll 8
-            for (int n = 0; n < VECTORS; ++n) multiply_add(sums[m][n], b[n], pair);
+            for (int n = 0; n < VECTORS; ++n) multiply_add(sum[m][n], b[n], pair);
         }
     }
+#pragma GCC unroll 8
+    for (int m = 0; m < ROWS; ++m)
+#pragma GCC unroll 8
+        for (int n = 0; n < VECTORS; ++n) sums[m][n] = sum[m][n];
 }
 
 // Calls work(rows) with the number of rows of a tile, at most MOST, as a constant.
@@ -42,8 +51,5 @@ template <int MOST, class F> INLINED void of_rows(int rows, F work) {
 
 // The numbers c .. c + LANES - 1 of two rows as pairs; `high` may be null (zeros).
 INLINED u32x pairs_at(const bf16* low, const bf16* high, int c) {
-    u16x lower, upper = {};
-    std::memcpy(&lower, low + c, sizeof lower);
-    if (high) std::memcpy(&upper, high + c, sizeof upper);
-    return __builtin_convertvector(lower, u32x) | __builtin_convertvector(upper, u32x) << 16;
+    return high ? paired(load_bits(low + c), load_bits(high + c)) : widened(load_bits(low + c));
 }

@@ -17,20 +17,6 @@ struct Linear {
     const float *shares, *slopes;
 };
 
-INLINED u16x narrow(const f32x& x) {
-    u16x bits;
-#if defined(__AVX512BF16__)
-    bits = (u16x)_mm512_cvtneps_pbh((__m512)x);
-#else
-    store_vector(reinterpret_cast<bf16*>(&bits), x);
-#endif
-    return bits;
-}
-INLINED f32x widened(const u16x& bits) { return (f32x)(__builtin_convertvector(bits, u32x) << 16); }
-INLINED u32x narrow_pairs(const f32x& low, const f32x& high) {
-    return __builtin_convertvector(narrow(low), u32x) | __builtin_convertvector(narrow(high), u32x) << 16;
-}
-
 // A function f with f(-x) = 1 - f(x), 1 from PIECES / PER_UNIT on, by cubics between equidistant points: `pieces` has
 // the coefficients (4, PIECES), the constant first, of f - 1/2 in the distance from a piece's lower end.
 constexpr int PIECES = 32;
@@ -44,15 +30,23 @@ INLINED f32x piece_at(const float* table, const i32x& index) {
     return found;
 #endif
 }
-INLINED f32x by_pieces(const float* pieces, const f32x& x) {
-    const f32x last = f32x{} + (PIECES - 0.001f), half = f32x{} + 0.5f, at = (x < 0.0f ? -x : x) * PER_UNIT;
-    const f32x within = at < last ? at : last;
+// Where a number lies among the pieces, and in its piece.
+struct At {
+    f32x x, place, t;
+    i32x index;
+};
+INLINED At place_of(const f32x& x) {
+    const f32x last = f32x{} + (PIECES - 0.001f), place = (f32x)((u32x)x & 0x7fffffff) * PER_UNIT;
+    const f32x within = place < last ? place : last;
     const i32x index = __builtin_convertvector(within, i32x);
-    const f32x t = within - __builtin_convertvector(index, f32x);
-    f32x f = piece_at(pieces + 3 * PIECES, index);
-    for (int power = 2; power >= 0; --power) f = f * t + piece_at(pieces + power * PIECES, index);
-    f = at < last ? f : at >= last ? half : at;  // a NaN stays one
-    return half + (x < 0.0f ? -f : f);
+    return {x, place, within - __builtin_convertvector(index, f32x), index};
+}
+INLINED f32x by_pieces(const float* pieces, const At& at) {
+    const f32x half = f32x{} + 0.5f;
+    f32x f = piece_at(pieces + 3 * PIECES, at.index);
+    for (int power = 2; power >= 0; --power) f = f * at.t + piece_at(pieces + power * PIECES, at.index);
+    f = at.place < PIECES - 0.001f ? f : half < at.place ? half : at.place;  // a NaN stays one
+    return half + (f32x)((u32x)f ^ ((u32x)at.x & 0x80000000));
 }
 
 template <int VECTORS> struct LinearWork {
@@ -76,7 +70,7 @@ template <int VECTORS> struct LinearWork {
     }
     void pack_rows(const float* from, u32x* to) {
         for (int k = 0; k < pairs(); ++k, from += 2 * size_t(p.columns), to += VECTORS)
-            *to = narrow_pairs(load_vector(from), load_vector(from + p.columns));
+            *to = paired(to_bf16(load_vector(from)), to_bf16(load_vector(from + p.columns)));
     }
     void pack_columns(const float* from, u32x* to) {
         u32x block[LANES];
@@ -84,8 +78,8 @@ template <int VECTORS> struct LinearWork {
             const bool whole = k + LANES < p.inner;  // inner is a multiple of LANES
             for (int lane = 0; lane < LANES; ++lane) {
                 const float* row = from + size_t(lane) * p.inner + k;
-                u16x both[2] = {narrow(load_vector(row)), u16x{}};
-                if (whole) both[1] = narrow(load_vector(row + LANES));
+                u16x both[2] = {to_bf16(load_vector(row)), u16x{}};
+                if (whole) both[1] = to_bf16(load_vector(row + LANES));
                 std::memcpy(&block[lane], both, sizeof block[lane]);
             }
             transpose(block);
@@ -99,22 +93,30 @@ template <int VECTORS> struct LinearWork {
                 of_rows<ROWS>(int(std::min<int64_t>(ROWS, end - row)), [&](auto rows) { tile<rows>(row, panel); });
     }
     template <int COUNT> void tile(int64_t row, int panel) {
-        f32x sums[COUNT][VECTORS] = {};
+        f32x sums[COUNT][VECTORS];
         multiply_tile<COUNT, VECTORS>(sums, reinterpret_cast<const uint32_t*>(p.x + row * p.inner), pairs(), 1,
                                       panels + size_t(panel) * pairs() * VECTORS, pairs());
-        const int column = panel * WIDTH, vectors = std::min(VECTORS, (p.columns - column) / LANES);
-        for (int m = 0; m < COUNT; ++m)
-            for (int n = 0; n < vectors; ++n) leave(sums[m][n], (row + m) * p.columns + column + n * LANES, column + n * LANES);
+        if (p.hidden) leave<COUNT, true, true>(sums, row, panel * WIDTH);
+        else if (p.activated) leave<COUNT, false, true>(sums, row, panel * WIDTH);
+        else leave<COUNT, false, false>(sums, row, panel * WIDTH);
     }
-    INLINED void leave(f32x sum, int64_t to, int column) {
-        if (p.bias) sum += load_vector(p.bias + column);
-        if (p.hidden) sum *= by_pieces(p.slopes, load_vector(p.hidden + to));
-        const u16x bits = narrow(sum);
-        if (p.out) std::memcpy(p.out + to, &bits, sizeof bits);
-        if (!p.activated) return;
-        const f32x x = p.hidden ? load_vector(p.hidden + to) : widened(bits);  // GELU is that of the rounded number
-        const u16x activated = narrow(x * by_pieces(p.shares, x));
-        std::memcpy(p.activated + to, &activated, sizeof activated);
+    template <int COUNT, bool SLOPES, bool SHARES>
+    INLINED void leave(const f32x (&sums)[COUNT][VECTORS], int64_t row, int column) {
+        const Linear own = p;  // what is written is not of it
+        const int vectors = std::min(VECTORS, (own.columns - column) / LANES);
+        for (int m = 0; m < COUNT; ++m)
+            for (int n = 0; n < vectors; ++n) {
+                const int64_t to = (row + m) * own.columns + column + n * LANES;
+                f32x sum = sums[m][n];
+                if (own.bias) sum += load_vector(own.bias + column + n * LANES);
+                At at;
+                if (SLOPES) at = place_of(load_vector(own.hidden + to)), sum *= by_pieces(own.slopes, at);
+                const u16x bits = to_bf16(sum);
+                if (own.out) std::memcpy(own.out + to, &bits, sizeof bits);
+                if (!SHARES) continue;
+                if (!SLOPES) at = place_of(from_bf16(bits));  // GELU is that of the rounded number
+                if (own.activated) store_vector(own.activated + to, at.x * by_pieces(own.shares, at));
+            }
     }
 };
 

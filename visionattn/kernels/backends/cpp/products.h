@@ -4,10 +4,6 @@
 
 #include "simd.h"
 
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
-
 // A product's operands: X is a vector across lanes, `Number` what it is multiplied by, `Sum` what the products add to.
 template <class X> struct Operand { using Number = Element<X>; using Sum = X; };
 template <class X> using Number = typename Operand<X>::Number;

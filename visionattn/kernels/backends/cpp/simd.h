@@ -7,6 +7,10 @@
 #include <type_traits>
 #include <utility>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 // A function that only prefetches is "pure" to GCC, which leaves out calls of such functions.
 #define INLINED inline __attribute__((always_inline))
 
@@ -52,22 +56,42 @@ inline void store(bf16& to, float x) {  // round to nearest even; a NaN stays on
     to.bits = x != x ? 0x7fc0 : uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+// LANES numbers of 16 bits, widened with zeros, alone and as pairs (`low` in the lower half).
+INLINED u32x widened(const u16x& bits) {
+#if defined(__AVX512F__)  // one instruction; GCC makes four of the conversion
+    return (u32x)_mm512_cvtepu16_epi32((__m256i)bits);
+#else
+    return __builtin_convertvector(bits, u32x);
+#endif
+}
+INLINED u32x paired(const u16x& low, const u16x& high) { return widened(low) | widened(high) << 16; }
+INLINED f32x from_bf16(const u16x& bits) { return (f32x)(widened(bits) << 16); }
+// Rounded to nearest even; a NaN stays one.
+INLINED u16x to_bf16(const f32x& x) {
+#if defined(__AVX512BF16__)  // numbers below 1.2e-38 become 0
+    return (u16x)_mm512_cvtneps_pbh((__m512)x);
+#else
+    const u32x bits = (u32x)x, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return __builtin_convertvector(x != x ? rounded - rounded + 0x7fc0 : rounded, u16x);
+#endif
+}
+
 // LANES numbers from and to memory that need not be aligned.
 template <class C> inline V<C> load_vector(const C* from) {
     V<C> x;
     std::memcpy(&x, from, sizeof x);
     return x;
 }
-inline f32x load_vector(const bf16* from) {
+INLINED u16x load_bits(const bf16* from) {
     u16x bits;
     std::memcpy(&bits, from, sizeof bits);
-    return (f32x)(__builtin_convertvector(bits, u32x) << 16);
+    return bits;
 }
+inline f32x load_vector(const bf16* from) { return from_bf16(load_bits(from)); }
 template <class C> inline void store_vector(C* to, const V<C>& x) { std::memcpy(to, &x, sizeof x); }
 inline void store_vector(bf16* to, const f32x& x) {
-    const u32x bits = (u32x)x, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    const u16x upper = __builtin_convertvector(x != x ? rounded - rounded + 0x7fc0 : rounded, u16x);
-    std::memcpy(to, &upper, sizeof upper);
+    const u16x bits = to_bf16(x);
+    std::memcpy(to, &bits, sizeof bits);
 }
 
 // `depth` numbers times `factor`, between a row of a map and a row of numbers of arithmetic.

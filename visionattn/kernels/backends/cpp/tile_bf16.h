@@ -9,20 +9,11 @@
 inline void pair_rows(const bf16* low, const bf16* high, int depth, uint32_t* to) {
     int d = 0;
     for (; d + LANES <= depth; d += LANES) {
-        u16x lower, upper = {};
-        std::memcpy(&lower, low + d, sizeof lower);
-        if (high) std::memcpy(&upper, high + d, sizeof upper);
-        const u32x both = __builtin_convertvector(lower, u32x) | __builtin_convertvector(upper, u32x) << 16;
+        const u32x both = high ? paired(load_bits(low + d), load_bits(high + d)) : widened(load_bits(low + d));
         std::memcpy(to + d, &both, sizeof both);
     }
     for (; d < depth; ++d) to[d] = low[d].bits | (high ? uint32_t(high[d].bits) << 16 : 0);
 }
-// LANES numbers as bf16, and two such vectors as pairs.
-INLINED u16x rounded(const f32x& x) { return (u16x)_mm512_cvtneps_pbh((__m512)x); }
-INLINED u32x paired(const f32x& low, const f32x& high) {
-    return __builtin_convertvector(rounded(low), u32x) | __builtin_convertvector(rounded(high), u32x) << 16;
-}
-
 // 2^x of numbers <= 0, exactly 0 below -126; error below 5e-6, a thousandth of what rounding to bf16 adds.
 INLINED f32x power_of_two(const f32x& x) {
     const f32x zero = {}, least = zero - 126.0f, magic = zero + 12582912.0f;
@@ -100,7 +91,7 @@ template <> struct TileWork<bf16> : Place<bf16> {
         find_logits(added);
         for (int i = 0; i < keys; ++i) {
             logits.data[i] = power_of_two(logits.data[i] - most) * inverse;
-            narrow.data[i] = rounded(logits.data[i]);
+            narrow.data[i] = to_bf16(logits.data[i]);
         }
         scatter(numbers(narrow), LANES / 2, g_rows.data, keys, (lanes + 1) / 2, value_wide, place.data(), grads.v.data);
         times_rows<u32x, 16>(g.data, numbers(value), value_half, keys, nullptr, weights.data);
@@ -110,7 +101,7 @@ template <> struct TileWork<bf16> : Place<bf16> {
             for (int i = 0; i < keys; ++i) bias[i] += weights.data[i];
         for (int i = 0; i < keys; ++i) {
             weights.data[i] *= float(p.scale);
-            narrow.data[i] = rounded(weights.data[i]);
+            narrow.data[i] = to_bf16(weights.data[i]);
         }
         scatter(numbers(narrow), LANES / 2, q_rows.data, keys, (lanes + 1) / 2, wide, place.data(), grads.k.data);
         pair_keys(weights.data);
@@ -130,8 +121,8 @@ template <> struct TileWork<bf16> : Place<bf16> {
         return most;
     }
     void pair_keys(const f32x* from) {
-        for (int i = 0; i + 1 < keys; i += 2) weight_pairs.data[i / 2] = paired(from[i], from[i + 1]);
-        if (keys % 2) weight_pairs.data[keys / 2] = paired(from[keys - 1], f32x{});
+        for (int i = 0; i + 1 < keys; i += 2) weight_pairs.data[i / 2] = paired(to_bf16(from[i]), to_bf16(from[i + 1]));
+        if (keys % 2) weight_pairs.data[keys / 2] = widened(to_bf16(from[keys - 1]));
     }
 
     // The block's rows, pairs of channels across lanes: to[i] has channels 2i and 2i + 1. Missing lanes are zero.

@@ -15,6 +15,7 @@ struct WeightGradient {
 
 // A job holds one block of the weight; it takes the rows in chunks, so that block and chunk stay in the L2 cache.
 constexpr int CHUNK_ROWS = 256, BLOCK_OUTPUTS = 192, BLOCK_INPUTS = 384, PITCH = BLOCK_OUTPUTS + LANES;
+constexpr uint32_t ONES = 0x3f803f80;  // a pair
 
 // Pairs of rows of a chunk: the inputs as panels, the outputs as rows of PITCH numbers.
 struct Chunk {
@@ -46,9 +47,10 @@ template <int VECTORS> struct WeightBlock {
             u32x* to = chunk.outputs.data + pair * (PITCH / LANES);
             for (int c = 0; c < height; c += LANES) {
                 const u32x both = to[c / LANES] = pairs_at(low, high, c);
-                if (sums)
-                    store_vector<float>(sums + c, load_vector(sums + c) +
-                                                      ((f32x)(both << 16) + (f32x)(both >> 16 << 16)));
+                if (!sums) continue;
+                f32x sum = load_vector(sums + c);
+                multiply_add(sum, both, ONES);
+                store_vector<float>(sums + c, sum);
             }
         }
     }
@@ -72,7 +74,7 @@ template <int VECTORS> struct WeightBlock {
     }
     template <int ROWS>
     void tile(const uint32_t* a, const u32x* b, int pairs, int vectors, float* to, bool adds) {
-        f32x sums[ROWS][VECTORS] = {};
+        f32x sums[ROWS][VECTORS];
         multiply_tile<ROWS, VECTORS>(sums, a, 1, PITCH, b, pairs);
         for (int m = 0; m < ROWS; ++m, to += p.inputs)
             for (int n = 0; n < vectors; ++n)
