@@ -15,6 +15,7 @@ constexpr bool HAS_PRODUCTS = false;
 
 // Tiles of 8 x 48 or of 6 x 64 sums fill the registers; which of them, the number of columns says.
 template <int VECTORS> constexpr int TILE_ROWS = VECTORS == 3 ? 8 : 6;
+inline int divided(int64_t size, int64_t by) { return int((size + by - 1) / by); }
 inline int padded(int columns, int width) { return (columns + width - 1) / width * width; }
 inline bool fits_48(int columns) { return padded(columns, 48) <= padded(columns, 64); }
 

@@ -1,9 +1,8 @@
 // What surrounds attention, in bf16: functions of single numbers by a table, strided depthwise convolutions,
 // layer norms.
 #include "depthwise.h"
+#include "feed_forward.h"
 #include "layer_norm.h"
-#include "linear.h"
-#include "weight_gradient.h"
 
 constexpr int64_t CHUNK = 1 << 14;
 
@@ -39,6 +38,9 @@ int visionattn_linear_size() { return sizeof(Linear); }
 void visionattn_linear_run(const Linear* p) { linear(*p); }
 int visionattn_weight_gradient_size() { return sizeof(WeightGradient); }
 void visionattn_weight_gradient_run(const WeightGradient* p) { weight_gradient(*p); }
+int visionattn_feed_forward_size() { return sizeof(FeedForward); }
+void visionattn_feed_forward_run(const FeedForward* p) { feed_forward(*p); }
+void visionattn_feed_forward_backward(const FeedForward* p) { feed_forward_backward(*p); }
 int visionattn_layer_norm_size() { return sizeof(LayerNorm); }
 void visionattn_layer_norm_forward(const LayerNorm* p) { layer_norm(*p); }
 void visionattn_layer_norm_backward(const LayerNorm* p) { layer_norm_backward(*p); }

@@ -87,10 +87,10 @@ template <int VECTORS> struct LinearWork {
         }
     }
 
-    void run(int64_t begin, int64_t end, int first, int last) {
+    void run(int first, int last) {
         for (int panel = first; panel < last; ++panel)
-            for (int64_t row = begin; row < end; row += ROWS)
-                of_rows<ROWS>(int(std::min<int64_t>(ROWS, end - row)), [&](auto rows) { tile<rows>(row, panel); });
+            for (int64_t row = 0; row < p.rows; row += ROWS)
+                of_rows<ROWS>(int(std::min<int64_t>(ROWS, p.rows - row)), [&](auto rows) { tile<rows>(row, panel); });
     }
     template <int COUNT> void tile(int64_t row, int panel) {
         f32x sums[COUNT][VECTORS];
@@ -120,31 +120,76 @@ template <int VECTORS> struct LinearWork {
     }
 };
 
-constexpr int BLOCK_BYTES = 1 << 18;  // of x, for a job; it stays in the L2 cache
+// `count` rows from `begin` on.
+inline Linear rows_of(Linear p, int64_t begin, int64_t count) {
+    const int64_t to = begin * p.columns;
+    p.rows = count;
+    if (p.x) p.x += begin * p.inner;
+    if (p.out) p.out += to;
+    if (p.activated) p.activated += to;
+    if (p.hidden) p.hidden += to;
+    return p;
+}
 
-template <int VECTORS> static void linear_of(const Linear& p) {
+// A product and where its packed weight is.
+struct Product {
+    Linear p;
+    u32x* panels;
+
+    explicit Product(const Linear& p) : p(p), panels(nullptr), of_48(fits_48(p.columns)) {}
+    size_t size() const { return size_t(count()) * (p.inner / 2) * (of_48 ? 3 : 4); }
+    int count() const { return divided(p.columns, of_48 ? 48 : 64); }
+    int tile_rows() const { return of_48 ? TILE_ROWS<3> : TILE_ROWS<4>; }
+    void pack(int panel) const {
+        if (of_48) LinearWork<3>{p, panels}.pack(panel);
+        else LinearWork<4>{p, panels}.pack(panel);
+    }
+    void run(const Linear& part, int first, int last) const {
+        if (of_48) LinearWork<3>{part, panels}.run(first, last);
+        else LinearWork<4>{part, panels}.run(first, last);
+    }
+    bool of_48;
+};
+
+// Packs the weights of some products, into memory that is kept for the next call.
+template <class... P> static void pack(P&... products) {
     static thread_local std::unique_ptr<Aligned<u32x>> kept;
     static thread_local size_t size = 0;
-    using Work = LinearWork<VECTORS>;
-    Work work{p, nullptr};
-    const size_t needed = size_t(work.count()) * work.pairs() * VECTORS;
+    const size_t needed = (products.size() + ...);
     if (needed > size) kept.reset(new Aligned<u32x>(size = needed));
-    work.panels = kept->data;
-    parallel(work.count(), p.threads, [&](int panel) { work.pack(panel); });
+    u32x* next = kept->data;
+    ((products.panels = next, next += products.size()), ...);
+    const int threads = (products.p.threads, ...), panels = (products.count() + ...);
+    parallel(panels, threads, [&](int panel) {
+        (void)((panel < products.count() ? (products.pack(panel), true) : (panel -= products.count(), false)) || ...);
+    });
+}
 
-    const int64_t most = std::max<int64_t>(4 * Work::ROWS, BLOCK_BYTES / 2 / p.inner);
-    const int64_t wanted = padded(int((p.rows + most - 1) / most), p.threads);  // as many for each thread
-    const int64_t rows = std::max<int64_t>(padded(int((p.rows + wanted - 1) / wanted), Work::ROWS), 1);
-    const int blocks = int((p.rows + rows - 1) / rows);
-    const int groups = std::min(work.count(), (2 * p.threads + blocks - 1) / blocks);
-    parallel(blocks * groups, p.threads, [&](int job) {
-        const int64_t begin = job / groups * rows;
+// Blocks of whole tiles of rows, of nearly one size, as many for each thread; a block of `columns` bf16 has BLOCK_BYTES.
+constexpr int BLOCK_BYTES = 1 << 18;
+struct Blocks {
+    int64_t rows;
+    int tile, count;
+    Blocks(int64_t rows, int tile, int columns, int threads) : rows(rows), tile(tile) {
+        const int64_t most = std::max<int64_t>(4 * tile, BLOCK_BYTES / 2 / columns);
+        count = std::min(padded(divided(rows, most), threads), divided(rows, tile));
+    }
+    int64_t begin(int block) const { return std::min(int64_t(divided(rows, tile)) * block / count * tile, rows); }
+};
+
+static void multiply(const Product& product) {
+    const Linear& p = product.p;
+    const Blocks blocks(p.rows, product.tile_rows(), p.inner, p.threads);
+    const int groups = std::min(product.count(), divided(2 * p.threads, blocks.count));
+    parallel(blocks.count * groups, p.threads, [&](int job) {
+        const int64_t begin = blocks.begin(job / groups), end = blocks.begin(job / groups + 1);
         const int group = job % groups;
-        work.run(begin, std::min(begin + rows, p.rows), work.count() * group / groups, work.count() * (group + 1) / groups);
+        product.run(rows_of(p, begin, end - begin), product.count() * group / groups, product.count() * (group + 1) / groups);
     });
 }
 
 static void linear(const Linear& p) {
-    if (fits_48(p.columns)) linear_of<3>(p);
-    else linear_of<4>(p);
+    Product product(p);
+    pack(product);
+    multiply(product);
 }

@@ -52,6 +52,18 @@ class WeightGradient(ctypes.Structure):
     )
 
 
+class FeedForward(ctypes.Structure):
+    """The C++ struct of two linear layers with a GELU between."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("rows", "piece")),
+        *((name, ctypes.c_int32) for name in ("inputs", "width", "outputs", "threads", "parts", "parts2")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "weight2", "bias2", "shares", "slopes")),
+        *((name, ctypes.c_void_p) for name in ("hidden", "out", "grad", "dx", "own", "activated")),
+        *((name, ctypes.c_void_p) for name in ("dweight", "dbias", "dweight2", "dbias2")),
+    )
+
+
 @lru_cache(maxsize=1)
 def available() -> bool:
     """Whether this CPU multiplies pairs of bfloat16 numbers and has no matrix registers; with them oneDNN is faster."""
@@ -74,9 +86,11 @@ def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
 
 def weight_gradient(grad: Tensor, x: Tensor, bias: bool) -> tuple[Tensor, Tensor | None]:
     """The gradients of weight and bias, float32: grad ``(..., O)``, x ``(..., I)``, both bfloat16 and contiguous."""
-    sums = _Sums(x.numel() // x.shape[-1], x.shape[-1], grad.shape[-1], bias)
-    sums.add(grad, x)
-    return sums.totals()
+    rows, inputs, outputs = x.numel() // x.shape[-1], x.shape[-1], grad.shape[-1]
+    sums = _sums(rows, inputs, outputs, bias)
+    sizes = (rows, inputs, outputs, torch.get_num_threads(), sums[0].shape[0], False, 0)
+    layers.call("weight_gradient", "run", WeightGradient(*sizes, *map(_address, (x, grad, *sums))))
+    return _total(sums[0]), None if sums[1] is None else _total(sums[1])
 
 
 def feed_forward(x: Tensor, first: Layer, second: Layer, approximate: str, keep: bool) -> tuple[Tensor, Tensor | None]:
@@ -89,16 +103,11 @@ def feed_forward(x: Tensor, first: Layer, second: Layer, approximate: str, keep:
         approximate: which GELU.
         keep: whether there will be a backward.
     """
-    rows, width = x.flatten(0, -2), first[0].shape[0]
-    hidden = _map(rows, width) if keep else None
-    out, pieces = _map(rows, second[0].shape[0]), _pieces(rows.shape[0], width)
-    buffer, shares = rows.new_empty((pieces[0].stop, width)), _table(approximate, False)
-    for piece in pieces:
-        activated = buffer[: piece.stop - piece.start]
-        kept = None if hidden is None else hidden[piece]
-        _multiply(rows[piece], first[0], bias=first[1], out=kept, activated=activated, shares=shares)
-        _multiply(activated, second[0], bias=second[1], out=out[piece])
-    return out.view(*x.shape[:-1], out.shape[1]), hidden
+    out, rows = _map(x, second[0].shape[0]), x.numel() // x.shape[-1]
+    hidden = x.new_empty((rows, first[0].shape[0])) if keep else None
+    shares = _table(approximate, False)
+    _feed_forward("run", rows, (x, *first, *second, shares), (1, 1), hidden=hidden, out=out)
+    return out, hidden
 
 
 def feed_forward_gradients(
@@ -114,56 +123,35 @@ def feed_forward_gradients(
         second: as there.
         approximate: which GELU.
     """
-    rows, grads, dx = x.flatten(0, -2), grad.flatten(0, -2), torch.empty_like(x)
-    width, pieces, into = hidden.shape[1], _pieces(*hidden.shape), dx.view(hidden.shape[0], -1)
-    length, tables = pieces[0].stop, {"shares": _table(approximate, False), "slopes": _table(approximate, True)}
-    inner, activated = (rows.new_empty((length, width)) for _ in range(2))
-    sums = _Sums(length, rows.shape[1], width, first[1] is not None)
-    sums2 = _Sums(length, width, grads.shape[1], second[1] is not None)
-    for piece in pieces:
-        own, used = (buffer[: piece.stop - piece.start] for buffer in (inner, activated))
-        _multiply(grads[piece], second[0], back=True, out=own, activated=used, hidden=hidden[piece], **tables)
-        sums2.add(grads[piece], used)
-        sums.add(own, rows[piece])
-        _multiply(own, first[0], back=True, out=into[piece])
-    return dx, *sums.totals(), *sums2.totals()
+    (rows, width), dx = hidden.shape, torch.empty_like(x)
+    piece = -(-rows // -(-rows * width * 2 // PIECE_BYTES))
+    own, activated = (x.new_empty((piece, width)) for _ in range(2))
+    sums = _sums(piece, x.shape[-1], width, first[1] is not None)
+    sums2 = _sums(piece, width, grad.shape[-1], second[1] is not None)
+    maps = {"hidden": hidden, "grad": grad, "dx": dx, "own": own, "activated": activated}
+    counts, given = (sums[0].shape[0], sums2[0].shape[0]), (x, *first, *second, _table(approximate, False))
+    totals = dict(zip(("dweight", "dbias", "dweight2", "dbias2"), (*sums, *sums2), strict=True))
+    _feed_forward("backward", piece, given, counts, slopes=_table(approximate, True), **maps, **totals)
+    return dx, *(None if parts is None else _total(parts) for parts in (*sums, *sums2))
 
 
-def _pieces(rows: int, width: int) -> list[slice]:
-    """The rows in pieces whose maps of ``width`` channels the L3 cache holds; the first is the largest."""
-    count = -(-rows * width * 2 // PIECE_BYTES)
-    length = -(-rows // count)
-    return [slice(start, min(start + length, rows)) for start in range(0, rows, length)]
+def _feed_forward(
+    what: str, piece: int, given: tuple[Tensor | None, ...], parts: tuple[int, int], **arrays: Tensor | None
+) -> None:
+    x, weight, _, weight2 = given[:4]
+    assert x is not None and weight is not None and weight2 is not None
+    sizes = (x.numel() // x.shape[-1], piece, x.shape[-1], weight.shape[0], weight2.shape[0])
+    problem = FeedForward(*sizes, torch.get_num_threads(), *parts, *map(_address, given))
+    for name, array in arrays.items():
+        setattr(problem, name, _address(array))
+    layers.call("feed_forward", what, problem)
 
 
-class _Sums:
-    """The gradients of a weight and a bias as sums over pieces of rows.
-
-    Args:
-        rows: of the largest piece, which is the first.
-        inputs: channels in.
-        outputs: channels out.
-        bias: whether there is one.
-    """
-
-    def __init__(self, rows: int, inputs: int, outputs: int, bias: bool):
-        blocks = -(-inputs // BLOCK_INPUTS) * -(-outputs // BLOCK_OUTPUTS)
-        parts = max(1, min(JOBS // blocks, rows // PART_ROWS))
-        self.weight = torch.empty((parts, outputs, inputs))
-        self.bias = torch.empty((parts, outputs)) if bias else None
-        self.started = False
-
-    def add(self, grad: Tensor, x: Tensor) -> None:
-        """Add what a piece gives: grad ``(..., O)`` and x ``(..., I)``."""
-        parts, outputs, inputs = self.weight.shape
-        sizes = (x.numel() // inputs, inputs, outputs, torch.get_num_threads(), parts, self.started, 0)
-        arrays = map(_address, (x, grad, self.weight, self.bias))
-        layers.call("weight_gradient", "run", WeightGradient(*sizes, *arrays))
-        self.started = True
-
-    def totals(self) -> tuple[Tensor, Tensor | None]:
-        """The two gradients."""
-        return _total(self.weight), None if self.bias is None else _total(self.bias)
+def _sums(rows: int, inputs: int, outputs: int, bias: bool) -> tuple[Tensor, Tensor | None]:
+    """Room for the gradients of a weight and a bias, of ``rows`` rows at a time, as sums over parts of them."""
+    blocks = -(-inputs // BLOCK_INPUTS) * -(-outputs // BLOCK_OUTPUTS)
+    parts = max(1, min(JOBS // blocks, rows // PART_ROWS))
+    return torch.empty((parts, outputs, inputs)), torch.empty((parts, outputs)) if bias else None
 
 
 def _total(parts: Tensor) -> Tensor:

@@ -82,25 +82,33 @@ template <int VECTORS> struct WeightBlock {
     }
 };
 
-inline int divided(int size, int by) { return (size + by - 1) / by; }
 // `size` in `blocks` blocks of one width, a multiple of LANES.
 inline int block_of(int size, int blocks) { return padded(divided(size, blocks), LANES); }
 
-template <int VECTORS> static void weight_gradient_of(const WeightGradient& p, int width, int height) {
-    const int across = divided(p.inputs, width), blocks = across * divided(p.outputs, height);
-    parallel(blocks * p.parts, p.threads, [&](int job) {
+struct GradientJobs {
+    const WeightGradient& p;
+    int width, height, across, blocks;
+
+    explicit GradientJobs(const WeightGradient& p) : p(p) {
+        int columns = divided(p.inputs, BLOCK_INPUTS), rows = divided(p.outputs, BLOCK_OUTPUTS);
+        while (columns * rows * p.parts < 2 * p.threads && (p.inputs > 96 * columns || p.outputs > 96 * rows))
+            (p.inputs > 96 * columns ? columns : rows) *= 2;  // there are threads without a job
+        width = block_of(p.inputs, columns), height = block_of(p.outputs, rows);
+        across = divided(p.inputs, width), blocks = across * divided(p.outputs, height);
+    }
+    int count() const { return blocks * p.parts; }
+    void run(int job) const {
+        if (fits_48(width)) run_by<3>(job);
+        else run_by<4>(job);
+    }
+    template <int VECTORS> void run_by(int job) const {
         static thread_local Chunk chunk;
         const int block = job % blocks;
-        WeightBlock<VECTORS> work{p, chunk, height, width};
-        work.run(job / blocks, block / across * height, block % across * width);
-    });
-}
+        WeightBlock<VECTORS>{p, chunk, height, width}.run(job / blocks, block / across * height, block % across * width);
+    }
+};
 
 static void weight_gradient(const WeightGradient& p) {
-    int across = divided(p.inputs, BLOCK_INPUTS), down = divided(p.outputs, BLOCK_OUTPUTS);
-    while (across * down * p.parts < 2 * p.threads && (p.inputs > 96 * across || p.outputs > 96 * down))
-        (p.inputs > 96 * across ? across : down) *= 2;  // there are threads without a job
-    const int width = block_of(p.inputs, across), height = block_of(p.outputs, down);
-    if (fits_48(width)) weight_gradient_of<3>(p, width, height);
-    else weight_gradient_of<4>(p, width, height);
+    const GradientJobs jobs(p);
+    parallel(jobs.count(), p.threads, [&](int job) { jobs.run(job); });
 }
