@@ -13,7 +13,7 @@ from visionattn.kernels.activation import activate, gelu
 from visionattn.kernels.backends.cpp import build, layers
 from visionattn.kernels.folding import SameConv
 from visionattn.kernels.linear import Linear, linear_then
-from visionattn.kernels.norm import LayerNorm
+from visionattn.kernels.norm import LayerNorm, with_norm
 
 pytestmark = pytest.mark.skipif(build.find_compiler() is None, reason="no C++ compiler on this machine")
 BF16 = torch.bfloat16
@@ -149,6 +149,34 @@ def test_a_layer_norm_errs_no_more_than_torchs(shape: tuple[int, ...]) -> None:
     assert type(norm(x).grad_fn).__name__ == "_LayerNormBackward"
     with torch.no_grad():
         assert torch.equal(norm(x), norm(x.clone()))
+
+
+def test_the_gradients_of_a_map_and_of_its_norm_are_added_in_one_pass() -> None:
+    norm, plain = LayerNorm(32), nn.LayerNorm(32)
+    x, grads = torch.randn(7, 32).to(BF16), torch.randn(2, 7, 32).to(BF16)
+
+    def gradient(x: Tensor, norm: nn.LayerNorm, branched: bool) -> Tensor:
+        x = x.clone().requires_grad_()
+        y, normed = with_norm(x, norm) if branched else (x * 1, norm(x))
+        if branched:
+            assert y.grad_fn is normed.grad_fn
+        return torch.autograd.grad([y, normed], x, [grads[0].to(x.dtype), grads[1].to(x.dtype)])[0]
+
+    ours, theirs, truth = (
+        gradient(x, norm, True),
+        gradient(x, plain, False),
+        gradient(x.double(), plain.double(), False),
+    )
+    assert (ours.double() - truth).abs().max() <= (theirs.double() - truth).abs().max()
+    x = x.requires_grad_()
+    y, normed = with_norm(x, norm)
+    assert torch.equal(torch.autograd.grad(y, x, grads[0], retain_graph=True)[0], grads[0])
+    (first,) = torch.autograd.grad([y, normed], x, [*grads], create_graph=True)
+    assert torch.isfinite(torch.autograd.grad(first.float().square().sum(), x)[0]).all()
+    calls: list[int] = []
+    norm.register_forward_hook(lambda *_: calls.append(1))
+    assert with_norm(x, norm)[0] is x
+    assert calls == [1]
 
 
 def test_a_layer_norm_differentiates_twice_and_leaves_the_rest_to_torch() -> None:

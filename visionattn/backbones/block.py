@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from visionattn.attention.mixer import MixerFactory, StageContext, declared, takes_heads
 from visionattn.backbones.feed_forward import FeedForward
-from visionattn.kernels.norm import LayerNorm
+from visionattn.kernels.norm import LayerNorm, with_norm
 
 NormFactory = Callable[[int], nn.Module]
 FeedForwardFactory = Callable[..., nn.Module]
@@ -120,23 +120,28 @@ class Block(nn.Module):
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
         for name in self._order:
             if name == "mixer":
-                x = x + self.drop_path(self._mixed(x, context))
+                x, mixed = self._mixed(x, context)
+                x = x + self.drop_path(mixed)
             elif name == "ffn":
-                x = x + self.drop_path(self._fed_forward(x))
+                x, fed = self._fed_forward(x)
+                x = x + self.drop_path(fed)
             else:
                 branch = getattr(self, name)
                 x = branch(x, context) if declared(branch, "takes_context") else branch(x)
         return x
 
-    def _mixed(self, x: Tensor, context: StageContext | None) -> Tensor:
+    def _mixed(self, x: Tensor, context: StageContext | None) -> tuple[Tensor, Tensor]:
+        """x, and what is added to it."""
         if self.post_norm:
-            return self.norm1(self.scale1(self.mixer(x, context)))
-        return self.scale1(self.mixer(self.norm1(x), context))
+            return x, self.norm1(self.scale1(self.mixer(x, context)))
+        x, normed = with_norm(x, self.norm1)
+        return x, self.scale1(self.mixer(normed, context))
 
-    def _fed_forward(self, x: Tensor) -> Tensor:
+    def _fed_forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.post_norm:
-            return self.norm2(self.scale2(self.ffn(x)))
-        return self.scale2(self.ffn(self.norm2(x)))
+            return x, self.norm2(self.scale2(self.ffn(x)))
+        x, normed = with_norm(x, self.norm2)
+        return x, self.scale2(self.ffn(normed))
 
 
 def _scale(dim: int, layer_scale: float | ScaleFactory | None) -> nn.Module:
@@ -186,7 +191,8 @@ class ResidualMixer(nn.Module):
         self.drop_path = DropPath(drop_path) if droppable and drop_path > 0 else nn.Identity()
 
     def forward(self, x: Tensor, context: StageContext | None = None) -> Tensor:
-        return x + self.drop_path(self.mixer(self.norm(x), context))
+        x, normed = with_norm(x, self.norm)
+        return x + self.drop_path(self.mixer(normed, context))
 
 
 def blocks_by_stage(

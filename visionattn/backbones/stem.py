@@ -12,9 +12,11 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from visionattn.attention.padding import fit, pad_image, round_up
+from visionattn.kernels.eager import reduced, runs_own_code
 from visionattn.kernels.linear import Linear
 from visionattn.kernels.norm import LayerNorm
 
@@ -39,7 +41,10 @@ class PatchStem(nn.Module):
         self.norm = norm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.norm(self.conv1(pad_image(image, self.stride)).permute(0, 2, 3, 1))
+        image = pad_image(image, self.stride)
+        if reduced(image) and runs_own_code(image):  # the map then is as the norm wants it
+            image = image.contiguous(memory_format=torch.channels_last)
+        return self.norm(self.conv1(image).permute(0, 2, 3, 1))
 
 
 class ConvStem(nn.Module):

@@ -69,13 +69,10 @@ def _tables(approximate: str) -> tuple[Tensor, Tensor]:
 
 class _Gelu(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, approximate: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, approximate: str) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.approximate = approximate
         return layers.lookup(x, _tables(approximate)[0])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
-        ctx.approximate = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.kernels.backends.cpp import layers
-from visionattn.kernels.eager import differentiable_gradients, runs_own_code
+from visionattn.kernels.eager import differentiable_gradients, has_hooks, runs_own_code
 
 SMALLEST = 1 << 14
 """Numbers below which torch's own norm is as fast."""
@@ -27,13 +27,29 @@ class LayerNorm(nn.LayerNorm):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        x, weight, bias = input, self.weight, self.bias
+        return self.beside(input)[1]
+
+    def beside(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``x``, to which a residual branch is added, and its norm; the gradients of both are added in one pass."""
+        weight, bias = self.weight, self.bias
         if not _own(x, weight, bias) or self.normalized_shape != x.shape[-1:]:
-            return super().forward(x)
-        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad):
-            out: Tensor = _LayerNorm.apply(x, weight, bias, self.eps)[0]
-            return out
-        return layers.layer_norm(x, weight, bias, self.eps, stats=False)[0]
+            return x, super().forward(x)
+        if _differentiates(x, weight, bias):
+            return _LayerNorm.apply(x, weight, bias, self.eps)
+        return x, layers.layer_norm(x, weight, bias, self.eps, stats=False)[0]
+
+
+def with_norm(x: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """``x`` and ``norm(x)``; those of a :class:`LayerNorm` without hooks by :meth:`LayerNorm.beside`.
+
+    Shape:
+        ``(..., C) -> (..., C)`` and ``(..., C)``
+    """
+    return norm.beside(x) if type(norm) is LayerNorm and not has_hooks(norm) else (x, norm(x))
+
+
+def _differentiates(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _own(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> bool:
@@ -51,27 +67,28 @@ def _own(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> bool:
 
 
 class _LayerNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor | None]:
-        return layers.layer_norm(x, weight, bias, eps, stats=True)
+    """x itself, and its norm."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*inputs[:3], output[1])
-        ctx.mark_non_differentiable(output[1])
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        out, stats = layers.layer_norm(x, weight, bias, eps, stats=True)
+        ctx.save_for_backward(x, weight, bias, stats)
         ctx.set_materialize_grads(False)
-        ctx.eps = inputs[3]
+        ctx.eps = eps
+        return x, out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        (x, weight, bias, stats), grad, wanted = ctx.saved_tensors, grads[0], ctx.needs_input_grad[:3]
+        (x, weight, bias, stats), (of_x, grad), wanted = ctx.saved_tensors, grads, ctx.needs_input_grad[:3]
         if grad is None:
-            return (None,) * 4
-        if torch.is_grad_enabled() or not runs_own_code(grad, x, weight):
+            return of_x, None, None, None
+        if torch.is_grad_enabled() or not runs_own_code(grad, of_x, x, weight):
 
             def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
                 return F.layer_norm(x, weight.shape, weight, bias, ctx.eps)
 
-            return *differentiable_gradients(plain, (x, weight, bias), grad, wanted), None
-        gradients = layers.layer_norm_backward(grad.contiguous(), x, weight, stats)
+            to_x, *others = differentiable_gradients(plain, (x, weight, bias), grad, wanted)
+            return to_x if to_x is None or of_x is None else to_x + of_x, *others, None
+        added = None if of_x is None else of_x.contiguous()
+        gradients = layers.layer_norm_backward(grad.contiguous(), x, weight, stats, added)
         return *(one if needed else None for one, needed in zip(gradients, wanted, strict=True)), None

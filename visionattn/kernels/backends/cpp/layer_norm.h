@@ -7,12 +7,13 @@
 constexpr int PART_ROWS = 16;  // at least so many rows go to one job of the forward
 
 // x, grad, out and dx are bf16 (rows, channels), channels a multiple of LANES; the rest is float: weight and bias
-// (channels), stats (rows, 2) with mean and 1 / deviation (null: not asked for), dweight (parts, 2, channels).
+// (channels), stats (rows, 2) with mean and 1 / deviation (null: not asked for), dweight (parts, 2, channels). `added`
+// is another gradient of x, which dx then contains; null: none.
 struct LayerNorm {
     int64_t rows;
     int32_t channels, threads, parts, reserved;
     double eps;
-    const bf16 *x, *grad;
+    const bf16 *x, *grad, *added;
     const float *weight, *bias;
     bf16 *out, *dx;
     float *stats, *dweight;
@@ -51,6 +52,7 @@ static void norm_row(const LayerNorm& p, int64_t row) {
 // Writes a row of dx and adds to the gradients of weight and bias.
 static void norm_row_backward(const LayerNorm& p, int64_t row, float* dweight, float* dbias) {
     const bf16 *x = p.x + row * p.channels, *grad = p.grad + row * p.channels;
+    const bf16* added = p.added ? p.added + row * p.channels : nullptr;
     bf16* dx = p.dx + row * p.channels;
     const float mean = p.stats[2 * row], inverse = p.stats[2 * row + 1];
     f32x sum = {}, product = {};
@@ -65,7 +67,8 @@ static void norm_row_backward(const LayerNorm& p, int64_t row, float* dweight, f
     for (int c = 0; c < p.channels; c += LANES) {
         const f32x normed = (load_vector(x + c) - mean) * inverse;
         const f32x scaled = load_vector(grad + c) * load_vector(p.weight + c);
-        store_vector(dx + c, (scaled - shift - normed * slope) * inverse);
+        const f32x own = (scaled - shift - normed * slope) * inverse;
+        store_vector(dx + c, added ? own + load_vector(added + c) : own);
     }
 }
 

@@ -35,7 +35,8 @@ class LayerNorm(ctypes.Structure):
         ("rows", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("channels", "threads", "parts", "reserved")),
         ("eps", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in ("x", "grad", "weight", "bias", "out", "dx", "stats", "dweight")),
+        *((name, ctypes.c_void_p) for name in ("x", "grad", "added")),
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "out", "dx", "stats", "dweight")),
     )
 
 
@@ -109,11 +110,14 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, stats: bool)
     return out, kept
 
 
-def layer_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, stats: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of x, weight and bias; all contiguous."""
+def layer_norm_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, stats: Tensor, added: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, plus ``added`` if that is given, of weight and of bias; all contiguous."""
     dx, parts = torch.empty_like(x), max(1, min(PARTS, stats.shape[0] // PART_ROWS))
     sums = weight.new_empty((parts, 2, x.shape[-1]))
     arrays = {"x": x, "grad": grad, "weight": weight, "dx": dx, "stats": stats, "dweight": sums}
+    arrays |= {} if added is None else {"added": added}
     _run_norm("backward", x, 0.0, parts, arrays)
     totals = sums.sum(0)
     return dx, totals[0], totals[1]

@@ -139,7 +139,9 @@ def _feed_forward(
     what: str, piece: int, given: tuple[Tensor | None, ...], parts: tuple[int, int], **arrays: Tensor | None
 ) -> None:
     x, weight, _, weight2 = given[:4]
-    assert x is not None and weight is not None and weight2 is not None
+    assert x is not None
+    assert weight is not None
+    assert weight2 is not None
     sizes = (x.numel() // x.shape[-1], piece, x.shape[-1], weight.shape[0], weight2.shape[0])
     problem = FeedForward(*sizes, torch.get_num_threads(), *parts, *map(_address, given))
     for name, array in arrays.items():
