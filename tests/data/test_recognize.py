@@ -200,3 +200,19 @@ def test_what_is_named_by_mistake(tmp_path, name, sentence):
     (tmp_path / "pets.tar.gz").touch()
     with pytest.raises(DataError, match=sentence):
         recognize(tmp_path / name)
+
+
+def test_masks_with_a_label_map_beside_them(tmp_path):
+    text = "background:0,0,0::\nleft_hand:1,2,3::\nright_hand:3,2,1::\n"
+    for index in range(3):
+        picture(tmp_path / "cvat" / "JPEGImages" / f"{index}.jpg")
+        picture(tmp_path / "cvat" / "SegmentationClass" / f"{index}.png")
+        picture(tmp_path / "camvid" / "train" / f"{index}.png")
+        picture(tmp_path / "camvid" / "train_labels" / f"{index}_L.png")
+    (tmp_path / "cvat" / "ImageSets" / "Segmentation").mkdir(parents=True)
+    assert recognize(tmp_path / "cvat").data == "pascal_voc"
+    (tmp_path / "cvat" / "labelmap.txt").write_text(text)
+    mark = recognize(tmp_path / "cvat")
+    assert (mark.data, mark.keys["source.masks"]) == ("image_mask", "SegmentationClass")
+    assert mark.classes == ["background", "left_hand", "right_hand"]
+    assert recognize(tmp_path / "camvid").data == "image_mask"

@@ -85,6 +85,26 @@ def test_names_in_files_are_judged_as_those_of_folders(tmp_path, file, text, why
     assert why in found[RECOGNIZED]
 
 
+def test_classes_of_masks_and_segments_are_judged_too(tmp_path):
+    for folder, size in (("images", (300, 200)), ("masks", (300, 200))):
+        (tmp_path / "masks" / folder).mkdir(parents=True)
+        for index in range(2):
+            Image.new("L", size).save(tmp_path / "masks" / folder / f"{index}.png")
+    (tmp_path / "masks" / "classes.txt").write_text("road\nleft lane\nright lane\n")
+    (tmp_path / "segments").mkdir()
+    Image.new("RGB", (300, 200)).save(tmp_path / "segments" / "0.jpg")
+    (tmp_path / "segments" / "panoptic_train.json").write_text(
+        '{"images": [], "annotations": [{"segments_info": []}], "categories": [{"id": 1, "name": "left eye"}, '
+        '{"id": 2, "name": "right eye"}]}'
+    )
+    for name, data in (("masks", "image_mask"), ("segments", "coco_panoptic")):
+        found = words(f"data={tmp_path / name}")
+        assert (found["data"], found["data.train_transform.flip"]) == (data, "0.0")
+        assert "a mirror makes right" in found[RECOGNIZED]
+    (tmp_path / "masks" / "classes.txt").write_text("road\nlane\n")
+    assert "data.train_transform.flip" not in words(f"data={tmp_path / 'masks'}")
+
+
 def test_a_gpu_gets_a_larger_backbone(photos, monkeypatch):
     monkeypatch.setattr(own_folder, "_gpu", lambda typed: True)
     assert words(photos)["backbone"] == "swin_tiny"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+FLIPS = {"classification": "hflip", "detection": "flip", "segmentation": "flip", "panoptic": "flip"}
+"""Task -> the option of its training transform that is the share of images that is mirrored."""
 WRITING = "classes of one character are writing, which a mirror changes"
 _SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
 

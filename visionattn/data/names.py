@@ -55,6 +55,7 @@ MASK_ENDINGS = (
     "-mask",
     "_masks",
     ".mask",
+    "_l",
     "_label",
     "_labels",
     "_gt",

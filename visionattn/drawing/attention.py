@@ -218,6 +218,6 @@ def plot_heads(figures: Mapping[str, Sequence[Sequence[float]]], names: Sequence
         axes.set_ylabel(name)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(loc="upper left", frameon=False, fontsize=8)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)

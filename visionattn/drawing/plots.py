@@ -46,7 +46,7 @@ def plot_curves(metrics_csv: Path, output: Path, *, metric: str = "val/top1") ->
     _line(left, series.get("val/loss", []), "validation loss", _BLUE)
     left.set(xlabel="optimizer step", ylabel="loss", title="Loss")
     if left.get_legend_handles_labels()[0]:
-        left.legend(frameon=False)
+        left.legend(loc="upper right", frameon=False)
     _line(right, series.get(metric, []), metric, _BLUE)
     right.set(xlabel="optimizer step", ylabel=metric, title="Validation")
     if points := [(step, value) for step, value in series.get(metric, []) if np.isfinite(value)]:
@@ -189,5 +189,5 @@ def plot_precision_recall(curves: Mapping[str, np.ndarray], thresholds: Sequence
         axes.plot(recall, mean, color=_GRAY, label=f"IoU 0.5 to 0.95: AP {100 * mean.mean():.2f}")
         axes.set(xlabel="recall", ylabel="precision", title=kind, xlim=(0, 1), ylim=(0, 1.02))
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(loc="lower left", frameon=False, fontsize=9)
     figure.savefig(output, dpi=120)

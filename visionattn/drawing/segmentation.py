@@ -168,5 +168,5 @@ def plot_class_shares(
     axes.set_xticks(position, for_plot(names), rotation=90, fontsize=7 if len(names) < 60 else 5)
     axes.set_xlim(-0.8, len(names) - 0.2)
     axes.grid(axis="y", alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(loc="upper right", frameon=False, fontsize=8)
     figure.savefig(output, dpi=120)

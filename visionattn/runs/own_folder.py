@@ -20,7 +20,7 @@ from visionattn.config.columns import TASKS, names_for
 from visionattn.config.composing import as_override
 from visionattn.data.facts import sampled_size
 from visionattn.data.layout_marks import Mark
-from visionattn.data.mirroring import why_not_mirrored
+from visionattn.data.mirroring import FLIPS, why_not_mirrored
 from visionattn.data.recognize import recognize, some_images
 from visionattn.errors import ConfigError
 from visionattn.runs.begun import RECOGNIZED, begun_in, chosen_then, newest_begun, reasons_then
@@ -34,8 +34,6 @@ _NO_SMALL = "no published weights are for such images"
 _CROPS = {"scale": [0.5, 1.0], "auto_augment": None, "re_prob": 0.0}
 MILD = {f"data.train_transform.{name}": value for name, value in _CROPS.items()}
 """Augmentation that leaves something of a small image."""
-_FLIPS = {"classification": "data.train_transform.hflip", "detection": "data.train_transform.flip"}
-"""Task -> the key of the share of images that is mirrored, where the layout names classes."""
 ON_GPU = "swin_tiny"
 ON_CPU = {"classification": "shvit_s1"}
 """Task -> the backbone that starts from published weights without a GPU; of the other tasks :data:`DENSE_ON_CPU`."""
@@ -139,8 +137,8 @@ def _data(mark: Mark, typed: Words) -> dict[str, Any]:
 
 def _unmirrored(mark: Mark, typed: Words) -> dict[str, str]:
     """The key of flips, and why there are to be none; nothing where an experiment states the augmentation."""
-    key, why = _FLIPS.get(mark.task), why_not_mirrored(mark.classes)
-    return {key: why} if key and why and not typed.given("experiment", key) else {}
+    key, why = f"data.train_transform.{FLIPS[mark.task]}", why_not_mirrored(mark.classes)
+    return {key: why} if why and not typed.given("experiment", key) else {}
 
 
 def _begin(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:

@@ -6,7 +6,8 @@ from PIL import Image
 
 from tests.data.pictures import narrow_png
 from visionattn.data.segmentation import ImageMask, SegmentationData
-from visionattn.data.segmentation.stored_numbers import deduce, histogram, read_class_names
+from visionattn.data.segmentation.class_files import class_file
+from visionattn.data.segmentation.stored_numbers import deduce, histogram
 from visionattn.errors import DataError
 
 SPLITS = {"train": 6, "val": 3}
@@ -142,7 +143,7 @@ def test_a_file_names_the_classes(tmp_path, file, content):
     make(tmp_path)
     (tmp_path / file).write_bytes(content.encode("utf-16" if file == "labels.txt" else "utf-8"))
     assert ImageMask.inspect(tmp_path, {}).class_names == ("sky", "cat", "dog")
-    assert read_class_names(tmp_path)[1] == {0: "sky", 1: "cat", 2: "dog"}
+    assert class_file(tmp_path).names == {0: "sky", 1: "cat", 2: "dog"}
 
 
 def test_numbers_far_apart_are_refused_and_can_be_stated(tmp_path):
@@ -192,3 +193,62 @@ def test_what_is_deduced():
     assert deduce({0: 9, 7: 1}).numbers == list(range(8))
     assert deduce({0: 9, 255: 1}, first=1, ignore=[0], named={255: "x"}).numbers == [255]
     assert histogram({0: 3, 7: 1}) == "0 (75 %), 7 (25 %)"
+
+
+COLORS = {0: (0, 0, 0), 1: (64, 0, 128), 2: (128, 128, 0)}
+NAMED = {
+    "labelmap.txt": "# label:color_rgb:parts:actions\nsky:0,0,0::\ncat:64,0,128::\ndog:128,128,0::\n",
+    "class_dict.csv": "name,r,g,b\nsky,0,0,0\ncat,64,0,128\ndog,128,128,0\n",
+    "label_colors.txt": "0 0 0\tsky\n64 0 128\tcat\n128 128 0\tdog\n",
+}
+
+
+def colored(mask):
+    return np.array(list(COLORS.values()), np.uint8)[mask]
+
+
+@pytest.mark.parametrize("file", NAMED)
+def test_masks_in_color_are_read_by_the_file_that_names_their_colors(tmp_path, file):
+    make(tmp_path / "numbers")
+    make(tmp_path / "colors", colored)
+    (tmp_path / "colors" / file).write_text(NAMED[file])
+    (tmp_path / "colors" / "classes.txt").write_text("a\nb\nc\n")  # a file with colors goes first
+    facts = ImageMask.inspect(tmp_path / "colors", {})
+    assert facts.class_names == ("sky", "cat", "dog")
+    plain, _ = opened(tmp_path / "numbers")
+    for source in ({}, dict(facts.options)):  # as found, and as the configuration of the run has it
+        train, _ = opened(tmp_path / "colors", source=source)
+        assert all((train.load(i)[1] == plain.load(i)[1]).all() for i in range(6))
+
+
+def test_void_counts_nowhere(tmp_path):
+    make(tmp_path, colored)
+    (tmp_path / "class_dict.csv").write_text(NAMED["class_dict.csv"].replace("dog", "Void"))
+    facts = ImageMask.inspect(tmp_path, {})
+    assert (facts.class_names, facts.options["ignore"]) == (("sky", "cat"), [255, 2])
+    train, _ = opened(tmp_path, num_classes=2)
+    assert np.unique(train.load(0)[1]).tolist() == [0, 1, 255]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (None, r"it is an image in color \(RGB\).*/labelmap\.txt with a line name:r,g,b"),
+        (NAMED["class_dict.csv"].replace("dog,128,128,0", "dog,1,2,3"), r"have colors of no class.*\(128, 128, 0\)"),
+        (NAMED["class_dict.csv"].replace("128,128,0", "0,0,0"), "gives sky and dog one color, 0,0,0"),
+        (NAMED["class_dict.csv"].replace("128,128,0", "300,0,0"), "has a color 300,0,0; red, green and blue run"),
+    ],
+)
+def test_colors_that_name_no_class_are_refused(tmp_path, file, said):
+    make(tmp_path, colored)
+    if file:
+        (tmp_path / "class_dict.csv").write_text(file)
+    with pytest.raises(DataError, match=f"(?s){said}"):
+        ImageMask.inspect(tmp_path, {})
+
+
+def test_camvids_folders(tmp_path):
+    make(tmp_path, colored, images="{split}", masks="{split}_labels", name="{}_L.png")
+    (tmp_path / "class_dict.csv").write_text(NAMED["class_dict.csv"])
+    train, val = opened(tmp_path)
+    assert (len(train.ids), len(val.ids)) == (6, 3)

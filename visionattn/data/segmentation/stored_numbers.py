@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from visionattn.data.folders import read_list
 from visionattn.data.segmentation.labels import IGNORE
-from visionattn.data.segmentation.mask_files import LabelError, decode_mask
+from visionattn.data.segmentation.mask_files import ColorTable, LabelError, decode_mask
 from visionattn.data.survey import spread
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError
 
 LOOKED_AT = 500
 """Masks that are read at most, evenly spread over a split."""
-LISTS = ("classes.txt", "class_names.txt", "labels.txt", "label_names.txt", "names.txt", "labelmap.txt")
-TABLES = ("_classes.csv", "classes.csv", "class_dict.csv", "labels.csv")
-JSONS = ("classes.json", "class_names.json", "id2label.json", "labels.json")
-_GAPS, _NUMBERED = 8, re.compile(r"^(\d+)\s*[:;,=\s]\s*(.+)$")
+_GAPS = 8
 
 
 @dataclass(frozen=True)
@@ -44,8 +37,15 @@ class Numbers:
     notes: list[str]
 
 
-def count_numbers(paths: Sequence[Path], most: int = LOOKED_AT) -> tuple[Counter[int], int]:
+def count_numbers(
+    paths: Sequence[Path], colors: ColorTable | None = None, most: int = LOOKED_AT
+) -> tuple[Counter[int], int]:
     """Pixels of every stored number, and the masks that were read.
+
+    Args:
+        paths: of the masks.
+        colors: of the numbers, for masks in color.
+        most: masks that are read, evenly spread.
 
     Raises:
         LabelError: a file is no mask; the message names it.
@@ -53,7 +53,7 @@ def count_numbers(paths: Sequence[Path], most: int = LOOKED_AT) -> tuple[Counter
     counts, read = Counter[int](), 0
     for index in spread(len(paths), most):
         try:
-            numbers, pixels = np.unique(decode_mask(paths[index].read_bytes()), return_counts=True)
+            numbers, pixels = np.unique(decode_mask(paths[index].read_bytes(), colors), return_counts=True)
         except (UnreadableImage, OSError):
             continue  # counted against the budget when its turn comes
         except LabelError as error:
@@ -122,50 +122,3 @@ def _refuse(used: Sequence[int], first: int, counts: Mapping[int, int], where: s
             f"of each class as data.source.numbers=[{example}{',...' if len(used) > _GAPS else ''}], and their names "
             "as data.source.class_names"
         )
-
-
-def read_class_names(root: Path) -> tuple[Path, dict[int, str]] | None:
-    """Stored number -> name, of the first file of names below a root; None: there is none.
-
-    Known are lists (``classes.txt``, one name a line, perhaps after its number, and CVAT's ``labelmap.txt``), tables
-    (Roboflow's ``_classes.csv``) and JSON (a list, or number -> name).
-
-    Raises:
-        DataError: the file is something else.
-    """
-    for folder in (root, root / "train"):
-        for names, reader in ((LISTS, _from_lines), (TABLES, _from_table), (JSONS, _from_json)):
-            for name in names:
-                if (folder / name).is_file():
-                    return folder / name, reader(folder / name)
-    return None
-
-
-def _from_lines(path: Path) -> dict[int, str]:
-    lines = [line for line in read_list(path) if not line.startswith("#")]
-    numbered = [_NUMBERED.match(line) for line in lines]
-    if lines and all(numbered):
-        return {int(match[1]): match[2].strip() for match in numbered if match}
-    if path.name == "labelmap.txt":  # name:color:parts:actions
-        lines = [line.split(":")[0].strip() for line in lines]
-    return dict(enumerate(lines))
-
-
-def _from_table(path: Path) -> dict[int, str]:
-    rows = [[cell.strip() for cell in row] for row in csv.reader(read_list(path)) if row]
-    found = {int(row[0]): row[1] for row in rows if len(row) >= 2 and row[0].isdigit()}
-    if not found and rows and rows[0][0].lower() == "name":  # name and color, in the order of the numbers
-        found = dict(enumerate(row[0] for row in rows[1:]))
-    if not found:
-        raise DataError(f"{path} is no table of classes: expected rows of a number and a name")
-    return found
-
-
-def _from_json(path: Path) -> dict[int, str]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        if isinstance(content, list):
-            return {number: str(name) for number, name in enumerate(content)}
-        return {int(number): str(name) for number, name in content.items()}
-    except (ValueError, AttributeError, OSError) as error:
-        raise DataError(f"{path} is no list of class names, nor a table from numbers to names: {error}") from None

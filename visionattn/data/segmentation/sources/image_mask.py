@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 from visionattn.data.facts import AUTO
 from visionattn.data.mask_marks import masks_beside
 from visionattn.data.names import SPLIT_NAMES
+from visionattn.data.segmentation.class_files import ClassFile, class_file
 from visionattn.data.segmentation.classes import ClassList
 from visionattn.data.segmentation.labels import IGNORE
+from visionattn.data.segmentation.mask_files import ColorTable, LabelError
 from visionattn.data.segmentation.sources.masks import MaskSource
 from visionattn.data.segmentation.sources.pairs import Layout
-from visionattn.data.segmentation.stored_numbers import Numbers, count_numbers, deduce, read_class_names
+from visionattn.data.segmentation.stored_numbers import Numbers, count_numbers, deduce
 from visionattn.drawing.palette import palette_of
 from visionattn.errors import ConfigError
 
@@ -25,6 +29,8 @@ _OTHERS = (
     ("images/{split}", "labels/{split}"),
     ("images/{split}", "annotations/{split}"),
     ("img_dir/{split}", "ann_dir/{split}"),
+    ("{split}", "{split}_labels"),
+    ("{split}", "{split}_masks"),
 )
 _WHOLE = (("images", "masks"), ("images", "labels"), ("images", "annotations"))
 _BESIDE = (("{split}", "{split}"), (".", "."))
@@ -34,10 +40,10 @@ class ImageMask(MaskSource):
     """Your own data: a folder of images and one of masks for each split.
 
     Where the folders of ``images`` and ``masks`` do not exist and none were given, the usual others are tried:
-    ``{split}/labels``, ``images/{split}`` with ``masks/{split}``, ``img_dir`` with ``ann_dir``, ``valid`` or
-    ``validation`` for val; ``images`` with ``masks`` for all; and masks beside their images, ``a.jpg`` with
-    ``a_mask.png`` or ``a.png``, for each split or for all. Where nothing is for val, a fixed fifth is held out. It is
-    told which.
+    ``{split}/labels``, ``images/{split}`` with ``masks/{split}``, ``img_dir`` with ``ann_dir``,
+    ``train`` with ``train_labels``, ``valid`` or ``validation`` for val; ``images`` with ``masks`` for all; and masks
+    beside their images, ``a.jpg`` with ``a_mask.png`` or ``a.png``, for each split or for all. Where nothing is for
+    val, a fixed fifth is held out. It is told which.
 
     Args:
         root: the folder.
@@ -49,7 +55,10 @@ class ImageMask(MaskSource):
         mask_suffix: end of a mask's name after the part it shares with its image, e.g. ``_mask.png``; ``auto``: found.
         first: stored number of the first class, 0 or 1 mostly; ``auto``: found with the names, else 0.
         numbers: stored number of every class, where they are not counted one by one; ``auto``: found.
-        ignore: stored numbers that count nowhere; ``auto``: 255, unless the masks hold 0 and 255 alone.
+        ignore: stored numbers that count nowhere; ``auto``: 255, unless the masks hold 0 and 255 alone; and those of
+            colors that are called void or ignore.
+        colors: stored number -> red, green and blue, for masks in color; ``auto``: of a file (CVAT's ``labelmap.txt``,
+            ``class_dict.csv``, CamVid's ``label_colors.txt``), numbered in its order.
         val_fraction: share of the images that is val where there is one folder for all, or none for val.
 
     Raises:
@@ -68,9 +77,11 @@ class ImageMask(MaskSource):
         first: int | str = AUTO,
         numbers: Sequence[int] | str | None = AUTO,
         ignore: Sequence[int] | str = AUTO,
+        colors: Mapping[int, Sequence[int]] | str | None = AUTO,
         val_fraction: float = 0.2,
     ) -> None:
         super().__init__(root, val_fraction)
+        self._colors = colors
         self._folders, self._suffix, self._ignore = (images, masks), mask_suffix, ignore
         self._given: Numbers | None = None
         if class_names != AUTO:
@@ -89,16 +100,47 @@ class ImageMask(MaskSource):
         if self._given is not None:
             return self._given
         layout = self.layout("train")
-        paths = [self.root / mask for _, mask in self.pairs_of(layout)[0]]
-        counts, read = count_numbers(paths)
-        named = read_class_names(self.root)
-        ignore = None if self._ignore == AUTO else [int(number) for number in self._ignore]
+        paths, file = [self.root / mask for _, mask in self.pairs_of(layout)[0]], self._file
+        counts, read = self._counted(paths)
+        nowhere = file.nowhere if file else []
+        ignore = ([IGNORE, *nowhere] if nowhere else None) if self._ignore == AUTO else [int(n) for n in self._ignore]
         where = f"the {read} masks looked at in {self.root / layout.masks}"
-        numbers = deduce(counts, named[1] if named else None, ignore, self._first, where)
-        by_name = named is not None and set(numbers.names) <= set(named[1].values())
-        source = f"named in {named[0]}" if named and by_name else f"found in {where}"
+        numbers = deduce(counts, file.names if file else None, ignore, self._first, where)
+        by_name = file is not None and set(numbers.names) <= set(file.names.values())
+        source = f"named in {file.path}" if file and by_name else f"found in {where}"
         note = f"{len(numbers.names)} classes {source}: stored numbers {_ranges(numbers.numbers)}"
         return Numbers(numbers.numbers, numbers.names, numbers.ignore, [*numbers.notes, note])
+
+    @cached_property
+    def _file(self) -> ClassFile | None:
+        return class_file(self.root)
+
+    @cached_property
+    def colors(self) -> dict[int, list[int]]:
+        """Stored number -> red, green and blue; empty: masks in color cannot be read."""
+        given = self._colors
+        if isinstance(given, str):
+            given = self._file.colors if self._file else None
+        return {int(number): [int(value) for value in color] for number, color in (given or {}).items()}
+
+    def color_table(self) -> ColorTable | None:
+        return ColorTable(self.colors) if self.colors else None
+
+    def _counted(self, paths: Sequence[Path]) -> tuple[Counter[int], int]:
+        """Pixels of every stored number.
+
+        Raises:
+            LabelError: a file is no mask; of one in color it says what would tell the classes.
+        """
+        try:
+            return count_numbers(paths, self.color_table())
+        except LabelError as error:
+            if self.colors or "in color" not in str(error):
+                raise
+            raise LabelError(
+                f"{error}. Colors are read where a file names them: {self.root}/labelmap.txt with a line name:r,g,b "
+                "for each class (as CVAT writes it), class_dict.csv of name,r,g,b, or label_colors.txt of r g b name"
+            ) from None
 
     def layouts(self, split: str) -> Sequence[Layout]:
         """The given folders, else the usual others too; parts of those for training where none is for validation."""
@@ -138,6 +180,7 @@ class ImageMask(MaskSource):
             "first": found.numbers[0],
             "ignore": found.ignore,
             "mask_suffix": AUTO,
+            "colors": self.colors or None,
         }
 
     def notes(self) -> list[str]:

@@ -19,7 +19,7 @@ from visionattn.data.orientation import size_of
 from visionattn.data.records import Decoder, PackedStrings
 from visionattn.data.segmentation.classes import ClassList
 from visionattn.data.segmentation.labels import IGNORE, LabelError, LabelTable
-from visionattn.data.segmentation.mask_files import decode_mask
+from visionattn.data.segmentation.mask_files import ColorTable, decode_mask
 from visionattn.data.segmentation.sources.pairs import Layout, find_pairs
 from visionattn.data.survey import survey_files
 from visionattn.data.unreadable import UnreadableImage
@@ -37,6 +37,7 @@ class MaskRecords:
         classes: of the data set.
         table: from stored numbers to classes.
         told: sentences for the user about what was read.
+        colors: of the stored numbers, for masks in color.
     """
 
     decoding: Decoding = AS_STORED
@@ -48,8 +49,9 @@ class MaskRecords:
         classes: ClassList,
         table: LabelTable,
         told: Sequence[str] = (),
+        colors: ColorTable | None = None,
     ) -> None:
-        self.root, self.classes, self.table, self.told = root, classes, table, told
+        self.root, self.classes, self.table, self.told, self.colors = root, classes, table, told, colors
         self._images = PackedStrings(image for image, _ in pairs)
         self._masks = PackedStrings(mask for _, mask in pairs)
         self.ids = PackedStrings(without_ending(image) for image, _ in pairs)
@@ -84,7 +86,7 @@ class MaskRecords:
             LabelError: it is no mask; the message names it.
         """
         try:
-            return decode_mask(self.mask_path(index).read_bytes())
+            return decode_mask(self.mask_path(index).read_bytes(), self.colors)
         except OSError as error:
             raise UnreadableImage(f"its mask cannot be opened: {error.strerror or error}") from None
         except UnreadableImage as error:
@@ -157,6 +159,10 @@ class MaskSource(ABC):
         """Stored numbers that count nowhere."""
         return (IGNORE,)
 
+    def color_table(self) -> ColorTable | None:
+        """From colors to stored numbers, for masks in color; None: masks hold numbers."""
+        return None
+
     def filled(self) -> dict[str, Any]:
         """Options of the source that ``auto`` stands for, see :meth:`inspect`."""
         return {}
@@ -175,7 +181,7 @@ class MaskSource(ABC):
             raise DataError(f"{type(self).__name__} has no split {split!r}, only {', '.join(self.splits)}")
         layout = self.layout(split)
         pairs, told = self.pairs_of(layout)
-        return MaskRecords(self.root, pairs, self.classes(), self.table(), told)
+        return MaskRecords(self.root, pairs, self.classes(), self.table(), told, self.color_table())
 
     def layout(self, split: str) -> Layout:
         """The first layout of a split that exists.
