@@ -48,10 +48,21 @@ def test_every_kernel_compiles_without_spilling(monkeypatch, capability, geometr
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("window", [(1, 56), (56, 1)])
+@pytest.mark.parametrize("window", [(1, 112), (112, 1)])
 def test_strips_with_a_decay_compile_without_spilling(monkeypatch, window):
+    geometry = replace(window_geometry(112, 112, window, 0, 1), decay=3)
+    check(monkeypatch, 90, geometry, (2, 112, 112, 4, 16 + 3), BF16, False)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("window", [(1, 56), (56, 1)])
+def test_strips_of_one_block_with_a_decay_compile_without_spilling(monkeypatch, window, capability):
+    found = compile_instead(monkeypatch, capability)
     geometry = replace(window_geometry(56, 56, window, 0, 1), decay=3)
-    check(monkeypatch, 90, geometry, (2, 56, 56, 4, 16 + 3), BF16, False)
+    run_packed(geometry, (2, 56, 56, 4, 16 + 3), BF16, False)
+    assert set(found) == {"window_forward_kernel", "window_backward_kernel"}
+    assert all(taken.shared <= MOST_SHARED_MEMORY and taken.stack == 0 for taken in found.values()), found
 
 
 def check(monkeypatch, capability, geometry, shape, dtype, biased, spilled=0) -> None:

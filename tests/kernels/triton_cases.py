@@ -79,6 +79,7 @@ ACCURACY = {
     "strips, decay": (WINDOW, (1, 1, 18, 2, 16, 16), {"window": (1, 18), "decay": True}, False, "float32"),
     "decay, cut": (WINDOW, (1, 3, 7, 1, 16, 24), {"window": (2, 5), "shift": (1, 2), "decay": True}, False, "float32"),
     "half, decay": (WINDOW, (1, 18, 1, 1, 16, 32), {"window": (18, 1), "decay": True}, False, "float16"),
+    "decay of tiles": (WINDOW, (1, 1, 70, 1, 16, 16), {"window": (1, 70), "decay": True}, False, "float32"),
     "half neighborhood": (NEIGHBORHOOD, (1, 8, 9, 1, 32, 32), {"kernel_size": 5}, True, "float16"),
 }
 

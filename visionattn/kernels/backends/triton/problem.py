@@ -16,6 +16,8 @@ from visionattn.kernels.signature import Layout, Signature, Wanted
 LOG2E = 1.4426950408889634
 PROGRAMS_PER_PROCESSOR = 8
 INTERPRETED_PROCESSORS = 1
+MOST_DECAYING = 64
+"""Points of a one-block window with a decay: with 128 the distances of all pairs do not fit the registers."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def problem(call: Signature, plan: Plan | WindowPlan | None = None, wanted: Want
     decay = call.geometry.decay
     size, widest = call.dtype.itemsize, max(call.q.shape[-1] - decay, call.v.shape[-1])
     window = None
-    if not isinstance(plan, Plan) and not decay:
+    if not isinstance(plan, Plan) and (not decay or y.size * x.size <= MOST_DECAYING):
         whole = y.whole and x.whole
         rows, columns = (replace(a, step=0, windowed=True) if whole else a for a in (y, x))
         if fits_one_block(rows, columns, size, widest, call.bias is not None):

@@ -41,10 +41,11 @@ def backward(
     table: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients; see :class:`visionattn.kernels.token_op.TokenKernel`."""
-    dq, dk, dv = q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
-    of_bias = bias.new_zeros(bias.shape) if table and bias is not None else q.new_empty(0)
+    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
     if not q.numel():
-        return dq, dk, dv, of_bias
+        of_bias = bias.new_zeros(bias.shape) if table and bias is not None else q.new_empty(0)
+        return dq, dk.zero_(), dv.zero_(), of_bias
+    of_bias = q.new_empty(0)
     (rows, columns), delta, biased = _blocks(q, k, v), torch.empty_like(stats), bias is not None
     tiles, key_tiles = -(-q.shape[1] // rows), -(-k.shape[1] // columns)
     inputs, scales = (q, k, v, q if bias is None else bias, grad), (scale, scale * LOG2E)

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from visionattn.kernels.backends.triton.backward_bias import store_table
-from visionattn.kernels.backends.triton.device import load_rows, store_rows
+from visionattn.kernels.backends.triton.device import load_places, load_rows, store_places, store_rows
 from visionattn.kernels.backends.triton.window_device import (
     first_window,
     next_window,
@@ -31,7 +31,7 @@ def window_backward_kernel(
     MERGED_Y: tl.constexpr, MERGED_X: tl.constexpr, BORDER: tl.constexpr, HAS_BIAS: tl.constexpr,
     MAPS: tl.constexpr, TABLE: tl.constexpr, DEPTH: tl.constexpr, DEPTH_V: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr, BLOCK: tl.constexpr, BLOCK_R: tl.constexpr,
-    EXACT: tl.constexpr, PRECISION: tl.constexpr,
+    EXACT: tl.constexpr, PRECISION: tl.constexpr, DECAY: tl.constexpr,
 ):  # fmt: skip
     """One program: (head, range of windows)."""
     ENTRIES: tl.constexpr = (2 * SIZE_Y - 1) * (2 * SIZE_X - 1)
@@ -59,21 +59,30 @@ def window_backward_kernel(
             grad_ptr + image * height * width * heads * DEPTH_V, (row * width + column) * (heads * DEPTH_V), inside,
             DEPTH_V, BLOCK_V,
         )  # fmt: skip
+        apart = bias
+        if DECAY:
+            places = load_places(q_ptr + image * q_batch, row * q_row + column * q_column, inside, DEPTH, DECAY)
+            at_keys = load_places(k_ptr + image * k_batch, row * k_row + column * k_column, inside, DEPTH, DECAY)
+            apart = places[:, None] - at_keys[None, :]
         weights, _, total = window_weights(
-            tl.dot(q, tl.trans(k), input_precision=PRECISION), bias, pair_cuts, cut, inside, scale_log2,
-            HAS_BIAS or SIZE_Y * SIZE_X < BLOCK, MERGED_Y or MERGED_X, BORDER, EXACT,
+            tl.dot(q, tl.trans(k), input_precision=PRECISION), bias, apart, pair_cuts, cut, inside, scale_log2,
+            HAS_BIAS or SIZE_Y * SIZE_X < BLOCK, DECAY, MERGED_Y or MERGED_X, BORDER, EXACT,
         )  # fmt: skip
         weights *= (1.0 / total)[:, None]
         slope = weights * tl.dot(grad, tl.trans(v), input_precision=PRECISION)
         slope -= weights * tl.sum(slope, 1)[:, None]
         if TABLE:
             slopes += slope
+        offset = row * dq_row + column * dq_column
+        if DECAY:
+            toward = tl.where(apart > 0.0, slope, tl.where(apart < 0.0, -slope, 0.0))
+            store_places(dq_ptr + image * dq_batch, offset, -tl.sum(toward, 1), inside, DEPTH, DECAY)
+            store_places(dk_ptr + image * dq_batch, offset, tl.sum(toward, 0), inside, DEPTH, DECAY)
         if MAPS:  # of the orders tried, this one needs the fewest registers
             slope = slope.to(q.dtype)
             dv = tl.dot(tl.trans(weights.to(grad.dtype)), grad, input_precision=PRECISION)
             dq = tl.dot(slope, k, input_precision=PRECISION) * scale
             dk = tl.dot(tl.trans(slope), q, input_precision=PRECISION) * scale
-            offset = row * dq_row + column * dq_column
             store_rows(dq_ptr + image * dq_batch, offset, dq, inside, DEPTH, BLOCK_D)
             store_rows(dk_ptr + image * dq_batch, offset, dk, inside, DEPTH, BLOCK_D)
             store_rows(dv_ptr + image * dv_batch, row * dv_row + column * dv_column, dv, inside, DEPTH_V, BLOCK_V)

@@ -117,17 +117,20 @@ def pair_bias(
 
 @triton.jit
 def window_weights(
-    products, bias, pair_cuts, cut, inside, scale_log2,
-    PADDED: tl.constexpr, MERGED: tl.constexpr, BORDER: tl.constexpr, EXACT: tl.constexpr,
+    products, bias, apart, pair_cuts, cut, inside, scale_log2,
+    PADDED: tl.constexpr, DECAY: tl.constexpr, MERGED: tl.constexpr, BORDER: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """Weights of all pairs of a window before their division, largest base-2 logit and divisor of each query.
 
     Only windows that something cuts need a mask. Where the window does not divide the map one may be empty, with no key
-    to any query. ``PADDED``: the bias is not zero everywhere.
+    to any query. ``PADDED``: the bias is not zero everywhere. ``apart``: of the places of a pair, read where there is a
+    DECAY.
     """
     logits = products * scale_log2
     if PADDED:
         logits += bias
+    if DECAY:
+        logits -= tl.abs(apart) * LOG2E
     if MERGED:  # noqa: SIM102 - known when compiling, the cut is not
         if cut > 0:
             if not EXACT:

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from visionattn.kernels.backends.triton.device import LN2, load_rows, store_rows
+from visionattn.kernels.backends.triton.device import LN2, load_places, load_rows, store_rows
 from visionattn.kernels.backends.triton.window_device import (
     first_window,
     next_window,
@@ -22,6 +22,7 @@ def window_forward_kernel(
     SIZE_Y: tl.constexpr, SIZE_X: tl.constexpr, OFFSET_Y: tl.constexpr, OFFSET_X: tl.constexpr, MERGED_Y: tl.constexpr,
     MERGED_X: tl.constexpr, BORDER: tl.constexpr, HAS_BIAS: tl.constexpr, DEPTH: tl.constexpr, DEPTH_V: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_V: tl.constexpr, BLOCK: tl.constexpr, EXACT: tl.constexpr, PRECISION: tl.constexpr,
+    DECAY: tl.constexpr,
 ):  # fmt: skip
     """One program: (head, range of windows). Writes the output and the natural log-sum-exp."""
     head = tl.program_id(0) % heads
@@ -43,9 +44,14 @@ def window_forward_kernel(
         q = load_rows(q_ptr + image * q_batch, row * q_row + column * q_column, inside, DEPTH, BLOCK_D)
         k = load_rows(k_ptr + image * k_batch, row * k_row + column * k_column, inside, DEPTH, BLOCK_D)
         v = load_rows(v_ptr + image * v_batch, row * v_row + column * v_column, inside, DEPTH_V, BLOCK_V)
+        apart = bias
+        if DECAY:
+            places = load_places(q_ptr + image * q_batch, row * q_row + column * q_column, inside, DEPTH, DECAY)
+            at_keys = load_places(k_ptr + image * k_batch, row * k_row + column * k_column, inside, DEPTH, DECAY)
+            apart = places[:, None] - at_keys[None, :]
         weights, top, total = window_weights(
-            tl.dot(q, tl.trans(k), input_precision=PRECISION), bias, pair_cuts, cut, inside, scale_log2,
-            HAS_BIAS or SIZE_Y * SIZE_X < BLOCK, MERGED_Y or MERGED_X, BORDER, EXACT,
+            tl.dot(q, tl.trans(k), input_precision=PRECISION), bias, apart, pair_cuts, cut, inside, scale_log2,
+            HAS_BIAS or SIZE_Y * SIZE_X < BLOCK, DECAY, MERGED_Y or MERGED_X, BORDER, EXACT,
         )  # fmt: skip
         mixed = tl.dot(weights.to(v.dtype), v, input_precision=PRECISION) * (1.0 / total)[:, None]
         rows = image * height * width * heads

@@ -79,13 +79,13 @@ def _parts(call: Problem, schedule: Schedule) -> int:
 
 def _constants(call: Problem, plan: WindowPlan, schedule: Schedule) -> dict[str, Any]:
     y, x = cut(call.y), cut(call.x)
-    depth, depth_v = call.q.shape[4], call.v.shape[4]
+    depth, depth_v = call.q.shape[4] - call.decay, call.v.shape[4]
     constants = {
         "SIZE_Y": call.y.size, "SIZE_X": call.x.size, "OFFSET_Y": y.offset, "OFFSET_X": x.offset,
         "MERGED_Y": y.merged, "MERGED_X": x.merged, "BORDER": y.border or x.border,
         "HAS_BIAS": call.bias is not None, "DEPTH": depth, "DEPTH_V": depth_v,
         "BLOCK_D": max(16, power_of_two(depth)), "BLOCK_V": max(16, power_of_two(depth_v)), "BLOCK": plan.block,
-        "EXACT": call.dtype == torch.float32, "PRECISION": "ieee",
+        "EXACT": call.dtype == torch.float32, "PRECISION": "ieee", "DECAY": call.decay,
         "num_warps": schedule.num_warps, "num_stages": schedule.num_stages,
         "enable_fp_fusion": True,  # named, because Triton 3.10 turns it off where it is not
     }  # fmt: skip
