@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import visionattn
 from tests.parity.recordings import check_outputs, check_parameters
+from tests.recorded import published_state, recorded
 from visionattn.attention import GatedConvolution
 from visionattn.attention.gated_convolution import GlobalLocalFilter
 
@@ -78,3 +80,16 @@ def test_the_filter_is_computed_in_float32_under_autocast():
 def test_what_cannot_be_is_refused_with_the_numbers(arguments, message):
     with pytest.raises(ValueError, match=message):
         GatedConvolution(16, **arguments)
+
+
+def test_published_spectra_fit_larger_filters():
+    """Segmentation starts from the weights of 224 pixels with filters for 384: bilinear, corner to corner."""
+    state = published_state(recorded("hornet_tiny_gf"))
+    larger = {"mixers.s3.filter_size": [24, 13], "mixers.s4.filter_size": [12, 7]}
+    with pytest.warns(UserWarning, match="resized to the model's windows"):
+        model = visionattn.create_backbone("hornet_tiny_gf", weights=state, overrides=larger)
+    for stage, sides in ((2, (24, 13)), (3, (12, 7))):
+        published = state[f"stages.{stage}.0.gnconv.dwconv.complex_weight"]
+        parts = [F.interpolate(published[None, ..., i], sides, mode="bilinear", align_corners=True) for i in (0, 1)]
+        own = model.stages[stage].blocks[0].mixer.spread.spectrum
+        torch.testing.assert_close(own.detach(), torch.stack([part[0] for part in parts], dim=-1))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from visionattn.attention.fourier import filtered, filtered_by_products
 from visionattn.attention.mixer import StageContext
@@ -38,6 +39,8 @@ class GlobalLocalFilter(nn.Module):
         ``(B, H, W, C) -> (B, H, W, C)``, any H and W.
     """
 
+    resizable_parameters = ("spectrum",)
+
     def __init__(self, dim: int, size: tuple[int, int]):
         super().__init__()
         near = dim - dim // 2
@@ -54,6 +57,11 @@ class GlobalLocalFilter(nn.Module):
         near = self.conv(near)
         both = torch.stack([near[:, :pairs], self._filtered(far)], dim=2).flatten(1, 2)
         return self.norm2(torch.cat([both, near[:, pairs:]], dim=1).permute(0, 2, 3, 1))
+
+    def stretched(self, spectrum: Tensor, own: Tensor) -> Tensor:
+        """Another model's spectrum with the sides of this one, bilinearly, corner to corner, as published."""
+        parts = F.interpolate(spectrum.permute(3, 0, 1, 2), own.shape[1:3], mode="bilinear", align_corners=True)
+        return parts.permute(1, 2, 3, 0)
 
     def _filtered(self, x: Tensor) -> Tensor:
         with autocast_disabled(x.device):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ResidualConvFeedForward,
     )
     from visionattn.backbones.hierarchical import HierarchicalBackbone
+    from visionattn.backbones.layers import LayerGroups
     from visionattn.backbones.stage import Stage, stages_apart
     from visionattn.backbones.stem import (
         ConvBatchNormDownsample,
@@ -60,6 +61,7 @@ __all__ = [
     "GatedConvFeedForward",
     "HierarchicalBackbone",
     "HybridPerceptionBlock",
+    "LayerGroups",
     "LocalConcentration",
     "LocalIntegration",
     "LocalInteraction",
@@ -112,6 +114,7 @@ __getattr__ = face(
         "GCViTStem": "families.gcvit",
         "GatedConvFeedForward": "feed_forward",
         "HierarchicalBackbone": "hierarchical",
+        "LayerGroups": "layers",
         "HybridPerceptionBlock": "families.s2aformer",
         "LocalConcentration": "families.l2vit",
         "LocalIntegration": "families.cas_vit",

@@ -5,7 +5,7 @@ Shapes: B batch, H W map or image, C channels. Maps are channels-last inside; th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from visionattn.attention.mixer import MixerFactory
 from visionattn.backbones.block import Block, NormFactory
+from visionattn.backbones.layers import LayerGroups
 from visionattn.backbones.stage import BlockFactory, Stage, stride_of
 from visionattn.backbones.stem import PatchMerging, PatchStem
 from visionattn.kernels.norm import LayerNorm
@@ -44,6 +45,19 @@ class ClassifierOptions:
     drop_rate: float = 0.0
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What of a backbone matters in training alone.
+
+    Attributes:
+        drop_path_rate: drop-path probability of the last block; it grows linearly from 0.
+        layer_groups: layers for layer-wise learning rates; None: each block is one.
+    """
+
+    drop_path_rate: float = 0.0
+    layer_groups: LayerGroups | None = None
+
+
 class HierarchicalBackbone(nn.Module):
     """A hierarchical vision backbone assembled from rows as a paper's table prints them.
 
@@ -61,8 +75,9 @@ class HierarchicalBackbone(nn.Module):
         stage: called as ``stage(dim_in, dim, num_heads, mixer, block, drop_path, first=)``; or one factory per key of
             ``mixers``.
         norm: norm factory for the last map.
-        drop_path_rate: drop-path probability of the last block; it grows linearly from 0.
         in_chans: channels of the image.
+        training: its fields ``drop_path_rate`` and ``layer_groups`` are arguments of their own, see
+            :class:`TrainingOptions`.
         classifier: its fields ``head``, ``num_classes``, ``global_pool`` and ``drop_rate`` are arguments of their own,
             see :class:`ClassifierOptions`.
         card: facts about the published model (paper, params, ...); kept as ``self.card``.
@@ -75,7 +90,7 @@ class HierarchicalBackbone(nn.Module):
         ``(B, in_chans, H, W) -> (B, num_classes)``
     """
 
-    @grouped(classifier=ClassifierOptions)
+    @grouped(training=TrainingOptions, classifier=ClassifierOptions)
     def __init__(
         self,
         dims: Sequence[int],
@@ -87,17 +102,18 @@ class HierarchicalBackbone(nn.Module):
         block: BlockFactory | Mapping[str, BlockFactory] = Block,
         stage: StageFactory | Mapping[str, StageFactory] = _MERGING_STAGE,
         norm: NormFactory = LayerNorm,
-        drop_path_rate: float = 0.0,
         in_chans: int = 3,
+        training: TrainingOptions,
         classifier: ClassifierOptions,
         card: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         keys = _stage_keys(dims, depths, num_heads, mixers)
-        _check_ranges(in_chans, drop_path_rate)
+        _check_ranges(in_chans, training.drop_path_rate)
         self.num_classes, self.in_chans, self.card = classifier.num_classes, in_chans, dict(card or {})
+        self.layer_groups = training.layer_groups or LayerGroups()
         self.stem: Any = stem(in_chans, dims[0])
-        rates = iter(drop_path_rate * block / max(sum(depths) - 1, 1) for block in range(sum(depths)))
+        rates = iter(training.drop_path_rate * block / max(sum(depths) - 1, 1) for block in range(sum(depths)))
         self.stages: Any = nn.ModuleList()
         self.feature_info: list[dict[str, Any]] = []
         reduction = stride_of(self.stem)
@@ -109,8 +125,7 @@ class HierarchicalBackbone(nn.Module):
             reduction *= built.stride
             self.feature_info.append({"num_chs": dims[i], "reduction": reduction, "module": f"stages.{i}"})
             self.stages.append(built)
-        self.num_features = dims[-1]
-        self.norm = norm(dims[-1])
+        self.num_features, self.norm = dims[-1], norm(dims[-1])
         self.head: Any = classifier.head(
             dims[-1], classifier.num_classes, pool_type=classifier.global_pool, drop_rate=classifier.drop_rate
         )
@@ -216,34 +231,26 @@ class HierarchicalBackbone(nn.Module):
     def layer_of(self, param_name: str) -> int:
         """Depth of a parameter, for layer-wise learning rates.
 
-        0 is the stem, 1 the first block, ``num_layers - 1`` the head.
+        0 is the stem, ``num_layers - 1`` the head; between them are the blocks, see :class:`LayerGroups`.
 
         Raises:
             KeyError: no parameter has this name.
         """
-        return dict(self._layers())[param_name]
+        return self.layer_groups.of_parameters(self)[param_name]
 
     @property
     def num_layers(self) -> int:
-        """Number of values that :meth:`layer_of` can take."""
-        return sum(len(stage.blocks) for stage in self.stages) + 2
+        """One more than the highest number that :meth:`layer_of` gives."""
+        return self.layer_groups.of_head(self._depths()) + 1
 
-    def _layers(self) -> Iterator[tuple[str, int]]:
-        depth = {id(p): 0 for p in self.stem.parameters()}
-        layer = 0
-        for stage in self.stages:
-            for block in stage.blocks:
-                layer += 1
-                depth.update((id(p), layer) for p in block.parameters())
-            first = layer - len(stage.blocks) + 1
-            depth.update((id(p), first) for p in stage.parameters() if id(p) not in depth)
-        for name, param in self.named_parameters():
-            yield name, depth.get(id(param), layer + 1)
+    def _depths(self) -> list[int]:
+        return [len(stage.blocks) for stage in self.stages]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter groups in timm's form, for its own layer-wise tools."""
-        blocks = [(r"^stages\.(\d+)\.downsample", (0,)), (r"^stages\.(\d+)\.blocks\.(\d+)", None), (r"^norm", (99999,))]
-        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else blocks}
+        if coarse:
+            return {"stem": r"^stem", "blocks": r"^stages\.(\d+)"}
+        return self.layer_groups.patterns(self._depths())
 
 
 def _check_batch(images: Tensor) -> None:

@@ -221,10 +221,13 @@ def _leave_out_removed_parts(model: nn.Module, converted: Converted, wanted: Map
 
 
 def _resize_position_tables(model: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Every module names its tables in ``position_tables``; its ``stretched(table, own)``, if any, makes them fit."""
+    """Every module names its tables in ``position_tables``; its ``stretched(table, own)``, if any, makes them fit.
+
+    ``resizable_parameters`` are stretched likewise, but decay with the weights.
+    """
     resized = {}
     for prefix, module in model.named_modules():
-        for table in getattr(module, "position_tables", ()):
+        for table in (*getattr(module, "position_tables", ()), *getattr(module, "resizable_parameters", ())):
             name, own = f"{prefix}.{table}".lstrip("."), getattr(module, table)
             if own is not None and name in state and state[name].ndim == own.ndim and state[name].shape != own.shape:
                 old = tuple(state[name].shape)
