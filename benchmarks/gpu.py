@@ -104,6 +104,10 @@ class Run:
         files = sorted(set(self.results.glob("backbones_*.json")) - before)
         for line in [line for path in files for line in figures(json.loads(path.read_text()))]:
             print(line)
+        log = self.log("tests")
+        for line in log.read_text(errors="replace").splitlines() if "tests" in self.found and log.is_file() else []:
+            if line.startswith("MEASURED"):
+                print(line)
         statuses = {stage.name: self.found.get(stage.name, NO_TIME) for stage in every}
         for name, status in statuses.items():
             for line in first_errors(self.log(name), status) if status != NO_TIME else []:

@@ -52,11 +52,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if item not in here] + sorted(here, key=_order)
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Print a failure when it happens: a run that reaches its limit ends without a summary."""
-    here = report.nodeid.startswith("tests/gpu/") and "PYTEST_XDIST_WORKER" not in os.environ
-    if here and report.failed:
-        print(f"\nFAILED {report.nodeid}\n{report.longreprtext}", file=sys.__stderr__, flush=True)
+class Told:
+    """Prints what a test measured, and a failure when it happens: a run that reaches its limit ends without a summary.
+
+    The process that collects the results prints, past pytest's capture.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        lines = [f"FAILED {report.nodeid}", report.longreprtext] if report.failed else []
+        if report.when == "call":
+            lines += [f"MEASURED {report.nodeid}: {name}: {value}" for name, value in report.user_properties]
+        screen = self.config.pluginmanager.get_plugin("terminalreporter")
+        if screen is not None and lines and report.nodeid.startswith("tests/gpu/"):
+            screen.write_line("\n" + "\n".join(lines))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Told(config))
 
 
 @pytest.fixture(autouse=True)

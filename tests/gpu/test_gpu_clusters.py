@@ -46,7 +46,7 @@ def test_a_mixer_compiles_as_one_graph(device, compiled):
 
 
 def test_the_seconds_of_the_clustering(cuda, record_property):
-    """Prints the time of the order alone beside that of the whole, 56 x 56 tokens, 3 heads, 32 images in bfloat16."""
+    """The time of the order alone beside that of the whole, 56 x 56 tokens, 3 heads, 32 images in bfloat16."""
     q, k, v = (x.repeat(16, 1, 1, 1).bfloat16() for x in drawn(cuda, 56))
     found = {}
     for name, call in (
@@ -61,4 +61,3 @@ def test_the_seconds_of_the_clustering(cuda, record_property):
             torch.cuda.synchronize()
             found[name] = begin.elapsed_time(end)
     record_property("milliseconds", found)
-    print(f"\nclusters, milliseconds: {found}")

@@ -54,7 +54,7 @@ def test_a_mixer_compiles_as_one_graph(device, compiled):
 
 
 def test_the_seconds_of_a_scan(cuda, record_property):
-    """Prints the time of forward and backward beside torch's, 56 x 56 x 96 with 32 images in bfloat16."""
+    """The time of forward and backward beside torch's, 56 x 56 x 96 with 32 images in bfloat16."""
     SHAPES["large"] = (32, 56, 56, 96, 1)
     *inputs, grad = (t.bfloat16().requires_grad_() for t in drawn(cuda, "large"))
     found = {}
@@ -67,4 +67,3 @@ def test_the_seconds_of_a_scan(cuda, record_property):
             torch.cuda.synchronize()
             found[name] = begin.elapsed_time(end)
     record_property("milliseconds", found)
-    print(f"\nselective_scan, forward and backward, milliseconds: {found}")

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from visionattn.benchmarks.device_time import device_times, own_stream
+from visionattn.benchmarks.timing import interleaved
 from visionattn.kernels import token_attention
 
 SHAPES = {"to agents": (49, 784), "from agents": (784, 49), "few": (9, 21)}
@@ -41,3 +43,27 @@ def test_without_a_gradient_of_the_bias_torchs_kernels_run(cuda):
         assert token_attention.explain(q, k, v, bias=bias)["fused"] == ""
         ours, truth = (token_attention(q, k, v, bias=bias, backend=name) for name in ("auto", "reference"))
     torch.testing.assert_close(ours, truth, rtol=2e-2, atol=2e-2)
+
+
+def test_the_seconds_of_tokens(cuda, record_property):
+    """The time of both passes beside torch's, as at Agent-Swin-T's first stage with 64 images in bfloat16."""
+    found = {}
+    for name, (queries, keys) in {"to agents": (49, 3136), "from agents": (3136, 49)}.items():
+        sizes = (64, queries, 3, 32), (64, keys, 3, 32), (64, keys, 3, 32)
+        q, k, v = (torch.randn(size, device=cuda, dtype=torch.bfloat16, requires_grad=True) for size in sizes)
+        bias = torch.randn(3, queries, keys, device=cuda, requires_grad=True)
+        runners = {}
+        for backend in ("auto", "tiled"):
+
+            def run(backend=backend, q=q, k=k, v=v, bias=bias):
+                out = token_attention(q, k, v, bias=bias, backend=backend)
+                torch.autograd.grad(out, (q, k, v, bias), torch.ones_like(out))
+
+            run()
+            runners[f"{name}, {backend}"] = run
+        with own_stream(cuda):
+            wall = interleaved(runners, 5, cuda)
+            times = device_times(runners, wall, cuda)
+        found |= {label: (min(wall[label]) * 1e3, min(one.seconds) * 1e3) for label, one in times.items()}
+    record_property("milliseconds on the wall and on the device", found)
+    assert token_attention.explain(q, k, v, bias=bias)["triton"] == ""
