@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from visionattn.kernels.activation import activate
+from visionattn.kernels.depthwise import on_map
 from visionattn.kernels.linear import Linear, feed_forward, linear_then
 
 
@@ -51,7 +52,7 @@ class _WithConvolution(nn.Module):
 
     def convolved(self, x: Tensor) -> Tensor:
         """The convolution of a map whose channels come last."""
-        return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return on_map(self.conv, x)
 
 
 class ConvFeedForward(_WithConvolution):

@@ -133,18 +133,20 @@ def differentiate(forward_op: Any, backward_op: Any, maps: int) -> None:
                 "'reference' or 'traceable'"
             )
 
-    for op, function, tensors in ((forward_op, Attention, maps + 1), (backward_op, Once, maps + 4)):
-        LIBRARY.impl(op._opname, _autograd(op, function, tensors), "Autograd")
+    under_autograd(forward_op, Attention, maps + 1)
+    under_autograd(backward_op, Once, maps + 4)
 
 
-def _autograd(op: Any, function: type[torch.autograd.Function], tensors: int) -> Callable[..., Any]:
+def under_autograd(op: Any, function: type[torch.autograd.Function], tensors: int) -> None:
+    """Register ``function`` as what runs where one of the first ``tensors`` arguments of an op needs a gradient."""
+
     def run(*inputs: Any) -> Any:
         if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs[:tensors]):
             return function.apply(*inputs)
         with torch._C._AutoDispatchBelowAutograd():
             return op(*inputs)
 
-    return run
+    LIBRARY.impl(op._opname, run, "Autograd")
 
 
 class Runs:

@@ -48,11 +48,13 @@ class SameConv(nn.Conv2d):
         super().__init__(dim_in, dim, 3, stride=stride, padding=int(stride == 1), groups=groups, bias=bias)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.stride[0] == 2 and self.groups == self.in_channels == self.out_channels and bias is None:
-            rows, columns = input.shape[2:]
-            plain, size = partial(self._plain, bias=None), ((rows + 1) // 2, (columns + 1) // 2)
-            return depthwise(plain, input, weight, (rows % 2, columns % 2), size)
-        return self._plain(input, weight, bias)
+        if not self.groups == self.in_channels == self.out_channels:
+            return self._plain(input, weight, bias)
+        rows, columns = input.shape[2:]
+        strided, plain = self.stride[0] == 2, partial(self._plain, bias=bias)
+        padding = (rows % 2, columns % 2) if strided else (1, 1)
+        size = ((rows + 1) // 2, (columns + 1) // 2) if strided else (rows, columns)
+        return depthwise(plain, input, weight, bias, padding, size, self.stride[0])
 
     def _plain(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.stride[0] == 1:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from visionattn.attention.padding import fit, round_up
 from visionattn.backbones.block import NormFactory
+from visionattn.kernels.depthwise import on_map
 from visionattn.kernels.norm import LayerNorm
 
 
@@ -58,4 +59,4 @@ class ConvPosition(nn.Module):
         self.conv = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return on_map(self.conv, x, add=True)
