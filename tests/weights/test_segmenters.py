@@ -1,5 +1,5 @@
 """Backbone and head of another project's model, by that project's names: Mask2Former's official ones and
-transformers', UPerNet's of OpenMMLab and of transformers, and a classifier of transformers'.
+transformers', UPerNet's of OpenMMLab and of transformers, Semantic FPN's of OpenMMLab, a classifier of transformers'.
 """
 
 import re
@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from torch.nn import functional as F
 
 import visionattn
 from visionattn.errors import CheckpointError
 from visionattn.heads.panoptic import Mask2Former
-from visionattn.heads.segmentation import FullyConvolutional, SegmentationHead, UPerNet
+from visionattn.heads.segmentation import FullyConvolutional, SegmentationHead, SemanticFPN, UPerNet
 from visionattn.weights.load import load_model, load_weights
 from visionattn.weights.segmenters import as_backbone_and_head
 
@@ -284,6 +285,68 @@ def openmmlab(state, backbone, head):
     return {"meta": {}, "state_dict": found}
 
 
+class NormedConv(nn.Module):
+    """OpenMMLab's unit of a convolution and, where asked, a batch norm and ReLU, under its names."""
+
+    def __init__(self, dim_in, dim, side, normed=False):
+        super().__init__()
+        self.conv = nn.Conv2d(dim_in, dim, side, padding=side // 2, bias=not normed)
+        self.bn = nn.BatchNorm2d(dim) if normed else None
+
+    def forward(self, x):
+        x = self.conv(x)
+        return x if self.bn is None else self.bn(x).relu()
+
+
+class OpenMMLabSemanticFPN(nn.Module):
+    """Its pyramid and head, written out: maps of stride 4 to 32 -> scores of classes at stride 4."""
+
+    def __init__(self, dims, width, branch, num_classes):
+        super().__init__()
+        self.neck, self.decode_head = nn.Module(), nn.Module()
+        self.neck.lateral_convs = nn.ModuleList(NormedConv(dim, width, 1) for dim in dims)
+        self.neck.fpn_convs = nn.ModuleList(NormedConv(width, width, 3) for _ in dims)
+        double = nn.Upsample(scale_factor=2, mode="bilinear")
+        first, *upper = (NormedConv(width, branch, 3, normed=True) for _ in dims)
+        heads = [nn.Sequential(first)]
+        for level, start in enumerate(upper):
+            more = [layer for _ in range(level) for layer in (NormedConv(branch, branch, 3, normed=True), double)]
+            heads.append(nn.Sequential(start, double, *more))
+        self.decode_head.scale_heads = nn.ModuleList(heads)
+        self.decode_head.conv_seg = nn.Conv2d(branch, num_classes, 1)
+
+    def forward(self, maps):
+        levels = [conv(x) for conv, x in zip(self.neck.lateral_convs, maps, strict=True)]
+        for i in (2, 1, 0):
+            levels[i] = levels[i] + F.interpolate(levels[i + 1], size=levels[i].shape[2:], mode="nearest")
+        out = None
+        for conv, head, x in zip(self.neck.fpn_convs, self.decode_head.scale_heads, levels, strict=True):
+            part = head(conv(x))
+            out = part if out is None else out + F.interpolate(part, size=out.shape[2:], mode="bilinear")
+        return self.decode_head.conv_seg(out)
+
+
+@torch.no_grad()
+def test_semantic_fpn_of_openmmlab():
+    torch.manual_seed(0)
+    theirs = OpenMMLabSemanticFPN(DIMS, 16, 12, 5).eval()
+    for tensor in theirs.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(0.1 * torch.rand_like(tensor))
+    rows = [f"dims={DIMS}", "depths=[1,1,2,1]", "num_heads=[1,2,4,8]"]
+    backbone = visionattn.create_backbone("swin_tiny", num_classes=0, overrides=rows).eval()
+    head = SegmentationHead(
+        backbone.feature_info, 5, decoder=partial(SemanticFPN, channels=16, branch_channels=12), auxiliary=None
+    ).eval()
+    own = {f"backbone.{name}": tensor for name, tensor in published_backbone("swin_tiny", backbone).items()}
+    own |= {f"backbone.norm{i}.{name}": x for i in range(3) for name, x in head.norms.norms[i].state_dict().items()}
+    report = load_model(backbone, head, {"meta": {}, "state_dict": {**own, **theirs.state_dict()}})
+    assert report.fresh == []
+    for size in ((128, 160), (100, 134)):  # the second with maps that are not halves of one another
+        maps = backbone.forward_intermediates(torch.randn(2, 3, *size), norm=True, intermediates_only=True)
+        assert relative(head(maps)[0], theirs(head.norms(maps))) < 1e-5
+
+
 def test_cswin_counts_the_norms_from_one():
     names = ["decode_head.psp_modules.0.1.conv.weight", "backbone.stage1.0.norm1.weight"]
     names += [f"backbone.norm{i}.weight" for i in (1, 2, 3, 4)]
@@ -298,9 +361,16 @@ def test_cswin_counts_the_norms_from_one():
     }
 
 
-def test_mavit_has_a_norm_for_each_map():
-    names = ["decode_head.psp_modules.0.1.conv.weight", "backbone.layers.0.blocks.0.attn.qkvo.weight"]
-    names += [f"backbone.extra_norms.{i}.norm.weight" for i in range(4)]
+@pytest.mark.parametrize(
+    ("head", "own", "norm"),
+    [
+        ("psp_modules.0.1.conv", "layers.0.blocks.0.attn.qkvo", "norm.weight"),  # MAViT
+        ("scale_heads.0.0.conv", "stages.0.0.attn.qkv", "weight"),  # BiFormer
+    ],
+)
+def test_some_backbones_have_a_norm_for_each_map(head, own, norm):
+    names = [f"decode_head.{head}.weight", f"backbone.{own}.weight"]
+    names += [f"backbone.extra_norms.{i}.{norm}" for i in range(4)]
     found = as_backbone_and_head({name: torch.tensor(float(i)) for i, name in enumerate(names)})
     norms = {f"head.norms.norms.{i}.weight": i + 2 for i in range(4)}
     assert {name: int(value) for name, value in found.items() if "norms" in name} == norms

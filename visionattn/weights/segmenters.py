@@ -25,7 +25,7 @@ _BACKBONE = [
     Rule(r"backbone\.norm([012])\.(.+)", r"head.norms.norms.\1.\2"),
     Rule(r"backbone\.norm3\.(.+)", r"backbone.norm.\1"),
     Rule(r"backbone\.outnorm([0123])\.(.+)", r"head.norms.norms.\1.\2"),
-    Rule(r"backbone\.extra_norms\.([0123])\.norm\.(.+)", r"head.norms.norms.\1.\2"),
+    Rule(r"backbone\.extra_norms\.([0123])\.(?:norm\.)?(.+)", r"head.norms.norms.\1.\2"),
     Rule(r"backbone\.hidden_states_norms\.stage([123])\.(.+)", lambda m: f"head.norms.norms.{int(m[1]) - 1}.{m[2]}"),
     Rule(r"(backbone\..+)", r"\1"),
 ]
@@ -86,6 +86,17 @@ _UPERNET = [
     Rule(r"decode_head\.(?:conv_seg|classifier)\.(.+)", r"head.decoder.classify.1.\1"),
     Rule(r"auxiliary_head\.convs\.0" + _PAIR, _layer("head.auxiliary.conv")),
     Rule(r"auxiliary_head\.(?:conv_seg|classifier)\.(.+)", r"head.auxiliary.classify.1.\1"),
+]
+
+_SEMANTIC_FPN = [
+    *_BACKBONE,
+    Rule(r"neck\.lateral_convs\.(\d)\.conv\.(.+)", r"head.decoder.lateral.\1.\2"),
+    Rule(r"neck\.fpn_convs\.(\d)\.conv\.(.+)", r"head.decoder.smooth.\1.\2"),
+    Rule(
+        r"decode_head\.scale_heads\.(\d)\.(\d)\.(conv|bn)\.(.+)",  # every other one is a doubling
+        lambda m: f"head.decoder.branches.{m[1]}.convs.{int(m[2]) // 2}.{int(m[3] == 'bn')}.{m[4]}",
+    ),
+    Rule(r"decode_head\.conv_seg\.(.+)", r"head.decoder.classify.1.\1"),
 ]
 
 _SEGMAN = {
@@ -170,6 +181,11 @@ _FORMATS = [
         lambda names: "decode_head.psp_modules.0.1.conv.weight" in names,
         _UPERNET,
         _norms_from_zero,
+    ),
+    Format(
+        "Semantic FPN (OpenMMLab)",
+        lambda names: "decode_head.scale_heads.0.0.conv.weight" in names,
+        _SEMANTIC_FPN,
     ),
     Format(
         "SegMAN (official)",
