@@ -42,7 +42,7 @@ OTHER_MODELS = ["dinat_tiny", "nat_tiny", "cswin_tiny", "fastervit_0"]
 TUNED = ["dinat_tiny.s1", "dinat_tiny.s3", "swin_tiny.s1.shifted"]
 PLANS = """
 from visionattn.benchmarks.kernels.tune import run_tune
-run_tune({cases}, repeats=5, output_dir={results}, seconds={{left}})
+run_tune({cases}, repeats=5, most=14, output_dir={results}, seconds={{left}})
 """
 INTERPRETED_PLANS = """
 from visionattn.benchmarks.kernels.tune import run_tune
