@@ -112,6 +112,7 @@ def test_curves_show_each_rate_once_and_losses_by_their_parts():
 def test_every_value_of_a_configuration_stands_by_its_key():
     cfg = OmegaConf.create({"a": {"b": 1, "c": [1, 2]}, "d": None})
     assert page.flat(cfg) == {"a.b": 1, "a.c": [1, 2], "d": None}
+    assert page.flat(OmegaConf.create({"names": {0: "sky", 7: "cat"}})) == {"names.0": "sky", "names.7": "cat"}
 
 
 def test_the_page_of_a_training_that_fails_says_so(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn.backbones.checks import mixers_checked
 from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.config import BuildPolicy
-from visionattn.data import VisionData
+from visionattn.data import ClassificationData, VisionData
 from visionattn.errors import ConfigError, counted
 from visionattn.runs.log import Unlogged
 from visionattn.runs.open import OpenedRun
@@ -92,10 +92,12 @@ class Run:
         processes, accumulated = trainer.num_devices * trainer.num_nodes, trainer.accumulate_grad_batches
         per_process = f"{self.data.batch_size} per process, {counted(processes, 'process', 'processes')}"
         steps = f"{accumulated} accumulated steps" if accumulated > 1 else "no accumulation"
+        by_size = self.data.told_sizes(processes) if isinstance(self.data, ClassificationData) else ""
+        sizes = f"; batches by turns, before accumulation: {by_size}" if by_size else ""
         facts = {
             "model": Figure(str(cfg.name), str(cfg.name)),
             **self.model_facts(),
-            "images per step": Figure(self.batch, f"{self.batch} ({per_process}, {steps})"),
+            "images per step": Figure(self.batch, f"{self.batch} ({per_process}, {steps}){sizes}"),
             "learning rate": Figure(built["optimizer"].defaults.get("lr"), task.describe_lr(self.batch)),
         }
         return facts if cfg.weights is None else facts | {"weights": Figure(str(cfg.weights), str(cfg.weights))}

@@ -91,7 +91,7 @@ def flat(cfg: DictConfig) -> dict[str, Any]:
 
 def _node(tree: Any, key: str) -> Any:
     for part in key.split("."):
-        tree = tree[part]
+        tree = {str(name): value for name, value in tree.items()}[part]  # numbers name classes in ``{0: cat}``
     return tree
 
 

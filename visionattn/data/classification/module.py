@@ -14,7 +14,14 @@ from visionattn.data.checks import Report
 from visionattn.data.classes import check_count, same_classes
 from visionattn.data.classification.checks import validate
 from visionattn.data.classification.dataset import LabelCollate, LabelDataset, Transform, erase
-from visionattn.data.classification.multi_scale import BATCHES, ScaledBatches, ScaledDataset, sizes_of
+from visionattn.data.classification.multi_scale import (
+    BATCHES,
+    ScaledBatches,
+    ScaledDataset,
+    images_of_sizes,
+    size_word,
+    sizes_of,
+)
 from visionattn.data.classification.streams import SizedStreamDataset, StreamDataset, StreamLoader, StreamRecords
 from visionattn.data.classification.transforms import EvalTransform
 from visionattn.data.dataset import Batch, Collate
@@ -116,6 +123,12 @@ class ClassificationData(VisionData[AnyRecords]):
         if not (training and self.multi_scale):
             return super().batches(records, training, **options)
         return ScaledBatches(self.multi_scale, self.image_size, self._scaled_images, self.count(records), **options)
+
+    def told_sizes(self, processes: int) -> str:
+        """Images of a global batch of each size of ``multi_scale``, in words; empty: all batches are alike."""
+        counts = images_of_sizes(self.multi_scale, self.image_size, self._scaled_images, self.batch_size, processes)
+        pairs = zip(self.multi_scale, counts, strict=True)
+        return ", ".join(f"{images} of {size_word(size)}" for size, images in pairs)
 
     def collate(self, training: bool) -> Collate:
         """Stacked images and labels."""

@@ -27,8 +27,16 @@ def sizes_of(sizes: Sequence[ImageSize] | None) -> list[Size]:
     """
     found = [as_size(size) for size in sizes or ()]
     if len(set(found)) < len(found):
-        raise ConfigError(f"data.multi_scale names a size twice: {', '.join(map(_word, found))}")
+        raise ConfigError(f"data.multi_scale names a size twice: {', '.join(map(size_word, found))}")
     return sorted(found, key=lambda size: (size[0] * size[1], size))
+
+
+def images_of_sizes(sizes: Sequence[Size], base: Size, images: str, batch_size: int, processes: int) -> list[int]:
+    """Images of a global batch of each size; see :class:`ScaledBatches`."""
+    whole = batch_size * processes
+    least = whole if images == "least" else processes
+    shares = (base[0] * base[1] / (height * width) for height, width in sizes)
+    return [max(int(whole * share) // processes * processes, least) for share in shares]
 
 
 class ScaledBatches(GlobalBatches):
@@ -62,10 +70,7 @@ class ScaledBatches(GlobalBatches):
     def __init__(self, sizes: Sequence[Size], base: Size, images: str, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.sizes = list(sizes)
-        whole = self.batch_size * self.world_size
-        shares = [base[0] * base[1] / (height * width) for height, width in self.sizes]
-        least = whole if images == "least" else self.world_size
-        self.groups = [max(int(whole * share) // self.world_size * self.world_size, least) for share in shares]
+        self.groups = images_of_sizes(self.sizes, base, images, self.batch_size, self.world_size)
         if sum(self.groups) > self.num_samples:
             raise DataError(
                 f"{self.num_samples} training images do not fill one batch of each of the sizes of data.multi_scale, "
@@ -97,7 +102,7 @@ class ScaledBatches(GlobalBatches):
     def meaning(self) -> dict[str, Any]:
         """What a batch number means; see :class:`GlobalBatches`."""
         pairs = zip(self.sizes, self.groups, strict=True)
-        return super().meaning() | {"sizes": ", ".join(f"{images} of {_word(size)}" for size, images in pairs)}
+        return super().meaning() | {"sizes": ", ".join(f"{images} of {size_word(size)}" for size, images in pairs)}
 
 
 class ScaledDataset(LabelDataset):
@@ -116,5 +121,6 @@ class ScaledDataset(LabelDataset):
         return self.transformed(choice, self.transforms[key[2]])
 
 
-def _word(size: Size) -> str:
+def size_word(size: Size) -> str:
+    """A size as it is told, such as ``224x224``."""
     return f"{size[0]}x{size[1]}"
