@@ -50,7 +50,20 @@ template <int MOST, class F> INLINED void of_rows(int rows, F work) {
     work(std::integral_constant<int, MOST>{});
 }
 
-// The numbers c .. c + LANES - 1 of two rows as pairs; `high` may be null (zeros).
-INLINED u32x pairs_at(const bf16* low, const bf16* high, int c) {
-    return high ? paired(load_bits(low + c), load_bits(high + c)) : widened(load_bits(low + c));
+// Calls visit(c, the numbers c .. c + LANES - 1 of two rows as pairs) for c = 0, LANES, .. below `count`; `high` may be
+// null (zeros).
+template <class F> INLINED void each_pairs(const bf16* low, const bf16* high, int count, F visit) {
+    int c = 0;
+#if defined(__AVX512BW__)  // two vectors at once
+    i32x places;
+    for (int lane = 0; lane < LANES; ++lane) places[lane] = lane | (32 + lane) << 16;
+    const __m512i first = (__m512i)places, second = (__m512i)(places + (LANES | LANES << 16));
+    for (; high && c + 2 * LANES <= count; c += 2 * LANES) {
+        const __m512i lower = _mm512_loadu_si512(low + c), upper = _mm512_loadu_si512(high + c);
+        visit(c, (u32x)_mm512_permutex2var_epi16(lower, first, upper));
+        visit(c + LANES, (u32x)_mm512_permutex2var_epi16(lower, second, upper));
+    }
+#endif
+    for (; c < count; c += LANES)
+        visit(c, high ? paired(load_bits(low + c), load_bits(high + c)) : widened(load_bits(low + c)));
 }

@@ -14,13 +14,18 @@ struct WeightGradient {
 };
 
 // A job holds one block of the weight; it takes the rows in chunks, so that block and chunk stay in the L2 cache.
-constexpr int CHUNK_ROWS = 256, BLOCK_OUTPUTS = 192, BLOCK_INPUTS = 384, PITCH = BLOCK_OUTPUTS + LANES;
+constexpr int CHUNK_ROWS = 256, BLOCK_OUTPUTS = 384, BLOCK_INPUTS = 384, PITCH = BLOCK_OUTPUTS + LANES;
 constexpr uint32_t ONES = 0x3f803f80;  // a pair
 
 // Pairs of rows of a chunk: the inputs as panels, the outputs as rows of PITCH numbers.
 struct Chunk {
     Aligned<u32x> inputs{CHUNK_ROWS / 2 * (BLOCK_INPUTS / LANES + 4)}, outputs{CHUNK_ROWS / 2 * PITCH / LANES};
 };
+// The thread's; of this library alone, though another version's be loaded, as a function of its own file.
+static Chunk& own_chunk() {
+    static thread_local Chunk chunk;
+    return chunk;
+}
 
 template <int VECTORS> struct WeightBlock {
     const WeightGradient& p;
@@ -45,23 +50,25 @@ template <int VECTORS> struct WeightBlock {
         for (int pair = 0; pair < (rows + 1) / 2; ++pair) {
             const bf16 *low = from + int64_t(2 * pair) * p.outputs, *high = 2 * pair + 1 < rows ? low + p.outputs : nullptr;
             u32x* to = chunk.outputs.data + pair * (PITCH / LANES);
-            for (int c = 0; c < height; c += LANES) {
-                const u32x both = to[c / LANES] = pairs_at(low, high, c);
-                if (!sums) continue;
+            each_pairs(low, high, height, [&](int c, const u32x& both) {
+                to[c / LANES] = both;
+                if (!sums) return;
                 f32x sum = load_vector(sums + c);
                 multiply_add(sum, both, ONES);
                 store_vector<float>(sums + c, sum);
-            }
+            });
         }
     }
     void pack_inputs(const bf16* from, int rows, int width) {
         const int pairs = (rows + 1) / 2;
         for (int pair = 0; pair < pairs; ++pair) {
             const bf16 *low = from + int64_t(2 * pair) * p.inputs, *high = 2 * pair + 1 < rows ? low + p.inputs : nullptr;
-            for (int c = 0, column = 0, panel = 0; c < width; c += LANES) {
-                chunk.inputs.data[(panel * pairs + pair) * VECTORS + column] = pairs_at(low, high, c);
-                if (++column == VECTORS) column = 0, ++panel;
-            }
+            int column = 0;
+            u32x* to = chunk.inputs.data + pair * VECTORS;
+            each_pairs(low, high, width, [&](int, const u32x& both) {
+                to[column] = both;
+                if (++column == VECTORS) column = 0, to += pairs * VECTORS;
+            });
         }
     }
     void multiply(int pairs, int height, int width, float* to, bool adds) {
@@ -102,9 +109,8 @@ struct GradientJobs {
         else run_by<4>(job);
     }
     template <int VECTORS> void run_by(int job) const {
-        static thread_local Chunk chunk;
         const int block = job % blocks;
-        WeightBlock<VECTORS>{p, chunk, height, width}.run(job / blocks, block / across * height, block % across * width);
+        WeightBlock<VECTORS>{p, own_chunk(), height, width}.run(job / blocks, block / across * height, block % across * width);
     }
 };
 
