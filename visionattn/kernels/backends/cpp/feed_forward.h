@@ -4,9 +4,8 @@
 #include "linear.h"
 #include "weight_gradient.h"
 
-// x (rows, inputs), hidden (rows, width; null: not asked for), out (rows, outputs); grad and dx are those of out and x;
-// own and activated (piece, width) are for the backward, which takes `piece` rows at a time. The gradients are as in
-// WeightGradient, of `piece` rows each: these are added up.
+// x (rows, inputs), hidden (rows, width; null: not asked for), out (rows, outputs); grad and dx are those of out and x.
+// The backward takes `piece` rows at a time; the gradients are as in WeightGradient, of so many rows each, and added up.
 struct FeedForward {
     int64_t rows, piece;
     int32_t inputs, width, outputs, threads, parts, parts2;
@@ -14,7 +13,7 @@ struct FeedForward {
     const float *weight, *bias, *weight2, *bias2, *shares, *slopes;
     bf16 *hidden, *out;
     const bf16* grad;
-    bf16 *dx, *own, *activated;
+    bf16* dx;
     float *dweight, *dbias, *dweight2, *dbias2;
 };
 
@@ -38,11 +37,9 @@ static void in_turn(const Product& first, const Product& second, bf16* between, 
     }
     const Blocks blocks(rows, first.tile_rows(), width, threads);
     parallel(blocks.count, threads, [&](int block) {
-        static thread_local std::unique_ptr<Aligned<bf16>> kept;
-        static thread_local size_t size = 0;
+        static thread_local Kept<bf16> kept;
         const int64_t begin = blocks.begin(block), count = blocks.begin(block + 1) - begin;
-        if (!between && size_t(count) * width > size) kept.reset(new Aligned<bf16>(size = size_t(count) * width));
-        through(begin, count, between ? between + begin * width : kept->data,
+        through(begin, count, between ? between + begin * width : kept.room(count * width),
                 [](const Product& product, const Linear& part) { product.run(part, 0, product.count()); });
     });
 }
@@ -55,7 +52,9 @@ static void feed_forward(const FeedForward& p) {
 }
 
 static void feed_forward_backward(const FeedForward& p) {
-    Product second({p.rows, p.outputs, p.width, p.threads, 1, nullptr, p.weight2, nullptr, nullptr, p.activated,
+    static thread_local Kept<bf16> kept;
+    bf16 *own = kept.room(2 * p.piece * p.width), *activated = own + p.piece * p.width;
+    Product second({p.rows, p.outputs, p.width, p.threads, 1, nullptr, p.weight2, nullptr, nullptr, activated,
                     nullptr, p.shares, p.slopes});
     Product first({p.rows, p.width, p.inputs, p.threads, 1, nullptr, p.weight, nullptr, nullptr});
     pack(second, first);
@@ -64,10 +63,10 @@ static void feed_forward_backward(const FeedForward& p) {
         const bf16 *grad = p.grad + begin * p.outputs, *x = p.x + begin * p.inputs;
         second.p.rows = first.p.rows = rows;
         second.p.x = grad, second.p.hidden = p.hidden + begin * p.width, first.p.out = p.dx + begin * p.inputs;
-        in_turn(second, first, p.own, &Linear::out);
-        const WeightGradient of_first{rows, p.inputs, p.width, p.threads, p.parts, begin > 0, 0, x, p.own, p.dweight, p.dbias};
+        in_turn(second, first, own, &Linear::out);
+        const WeightGradient of_first{rows, p.inputs, p.width, p.threads, p.parts, begin > 0, 0, x, own, p.dweight, p.dbias};
         const WeightGradient of_second{rows,  p.width, p.outputs,   p.threads,  p.parts2, begin > 0, 0,
-                                       p.activated, grad, p.dweight2, p.dbias2};
+                                       activated, grad, p.dweight2, p.dbias2};
         const GradientJobs jobs(of_first), jobs2(of_second);
         parallel(jobs.count() + jobs2.count(), p.threads,
                  [&](int job) { job < jobs.count() ? jobs.run(job) : jobs2.run(job - jobs.count()); });

@@ -151,13 +151,10 @@ struct Product {
     bool of_48;
 };
 
-// Packs the weights of some products, into memory that is kept for the next call.
+// Packs the weights of some products.
 template <class... P> static void pack(P&... products) {
-    static thread_local std::unique_ptr<Aligned<u32x>> kept;
-    static thread_local size_t size = 0;
-    const size_t needed = (products.size() + ...);
-    if (needed > size) kept.reset(new Aligned<u32x>(size = needed));
-    u32x* next = kept->data;
+    static thread_local Kept<u32x> kept;
+    u32x* next = kept.room((products.size() + ...));
     ((products.panels = next, next += products.size()), ...);
     const int threads = (products.p.threads, ...), panels = (products.count() + ...);
     parallel(panels, threads, [&](int panel) {

@@ -31,6 +31,15 @@ template <class T> struct Aligned {  // where vectors may lie
     std::unique_ptr<char[]> bytes;
     T* data;
 };
+// Memory that is kept from one call to the next: it is in the caches still.
+template <class T> struct Kept {
+    T* room(size_t count) {
+        if (count > size) memory.reset(new Aligned<T>(size = count));
+        return memory->data;
+    }
+    std::unique_ptr<Aligned<T>> memory;
+    size_t size = 0;
+};
 template <class T> struct Zeros : Aligned<T> {
     explicit Zeros(size_t count) : Aligned<T>(count) { clear(count); }
     void clear(size_t count) { std::memset(static_cast<void*>(this->data), 0, count * sizeof(T)); }

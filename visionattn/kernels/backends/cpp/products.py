@@ -59,7 +59,7 @@ class FeedForward(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("rows", "piece")),
         *((name, ctypes.c_int32) for name in ("inputs", "width", "outputs", "threads", "parts", "parts2")),
         *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "weight2", "bias2", "shares", "slopes")),
-        *((name, ctypes.c_void_p) for name in ("hidden", "out", "grad", "dx", "own", "activated")),
+        *((name, ctypes.c_void_p) for name in ("hidden", "out", "grad", "dx")),
         *((name, ctypes.c_void_p) for name in ("dweight", "dbias", "dweight2", "dbias2")),
     )
 
@@ -125,10 +125,9 @@ def feed_forward_gradients(
     """
     (rows, width), dx = hidden.shape, torch.empty_like(x)
     piece = -(-rows // -(-rows * width * 2 // PIECE_BYTES))
-    own, activated = (x.new_empty((piece, width)) for _ in range(2))
     sums = _sums(piece, x.shape[-1], width, first[1] is not None)
     sums2 = _sums(piece, width, grad.shape[-1], second[1] is not None)
-    maps = {"hidden": hidden, "grad": grad, "dx": dx, "own": own, "activated": activated}
+    maps = {"hidden": hidden, "grad": grad, "dx": dx}
     counts, given = (sums[0].shape[0], sums2[0].shape[0]), (x, *first, *second, _table(approximate, False))
     totals = dict(zip(("dweight", "dbias", "dweight2", "dbias2"), (*sums, *sums2), strict=True))
     _feed_forward("backward", piece, given, counts, slopes=_table(approximate, True), **maps, **totals)
@@ -153,6 +152,7 @@ def _sums(rows: int, inputs: int, outputs: int, bias: bool) -> tuple[Tensor, Ten
     """Room for the gradients of a weight and a bias, of ``rows`` rows at a time, as sums over parts of them."""
     blocks = -(-inputs // BLOCK_INPUTS) * -(-outputs // BLOCK_OUTPUTS)
     parts = max(1, min(JOBS // blocks, rows // PART_ROWS))
+    parts = 1 << parts.bit_length() - 1  # threads get as many of them each
     return torch.empty((parts, outputs, inputs)), torch.empty((parts, outputs)) if bias else None
 
 
