@@ -22,7 +22,7 @@ Layer = tuple[Tensor, Tensor | None]
 PIECES, PER_UNIT = 32, 5.75
 """Cubics of a function of GELU, and how many of them a unit has; as in ``linear.h``."""
 PIECE_BYTES = 5 << 20
-"""Of the widest map of a feed-forward network, which is computed in pieces: it is not written to memory."""
+"""Of the widest map in the backward of a feed-forward network, which takes rows in pieces: the L3 cache holds them."""
 JOBS, PART_ROWS = 16, 512
 """Jobs that a gradient of a weight aims at, and the fewest rows of one; the number of threads has no say."""
 BLOCK_OUTPUTS, BLOCK_INPUTS = 96, 192
