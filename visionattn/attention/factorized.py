@@ -14,7 +14,6 @@ from visionattn.attention.local_encoding import LocalEncoding
 from visionattn.attention.mixer import StageContext
 from visionattn.attention.padding import fit, round_up
 from visionattn.kernels import token_attention
-from visionattn.kernels.geometry import certainly
 from visionattn.kernels.linear import Linear
 from visionattn.kernels.norm import LayerNorm
 
@@ -55,55 +54,35 @@ class Factor(nn.Module):
         return k.flatten(1, 2), (v + self.encoding(v)).flatten(1, 2)
 
     def _tokens(self, x: Tensor) -> Tensor:
-        """``(B, H, W, N * D) -> (B, 7, 7, N, D)``."""
+        """``(B, H, W, N * D) -> (B, 7, 7, N, D)``.
+
+        One area is looked up twice: else a traced graph would be bound to there being one.
+        """
         area = self.dilation * (TAPS - 1) + 1
         rows, columns = (round_up(side, area) // area for side in x.shape[1:3])
-        if torch.compiler.is_compiling():  # else a graph is bound to there being one area, or more; costs 6 % more
-            weights = self._weights(rows, columns, x)
-            return torch.einsum("brycxnd,rcde->byxne", self._taps(x, area, rows + 1, columns + 1), weights)
-        numbers = self._taps(x, area, rows, columns).permute(0, 2, 4, 5, 1, 3, 6)
-        if not self.mix_channels:
-            return numbers.mean((4, 5))
-        return numbers.flatten(4).unflatten(4, (x.shape[3] // self.num_heads, -1)).mean(-1)
+        place, across = torch.arange(max(rows * columns, 2), device=x.device), torch.full((), columns, device=x.device)
+        place = place % (rows * across)
+        taps = self.dilation * torch.arange(TAPS, device=x.device)[:, None]
+        down = mirrored(area * (place // across) + taps, x.shape[1])
+        along = mirrored(area * (place % across) + taps, x.shape[2])
+        numbers = x[:, down[:, None], along].flatten(3)
+        runs = self._runs(place, rows * across, x)
+        return numbers.index_select(3, runs.flatten()).unflatten(3, runs.shape).mean(-1)
 
-    def _taps(self, x: Tensor, area: int, rows: int, columns: int) -> Tensor:
-        """The sampled tokens of each area: ``(B, H, W, N * D) -> (B, rows, 7, columns, 7, N, D)``."""
-        for axis, count in ((1, rows), (2, columns)):
-            x = mirrored(x, axis, count * area)
-        areas = x.unflatten(2, (columns, area)).unflatten(1, (rows, area))
-        return areas[:, :, :: self.dilation, :, :: self.dilation].unflatten(5, (self.num_heads, -1))
-
-    def _weights(self, rows: int, columns: int, x: Tensor) -> Tensor:
-        """What each number of each area adds to each of the mean, ``(rows + 1, columns + 1, D, D)``: the last add 0."""
+    def _runs(self, area: Tensor, areas: Tensor, x: Tensor) -> Tensor:
+        """Which of the numbers of all areas, ``(areas, N, D)``, are averaged: ``(N, D, areas)``."""
         width = x.shape[3] // self.num_heads
-        row, column, channel = (torch.arange(n, device=x.device) for n in (rows + 1, columns + 1, width))
-        row, column = row[:, None, None], column[:, None]
-        target = channel + 0 * (row + column)
-        if self.mix_channels:
-            target = ((row * columns + column) * width + channel) // (rows * columns)
-        adds = (target[..., None] == channel) & (row < rows)[..., None] & (column < columns)[..., None]
-        return adds.to(x.dtype) / (rows * columns)
+        head, channel = (torch.arange(n, device=x.device) for n in (self.num_heads, width))
+        number = area + areas * channel[:, None] if self.mix_channels else area * width + channel[:, None]
+        area, channel = number // width, number % width
+        return (area * self.num_heads + head[:, None, None]) * width + channel
 
 
-def mirrored(x: Float[Tensor, "B H W G"], axis: int, size: int) -> Float[Tensor, "B _ _ G"]:
-    """A map enlarged to ``size`` along an axis, mirrored at its end and, where it is smaller than that, back again.
-
-    A product with a matrix of zeros and ones, whose gradient is deterministic on every device. In a traced graph rows
-    are looked up, because it would be bound to how many are missing where that is one.
-    """
-    own = x.shape[axis]
-    if certainly(size == own):
-        return x
-    known = not torch.compiler.is_compiling()
-    place = torch.arange(own if known else 0, size, device=x.device)
-    period = torch.full((), 2 * own - 2, device=x.device).clamp(min=1)
-    place = place % period
-    place = torch.minimum(place, (period - place) % period)
-    if not known:
-        return x.index_select(axis, place)
-    source = (place[:, None] == torch.arange(own, device=x.device)).to(x.dtype)
-    more = source @ x if axis == 2 else (source @ x.flatten(2)).unflatten(2, x.shape[2:])
-    return torch.cat([x, more.to(x.dtype)], dim=axis)
+def mirrored(places: Tensor, side: int) -> Tensor:
+    """Places beyond the end of a side, mirrored at it and, where the side is shorter than that, back again."""
+    period = torch.full((), 2 * side - 2, device=places.device).clamp(min=1)
+    places = places % period
+    return torch.minimum(places, (period - places) % period)
 
 
 class FactorizedAttention(nn.Module):
