@@ -1,6 +1,7 @@
 """``format=onnx quantize=int8``: what becomes int8, what stays, and the file that a user gets."""
 
 import json
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,7 +131,13 @@ def test_the_file_that_a_user_gets(checkpoint, tmp_path, capsys, monkeypatch):
     told = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "15 of 15 linear layers" in told
     assert "16 images, evenly spaced over the training split" in told
-    assert "on 359 validation images top1 of the int8 file" in told
+    assert "on 359 validation images top1 of the int8 file in ONNX Runtime" in told
+    assert ("top1 of the int8 file in OpenVINO" in told) == (find_spec("openvino") is not None)
+    assert ("pip install 'visionattn[openvino]'" in told) == (find_spec("openvino") is None)
+    for batch in (1, 8):
+        assert f"images/s, batch {batch}" in told
+    for form in ("int8 in ONNX Runtime", "float32 in ONNX Runtime", "visionattn float32", "visionattn bfloat16 weights"):
+        assert told.count(form) == 2 if "visionattn" in form else told.count(form) >= 2
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "model.int8.onnx",
         "preprocessing.json",
@@ -144,6 +151,7 @@ def test_the_file_that_a_user_gets(checkpoint, tmp_path, capsys, monkeypatch):
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| int8 | 15 of 15 linear layers |" in card
     assert 'InferenceSession("model.int8.onnx"' in card
+    assert "model.reshape([1, 3, 32, 32])" in card
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from visionattn.data import VisionData
 from visionattn.errors import CheckpointError, ConfigError, counted
-from visionattn.export import graphs
+from visionattn.export import graphs, runtimes
 from visionattn.export.card import write_model_card
-from visionattn.export.graph_modules import Features, Graph, Logits, expected, graph_of
+from visionattn.export.graph_modules import Features, Graph, Logits, graph_of
+from visionattn.export.int8_speed import speed_facts
 from visionattn.export.model import ExportedModel, fitted
-from visionattn.export.quantize import by_rows, linear_layers, session_of
+from visionattn.export.quantize import by_rows, deviation, linear_layers
 from visionattn.export.samples import batches_of, evenly, number_of_samples
-from visionattn.export.score import AUTO, FEW_PIXELS
 from visionattn.export.sensitivity import quantize_soundly
-from visionattn.export.speed import images_per_second
+from visionattn.export.top1 import top1_facts
 
 NAME = "model.int8.onnx"
 USUAL, FEWEST = 128, 8
@@ -58,29 +57,55 @@ def write(model: ExportedModel, folder: Path, dry_run: bool, images: int | None 
     source, target = folder / "float.onnx", folder / NAME
     facts |= _trace(model, graph, source)
     graphs.tell(f"calibrating with {counted(images, 'training image')}")
-    kept, deviation = quantize_soundly(source, target, graphs.INPUT, batches, graphs.tell)
-    facts |= _quantization(source, kept, images, deviation)
+    kept, error = quantize_soundly(source, target, graphs.INPUT, batches, graphs.tell)
+    facts |= _quantization(source, kept, images, error)
     about = graphs.preprocessing(model, graph)
     graphs.describe(target, about | {"quantization": "int8 linear layers"})
     (folder / "preprocessing.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    facts |= _measured(model, graph, source, target, batches[0])
+    facts |= _measured(model, graph, source, target, batches)
     source.unlink()
-    write_model_card(folder, model, {k: v for k, v in facts.items() if isinstance(v, str)}, None, _example())
-    return facts | {"deviation": deviation}
+    write_model_card(folder, model, {k: v for k, v in facts.items() if isinstance(v, str)}, None, _example(model))
+    return facts | {"deviation": error}
 
 
-def _measured(model: ExportedModel, graph: Graph, source: Path, target: Path, images: np.ndarray) -> dict[str, Any]:
-    """Check the file, and tell its size, its accuracy and its speed."""
-    session = session_of(target)
-    _check(session, images, graph.outputs)
+def _measured(
+    model: ExportedModel, graph: Graph, source: Path, target: Path, batches: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    """Check the file in the runtimes that are installed, and tell its size, its speed and its accuracy."""
     facts: dict[str, Any] = {
         "size": f"{target.stat().st_size / 2**20:.1f} MiB, float32 {source.stat().st_size / 2**20:.1f} MiB"
     }
+    graphs.tell("measuring images per second")
+    facts |= speed_facts(model, graph, source, target)  # first: no other runtime has threads in this process yet
+    files = {runtimes.NAMES[runtimes.ONNXRUNTIME]: runtimes.prepare(runtimes.ONNXRUNTIME, target)}
+    for run in files.values():
+        _check(run, batches[0], graph.outputs)
+    if why := runtimes.why_not(runtimes.OPENVINO):
+        facts["OpenVINO"] = f"{why}; it was the faster runtime of int8 files, see docs/export.md"
+    else:
+        name = runtimes.NAMES[runtimes.OPENVINO]
+        files[name], facts["deviation in OpenVINO"] = _in_openvino(source, target, batches, graph.outputs)
     if isinstance(graph, Logits):
         graphs.tell("scoring the trained model and the file on the validation split")
-        facts |= scores(model, graph, session)
-    graphs.tell("measuring images per second")
-    return facts | _speed(model, graph, source, session)
+        facts |= top1_facts(model, _data(model), graph, files, BATCH)
+    return facts
+
+
+def _in_openvino(
+    source: Path, target: Path, batches: Sequence[np.ndarray], outputs: Sequence[str]
+) -> tuple[runtimes.Run, str]:
+    """The file in OpenVINO, and how far its outputs deviate on the calibration images.
+
+    Raises:
+        ConfigError: OpenVINO does not take the file.
+        CheckpointError: it gives values that are not finite.
+    """
+    dtype = runtimes.openvino_types()[-1]
+    run = runtimes.prepare(runtimes.OPENVINO, target, dtype=dtype)
+    _check(run, batches[0], outputs)
+    before = runtimes.prepare(runtimes.ONNXRUNTIME, source)
+    error = deviation([before(batch) for batch in batches], [run(batch) for batch in batches])
+    return run, f"{error:.2%}; what is not int8 is {dtype} there"
 
 
 def _checked_graph(model: ExportedModel, images: int | None) -> Graph:
@@ -138,98 +163,56 @@ def _trace(model: ExportedModel, graph: Graph, path: Path) -> dict[str, Any]:
     graphs.tell("tracing the model; a graph of a large model takes minutes")
     program = graphs.exported(graph, graphs.resized(model.images[0][:2], model.image_size), axes=(0,))
     graphs.to_onnx(program, path, list(graph.outputs))
-    errors = graphs.compare(model, graph, graphs.runner(session_of(path)), [model.image_size])
+    errors = graphs.compare(model, graph, graphs.runner(runtimes.session_of(path)), [model.image_size])
     return {"relative error before quantization": f"{max(errors.values()):.1e} (allowed {graphs.TOLERANCE:.0e})"}
 
 
-def _quantization(source: Path, kept: Sequence[str], images: int, deviation: float) -> dict[str, Any]:
+def _quantization(source: Path, kept: Sequence[str], images: int, error: float) -> dict[str, Any]:
     layers = len(linear_layers(source))
     names = f"; in float32: {', '.join(kept)}" if kept else ""
     return {
         "int8": f"{layers - len(kept)} of {layers} linear layers{names}",
         "calibrated with": f"{counted(images, 'image')}, evenly spaced over the training split",
-        "deviation of the outputs": f"{deviation:.2%}, root mean square on the calibration images",
+        "deviation of the outputs": f"{error:.2%}, root mean square on the calibration images",
     }
 
 
-def _check(session: Any, images: np.ndarray, outputs: Sequence[str]) -> None:
+def _check(run: runtimes.Run, images: np.ndarray, outputs: Sequence[str]) -> None:
     """Run the file at other batches than it was traced with.
 
     Raises:
         CheckpointError: something that it gives is not finite, or of another batch.
     """
     for batch in graphs.BATCHES:
-        for name, found in zip(outputs, session.run(None, {graphs.INPUT: images[:batch]}), strict=True):
+        for name, found in zip(outputs, run(images[:batch]), strict=True):
             if len(found) != batch or not np.isfinite(found).all():
                 raise CheckpointError(f"the int8 file gives {name} that are not finite, or not of {batch} images")
-
-
-@torch.no_grad()
-def scores(model: ExportedModel, graph: Graph, session: Any) -> dict[str, Any]:
-    """Top-1 of the trained model and of the file, on the validation split or, where that is large, on a part of it.
-
-    Raises:
-        ConfigError: ``options.score`` is not auto, true or false.
-    """
-    wanted: Any = model.options.get("score", AUTO)
-    if wanted not in (AUTO, True, False):
-        raise ConfigError(f"options.score is auto, true or false, got {wanted!r}")
-    if wanted is False:
-        return {}
-    data, (height, width) = _data(model), model.image_size
-    split = data.evaluation_split
-    count = number_of_samples(data, split)
-    positions = evenly(count, count if wanted is True else max(1, FEW_PIXELS // (height * width)))
-    right, right_in_int8, same, total = 0, 0, 0, 0
-    for batch in batches_of(data, split, positions, BATCH):
-        ours = expected(model.task, graph, batch["image"])[0].argmax(1)
-        theirs = torch.from_numpy(session.run(None, {graphs.INPUT: batch["image"].numpy()})[0]).argmax(1)
-        target = batch["target"]
-        right, right_in_int8 = right + int((ours == target).sum()), right_in_int8 + int((theirs == target).sum())
-        same, total = same + int((ours == theirs).sum()), total + len(target)
-    before, after = 100 * right / total, 100 * right_in_int8 / total
-    where = "validation images" if total == count else f"of {count:,} validation images; options.score=true takes all"
-    return {
-        "top1 of the trained model": f"{before:.2f} on {total:,} {where}",
-        "top1 of the int8 file": f"{after:.2f} ({after - before:+.2f} points; the same class on {same / total:.2%})",
-        "top1": after,
-        "top1_of_training": before,
-    }
-
-
-@torch.inference_mode()
-def _speed(model: ExportedModel, graph: Graph, source: Path, session: Any) -> dict[str, Any]:
-    """Images per second at batch 1, on as many threads as torch takes."""
-    image = model.images[0][:1]
-    feed, before = {graphs.INPUT: image.numpy()}, session_of(source)
-
-    def in_bfloat16() -> object:
-        with torch.autocast("cpu", torch.bfloat16):
-            return expected(model.task, graph, image)
-
-    found = images_per_second(
-        {
-            "int8": lambda: session.run(None, feed),
-            "float32 in ONNX Runtime": lambda: before.run(None, feed),
-            "visionattn float32": lambda: expected(model.task, graph, image),
-            "visionattn bfloat16": in_bfloat16,
-        }
-    )
-    threads = counted(torch.get_num_threads(), "thread")
-    told = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-    return {"images/s": f"{told} (one image at a time, {threads})"}
 
 
 def _size(model: ExportedModel) -> str:
     return "x".join(map(str, model.image_size))
 
 
-def _example() -> list[str]:
+def _example(model: ExportedModel) -> list[str]:
+    height, width = model.image_size
     return [
         "```python",
         "import onnxruntime",
         "",
         f'session = onnxruntime.InferenceSession("{NAME}", providers=["CPUExecutionProvider"])',
         f'outputs = session.run(None, {{"{graphs.INPUT}": images}})  # float32 (B, C, H, W), see preprocessing.json',
+        "```",
+        "",
+        "OpenVINO was the faster one on CPUs with VNNI and bfloat16:",
+        "",
+        "```python",
+        "import openvino",
+        "",
+        "core = openvino.Core()",
+        f'model = core.read_model("{NAME}")',
+        f"model.reshape([1, {model.images[0].shape[1]}, {height}, {width}])  # the batch that is used",
+        'bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")',
+        'settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}',
+        'outputs = core.compile_model(model, "CPU", settings)(images)',
         "```",
     ]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -104,16 +103,6 @@ def deviation(ours: Outputs, theirs: Outputs) -> float:
         error = sum(float(np.square(y - x, dtype=np.float64).sum()) for x, y in zip(one, other, strict=True))
         errors.append((error / max(power, np.finfo(np.float64).tiny)) ** 0.5)
     return max(errors)
-
-
-def session_of(path: Path, threads: int = 0) -> Any:
-    """A session of ONNX Runtime on the CPU; with ``threads`` 0 it takes as many as torch does."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or torch.get_num_threads()
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 @contextmanager

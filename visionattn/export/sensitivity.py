@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from visionattn.export.quantize import Outputs, deviation, linear_layers, outputs_of, quantize, session_of
+from visionattn.export.quantize import Outputs, deviation, linear_layers, outputs_of, quantize
+from visionattn.export.runtimes import session_of
 
 LIMIT = 0.1
 """Root mean square deviation of the outputs on calibration images, relative to theirs, up to which nothing is kept."""
