@@ -136,8 +136,8 @@ def test_the_file_that_a_user_gets(checkpoint, tmp_path, capsys, monkeypatch):
     assert ("pip install 'visionattn[openvino]'" in told) == (find_spec("openvino") is None)
     for batch in (1, 8):
         assert f"images/s, batch {batch}" in told
-    for form in ("int8 in ONNX Runtime", "float32 in ONNX Runtime", "visionattn float32", "visionattn bfloat16 weights"):
-        assert told.count(form) == 2 if "visionattn" in form else told.count(form) >= 2
+    for form in ("int8 in ONNX Runtime", "float32 in ONNX Runtime", "visionattn float32", "bfloat16 weights"):
+        assert told.count(form) >= 2  # at both batches
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "model.int8.onnx",
         "preprocessing.json",

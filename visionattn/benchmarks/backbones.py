@@ -5,7 +5,8 @@ Keys of a row: ``backbone``, ``size``, ``dtype``, ``batch``, ``pass``, ``model``
 (:mod:`visionattn.benchmarks.device_time`), ``device_images_per_second``, ``times_timm`` (timm's device time in the same
 form, divided by the model's), ``times_timm_eager`` (timm's without compilation), ``peak_bytes`` (None for a runtime,
 whose memory torch does not see), ``share_of_gemm`` of the device time, ``first_seconds`` (the first call, with
-compilation), ``relative_error`` of a runtime's output, and ``reason``: empty, or why there are no figures.
+compilation; None for a runtime), ``relative_error`` of a runtime's output (in int8 the root mean square), and
+``reason``: empty, or why there are no figures.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class Comparison:
 
     Attributes:
         batches: images at a time; None: 1 and 8 on the CPU, 64 on cuda.
-        dtypes: ``float32`` or ``bfloat16`` (autocast).
+        dtypes: ``float32``, ``bfloat16`` (autocast) or, of runtimes' inference, ``int8`` (linear layers, calibrated on
+            noise).
         passes: ``inference``; ``train`` is forward, backward and a fused AdamW step.
         repeats: rounds; each model runs once in a round, and medians over rounds are reported.
         size: side of the square image; None: the card's.
@@ -121,8 +123,12 @@ class Comparison:
         """Names of backbones that match a pattern, once each; refuse a request of which nothing can be measured."""
         chosen = list(dict.fromkeys(name for pattern in patterns for name in list_backbones(pattern)))
         passes, dtypes = list(self.passes), list(self.dtypes)
-        if not chosen or set(passes) - set(PASSES) or set(dtypes) - set(DTYPES):
+        if not chosen or set(passes) - set(PASSES) or set(dtypes) - {*DTYPES, runtimes.INT8}:
             raise ConfigError(f"nothing to measure for names={patterns}, passes={passes}, dtypes={dtypes}")
+        if runtimes.INT8 in dtypes and (INFERENCE not in passes or not set(self.against) & set(runtimes.RUNTIMES)):
+            raise ConfigError(
+                "dtypes=[int8] is inference in a runtime: passes=[inference] against=[openvino,onnxruntime]"
+            )
         unknown = sorted(set(self.against) - set(AGAINST))
         if unknown:
             raise ConfigError(f"against={unknown[0]} is not known; choose from {', '.join(AGAINST)}")
@@ -140,7 +146,7 @@ class _Measuring:
     def __init__(self, comparison: Comparison, device: torch.device) -> None:
         self.comparison, self.device, self.begin = comparison, device, time.monotonic()
         self.kept = comparison.keep_memory and device.type == "cpu" and keep_freed_memory()
-        self.limits = {kind: gemm_limit(getattr(torch, kind), device) for kind in comparison.dtypes}
+        self.limits = {kind: gemm_limit(getattr(torch, kind), device) for kind in comparison.dtypes if kind in DTYPES}
 
     def configuration(self) -> Row:
         """What a file records beside the rows."""
@@ -175,41 +181,46 @@ class _Measuring:
         if PLAIN in how.against:
             models[PLAIN] = traceable(models[OURS])
         gmacs = count_gmacs(models[OURS], (3, side, side))
-        graph = partial(runtimes.write_graph, models[OURS], side, graphs / f"{name}_{side}.onnx")
+        graph = partial(runtimes.write_graph, models[OURS], side, graphs / name)
         left_out: list[str] = []
         for model in models.values():
             model.to(self.device)
         works = product(how.dtypes, how.batches or BATCHES[self.device.type], how.passes)
         for index, (dtype, batch, kind) in enumerate(works):
+            if (dtype, kind) == (runtimes.INT8, TRAIN):
+                continue
             if index and not self._in_time():
                 left_out.append(f"{name} {dtype} {batch} {kind}")
                 continue
             work = Work(kind, dtype, torch.randn(batch, 3, side, side, device=self.device))
             facts = {"backbone": name, "size": side, "dtype": dtype, "batch": batch, "pass": kind}
             flops = 2e9 * gmacs * batch * (3 if kind == TRAIN else 1)
-            found = list(contenders(models, work, how.compile, how.channels_last))
+            own = {} if dtype == runtimes.INT8 else models
+            found = list(contenders(own, work, how.compile, how.channels_last))
             others = [engine for engine in how.against if engine in runtimes.RUNTIMES]
-            found += runtime_contenders(others, models[OURS], work, graph)
-            file.add(facts | row for row in self._figures(found, batch, flops / self.limits[dtype][0]))
+            found += runtime_contenders(others, models[OURS], work, partial(graph, dtype), how.repeats)
+            file.add(facts | row for row in self._figures(found, batch, flops / self.limits[dtype][0] if own else None))
             torch._dynamo.reset()  # what was compiled for this batch is not used again
         return left_out
 
-    def _figures(self, found: list[Contender], batch: int, at_limit: float) -> list[Row]:
-        """A row of each contender; ``at_limit``: seconds that the GEMM limit would take."""
+    def _figures(self, found: list[Contender], batch: int, at_limit: float | None) -> list[Row]:
+        """A row of each contender; ``at_limit``: seconds that the GEMM limit would take, if it is known."""
         runners = {contender.label: contender.run for contender in found if contender.run is not None}
         wall = interleaved(runners, self.comparison.repeats, self.device)
         device = device_times(runners, wall, self.device)
+        apart = {contender.label: [contender.seconds] for contender in found if contender.seconds is not None}
+        wall, device = wall | apart, device | {name: DeviceTime(times, WALL) for name, times in apart.items()}
         rows = []
         for contender in found:
             row: Row = {name: getattr(contender, name) for name in _FORM}
-            if contender.run is None:
+            if contender.label not in wall:
                 rows.append(row | dict.fromkeys(_FIGURES) | {"reason": contender.reason})
                 continue
             timm = replace(
                 contender, model=TIMM, compile="" if contender.relative_error is not None else contender.compile
             )
             row |= _figures(wall[contender.label], device, contender.label, timm.label, batch, at_limit)
-            peak = peak_bytes(contender.run, self.device) if contender.model in (OURS, TIMM, PLAIN) else None
+            peak = None if contender.run is None else peak_bytes(contender.run, self.device)
             rows.append(row | {"peak_bytes": peak, "reason": ""})
         return rows
 
@@ -222,7 +233,7 @@ _FIGURES = (
 
 
 def _figures(
-    wall: list[float], device: dict[str, DeviceTime], label: str, timm: str, batch: int, at_limit: float
+    wall: list[float], device: dict[str, DeviceTime], label: str, timm: str, batch: int, at_limit: float | None
 ) -> Row:
     medians = {name: statistics.median(times.seconds) for name, times in device.items()}
     seconds = medians[label]
@@ -234,7 +245,7 @@ def _figures(
         "device_images_per_second": batch / seconds,
         "times_timm": medians[timm] / seconds if timm in medians else None,
         "times_timm_eager": medians[TIMM] / seconds if TIMM in medians else None,
-        "share_of_gemm": at_limit / seconds,
+        "share_of_gemm": None if at_limit is None else at_limit / seconds,
     }
 
 
@@ -267,5 +278,5 @@ def _cells(row: Row, on_gpu: bool, compiled: bool) -> list[str]:
         *(f"{row[rate]:.1f}" for rate in rates),
         *(f"{row[name]:.2f}" if row[name] else "-" for name in ratios),
         f"{row['peak_bytes'] / 1e6:.0f}" if row["peak_bytes"] is not None else "-",
-        f"{row['share_of_gemm']:.0%}",
+        f"{row['share_of_gemm']:.0%}" if row["share_of_gemm"] is not None else "-",
     ]

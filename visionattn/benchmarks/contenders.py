@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import timm
 import torch
@@ -32,7 +33,7 @@ class Work:
 
     Attributes:
         kind: ``inference``, or ``train``: forward, backward and a fused AdamW step.
-        dtype: ``float32`` or ``bfloat16`` (autocast).
+        dtype: ``float32``, ``bfloat16`` (autocast) or, for runtimes, ``int8``.
         images: ``(B, 3, S, S)``.
     """
 
@@ -58,6 +59,7 @@ class Contender:
         reason: why it cannot run.
         first_seconds: seconds of the first call, with compilation.
         relative_error: of a runtime's output, against ours in float32.
+        seconds: of a runtime, which is timed in a process of its own; its ``run`` is None.
     """
 
     model: str
@@ -67,6 +69,7 @@ class Contender:
     reason: str = ""
     first_seconds: float | None = None
     relative_error: float | None = None
+    seconds: float | None = None
 
     @property
     def label(self) -> str:
@@ -137,7 +140,7 @@ def contenders(
 
 
 def runtime_contenders(
-    names: Sequence[str], model: nn.Module, work: Work, graph: Callable[[], runtimes.Graph]
+    names: Sequence[str], model: nn.Module, work: Work, graph: Callable[[], Path], rounds: int
 ) -> Iterator[Contender]:
     """ONNX Runtime and OpenVINO on our exported graph, their outputs compared with ours.
 
@@ -146,6 +149,7 @@ def runtime_contenders(
         model: ours.
         work: what each does.
         graph: writes the graph, or finds it.
+        rounds: of the measurement.
     """
     for name in names:
         contender = Contender(name)
@@ -153,11 +157,11 @@ def runtime_contenders(
             yield replace(contender, reason="an exported graph cannot be trained")
             continue
         try:
-            run, error = runtimes.prepare(name, model, work.images, work.dtype, graph)
+            seconds, error = runtimes.measure(name, model, work.images, work.dtype, graph, rounds)
         except ConfigError as failure:
             yield replace(contender, reason=str(failure))
             continue
-        yield called(replace(contender, relative_error=error), run)
+        yield replace(contender, relative_error=error, seconds=seconds)
 
 
 def called(contender: Contender, run: Runner) -> Contender:

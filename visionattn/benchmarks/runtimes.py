@@ -1,107 +1,91 @@
 """ONNX Runtime and OpenVINO on the graph that ``visionattn export format=onnx`` writes, with as many threads as torch.
 
 Both get the graph with batch and image size fixed, so that they fold what follows from sizes, and both are compared
-with our model's output in float32 before they are timed.
+with our model's output in float32. Each is timed in a process of its own (:mod:`visionattn.export.speed`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visionattn.benchmarks.timing import Runner
 from visionattn.errors import ConfigError
+from visionattn.export import runtimes
 from visionattn.export.graph_modules import traceable
 from visionattn.export.graphs import INPUT, exported, to_onnx
+from visionattn.export.quantize import by_rows, deviation, linear_layers, quantize
+from visionattn.export.speed import apart
 
-Graph = Path
-TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
-_EXTRAS = {"onnxruntime": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino", "onnx", "onnxscript")}
-RUNTIMES = tuple(_EXTRAS)
+INT8 = "int8"
+RUNTIMES = tuple(runtimes.NAMES)
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, INT8: 0.1}
+CALIBRATION = (4, 8)
+"""Batches of noise, and images in each: enough for speed, and no measure of a trained model's accuracy."""
 
 
-def write_graph(model: nn.Module, side: int, path: Path) -> Graph:
-    """Export our model in float32, with symbols for batch, height and width; a file that is there is kept.
+def write_graph(model: nn.Module, side: int, folder: Path, dtype: str) -> Path:
+    """Export our model, for every batch and size in float32, for every batch in int8; a file that is there is kept.
 
     Args:
         model: ours, on the CPU.
         side: side of the square image.
-        path: the file.
+        folder: of the file.
+        dtype: ``int8``: linear layers in int8, calibrated on noise; another one: float32.
+
+    Returns:
+        The file.
     """
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path = folder / (f"{side}.int8.onnx" if dtype == INT8 else f"{side}.onnx")
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    if dtype != INT8:
         to_onnx(exported(traceable(model).eval(), torch.randn(2, 3, side + 3, side + 37)), path, ["logits"])
+        return path
+    source = path.with_name(f"{side}.one_size.onnx")
+    to_onnx(exported(by_rows(traceable(model)).eval(), torch.randn(2, 3, side, side), axes=(0,)), source, ["logits"])
+    count, size = CALIBRATION
+    noise = [torch.randn(size, 3, side, side).numpy() for _ in range(count)]
+    quantize(source, path, INPUT, noise, linear_layers(source))
+    source.unlink()
     return path
 
 
-def prepare(
-    name: str, model: nn.Module, images: Tensor, dtype: str, graph: Callable[[], Graph]
-) -> tuple[Runner, float]:
-    """A function that runs the graph on the images, and the relative error of its output.
+def measure(
+    name: str, model: nn.Module, images: Tensor, dtype: str, graph: Callable[[], Path], rounds: int
+) -> tuple[float, float]:
+    """Seconds that a runtime takes for the images, and the relative error of its output.
 
     Args:
         name: one of :data:`RUNTIMES`.
         model: ours.
         images: ``(B, 3, S, S)`` on the CPU.
-        dtype: ``float32`` or ``bfloat16``.
+        dtype: ``float32``, ``bfloat16`` or ``int8``, whose other work is bfloat16 in OpenVINO where the CPU has it.
         graph: writes the graph, or finds it.
+        rounds: the median is taken over them.
 
     Raises:
         ConfigError: the runtime is not installed, has no such type, is not compared on this device, or its output
             differs from ours.
     """
-    missing = [package for package in _EXTRAS[name] if find_spec(package) is None]
-    if missing:
-        extra = "openvino" if name == "openvino" else "onnx"
-        raise ConfigError(f"{', '.join(missing)} is not installed: pip install 'visionattn[{extra}]'")
+    if why := runtimes.why_not(name):
+        raise ConfigError(why)
     if images.device.type != "cpu":
         raise ConfigError(f"{name} is compared on the CPU only, not on {images.device.type}")
-    if name == "onnxruntime" and dtype != "float32":
-        raise ConfigError(f"ONNX Runtime's CPU kernels have no {dtype}")
-    run = {"onnxruntime": _onnxruntime, "openvino": _openvino}[name](graph(), images, dtype)
+    if name == runtimes.ONNXRUNTIME and dtype == "bfloat16":
+        raise ConfigError("ONNX Runtime's CPU kernels have no bfloat16")
+    rest = dtype
+    if dtype == INT8:
+        rest = runtimes.openvino_types()[-1] if name == runtimes.OPENVINO else "float32"
+    ((rate, (found,)),) = apart(name, graph(), [images.numpy()], torch.get_num_threads(), rest, rounds)
     with torch.inference_mode():
-        expected = model.eval()(images)
-    error = float((run() - expected).abs().max() / expected.abs().max())
+        expected = model.eval()(images).numpy()
+    largest = float(np.abs(found - expected).max() / np.abs(expected).max())
+    error = deviation([[expected]], [[found]]) if dtype == INT8 else largest
     if not error <= TOLERANCE[dtype]:
         raise ConfigError(f"its output differs from ours by {error:.1e}, more than {TOLERANCE[dtype]:.0e}")
-    return run, error
-
-
-def _onnxruntime(graph: Path, images: Tensor, dtype: str) -> Callable[[], Tensor]:
-    import onnx
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    dims = onnx.load(graph, load_external_data=False).graph.input[0].type.tensor_type.shape.dim
-    for dim, length in zip(dims, images.shape, strict=True):
-        if dim.dim_param:
-            options.add_free_dimension_override_by_name(dim.dim_param, length)
-    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    array = images.numpy()
-    return lambda: torch.from_numpy(session.run(None, {INPUT: array})[0])
-
-
-def _openvino(graph: Path, images: Tensor, dtype: str) -> Callable[[], Tensor]:
-    import openvino
-
-    settings: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[dtype],
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-    }
-    core = openvino.Core()
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if dtype == "bfloat16" and "BF16" not in capabilities:
-        raise ConfigError(f"OpenVINO has no bfloat16 on this CPU, but {', '.join(capabilities)}")
-    model = core.read_model(graph)
-    model.reshape(list(images.shape))
-    request = core.compile_model(model, "CPU", settings).create_infer_request()
-    array = images.numpy()
-    return lambda: torch.from_numpy(request.infer({0: array}, share_inputs=True)[0])
+    return len(images) / rate, error
