@@ -35,18 +35,12 @@ def top1_facts(
     Raises:
         ConfigError: ``options.score`` is not auto, true or false.
     """
-    wanted: Any = model.options.get("score", AUTO)
-    if wanted not in (AUTO, True, False):
-        raise ConfigError(f"options.score is auto, true or false, got {wanted!r}")
-    if wanted is False:
+    positions, where = _positions(model, data)
+    if not positions:
         return {}
-    height, width = model.image_size
-    split = data.evaluation_split
-    count = number_of_samples(data, split)
-    positions = evenly(count, count if wanted is True else max(1, FEW_PIXELS // (height * width)))
     right, total = 0, 0
     found = {name: [0, 0] for name in files}  # right, and the trained model's class
-    for batch in batches_of(data, split, positions, batch_size):
+    for batch in batches_of(data, data.evaluation_split, positions, batch_size):
         ours, target = expected(model.task, graph, batch["image"])[0].argmax(1), batch["target"]
         right, total = right + int((ours == target).sum()), total + len(target)
         for name, run in files.items():
@@ -54,10 +48,22 @@ def top1_facts(
             found[name][0] += int((theirs == target).sum())
             found[name][1] += int((theirs == ours).sum())
     before = 100 * right / total
-    where = "validation images" if total == count else f"of {count:,} validation images; options.score=true takes all"
     facts: dict[str, Any] = {"top1 of the trained model": f"{before:.2f} on {total:,} {where}"}
     after = {name: 100 * hits / total for name, (hits, _) in found.items()}
     for name, (_, same) in found.items():
         told = f"{after[name]:.2f} ({after[name] - before:+.2f} points; the same class on {same / total:.2%})"
         facts[f"top1 of the int8 file in {name}"] = told
     return facts | {"top1": next(iter(after.values())), "top1_of_training": before}
+
+
+def _positions(model: ExportedModel, data: VisionData[Any]) -> tuple[list[int], str]:
+    """Which validation images are scored, none with ``options.score=false``, and in words which."""
+    wanted: Any = model.options.get("score", AUTO)
+    if wanted not in (AUTO, True, False):
+        raise ConfigError(f"options.score is auto, true or false, got {wanted!r}")
+    if wanted is False:
+        return [], ""
+    (height, width), count = model.image_size, number_of_samples(data, data.evaluation_split)
+    positions = evenly(count, count if wanted is True else max(1, FEW_PIXELS // (height * width)))
+    part = f"of {count:,} validation images; options.score=true takes all"
+    return positions, "validation images" if len(positions) == count else part
