@@ -7,7 +7,7 @@ import sys
 import torch
 
 PROGRAM = """
-import json, sys
+import json, os, sys
 import torch
 from torch import distributed as dist, multiprocessing
 from visionattn.training.nonfinite import StepMonitor, gradient_norm
@@ -43,7 +43,8 @@ def work(rank, folder):
         })
     with open(f"{folder}/rank{rank}.json", "w") as file:
         json.dump(notes, file)
-    dist.destroy_process_group()
+    dist.barrier()
+    os._exit(0)  # threads of gloo now and then abort a process that ends in order
 
 
 if __name__ == "__main__":
