@@ -1,33 +1,18 @@
 """The Triton kernels in Triton's interpreter, on the CPU: values, gradients, equal bits, registration, refusals."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from tests.kernels.triton_cases import ACCURACY, CHECKS
+from tests.kernels.triton_interpreting import run_interpreted
 from visionattn.kernels import window_attention
 
 pytest.importorskip("triton", reason="the package triton is not installed")
 
 
-def run_interpreted(*arguments: str, name: str = "triton_cases.py") -> dict[str, list[str]]:
-    script = Path(__file__).with_name(name)
-    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    old_interpreter = "ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning"  # Triton 3.6
-    command = [sys.executable, "-W", "error", "-W", old_interpreter, str(script), *arguments]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
-
-
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, list[str]]:
-    return run_interpreted()
+    return run_interpreted(name="triton_cases.py")
 
 
 @pytest.mark.floor
@@ -51,7 +36,7 @@ def test_refuses_the_cpu_without_the_interpreter():
 
 @pytest.mark.heavy
 def test_random_shapes():
-    results = run_interpreted("60")
+    results = run_interpreted("60", name="triton_cases.py")
     assert len(results) == 60
     assert {name: wrong for name, wrong in results.items() if wrong} == {}
 

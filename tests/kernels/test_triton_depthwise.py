@@ -1,11 +1,5 @@
 """The Triton kernels of depthwise convolutions in the interpreter and through the compiler: neither needs a GPU."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -14,26 +8,19 @@ from visionattn.kernels.depthwise import on_map
 
 pytest.importorskip("triton", reason="the package triton is not installed")
 from tests.kernels.triton_compiling import compile_instead
+from tests.kernels.triton_interpreting import run_interpreted
 
-
-def run_interpreted(*names: str) -> dict[str, list[str]]:
-    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    old_interpreter = "ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning"  # Triton 3.6
-    script = Path(__file__).with_name("triton_depthwise_cases.py")
-    command = [sys.executable, "-W", "error", "-W", old_interpreter, str(script), *names]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+SCRIPT = "triton_depthwise_cases.py"
 
 
 def test_in_the_interpreter() -> None:
-    assert run_interpreted("added", "mixed") == {"added": [], "mixed": []}
+    assert run_interpreted("added", "mixed", name=SCRIPT) == {"added": [], "mixed": []}
 
 
 @pytest.mark.heavy
 def test_more_in_the_interpreter() -> None:
     names = "same", "strided", "half", "repeats", "second", "registered"
-    assert run_interpreted(*names) == {name: [] for name in names}
+    assert run_interpreted(*names, name=SCRIPT) == {name: [] for name in names}
 
 
 @pytest.mark.parametrize(

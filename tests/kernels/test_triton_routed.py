@@ -4,8 +4,8 @@ import pytest
 import torch
 
 pytest.importorskip("triton", reason="the package triton is not installed")
-from tests.kernels.test_triton import run_interpreted
 from tests.kernels.triton_compiling import compile_instead
+from tests.kernels.triton_interpreting import run_interpreted
 from visionattn.kernels.backends.triton import routed_launch
 
 MOST_SHARED_MEMORY = 99 * 1024

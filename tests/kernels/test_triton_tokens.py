@@ -4,8 +4,8 @@ import pytest
 import torch
 
 pytest.importorskip("triton", reason="the package triton is not installed")
-from tests.kernels.test_triton import run_interpreted
 from tests.kernels.triton_compiling import compile_instead
+from tests.kernels.triton_interpreting import run_interpreted
 from tests.kernels.triton_token_cases import CASES
 from visionattn.kernels import token_attention
 from visionattn.kernels.backends.triton import token_launch

@@ -8,8 +8,8 @@ import torch
 from visionattn.kernels.geometry import neighborhood_geometry
 
 pytest.importorskip("triton", reason="the package triton is not installed")
-from tests.kernels.test_triton import run_interpreted
 from tests.kernels.triton_compiling import compile_instead, run_packed
+from tests.kernels.triton_interpreting import run_interpreted
 from visionattn.kernels.backends.triton.layout import span
 from visionattn.kernels.backends.triton.plan import Axis, Plan, candidates, default_plan
 from visionattn.kernels.backends.triton.walk_plan import Walk, walk_tile, walks

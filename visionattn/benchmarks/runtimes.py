@@ -78,9 +78,7 @@ def measure(
         raise ConfigError(f"{name} is compared on the CPU only, not on {images.device.type}")
     if name == runtimes.ONNXRUNTIME and dtype == "bfloat16":
         raise ConfigError("ONNX Runtime's CPU kernels have no bfloat16")
-    rest = dtype
-    if dtype == INT8:
-        rest = runtimes.openvino_types()[-1] if name == runtimes.OPENVINO else "float32"
+    rest = runtimes.beside_int8(name) if dtype == INT8 else dtype
     ((rate, (found,)),) = apart(name, graph(), [images.numpy()], torch.get_num_threads(), rest, rounds)
     with torch.inference_mode():
         expected = model.eval()(images).numpy()

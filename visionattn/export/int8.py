@@ -100,7 +100,7 @@ def _in_openvino(
         ConfigError: OpenVINO does not take the file.
         CheckpointError: it gives values that are not finite.
     """
-    dtype = runtimes.openvino_types()[-1]
+    dtype = runtimes.beside_int8(runtimes.OPENVINO)
     run = runtimes.prepare(runtimes.OPENVINO, target, dtype=dtype)
     _check(run, batches[0], outputs)
     before = runtimes.prepare(runtimes.ONNXRUNTIME, source)

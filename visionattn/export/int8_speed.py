@@ -39,8 +39,7 @@ def speed_facts(model: ExportedModel, graph: Graph, source: Path, target: Path) 
     batches = [images.repeat(-(-size // len(images)), 1, 1, 1)[:size] for size in BATCHES]
     rates: dict[str, list[float]] = {}
     if not runtimes.why_not(runtimes.OPENVINO):
-        dtype = runtimes.openvino_types()[-1]
-        rates["int8 in OpenVINO"] = _rates(runtimes.OPENVINO, target, batches, threads, dtype)
+        rates["int8 in OpenVINO"] = _rates(runtimes.OPENVINO, target, batches, threads)
     rates["int8 in ONNX Runtime"] = _rates(runtimes.ONNXRUNTIME, target, batches, threads)
     rates["float32 in ONNX Runtime"] = _rates(runtimes.ONNXRUNTIME, source, batches, threads)
     for batch in batches:
@@ -52,7 +51,8 @@ def speed_facts(model: ExportedModel, graph: Graph, source: Path, target: Path) 
     } | {"measured": f"on {counted(threads, 'thread')}, each runtime in a process of its own"}
 
 
-def _rates(runtime: str, path: Path, batches: Sequence[Tensor], threads: int, dtype: str = "float32") -> list[float]:
+def _rates(runtime: str, path: Path, batches: Sequence[Tensor], threads: int) -> list[float]:
+    dtype = runtimes.beside_int8(runtime)
     return [rate for rate, _ in apart(runtime, path, [batch.numpy() for batch in batches], threads, dtype)]
 
 

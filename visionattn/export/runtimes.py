@@ -58,6 +58,11 @@ def openvino_types() -> tuple[str, ...]:
     return ("float32", "bfloat16") if "BF16" in known else ("float32",)
 
 
+def beside_int8(runtime: str) -> str:
+    """The type of what is not int8 in a runtime: bfloat16 in OpenVINO where the CPU has it, else float32."""
+    return openvino_types()[-1] if runtime == OPENVINO else "float32"
+
+
 def prepare(runtime: str, path: Path, threads: int = 0, dtype: str = "float32") -> Run:
     """A function that runs a file.
 
