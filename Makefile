@@ -75,8 +75,8 @@ docs: $(VENV)/.ready-docs ## build the documentation site into site/, and run wh
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m 'docs and not heavy' -o tmp_path_retention_policy=failed tests/pages tests/test_docs.py tests/test_guide.py tests/test_own_images_page.py tests/api/test_python_page.py tests/examples tests/conf $(ARGS)
 
-heavy: $(VENV)/.ready-dev ## run the long sweeps that the suite leaves out
-	@$(BIN)/python -m pytest -m heavy $(ARGS)
+heavy: $(VENV)/.ready-dev ## run the long sweeps that the suite leaves out, file by file; started again, those that have not passed
+	@$(BIN)/python scripts/heavy.py $(ARGS)
 
 lint: $(VENV)/.ready-dev ## ruff: style and formatting
 	@$(BIN)/ruff check visionattn tests scripts

@@ -1,4 +1,4 @@
-"""Shared by all tests: the threads of two cores, a fixed seed before each test."""
+"""Shared by all tests: the threads of two cores (or ``OMP_NUM_THREADS``), a fixed seed before each test."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 
 from tests.commands.short_runs import exported, swin, trained  # noqa: F401 - fixtures of several rooms
 
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1 if "PYTEST_XDIST_WORKER" in os.environ else 2)))
 
 
 @pytest.fixture(autouse=True)
