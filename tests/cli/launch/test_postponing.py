@@ -75,7 +75,11 @@ def test_what_is_asked_for_is_loaded(case, tmp_path):
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     "words",
-    [[], ["experiment=shapes/mask_rcnn", "data.root=shapes"], ["experiment=shapes/mask2former", "data.root=shapes"]],
+    [
+        [],
+        ["experiment=shapes/mask_rcnn", "data.root=shapes"],
+        ["experiment=shapes/mask2former", "data.root=shapes", "weights=null"],
+    ],
 )
 def test_a_dry_run_says_the_same_and_loads_no_compiler(words, tmp_path):
     """Beside a dry run as a program would start it, in which nothing is postponed."""
