@@ -81,7 +81,7 @@ def cut_off(monkeypatch, run, *options, cwd):
     monkeypatch.setenv("PROBE", "never 0 raise")
     done = visionattn(*command, cwd=cwd)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "epoch 0, batch 2" in done.stdout
+    assert "epoch 1, batch 2" in done.stdout
     ids = [name for rank in (0, 1) for names in seen(run, rank).values() for name in names]
     assert len(ids) == len(set(ids)) == 64
 
