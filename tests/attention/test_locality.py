@@ -35,7 +35,7 @@ def same_window(length: int, window: int, shift: int) -> torch.Tensor:
     return line[:, None] == line[None, :]
 
 
-def neighbours(length: int, kernel: int, dilation: int) -> torch.Tensor:
+def neighbors(length: int, kernel: int, dilation: int) -> torch.Tensor:
     seen = torch.zeros(length, length, dtype=torch.bool)
     for i in range(length):
         group = range(i % dilation, length, dilation)
@@ -76,7 +76,7 @@ def test_masked_padding_equals_attention_within_the_cut_window():
 )
 def test_neighborhoods(kernel, dilation, size):
     mixer = NeighborhoodAttention(8, 2, 0, kernel_size=kernel, dilation=dilation)
-    expected = pairs(*(neighbours(n, kernel, dilation) for n in size))
+    expected = pairs(*(neighbors(n, kernel, dilation) for n in size))
     assert torch.equal(influence(mixer, size), expected)
 
 

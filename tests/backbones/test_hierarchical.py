@@ -15,7 +15,7 @@ ROWS = {"dims": [8, 16], "depths": [1, 2], "num_heads": [1, 2]}
 MIXERS = {"s1": Pooling, "s2": Pooling}
 
 
-def test_patch_merging_takes_the_four_neighbours_in_the_published_order():
+def test_patch_merging_takes_the_four_neighbors_in_the_published_order():
     layer = PatchMerging(1, 4)
     layer.norm = torch.nn.Identity()
     layer.reduction.weight.data = torch.eye(4)

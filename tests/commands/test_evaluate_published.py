@@ -85,7 +85,7 @@ def timms_answers(model, tree, **changes):
             {"crop_mode": "border", "interpolation": "bilinear", "mean": (0.5, 0.4, 0.3)},
         ),
     ],
-    ids=["centre", "squash", "border"],
+    ids=["center", "squash", "border"],
 )
 def test_the_same_predictions_as_timms_own_way(tree, weights, ours, theirs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -90,7 +90,7 @@ def test_every_other_preset_runs(name):
     assert torch.isfinite(y).all()
 
 
-def randomised(module: nn.Module) -> nn.Module:
+def randomized(module: nn.Module) -> nn.Module:
     for param in module.parameters():
         nn.init.normal_(param, std=0.2)
     return module
@@ -110,7 +110,7 @@ def test_keeps_the_shape_at_any_size(name, index):
 @pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("name", MIXING)
 def test_every_parameter_and_the_input_get_a_gradient(name, index):
-    mixer = randomised(build(name, index))
+    mixer = randomized(build(name, index))
     x = torch.randn(1, 19, 17, DIM, requires_grad=True)
     (mixer(x) * torch.randn(1, 19, 17, DIM)).sum().backward()
     assert x.grad is not None
@@ -122,7 +122,7 @@ def test_every_parameter_and_the_input_get_a_gradient(name, index):
 
 @pytest.mark.parametrize("name", MIXERS)
 def test_images_of_a_batch_do_not_see_each_other(name):
-    mixer = randomised(build(name, 1)).double().eval()  # in training, batch norms mix by design
+    mixer = randomized(build(name, 1)).double().eval()  # in training, batch norms mix by design
     x = torch.randn(3, 9, 10, DIM, dtype=torch.float64)
     together = mixer(x)
     for i in range(3):

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from tests.contracts.structures import excited
-from tests.contracts.test_mixers import DIM, MIXING, build, randomised
+from tests.contracts.test_mixers import DIM, MIXING, build, randomized
 from visionattn.errors import ConfigError
 from visionattn.export import graph_modules, graphs
 
@@ -38,7 +38,7 @@ class Map(nn.Module):
 def test_trains_as_one_graph_of_any_size(name: str) -> None:
     """Values and the gradients of input and parameters are those outside of the graph, without a second compilation."""
     torch._dynamo.reset()
-    mixer = Map(randomised(build(name, 1))).double().eval()  # in training, batch norms keep what they see
+    mixer = Map(randomized(build(name, 1))).double().eval()  # in training, batch norms keep what they see
     compiled = torch.compile(mixer, fullgraph=True, backend="aot_eager", dynamic=True)
     for number, (batch, *size) in enumerate(((2, 30, 34), (3, 43, 37))):
         x = torch.randn(batch, DIM, *size, dtype=torch.float64, requires_grad=True)

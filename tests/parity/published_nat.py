@@ -117,8 +117,8 @@ class Published:
         x = F.pad(x, (0, 0, 0, max(reach - width, 0), 0, max(reach - height, 0)))
         b, h, wide, c = x.shape
         q, k, v = linear(w, f"{at}.attn.qkv", x).view(b, h, wide, 3, heads, c // heads).permute(3, 0, 1, 2, 4, 5)
-        rows, row_offsets = neighbours(h, self.kernel, dilation)
-        cols, col_offsets = neighbours(wide, self.kernel, dilation)
+        rows, row_offsets = neighbors(h, self.kernel, dilation)
+        cols, col_offsets = neighbors(wide, self.kernel, dilation)
         rpb, out = w[f"{at}.attn.rpb"], torch.empty_like(q)
         for i in range(h):
             keys, values = (t[:, rows[i]][:, :, cols] for t in (k, v))  # (B, K, W, K, N, D)
@@ -129,7 +129,7 @@ class Published:
         return linear(w, f"{at}.attn.proj", out.flatten(-2))[:, :height, :width]
 
 
-def neighbours(length: int, kernel: int, dilation: int) -> tuple[Tensor, Tensor]:
+def neighbors(length: int, kernel: int, dilation: int) -> tuple[Tensor, Tensor]:
     """Along one axis, for each query: the places of its keys ``(L, K)``, and the rows of the table they use."""
     places, offsets = [], []
     for i in range(length):

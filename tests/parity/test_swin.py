@@ -22,7 +22,7 @@ def native_size(name: str) -> tuple[int, int]:
     return tuple(zoo.backbone_files()[name]["card"]["input_size"][1:])
 
 
-def randomised(module: nn.Module) -> nn.Module:
+def randomized(module: nn.Module) -> nn.Module:
     """Random numbers in every parameter, of a size that keeps activations near 1 and every one of them in effect."""
     for name, param in module.named_parameters():
         if param.ndim > 1 and "table" not in name:
@@ -41,7 +41,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 @torch.no_grad()
 def pair(name: str, depths: list[int], size: tuple[int, int]) -> tuple[nn.Module, nn.Module]:
     """timm's model built for ``size`` and ours with its weights."""
-    theirs = randomised(timm.create_model(timm_name(name), depths=depths, img_size=size))
+    theirs = randomized(timm.create_model(timm_name(name), depths=depths, img_size=size))
     ours = visionattn.create_backbone(name, overrides=[f"depths={depths}"], weights=theirs.state_dict()).eval()
     return ours, theirs
 
@@ -118,7 +118,7 @@ WRAPPED = {
 
 
 def test_official_names_and_every_wrapping_give_the_same_model():
-    theirs = randomised(timm.create_model("swin_tiny_patch4_window7_224", depths=(2, 1, 1, 1)))
+    theirs = randomized(timm.create_model("swin_tiny_patch4_window7_224", depths=(2, 1, 1, 1)))
     ours = visionattn.create_backbone("swin_tiny", overrides=["depths=[2,1,1,1]"])
     state = theirs.state_dict()
     visionattn.load_weights(ours, state)
@@ -132,7 +132,7 @@ def test_official_names_and_every_wrapping_give_the_same_model():
 
 
 def test_weights_of_another_window_are_resized():
-    theirs = randomised(timm.create_model("swin_tiny_patch4_window7_224", depths=(2, 1, 1, 1)))
+    theirs = randomized(timm.create_model("swin_tiny_patch4_window7_224", depths=(2, 1, 1, 1)))
     overrides = ["depths=[2,1,1,1]", *(f"mixer@mixers.s{stage}=swin/12" for stage in range(1, 5))]
     with pytest.warns(UserWarning, match="position tables were resized"):
         ours = visionattn.create_backbone("swin_tiny", overrides=overrides, weights=theirs.state_dict())
@@ -142,7 +142,7 @@ def test_weights_of_another_window_are_resized():
 
 
 def test_features_and_headless_models_take_complete_checkpoints():
-    theirs = randomised(timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1, 1, 1)))
+    theirs = randomized(timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1, 1, 1)))
     short = {"overrides": ["depths=[1,1,1,1]"], "weights": theirs.state_dict()}
     image = torch.randn(1, 3, 224, 224)
     with torch.inference_mode():
@@ -158,7 +158,7 @@ def block_pair(size: tuple[int, int], window: int, shifted: bool) -> tuple[Windo
     """Our mixer and timm's block, built for a map of ``size``, with the same weights."""
     shift = window // 2 if shifted else 0
     block = SwinTransformerBlock(32, size, num_heads=4, window_size=window, shift_size=shift).double()
-    randomised(block)
+    randomized(block)
     ours = WindowAttention(32, 4, int(shifted), window_size=window).double()
     table = block.attn.relative_position_bias_table.detach()
     sides = [2 * side - 1 for side in block.window_size]

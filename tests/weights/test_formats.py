@@ -1,4 +1,4 @@
-"""Other projects' checkpoints: recognised by their names, converted, every entry accounted for."""
+"""Other projects' checkpoints: recognized by their names, converted, every entry accounted for."""
 
 import pytest
 import torch

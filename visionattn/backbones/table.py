@@ -157,7 +157,7 @@ def _row(name: str, card: Mapping[str, Any]) -> list[str]:
         f"{card['gmacs']:g}",
         "" if top1 is None else f"{top1:.1f}",
         str(card.get("pretrain") or weights.get("pretrain") or ""),
-        str(card["licence"] or "not stated"),
+        str(card["license"] or "not stated"),
         f"`{weights['timm']}`" if weights.get("timm") else "",
         f"[file]({address})" if address else "",
     ]

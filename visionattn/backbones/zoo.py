@@ -261,7 +261,7 @@ def _pretrained_cfg(card: Mapping[str, Any]) -> PretrainedCfg:
         std=tuple(card.get("std", IMAGENET_DEFAULT_STD)),
         first_conv="stem.conv1",
         classifier="head.fc",
-        license=card.get("licence"),
+        license=card.get("license"),
         paper_ids=f"arXiv:{paper['arxiv']}" if "arxiv" in paper else None,
         paper_name=paper.get("title"),
     )

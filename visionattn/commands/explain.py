@@ -88,7 +88,7 @@ def _heading(name: str, card: Mapping[str, Any], size: Sequence[int]) -> Iterato
     facts = [
         f"arXiv {paper['arxiv']}" if "arxiv" in paper else "",
         f"top-1 {card['top1']:.1f} %" if card.get("top1") else "",
-        f"license {card['licence']}" if card.get("licence") else "",
+        f"license {card['license']}" if card.get("license") else "",
         f"image {_by(size)}",
     ]
     title = f"{name}: {paper['title']}" if "title" in paper else name

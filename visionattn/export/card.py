@@ -69,14 +69,14 @@ def write_model_card(
 def license_of(exported: ExportedModel) -> tuple[str, str]:
     """License of the weights, and where that comes from."""
     trained = exported.trained
-    if exported.options.licence:
-        return str(exported.options.licence), "as given with the export."
+    if exported.options.license:
+        return str(exported.options.license), "as given with the export."
     card = (zoo.backbone_files().get(trained.backbone_name) or {}).get("card") or {}
     if trained.get("weights") == "timm" and trained.backbone.get("model"):
         published = get_pretrained_cfg(exported.backbone_name)
         return str((published and published.license) or "other"), f"of timm's weights of {exported.backbone_name}."
-    if trained.get("weights") is not None and card.get("licence"):
-        return str(card["licence"]), f"that of the published weights that training began with ({trained.weights})."
+    if trained.get("weights") is not None and card.get("license"):
+        return str(card["license"]), f"that of the published weights that training began with ({trained.weights})."
     if trained.get("weights") is not None:
         return "other", f"training began with {trained.weights}; its license is not known here."
     return (

@@ -10,7 +10,7 @@ from timm.data import auto_augment, create_transform
 from visionattn.data.classification.fast_affine import _FAST, use_fast_affine
 from visionattn.data.classification.transforms import TrainTransform
 
-GREY = (124, 116, 104)
+GRAY = (124, 116, 104)
 CUBIC, LINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
 
 
@@ -21,15 +21,15 @@ def picture(size=(47, 61), seed=0):
 @pytest.mark.parametrize("original", list(_FAST), ids=lambda function: function.__name__)
 @pytest.mark.parametrize("amount", [0.0, 0.27, -0.3, 0.1, -0.013, 0.45, 1.7, -2.0])
 def test_every_amount_and_direction(original, amount):
-    """Noise has steep edges everywhere; what lies outside gets the fill colour, also where nothing is left."""
-    options = {"fillcolor": GREY, "resample": CUBIC}
+    """Noise has steep edges everywhere; what lies outside gets the fill color, also where nothing is left."""
+    options = {"fillcolor": GRAY, "resample": CUBIC}
     theirs = np.asarray(original(picture(), amount, **options)).astype(int)
     ours = np.asarray(_FAST[original](picture(), amount, **options)).astype(int)
     assert np.abs(ours - theirs).max() <= 1
     assert (ours != theirs).mean() < 0.01
 
 
-def test_flat_colours_stay():
+def test_flat_colors_stay():
     flat = Image.new("RGB", (20, 30), (200, 137, 1))
     for original, ours in _FAST.items():
         options = {"fillcolor": (200, 137, 1), "resample": CUBIC}
@@ -38,14 +38,14 @@ def test_flat_colours_stay():
 
 def test_other_cases_are_timms_own():
     for original, ours in _FAST.items():
-        grey = picture().convert("L")
-        assert ours(grey, 0.2, fillcolor=3, resample=CUBIC) == original(grey, 0.2, fillcolor=3, resample=CUBIC)
-        for options in ({"resample": LINEAR, "fillcolor": GREY}, {"resample": CUBIC}):
+        gray = picture().convert("L")
+        assert ours(gray, 0.2, fillcolor=3, resample=CUBIC) == original(gray, 0.2, fillcolor=3, resample=CUBIC)
+        for options in ({"resample": LINEAR, "fillcolor": GRAY}, {"resample": CUBIC}):
             assert ours(picture(), 0.2, **options) == original(picture(), 0.2, **options)
 
 
 def test_the_draws_are_timms():
-    both = {"fillcolor": GREY, "resample": (LINEAR, CUBIC)}
+    both = {"fillcolor": GRAY, "resample": (LINEAR, CUBIC)}
     for original, ours in _FAST.items():
         for seed in range(6):
             states = []

@@ -1,4 +1,4 @@
-"""From the file to the device: torchvision's decoding and cropping against Pillow's, erasing and normalising last."""
+"""From the file to the device: torchvision's decoding and cropping against Pillow's, erasing and normalizing last."""
 
 import io
 
@@ -112,7 +112,7 @@ def test_tensors_get_the_draws_of_timm_and_pixels_within_one_level():
     "options", [RECIPE, {"color_jitter": 0.4, "re_prob": 0.9}, {"re_prob": 0.9, "re_mode": "rand"}]
 )
 def test_the_finished_batch_is_timms_to_the_bit(options):
-    """With Pillow's decoder: crop, augmentation, erasing and normalisation, as timm does them in one go."""
+    """With Pillow's decoder: crop, augmentation, erasing and normalization, as timm does them in one go."""
     ours = TrainTransform(32, MEAN, STD, **options)
     theirs = create_transform(32, is_training=True, mean=MEAN, std=STD, **options)
     data, erased = ClassificationData(ImageFolder("/nowhere"), 3, 32, mean=MEAN, std=STD), 0

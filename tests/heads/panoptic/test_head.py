@@ -70,7 +70,7 @@ def test_with_swin_tiny_it_has_the_published_number_of_parameters():
 
 
 @torch.no_grad()
-def randomise(module):
+def randomize(module):
     for name, parameter in module.named_parameters():
         if parameter.ndim > 1 and "table" not in name and "embed" not in name:
             nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
@@ -100,7 +100,7 @@ def pair():
     config = Mask2FormerConfig(backbone_config=swin, num_labels=5, num_queries=10, train_num_points=64, **sizes)
     torch.manual_seed(0)
     theirs = modeling.Mask2FormerForUniversalSegmentation(config).eval()
-    randomise(theirs)
+    randomize(theirs)
     rows = ["dims=[32,64,128,256]", "depths=[2,2,2,2]", "num_heads=[1,2,4,8]"]
     backbone = visionattn.create_backbone("swin_tiny", num_classes=0, overrides=rows).eval()
     ours = Mask2Former(backbone.feature_info, 5, **SMALL).eval()

@@ -53,7 +53,7 @@ def test_half_precision_is_worked_through_in_float32():
 
 
 @pytest.mark.parametrize(("small", "large", "rows"), [(128, 512, 3), (32, 512, 3), (7, 19, 1), (19, 7, 2), (4, 4, 4)])
-def test_a_band_looks_at_its_neighbours_alone(small, large, rows):
+def test_a_band_looks_at_its_neighbors_alone(small, large, rows):
     """All rows of the labels are in one band; what a band needs of the logits does not grow with the picture."""
     bands = pixel_loss._bands(small, large, rows)
     assert [row for band, _ in bands for row in range(*band.indices(large))] == list(range(large))

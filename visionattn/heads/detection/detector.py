@@ -68,7 +68,7 @@ class Detector(nn.Module):
     def losses(
         self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList, targets: Targets
     ) -> dict[str, Float[Tensor, ""]]:
-        """Losses by name; their sum is minimised."""
+        """Losses by name; their sum is minimized."""
 
     @abstractmethod
     def detect(self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList) -> Detections:
