@@ -17,7 +17,7 @@ from visionattn.errors import CheckpointError
 from visionattn.heads.panoptic import Mask2Former
 from visionattn.heads.segmentation import FullyConvolutional, SegmentationHead, SemanticFPN, UPerNet
 from visionattn.weights.load import load_model, load_weights
-from visionattn.weights.segmenters import as_backbone_and_head
+from visionattn.weights.whole_models import as_backbone_and_head
 
 pytest.importorskip("transformers.models.mask2former")
 DIMS = [32, 64, 128, 256]

@@ -27,7 +27,7 @@ from visionattn.errors import ConfigError
 from visionattn.heads.features import FeatureNorms
 from visionattn.heads.segmentation import FullyConvolutional, PixelLoss, SegmentationHead, UPerNet
 from visionattn.heads.segmentation.inference import Inference, class_map, starts
-from visionattn.weights.segmenters import as_backbone_and_head
+from visionattn.weights.whole_models import as_backbone_and_head
 
 PASSES = ("train", "inference")
 DTYPES = ("float32", "bfloat16")

@@ -52,12 +52,14 @@ class Format:
         recognizes: whether these names are of this format.
         rules: tried in order; the first that matches decides.
         prepare: rearranges the whole state dict before the rules, where an entry of ours is made of several of theirs.
+        convention: what a head's ``convention`` has to be for the weights to give what they gave there; None: any.
     """
 
     title: str
     recognizes: Callable[[Collection[str]], bool]
     rules: Sequence[Rule]
     prepare: Callable[[StateDict], StateDict] | None = None
+    convention: str | None = None
 
 
 @dataclass

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.errors import CheckpointError
+from visionattn.weights.detectors import check_boxes
 from visionattn.weights.filling import fill
 from visionattn.weights.formats import Converted, convert
 from visionattn.weights.mismatch import Mismatch
 from visionattn.weights.read import StateDict, read_state_dict
 from visionattn.weights.report import Report, TakesWeights
-from visionattn.weights.segmenters import as_backbone_and_head
+from visionattn.weights.whole_models import as_backbone_and_head, check_whole
 
 _CLASSIFIER = "head."
 _RGB = 3
@@ -67,9 +68,11 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
         source: as for :func:`load_weights`; a run of ours, or another project's classification model.
 
     Raises:
-        CheckpointError: as for :func:`load_weights`, or there is no such head in it.
+        CheckpointError: as for :func:`load_weights`, there is no such head in it, or it computed something else.
     """
-    state, around = from_run(read_state_dict(source))
+    given = read_state_dict(source)
+    check_whole(given, head)
+    state, around = from_run(given, {f"head.{name}": tensor for name, tensor in head.state_dict().items()})
     if isinstance(backbone, TakesWeights):
         return _load_under_own_names(backbone, head, state, around)
     wanted = dict(backbone.state_dict())
@@ -80,6 +83,7 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
         ours = name.replace(_CLASSIFIER, "classifier.", 1)
         theirs.state[ours], theirs.origin[ours] = converted.state.pop(name), converted.origin[name]
     _head_of_a_run(theirs, around)
+    check_boxes(theirs.state, head.state_dict())
     report, upper = _prepared(backbone, converted), _same_inputs(head, theirs)
     found = _mismatch(converted, backbone.state_dict()) + _mismatch(theirs, upper)
     found.check(_entries(converted))
@@ -110,8 +114,11 @@ def _head_of_a_run(theirs: Converted, around: StateDict) -> None:
         theirs.state[name.removeprefix("head.")] = around.pop(name)
         theirs.origin[name.removeprefix("head.")] = name
     if not theirs.state:
+        parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in around))
+        beside = f"; beside the backbone they hold {parts}, which no head here takes" if parts else ""
         raise CheckpointError(
-            f"these weights ({theirs.title}) have no head for this task; weights_part=backbone loads the backbone alone"
+            f"these weights ({theirs.title}) have no head for this task{beside}; "
+            "weights_part=backbone loads the backbone alone"
         )
 
 
@@ -255,13 +262,13 @@ def _fold_channels(model: nn.Module, state: StateDict) -> dict[str, tuple[tuple[
     return folded
 
 
-def from_run(state: StateDict) -> tuple[StateDict, StateDict]:
+def from_run(state: StateDict, head: Mapping[str, Tensor] | None = None) -> tuple[StateDict, StateDict]:
     """The names of a plain backbone for the weights of one of our runs, and what stood around it.
 
     Of a run of ours that is the backbone and, where it has one, the classifier; other heads stand around it. Of another
-    project's model around a backbone likewise. A bare backbone stays as it is.
+    project's model around a backbone likewise, named by :func:`as_backbone_and_head`. A bare backbone stays as it is.
     """
-    state = as_backbone_and_head(state)
+    state = as_backbone_and_head(state, head)
     if not any(name.startswith("backbone.") for name in state):
         return state, {}
     ours = any(name.startswith("backbone.stem.") for name in state)

@@ -1,15 +1,11 @@
-"""Other projects' names for a backbone together with the head on it.
-
-As in :mod:`visionattn.weights.formats`, a model is recognized by the names in its state dict. What becomes of the
-backbone's own names, after ``backbone.``, is for ``weights/families`` to say.
-"""
+"""Other projects' names for a backbone together with the head of segmentation on it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-from visionattn.weights.formats import Format, Rule, converted, with_counters
+from visionattn.weights.formats import Format, Rule, with_counters
 from visionattn.weights.read import StateDict
 
 _DECODER = "head.network.transformer_module.decoder."
@@ -21,14 +17,33 @@ _SELF, _CROSS, _FEED_FORWARD = (
     _PREDICTOR + rf"transformer_{name}_layers\.(\d+)\." for name in ("self_attention", "cross_attention", "ffn")
 )
 
-_BACKBONE = [
-    Rule(r"backbone\.norm([012])\.(.+)", r"head.norms.norms.\1.\2"),
-    Rule(r"backbone\.norm3\.(.+)", r"backbone.norm.\1"),
-    Rule(r"backbone\.outnorm([0123])\.(.+)", r"head.norms.norms.\1.\2"),
-    Rule(r"backbone\.extra_norms\.([0123])\.(?:norm\.)?(.+)", r"head.norms.norms.\1.\2"),
-    Rule(r"backbone\.hidden_states_norms\.stage([123])\.(.+)", lambda m: f"head.norms.norms.{int(m[1]) - 1}.{m[2]}"),
-    Rule(r"(backbone\..+)", r"\1"),
-]
+
+def around_backbone(norms: str, first: int = 0) -> list[Rule]:
+    """The backbone's own names, and those of the norms on its maps.
+
+    Args:
+        norms: what the norms are called in ours, before their number.
+        first: the first map that the head takes; norms of the maps before it are left out.
+    """
+
+    def norm(match: re.Match[str]) -> str:
+        number = int(match[1]) - first
+        return f"{norms}.{number}.{match[2]}" if number >= 0 else f"unused.{match[0]}"
+
+    return [
+        Rule(r"backbone\.norm([012])\.(.+)", norm),
+        Rule(r"backbone\.norm3\.(.+)", r"backbone.norm.\1"),
+        Rule(r"backbone\.outnorm([0123])\.(.+)", norm),
+        Rule(r"backbone\.extra_norms\.([0123])\.(?:norm\.)?(.+)", norm),
+        Rule(
+            r"backbone\.hidden_states_norms\.stage([123])\.(.+)",
+            lambda m: f"{norms}.{int(m[1]) - 1}.{m[2]}",
+        ),
+        Rule(r"(backbone\..+)", r"\1"),
+    ]
+
+
+_BACKBONE = around_backbone("head.norms.norms")
 _MASK2FORMER = [
     *_BACKBONE,
     Rule(r"sem_seg_head\.pixel_decoder\.input_proj\.(.+)", _PIXELS + r"input_projections.\1"),
@@ -134,7 +149,7 @@ def _pointwise_layers(state: StateDict) -> StateDict:
     return changed
 
 
-def _norms_from_zero(state: StateDict) -> StateDict:
+def norms_from_zero(state: StateDict) -> StateDict:
     """CSWin's code counts the norms of the features from one, the others from zero."""
     if "backbone.norm4.weight" not in state:
         return state
@@ -160,7 +175,7 @@ def _split_projections(state: StateDict) -> StateDict:
     return split
 
 
-_FORMATS = [
+FORMATS = [
     Format(
         "Mask2Former (official)",
         lambda names: "sem_seg_head.predictor.query_feat.weight" in names,
@@ -180,7 +195,7 @@ _FORMATS = [
         "UPerNet (OpenMMLab or transformers)",
         lambda names: "decode_head.psp_modules.0.1.conv.weight" in names,
         _UPERNET,
-        _norms_from_zero,
+        norms_from_zero,
     ),
     Format(
         "Semantic FPN (OpenMMLab)",
@@ -194,16 +209,3 @@ _FORMATS = [
         _pointwise_layers,
     ),
 ]
-
-
-def as_backbone_and_head(state: StateDict) -> StateDict:
-    """The weights of a whole model of another project under the names of our runs.
-
-    ``backbone.`` keeps that project's names, ``head.`` gets ours. Other state dicts stay as they are, and so do entries
-    that no rule renames.
-    """
-    for entry in _FORMATS:
-        if entry.recognizes(state.keys()):
-            result = converted(entry, state, {})
-            return result.state | {name: state[name] for name in result.unknown if name in state}
-    return state

@@ -8,25 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
-import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.roi_heads import maskrcnn_inference
 
-from visionattn.heads.detection.detector import Detections, Detector, Targets, check_finite, shifted
+from visionattn.heads.detection.detector import Detections, Detector, Targets, shifted
+from visionattn.heads.detection.openmmlab import BOX_WEIGHTS as OPENMMLAB_BOX_WEIGHTS
+from visionattn.heads.detection.openmmlab import OPENMMLAB, TORCHVISION, check_convention
 from visionattn.heads.detection.proposals import ProposalNetwork
 from visionattn.heads.detection.pyramid import Pyramid
 from visionattn.heads.detection.regions import RegionHeads
-from visionattn.heads.detection.stages import (
-    Maps,
-    box_outputs,
-    decode_boxes,
-    mask_logits,
-    predicted_class,
-    refine,
-    select,
-    stage_losses,
-)
+from visionattn.heads.detection.stages import detections, stage_losses
 from visionattn.heads.features import FeatureInfo
 
 if TYPE_CHECKING:
@@ -55,15 +46,17 @@ class CascadeRCNN(Detector):
         num_classes: classes K, without the background.
         masks: Cascade Mask R-CNN; without, Cascade R-CNN.
         pyramid: called as ``pyramid(feature_info)``.
-        proposals: called as ``proposals(channels, strides)``.
+        proposals: called as ``proposals(channels, strides, convention=)``.
         regions: called once per stage as ``regions(channels, num_maps, num_classes, masks=, overlap=, box_weights=,
-            class_agnostic=)``.
+            class_agnostic=, convention=, strides=)``.
         class_agnostic: one box for all classes.
         overlaps: IoU from which a box counts as an object, per stage.
         loss_weights: per stage.
+        convention: how anchors, regions and boxes are computed: ``torchvision``, or ``openmmlab`` for weights of
+            mmdetection, see :mod:`visionattn.heads.detection.openmmlab`.
 
     Raises:
-        ValueError: another number of loss weights than of stages, or more than three stages.
+        ValueError: another convention, another number of loss weights than of stages, or more than three stages.
     """
 
     def __init__(
@@ -78,6 +71,7 @@ class CascadeRCNN(Detector):
         class_agnostic: bool = True,
         overlaps: Sequence[float] = OVERLAPS,
         loss_weights: Sequence[float] = LOSS_WEIGHTS,
+        convention: str = TORCHVISION,
     ):
         super().__init__()
         if len(overlaps) != len(loss_weights) or not 0 < len(overlaps) <= len(BOX_WEIGHTS):
@@ -85,11 +79,12 @@ class CascadeRCNN(Detector):
                 f"a cascade has one to three stages with a loss weight each, got {len(overlaps)} overlaps and "
                 f"{len(loss_weights)} loss weights"
             )
-        self.has_masks = masks
+        self.has_masks, self.convention = masks, check_convention(convention)
         self.loss_weights = tuple(loss_weights)
         self.pyramid = pyramid(feature_info)
-        channels, num_maps = self.pyramid.channels, self.pyramid.num_maps
-        self.rpn = proposals(channels, self.pyramid.strides)
+        channels, num_maps, strides = self.pyramid.channels, self.pyramid.num_maps, self.pyramid.strides
+        self.rpn = proposals(channels, strides, convention=convention)
+        every = OPENMMLAB_BOX_WEIGHTS if convention == OPENMMLAB else BOX_WEIGHTS
         self.cascade = nn.ModuleList(
             regions(
                 channels,
@@ -99,8 +94,10 @@ class CascadeRCNN(Detector):
                 overlap=overlap,
                 box_weights=weights,
                 class_agnostic=class_agnostic,
+                convention=convention,
+                strides=strides,
             )
-            for overlap, weights in zip(overlaps, BOX_WEIGHTS, strict=False)
+            for overlap, weights in zip(overlaps, every, strict=False)
         )
 
     def _stages(self) -> Sequence[RegionHeads]:
@@ -120,20 +117,7 @@ class CascadeRCNN(Detector):
     def detect(self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList) -> Detections:
         maps = self.pyramid(features)
         boxes, _ = self.rpn(images, maps)
-        sizes, last = images.image_sizes, self._stages()[-1]
-        scores: Tensor | float = 0.0
-        for stage in self._stages():
-            logits, offsets = box_outputs(stage, maps, boxes, sizes)
-            check_finite("class scores and boxes", logits, offsets)
-            scores = scores + logits.float().softmax(-1) / len(self.cascade)
-            if stage is not last:
-                boxes = refine(stage, boxes, offsets, predicted_class(logits), sizes)
-        final = decode_boxes(last, boxes, offsets, sizes)
-        parts = torch.as_tensor(scores).split([len(b) for b in final])
-        detections = [select(last, b, s) for b, s in zip(final, parts, strict=True)]
-        if self.has_masks:
-            self._add_masks(detections, maps, sizes)
-        return shifted(detections, -1)
+        return shifted(detections(self._stages(), maps, boxes, images.image_sizes), -1)
 
     def layers_on_maps(self) -> list[nn.Module]:
         return [self.pyramid, self.rpn.head]
@@ -143,9 +127,3 @@ class CascadeRCNN(Detector):
         self.rpn.head(list(maps.values()))
         for stage in self._stages():
             stage.cost(maps)
-
-    def _add_masks(self, detections: Detections, maps: Maps, sizes: list[tuple[int, int]]) -> None:
-        boxes, labels = [d["boxes"] for d in detections], [d["labels"] for d in detections]
-        each = [maskrcnn_inference(mask_logits(stage, maps, boxes, sizes), labels) for stage in self._stages()]
-        for i, detection in enumerate(detections):
-            detection["masks"] = torch.stack([masks[i] for masks in each]).mean(0)

@@ -15,6 +15,14 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 
 from visionattn.heads.detection.detector import Detections, Detector, Targets, check_finite
+from visionattn.heads.detection.openmmlab import (
+    OPENMMLAB,
+    TORCHVISION,
+    Anchors,
+    BoundedCoder,
+    best_of_levels,
+    check_convention,
+)
 from visionattn.heads.detection.pyramid import Pyramid
 from visionattn.heads.features import FeatureInfo
 
@@ -64,21 +72,34 @@ class _Dense(Detector):
         check_finite("class scores and boxes", *outputs.values())
         split = {name: list(x.split(counts, dim=1)) for name, x in outputs.items()}
         anchors_per_level = [list(a.split(counts)) for a in anchors]
-        return self.detector.postprocess_detections(split, anchors_per_level, images.image_sizes)
+        return self._selected(split, anchors_per_level, images.image_sizes)
+
+    def _selected(
+        self, outputs: dict[str, list[Tensor]], anchors: list[list[Tensor]], sizes: list[tuple[int, int]]
+    ) -> Detections:
+        """The detections of each image from the outputs on every level, ``(B, N, _)``, and its anchors there."""
+        return self.detector.postprocess_detections(outputs, anchors, sizes)
 
 
 class RetinaNetDetector(_Dense):
     """RetinaNet (Lin et al. 2017, arXiv 1708.02002), torchvision's layers, losses and selection.
 
+    With ``convention="openmmlab"`` and weights of mmdetection's RetinaNet the detections are mmdetection's.
+
     Args:
         feature_info: what the backbone says of its maps.
         num_classes: classes K.
-        pyramid: called as ``pyramid(feature_info)``; by default levels of stride 8 to 128.
+        pyramid: called as ``pyramid(feature_info, relu_on_top=)``; by default levels of stride 8 to 128.
         anchor_scale: side of the smallest anchor of a level in units of its stride.
         topk: candidates per level before suppression.
         score_threshold: detections below it are left out.
         nms_threshold: overlap above which the weaker one of two of a class is dropped.
         per_image: detections per image at most.
+        convention: how anchors and boxes are computed: ``torchvision``, or ``openmmlab`` for weights of mmdetection,
+            see :mod:`visionattn.heads.detection.openmmlab`.
+
+    Raises:
+        ValueError: another convention.
     """
 
     def __init__(
@@ -92,11 +113,12 @@ class RetinaNetDetector(_Dense):
         score_threshold: float = 0.05,
         nms_threshold: float = 0.5,
         per_image: int = 100,
+        convention: str = TORCHVISION,
     ):
         super().__init__()
-        self.pyramid = pyramid(feature_info)
-        sizes = [[anchor_scale * stride * 2 ** (i / 3) for i in range(3)] for stride in self.pyramid.strides]
-        anchors = AnchorGenerator(tuple(tuple(map(int, level)) for level in sizes), ((0.5, 1.0, 2.0),) * len(sizes))
+        self.convention = check_convention(convention)
+        self.pyramid = pyramid(feature_info, relu_on_top=convention == TORCHVISION)
+        anchors = _retinanet_anchors(self.pyramid.strides, anchor_scale, convention)
         self.detector = RetinaNet(
             _Channels(self.pyramid.channels),
             num_classes,
@@ -107,6 +129,8 @@ class RetinaNetDetector(_Dense):
             nms_thresh=nms_threshold,
             detections_per_img=per_image,
         )
+        if convention == OPENMMLAB:
+            self.detector.box_coder = BoundedCoder(self.detector.box_coder.weights)
 
     def losses(
         self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList, targets: Targets
@@ -114,6 +138,42 @@ class RetinaNetDetector(_Dense):
         outputs, anchors, _ = self._layers(features, images)
         losses = self.detector.compute_loss([dict(t) for t in targets], outputs, anchors)
         return {f"loss_{name}": loss for name, loss in losses.items()}
+
+    def _selected(
+        self, outputs: dict[str, list[Tensor]], anchors: list[list[Tensor]], sizes: list[tuple[int, int]]
+    ) -> Detections:
+        if self.convention == TORCHVISION:
+            return super()._selected(outputs, anchors, sizes)
+        logits, offsets = outputs["cls_logits"], outputs["bbox_regression"]
+        return [
+            self._best([x[i] for x in logits], [x[i] for x in offsets], anchors[i], size)
+            for i, size in enumerate(sizes)
+        ]
+
+    def _best(
+        self, logits: list[Tensor], offsets: list[Tensor], anchors: list[Tensor], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """The detections of one image from its levels' class logits ``(N, K)`` and offsets ``(N, 4)``."""
+        detector, levels = self.detector, list[tuple[Tensor, Tensor, Tensor]]()
+        for level_logits, level_offsets, level_anchors in zip(logits, offsets, anchors, strict=True):
+            scores = level_logits.sigmoid()
+            place, label = torch.where(scores > detector.score_thresh)
+            score, order = scores[place, label].sort(descending=True, stable=True)
+            score, order = score[: detector.topk_candidates], order[: detector.topk_candidates]
+            place = place[order]
+            boxes = detector.box_coder.decode_single(level_offsets[place], level_anchors[place])
+            levels.append((boxes, score, label[order]))
+        boxes, score, label = best_of_levels(levels, size, detector.nms_thresh, detector.detections_per_img)
+        return {"boxes": boxes, "scores": score, "labels": label}
+
+
+def _retinanet_anchors(strides: Sequence[int], scale: float, convention: str) -> AnchorGenerator:
+    """Three sizes to an octave, in three ratios; torchvision's are of whole pixels."""
+    sizes = tuple(tuple(scale * stride * 2 ** (i / 3) for i in range(3)) for stride in strides)
+    ratios = ((0.5, 1.0, 2.0),) * len(sizes)
+    if convention == OPENMMLAB:
+        return Anchors(sizes, ratios, strides)
+    return AnchorGenerator(tuple(tuple(map(int, level)) for level in sizes), ratios)
 
 
 class FCOSDetector(_Dense):

@@ -16,13 +16,14 @@ ON_TOP = {"none": 0, "pool": 1, "p6_input": 1, "p6p7": 2, "p6p7_input": 2}
 """What comes on top of the backbone's coarsest map, and how many levels that is."""
 
 
-def block_on_top(extra: str, width: int, channels: int) -> ExtraFPNBlock | None:
+def block_on_top(extra: str, width: int, channels: int, relu: bool = True) -> ExtraFPNBlock | None:
     """What makes the levels on top of the others.
 
     Args:
         extra: a key of :data:`ON_TOP`.
         width: channels of the backbone's coarsest map.
         channels: of the pyramid.
+        relu: between two convolutions.
     """
     if extra == "none":
         return None
@@ -30,9 +31,17 @@ def block_on_top(extra: str, width: int, channels: int) -> ExtraFPNBlock | None:
         return LastLevelMaxPool()
     if extra == "p6_input":
         return LastLevelP6(width, channels)
-    block = LastLevelP6P7(width if extra == "p6p7_input" else channels, channels)
+    block = (LastLevelP6P7 if relu else _WithoutReLU)(width if extra == "p6p7_input" else channels, channels)
     block.use_P5 = extra == "p6p7"  # torchvision guesses it from the widths
     return block
+
+
+class _WithoutReLU(LastLevelP6P7):
+    """Two convolutions one after the other, as mmdetection has them."""
+
+    def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        p6 = self.p6(p[-1] if self.use_P5 else c[-1])
+        return [*p, p6, self.p7(p6)], [*names, "p6", "p7"]
 
 
 class LastLevelP6(ExtraFPNBlock):

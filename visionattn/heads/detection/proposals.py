@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
 from visionattn.heads.detection.detector import check_finite
+from visionattn.heads.detection.openmmlab import OPENMMLAB, TORCHVISION, Anchors, BoundedCoder, best_of_levels
 
 
 class ProposalNetwork(RegionProposalNetwork):
@@ -23,6 +25,7 @@ class ProposalNetwork(RegionProposalNetwork):
         after_nms: proposals per image.
         nms_threshold: overlap above which the weaker one of two is dropped.
         sampled: anchors per image that the loss is taken over, half of them objects at most.
+        convention: ``torchvision`` or ``openmmlab``, see :mod:`visionattn.heads.detection.openmmlab`.
     """
 
     def __init__(
@@ -36,9 +39,11 @@ class ProposalNetwork(RegionProposalNetwork):
         after_nms: tuple[int, int] = (2000, 1000),
         nms_threshold: float = 0.7,
         sampled: int = 256,
+        convention: str = TORCHVISION,
     ):
         sizes = tuple((float(anchor_scale * stride),) for stride in strides)
-        anchors = AnchorGenerator(sizes, (tuple(aspect_ratios),) * len(sizes))
+        ratios = (tuple(aspect_ratios),) * len(sizes)
+        anchors = Anchors(sizes, ratios, strides) if convention == OPENMMLAB else AnchorGenerator(sizes, ratios)
         super().__init__(
             anchors,
             RPNHead(channels, anchors.num_anchors_per_location()[0]),
@@ -50,6 +55,9 @@ class ProposalNetwork(RegionProposalNetwork):
             post_nms_top_n={"training": after_nms[0], "testing": after_nms[1]},
             nms_thresh=nms_threshold,
         )
+        self.convention = convention
+        if convention == OPENMMLAB:
+            self.box_coder = BoundedCoder((1.0, 1.0, 1.0, 1.0))
 
     def filter_proposals(
         self,
@@ -61,4 +69,24 @@ class ProposalNetwork(RegionProposalNetwork):
         """torchvision's, which drops what is not finite without a word; outside training that is an error here."""
         if not self.training:
             check_finite("proposals", objectness, proposals)
-        return super().filter_proposals(proposals, objectness, image_shapes, num_anchors_per_level)
+        if self.convention == TORCHVISION:
+            return super().filter_proposals(proposals, objectness, image_shapes, num_anchors_per_level)
+        scores = objectness.detach().view(len(proposals), -1)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32)).sigmoid()
+        found = [
+            self._best(boxes.split(num_anchors_per_level), score.split(num_anchors_per_level), size)
+            for boxes, score, size in zip(proposals, scores, image_shapes, strict=True)
+        ]
+        return [boxes for boxes, _, _ in found], [score for _, score, _ in found]
+
+    def _best(
+        self, boxes: Sequence[Tensor], scores: Sequence[Tensor], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The proposals of one image from the boxes of its levels, as mmdetection chooses them."""
+        ranked = [score.sort(descending=True, stable=True) for score in scores]
+        first = [(score[: self.pre_nms_top_n()], index[: self.pre_nms_top_n()]) for score, index in ranked]
+        levels = [
+            (box[index], score, torch.full_like(index, level))
+            for level, (box, (score, index)) in enumerate(zip(boxes, first, strict=True))
+        ]
+        return best_of_levels(levels, size, self.nms_thresh, self.post_nms_top_n())

@@ -30,6 +30,8 @@ class Pyramid(nn.Module):
             :class:`FinerPyramidNetwork`.
         pooled: how many of the finest levels regions are pooled from; None: all but those on top.
         feature_norms: see :class:`FeatureNorms`.
+        relu_on_top: of two convolutions on top, the second takes the first one's result through a ReLU, as in the paper
+            and torchvision; mmdetection does without.
 
     Attributes:
         strides: of the levels.
@@ -53,6 +55,7 @@ class Pyramid(nn.Module):
         finer: int = 0,
         pooled: int | None = None,
         feature_norms: str = "lower",
+        relu_on_top: bool = True,
     ):
         super().__init__()
         if extra not in ON_TOP:
@@ -68,7 +71,7 @@ class Pyramid(nn.Module):
         self.num_maps = pooled or levels
         self.norms = FeatureNorms(used, feature_norms)
         widths = [info["num_chs"] for info in used]
-        self.fpn = FinerPyramidNetwork(widths, channels, block_on_top(extra, widths[-1], channels), finer)
+        self.fpn = FinerPyramidNetwork(widths, channels, block_on_top(extra, widths[-1], channels, relu_on_top), finer)
 
     def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> OrderedDict[str, Float[Tensor, "B C _ _"]]:
         check_maps(features, self.feature_info)

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from visionattn.heads.detection.detector import Detections, Detector, Targets, shifted
+from visionattn.heads.detection.openmmlab import TORCHVISION, check_convention
 from visionattn.heads.detection.proposals import ProposalNetwork
 from visionattn.heads.detection.pyramid import Pyramid
 from visionattn.heads.detection.regions import RegionHeads
-from visionattn.heads.detection.stages import stage_losses
+from visionattn.heads.detection.stages import detections, stage_losses
 from visionattn.heads.features import FeatureInfo
 
 if TYPE_CHECKING:
@@ -25,15 +26,21 @@ class RCNN(Detector):
     Ren et al. 2015, arXiv 1506.01497; Lin et al. 2017, arXiv 1612.03144; He et al. 2017, arXiv 1703.06870.
 
     With torchvision's ResNet-50 and its weights the detections are those of ``maskrcnn_resnet50_fpn``, bit by bit.
-    The papers' Mask R-CNN of mmdetection learns boxes by L1 instead of smooth L1 with beta 1/9.
+    With ``convention="openmmlab"`` and weights of mmdetection's Faster or Mask R-CNN they are mmdetection's. There
+    boxes learn by L1, here by smooth L1 with beta 1/9.
 
     Args:
         feature_info: what the backbone says of its maps.
         num_classes: classes K, without the background.
         masks: Mask R-CNN; without, Faster R-CNN.
         pyramid: called as ``pyramid(feature_info)``.
-        proposals: called as ``proposals(channels, strides)``.
-        regions: called as ``regions(channels, num_maps, num_classes, masks=)``.
+        proposals: called as ``proposals(channels, strides, convention=)``.
+        regions: called as ``regions(channels, num_maps, num_classes, masks=, convention=, strides=)``.
+        convention: how anchors, regions and boxes are computed: ``torchvision``, or ``openmmlab`` for weights of
+            mmdetection, see :mod:`visionattn.heads.detection.openmmlab`.
+
+    Raises:
+        ValueError: another convention.
     """
 
     def __init__(
@@ -45,12 +52,16 @@ class RCNN(Detector):
         pyramid: Callable[..., Pyramid] = Pyramid,
         proposals: Callable[..., ProposalNetwork] = ProposalNetwork,
         regions: Callable[..., RegionHeads] = RegionHeads,
+        convention: str = TORCHVISION,
     ):
         super().__init__()
-        self.has_masks = masks
+        self.has_masks, self.convention = masks, check_convention(convention)
         self.pyramid = pyramid(feature_info)
-        self.rpn = proposals(self.pyramid.channels, self.pyramid.strides)
-        self.roi_heads = regions(self.pyramid.channels, self.pyramid.num_maps, num_classes, masks=masks)
+        channels, strides = self.pyramid.channels, self.pyramid.strides
+        self.rpn = proposals(channels, strides, convention=convention)
+        self.roi_heads = regions(
+            channels, self.pyramid.num_maps, num_classes, masks=masks, convention=convention, strides=strides
+        )
 
     def losses(
         self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList, targets: Targets
@@ -63,8 +74,7 @@ class RCNN(Detector):
     def detect(self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList) -> Detections:
         maps = self.pyramid(features)
         proposals, _ = self.rpn(images, maps)
-        detections, _ = self.roi_heads(maps, proposals, images.image_sizes)
-        return shifted(detections, -1)
+        return shifted(detections([self.roi_heads], maps, proposals, images.image_sizes), -1)
 
     def layers_on_maps(self) -> list[nn.Module]:
         return [self.pyramid, self.rpn.head]

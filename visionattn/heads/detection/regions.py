@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from visionattn.heads.detection.align import RegionAlign
-from visionattn.heads.detection.detector import check_finite
+from visionattn.heads.detection.openmmlab import OPENMMLAB, TORCHVISION, AdaptiveAlign, BoundedCoder
 from visionattn.options import grouped
 
 if TYPE_CHECKING:
@@ -35,6 +36,33 @@ class RegionSampling:
     sampled: int = 512
     mask_sampled: int | None = None
     overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.mask_sampled is not None and self.mask_sampled < 1:
+            raise ValueError(f"mask_sampled is at least 1, or null for all, got {self.mask_sampled}")
+
+
+@dataclass(frozen=True)
+class RegionBoxes:
+    """How regions are pooled and moved.
+
+    Attributes:
+        box_loss: ``smooth_l1`` of the offsets, or ``giou`` of the boxes.
+        box_weights: factors on the offsets (x, y, width, height).
+        class_agnostic: one box for all classes, as in Cascade R-CNN.
+        convention: ``torchvision`` or ``openmmlab``, see :mod:`visionattn.heads.detection.openmmlab`.
+        strides: of the pyramid's levels, the finest first; needed for ``openmmlab``, else found from the maps.
+    """
+
+    box_loss: str = "smooth_l1"
+    box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+    class_agnostic: bool = False
+    convention: str = TORCHVISION
+    strides: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if self.box_loss not in BOX_LOSSES:
+            raise ValueError(f"box_loss is one of {', '.join(BOX_LOSSES)}, got {self.box_loss!r}")
 
 
 @dataclass(frozen=True)
@@ -62,11 +90,9 @@ class RegionHeads(RoIHeads):
         masks: with a mask branch.
         box_head: ``2fc``, or ``4conv1fc`` with batch norms (Wu and He 2018, arXiv 1803.08494), which the backbone
             papers put into Cascade R-CNN.
-        box_loss: ``smooth_l1`` of the offsets, or ``giou`` of the boxes.
         width: of the fully connected layers.
         mask_channels: of the mask branch's four convolutions.
-        box_weights: factors on the offsets (x, y, width, height).
-        class_agnostic: one box for all classes, as in Cascade R-CNN.
+        boxes: its fields are arguments of their own, see :class:`RegionBoxes`.
         sampling: its fields are arguments of their own, see :class:`RegionSampling`.
         limits: its fields are arguments of their own, see :class:`DetectionLimits`.
 
@@ -75,7 +101,7 @@ class RegionHeads(RoIHeads):
         ValueError: an unknown ``box_head`` or ``box_loss``, or ``mask_sampled`` below 1.
     """
 
-    @grouped(sampling=RegionSampling, limits=DetectionLimits)
+    @grouped(boxes=RegionBoxes, sampling=RegionSampling, limits=DetectionLimits)
     def __init__(
         self,
         channels: int,
@@ -84,35 +110,34 @@ class RegionHeads(RoIHeads):
         *,
         masks: bool = True,
         box_head: str = "2fc",
-        box_loss: str = "smooth_l1",
         width: int = 1024,
         mask_channels: int = 256,
-        box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
-        class_agnostic: bool = False,
+        boxes: RegionBoxes,
         sampling: RegionSampling,
         limits: DetectionLimits,
     ):
-        if box_loss not in BOX_LOSSES:
-            raise ValueError(f"box_loss is one of {', '.join(BOX_LOSSES)}, got {box_loss!r}")
-        if sampling.mask_sampled is not None and sampling.mask_sampled < 1:
-            raise ValueError(f"mask_sampled is at least 1, or null for all, got {sampling.mask_sampled}")
         head = _box_head(box_head, channels, width)
-        mask_parts = _mask_branch(channels, num_maps, num_classes, mask_channels) if masks else {}
+        align: Callable[[int], nn.Module] = partial(RegionAlign, num_maps)
+        if boxes.convention == OPENMMLAB:
+            align = partial(AdaptiveAlign, tuple(boxes.strides)[:num_maps])
+        mask_parts = _mask_branch(channels, align(14), num_classes, mask_channels) if masks else {}
         super().__init__(
-            RegionAlign(num_maps, 7),
+            align(7),
             head,
-            AgnosticPredictor(width, num_classes + 1) if class_agnostic else FastRCNNPredictor(width, num_classes + 1),
+            (AgnosticPredictor if boxes.class_agnostic else FastRCNNPredictor)(width, num_classes + 1),
             fg_iou_thresh=sampling.overlap,
             bg_iou_thresh=sampling.overlap,
             batch_size_per_image=sampling.sampled,
             positive_fraction=0.25,
-            bbox_reg_weights=tuple(box_weights),
+            bbox_reg_weights=tuple(boxes.box_weights),
             score_thresh=limits.score_threshold,
             nms_thresh=limits.nms_threshold,
             detections_per_img=limits.per_image,
             **mask_parts,
         )
-        self.box_loss, self.mask_sampled = box_loss, sampling.mask_sampled
+        self.box_loss, self.mask_sampled, self.convention = boxes.box_loss, sampling.mask_sampled, boxes.convention
+        if self.convention == OPENMMLAB:
+            self.box_coder = BoundedCoder(tuple(boxes.box_weights))
 
     def cost(self, maps: Mapping[str, Tensor]) -> None:
         """See :meth:`Detector.cost`."""
@@ -120,17 +145,6 @@ class RegionHeads(RoIHeads):
         self.box_predictor(self.box_head(map_.new_zeros(1000, map_.shape[1], 7, 7)))
         if self.mask_predictor is not None:
             self.mask_predictor(self.mask_head(map_.new_zeros(100, map_.shape[1], 14, 14)))
-
-    def postprocess_detections(
-        self,
-        class_logits: Tensor,
-        box_regression: Tensor,
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """torchvision's, after a check for values that are not finite."""
-        check_finite("class scores and boxes", class_logits, box_regression)
-        return super().postprocess_detections(class_logits, box_regression, proposals, image_shapes)
 
 
 def _box_head(name: str, channels: int, width: int) -> nn.Module:
@@ -141,9 +155,9 @@ def _box_head(name: str, channels: int, width: int) -> nn.Module:
     return FastRCNNConvFCHead((channels, 7, 7), [channels] * 4, [width], norm_layer=nn.BatchNorm2d)
 
 
-def _mask_branch(channels: int, num_maps: int, num_classes: int, mask_channels: int) -> dict[str, nn.Module]:
+def _mask_branch(channels: int, align: nn.Module, num_classes: int, mask_channels: int) -> dict[str, nn.Module]:
     return {
-        "mask_roi_pool": RegionAlign(num_maps, 14),
+        "mask_roi_pool": align,
         "mask_head": MaskRCNNHeads(channels, (mask_channels,) * 4, 1),
         "mask_predictor": MaskRCNNPredictor(mask_channels, mask_channels, num_classes + 1),
     }

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.models.detection.roi_heads import maskrcnn_loss
+from torchvision.models.detection.roi_heads import maskrcnn_inference, maskrcnn_loss
 from torchvision.ops import batched_nms, generalized_box_iou_loss
 from torchvision.ops import boxes as box_ops
 
-from visionattn.heads.detection.detector import Targets
+from visionattn.heads.detection.detector import Detections, Targets, check_finite
+from visionattn.heads.detection.openmmlab import OPENMMLAB, suppress
 from visionattn.heads.detection.regions import RegionHeads
 
 Maps = Mapping[str, Tensor]
@@ -49,6 +50,40 @@ def stage_losses(
         refined = refine(stage, chosen, offsets, predicted_class(logits, labels), sizes)
         passed = [b[~s["true"]] for b, s in zip(refined, samples, strict=True)]
     return losses, [b[box_ops.remove_small_boxes(b, 1e-2)] for b in passed]
+
+
+def detections(stages: Sequence[RegionHeads], maps: Maps, boxes: list[Tensor], sizes: Sizes) -> Detections:
+    """What the stages find in turn in the proposals of each image; labels are 1..K.
+
+    Class scores, and the masks of the final boxes, are the means over the stages.
+
+    Raises:
+        NonFiniteLossError: what the layers say is not finite.
+    """
+    last, logits = stages[-1], list[Tensor]()
+    for stage in stages:
+        classes, offsets = box_outputs(stage, maps, boxes, sizes)
+        check_finite("class scores and boxes", classes, offsets)
+        logits.append(classes.to(torch.promote_types(classes.dtype, torch.float32)))
+        if stage is not last:
+            boxes = refine(stage, boxes, offsets, predicted_class(classes), sizes)
+    final = decode_boxes(last, boxes, offsets, sizes)
+    parts = _mean_scores(logits, last.convention).split([len(b) for b in final])
+    found = [select(last, b, s) for b, s in zip(final, parts, strict=True)]
+    if last.has_mask():
+        shown, labels = [d["boxes"] for d in found], [d["labels"] for d in found]
+        each = [maskrcnn_inference(mask_logits(stage, maps, shown, sizes), labels) for stage in stages]
+        for i, one in enumerate(found):
+            one["masks"] = torch.stack([masks[i] for masks in each]).mean(0)
+    return found
+
+
+def _mean_scores(logits: Sequence[Tensor], convention: str) -> Tensor:
+    """Probabilities of the classes: the mean over the stages, or in mmdetection those of the mean of the logits."""
+    if convention == OPENMMLAB:
+        return (sum(logits[1:], logits[0]) / len(logits)).softmax(-1)
+    shares = [one.softmax(-1) / len(logits) for one in logits]
+    return sum(shares[1:], shares[0])
 
 
 def sample(stage: RegionHeads, boxes: list[Tensor], targets: Targets) -> list[dict[str, Tensor]]:
@@ -144,9 +179,13 @@ def select(stage: RegionHeads, boxes: Tensor, scores: Tensor) -> dict[str, Tenso
     region, label = torch.where(scores[:, 1:] > stage.score_thresh)
     label = label + 1
     boxes, scores = boxes[region] if boxes.ndim == 2 else boxes[region, label], scores[region, label]
-    keep = box_ops.remove_small_boxes(boxes, 1e-2)
-    boxes, scores, label = boxes[keep], scores[keep], label[keep]
-    keep = batched_nms(boxes, scores, label, stage.nms_thresh)[: stage.detections_per_img]
+    if stage.convention == OPENMMLAB:
+        keep = suppress(boxes, scores, label - 1, stage.nms_thresh)
+    else:
+        large = box_ops.remove_small_boxes(boxes, 1e-2)
+        boxes, scores, label = boxes[large], scores[large], label[large]
+        keep = batched_nms(boxes, scores, label, stage.nms_thresh)
+    keep = keep[: stage.detections_per_img]
     return {"boxes": boxes[keep], "scores": scores[keep], "labels": label[keep]}
 
 
