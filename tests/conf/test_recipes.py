@@ -7,11 +7,13 @@ import torch
 
 from tests.conf.building import facts_without_data
 from tests.conf.test_conf import CONF, check, options
+from tests.corpus.trees import TREES
 from visionattn import config
 from visionattn.backbones.cost import count_parameters
 from visionattn.backbones.zoo import backbone_files
 from visionattn.cli import main
 from visionattn.cli.recipes import command
+from visionattn.errors import DataError
 
 RECIPES = [name for name in options("experiment") if name.startswith("imagenet/")]
 HEADER = ("hardware  ", "source    github.com/")
@@ -90,12 +92,29 @@ def test_images_per_step_are_told_for_every_size(monkeypatch, tmp_path):
     assert facts["images per step"].text.endswith(f"no accumulation); batches by turns, before accumulation: {sizes}")
 
 
+READ = {
+    "coco_panoptic/": "panoptic",
+    "shapes/mask2former": "panoptic",
+    "finetune/classification": "image_folder",
+    "finetune/probing": "image_folder",
+    "finetune/detection": "coco",
+    "finetune/segmentation": "image_mask",
+}
+"""Experiments that ask the data for files or classes, by the beginnings of their names, and the tree they are given."""
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", options("experiment"))
 def test_every_experiment_builds_without_data(name, monkeypatch, tmp_path):
+    """Or with a few images, where files and classes are found in the data."""
     monkeypatch.chdir(tmp_path)
-    root = [] if name.startswith("digits/") else ["data.root=/nowhere"]
-    assert facts_without_data(f"experiment={name}", *root)["learning rate"]
+    words = [] if name.startswith("digits/") else ["data.root=/nowhere"]
+    for layout in (layout for start, layout in READ.items() if name.startswith(start)):
+        with pytest.raises(DataError, match=r"/nowhere.* is not a folder"):
+            facts_without_data(f"experiment={name}", *words)
+        TREES[layout](tmp_path / "data")
+        words = [f"data.root={tmp_path / 'data'}"]
+    assert facts_without_data(f"experiment={name}", *words)["learning rate"]
 
 
 @pytest.mark.heavy
