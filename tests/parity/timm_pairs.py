@@ -74,5 +74,5 @@ def relative(a: Tensor, b: Tensor) -> float:
 @torch.no_grad()
 def leak(model: nn.Module, size: tuple[int, int]) -> float:
     """How much an image's logits depend on the other images of the batch, relative to the largest."""
-    images = torch.randn(3, 3, *size)
+    images = torch.randn(3, 3, *size).to(next(model.parameters()).dtype)
     return relative(torch.cat([model(image[None]) for image in images]), model(images))
