@@ -3,7 +3,8 @@
 The command line prints them without a traceback. Everything else that goes wrong is a bug and keeps its traceback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
 
 class VisionAttnError(Exception):
@@ -60,3 +61,29 @@ class OutOfMemoryError(VisionAttnError):
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun, such as ``1 epoch`` or ``2 epochs``; ``plural`` where it is not the noun with an s."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def near_names(word: str, known: Iterable[str], number: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The names that a misspelled word is nearest to, the nearest first.
+
+    Args:
+        word: as typed.
+        known: the names that there are.
+        number: names at most.
+        cutoff: likeness that a name needs, from 0 (nothing in common) to 1 (equal); see ``difflib``.
+    """
+    return get_close_matches(word, list(dict.fromkeys(known)), number, cutoff)
+
+
+def did_you_mean(word: str, known: Iterable[str] | Mapping[str, object], number: int = 1, cutoff: float = 0.6) -> str:
+    """The end of a sentence, ``; did you mean x?``, or nothing where no name is near.
+
+    Args:
+        word: as typed.
+        known: the names that there are; of a mapping, the names are compared and their values are shown.
+        number: names at most.
+        cutoff: see ``near_names``.
+    """
+    close = near_names(word, known, number, cutoff)
+    shown = [str(known[name]) for name in close] if isinstance(known, Mapping) else close
+    return f"; did you mean {' or '.join(shown)}?" if shown else ""

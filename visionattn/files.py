@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
+
+from visionattn.errors import did_you_mean
 
 
 def near_file(path: Path) -> str:
@@ -14,9 +15,8 @@ def near_file(path: Path) -> str:
     folder = path.absolute().parent
     if not folder.is_dir():
         return f", and no {folder}"
-    beside = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
-    close = get_close_matches(path.name, beside, 1)
-    return f"; did you mean {path.parent / close[0]}?" if close else ""
+    beside = (entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    return did_you_mean(path.name, {name: path.parent / name for name in beside})
 
 
 @contextmanager

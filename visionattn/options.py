@@ -6,8 +6,9 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
+
+from visionattn.errors import did_you_mean
 
 
 def grouped(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -55,6 +56,4 @@ def _flat_signature(signature: inspect.Signature, groups: dict[str, type]) -> in
 
 
 def _unknown(owner: str, name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{owner} takes no argument {name}{hint} (it takes {', '.join(known[1:])})"
+    return f"{owner} takes no argument {name}{did_you_mean(name, known)} (it takes {', '.join(known[1:])})"

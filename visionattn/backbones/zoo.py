@@ -5,7 +5,6 @@ Each file in ``conf/backbone`` is one, for Hydra, for :func:`create_backbone` an
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import sys
 import warnings
@@ -27,7 +26,7 @@ from visionattn.config import check_allow
 from visionattn.config.catalog import choices, with_parts
 from visionattn.config.composing import as_override
 from visionattn.config.messages import plain
-from visionattn.errors import CheckpointError, ConfigError
+from visionattn.errors import CheckpointError, ConfigError, did_you_mean
 from visionattn.weights.timm_names import OURS
 
 if TYPE_CHECKING:
@@ -126,9 +125,8 @@ def check_name(name: str) -> None:
         ConfigError: there is none; names the nearest one.
     """
     if name not in backbone_files():
-        near = difflib.get_close_matches(name, backbone_files(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(backbone_files())}"
-        raise ConfigError(f"there is no backbone {name!r}; {hint}")
+        hint = did_you_mean(name, backbone_files()) or f"; known are {', '.join(backbone_files())}"
+        raise ConfigError(f"there is no backbone {name!r}{hint}")
 
 
 def _named_by(source: Source | None, overrides: Sequence[str], kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from visionattn.config import BuildPolicy
@@ -184,7 +183,7 @@ def _flag(request: Request, word: str, rest: Iterator[str]) -> None:
 
 def _command(word: str) -> str:
     if word not in NAMES:
-        hint = f"; did you mean {OTHERS[word]}?" if word in OTHERS else _hint(word, NAMES)
+        hint = f"; did you mean {OTHERS[word]}?" if word in OTHERS else did_you_mean(word, NAMES, cutoff=0.5)
         raise ConfigError(f"unknown command {word}{hint} (commands: {', '.join(NAMES)})")
     return word
 
@@ -216,9 +215,4 @@ def _option_hint(name: str, value: str) -> str:
     known = WORDS.get(name.lstrip("-").replace("-", "_"))
     if known:
         return f"; settings are written without dashes: {known[-1]}={value or 'VALUE'}"
-    return _hint(name, (*SWITCHES, *VALUES, "--version"))
-
-
-def _hint(word: str, words: Sequence[str]) -> str:
-    close = get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    return did_you_mean(name, (*SWITCHES, *VALUES, "--version"), cutoff=0.5)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from visionattn.config.catalog import is_choice, kind_of
 from visionattn.config.messages import flat_keys, nearest, one_line, unresolved_plain, value_at
 from visionattn.config.spelling import word_of_another_tool
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, near_names
 
 _KEY = re.compile(r"Could not (?:override|delete) '([^'=]+)|Could not delete from config\. '([^']+)' does not exist")
 _LISTED = 60  # choices named in a message
@@ -160,8 +159,8 @@ def _set_by_the_recipe(key: str, overrides: Sequence[str]) -> str:
 def _near(key: str, candidates: Sequence[str]) -> str:
     """The three nearest keys, however far they are."""
     tails = {name.rpartition(".")[2]: name for name in reversed(candidates)}
-    close = get_close_matches(key, candidates, n=3, cutoff=0.4)
-    close = list(dict.fromkeys([*(tails[tail] for tail in get_close_matches(key, tails, n=2, cutoff=0.4)), *close]))
+    close = near_names(key, candidates, 3, 0.4)
+    close = list(dict.fromkeys([*(tails[tail] for tail in near_names(key, tails, 2, 0.4)), *close]))
     near = f"; the nearest are {', '.join(close[:3])}" if close else ""
     return f"{near}; `visionattn keys` lists all"
 

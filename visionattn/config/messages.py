@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visionattn.config.unfolding import LARGEST, resolved_size
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, did_you_mean
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 EXAMPLES = {
@@ -28,11 +27,8 @@ EXAMPLES = {
 def nearest(word: str, choices: Iterable[str]) -> str:
     """The hint ``; did you mean x?``, or nothing. Dotted keys are compared by their last parts too."""
     choices = list(dict.fromkeys(choices))
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    if not close and "." not in word:
-        tails = {choice.rsplit(".", 1)[-1]: choice for choice in reversed(choices)}
-        close = [tails[tail] for tail in difflib.get_close_matches(word, tails, n=1, cutoff=0.8)]
-    return f"; did you mean {close[0]}?" if close else ""
+    tails = {choice.rsplit(".", 1)[-1]: choice for choice in reversed(choices)} if "." not in word else {}
+    return did_you_mean(word, choices) or did_you_mean(word, tails, cutoff=0.8)
 
 
 def one_line(error: BaseException) -> str:

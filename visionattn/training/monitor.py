@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, did_you_mean
 from visionattn.training.evaluator import Evaluator
 
 MODES = ("max", "min")
@@ -44,8 +43,7 @@ def check_monitors(names: Sequence[str], evaluators: Mapping[str, Evaluator], ha
     for name in names:
         if name in known or name.startswith(("train/", "lr")):
             continue
-        near = get_close_matches(name, known, 1, 0.5) or get_close_matches(f"val/{name}", known, 1, 0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, known, cutoff=0.5) or did_you_mean(f"val/{name}", known, cutoff=0.5)
         raise ConfigError(f"task.monitor={name}: no evaluator gives it{hint} (there are {', '.join(known)})")
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Any, Literal
 
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,6 @@ class TrainingOptions:
         known = [field.name for field in fields(cls)]
         for name in given:
             if name not in known:
-                near = get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise ConfigError(f"{owner} takes no argument {name}{hint} (its options are {', '.join(known)})")
+                listed = f"its options are {', '.join(known)}"
+                raise ConfigError(f"{owner} takes no argument {name}{did_you_mean(name, known)} ({listed})")
         return cls(**given)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from itertools import zip_longest
 
 from torch import Tensor
 
-from visionattn.errors import CheckpointError, counted
+from visionattn.errors import CheckpointError, counted, near_names
 
 SHOWN = 3
 """Entries that the sentence names."""
@@ -77,7 +76,7 @@ class Mismatch:
 
     def _near(self) -> list[str]:
         """A few of the missing names, those first that are nearly an entry that there is."""
-        found = {name: get_close_matches(name, self.unknown, 1) for name in self.missing[: 2 * SHOWN]}
+        found = {name: near_names(name, self.unknown) for name in self.missing[: 2 * SHOWN]}
         told = [f"missing: {name} (nearest: {close[0]})" for name, close in found.items() if close]
         return told + [f"missing: {name}" for name, close in found.items() if not close]
 

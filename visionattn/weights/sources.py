@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import timm
 from safetensors import safe_open
 from timm.models import get_pretrained_cfg
 
-from visionattn.errors import CheckpointError
+from visionattn.errors import CheckpointError, did_you_mean
 from visionattn.files import near_file
 from visionattn.weights.distributed import is_distributed
 from visionattn.weights.from_timm import check_published, check_reach, refuse, timm_weights
@@ -118,8 +117,8 @@ def check_source(text: str | Path, card: Mapping[str, Any] | None = None) -> Non
 
 def _check_path(path: Path) -> None:
     if not path.exists() and path.suffix not in ENDINGS:
-        close = get_close_matches(path.name, networks(), 1) if path.name == str(path) else []
-        hint = near_file(path) or (f"; did you mean {close[0]}?" if close else "; for the Hub: hf-hub:owner/name")
+        hint = near_file(path) or did_you_mean(path.name, networks() if path.name == str(path) else [])
+        hint = hint or "; for the Hub: hf-hub:owner/name"
         raise CheckpointError(f"weights={path} is not a file, a folder or a timm model{hint}")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import timm
 from timm.models import PretrainedCfg, get_pretrained_cfg
+
+from visionattn.errors import did_you_mean, near_names
 
 OURS = "va_"
 """How the names of our backbones begin where timm lists them."""
@@ -34,9 +35,9 @@ class NotInTimm:
     @property
     def sentence(self) -> str:
         """What is missing, the nearest of the names that there are, and how to see them all."""
-        close = get_close_matches(self.name, self.known, _NAMED)
+        close = near_names(self.name, self.known, _NAMED)
         shown = close or list(self.known)[: _NAMED if len(self.known) <= _NAMED else 0]
-        hint = f"; did you mean {' or '.join(close)}?" if close else f"; it has {', '.join(shown)}" if shown else ""
+        hint = did_you_mean(self.name, close, _NAMED) or (f"; it has {', '.join(shown)}" if shown else "")
         more = f" (all {len(self.known):,}: {self.listed})" if len(self.known) > len(shown) else ""
         return f"{self.missing}{hint}{more}"
 

@@ -232,7 +232,7 @@ def test_posterize_of_no_bits_is_black():
         (lambda: EvalTransform(32, crop_pct=1.2), "got 1.2"),
         (lambda: EvalTransform(32, interpolation="cubic"), "'cubic' is not one of"),
         (lambda: EvalTransform((1, 2, 3)), r"got \(1, 2, 3\)"),
-        (lambda: TrainTransform(32, colour_jitter=0.4), "did you mean 'color_jitter'"),
+        (lambda: TrainTransform(32, colour_jitter=0.4), "did you mean color_jitter"),
         (lambda: TrainTransform(32, use_prefetcher=True), "unknown training transform option"),
     ],
 )

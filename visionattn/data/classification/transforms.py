@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from visionattn.data.classification.fast_affine import use_fast_affine
 from visionattn.data.decode import DecodedImage, as_tensor, decode_fast, decode_rgb
 from visionattn.data.image_size import ImageSize, as_size
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, did_you_mean
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 _ON_TENSORS = ("nearest", "bilinear", "bicubic")
@@ -113,8 +112,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
     known = [name for name in inspect.signature(create_transform).parameters if name not in _FIXED]
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+            hint = did_you_mean(name, known) or f"; known are {', '.join(sorted(known))}"
             raise ConfigError(f"unknown training transform option {name!r}{hint}")
 
 
