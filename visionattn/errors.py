@@ -3,7 +3,7 @@
 The command line prints them without a traceback. Everything else that goes wrong is a bug and keeps its traceback.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -75,15 +75,17 @@ def near_names(word: str, known: Iterable[str], number: int = 1, cutoff: float =
     return get_close_matches(word, list(dict.fromkeys(known)), number, cutoff)
 
 
-def did_you_mean(word: str, known: Iterable[str] | Mapping[str, object], number: int = 1, cutoff: float = 0.6) -> str:
+def did_you_mean(
+    word: str, known: Iterable[str], number: int = 1, cutoff: float = 0.6, shown: Callable[[str], object] = str
+) -> str:
     """The end of a sentence, ``; did you mean x?``, or nothing where no name is near.
 
     Args:
         word: as typed.
-        known: the names that there are; of a mapping, the names are compared and their values are shown.
+        known: the names that there are.
         number: names at most.
         cutoff: see ``near_names``.
+        shown: what stands for a name in the sentence.
     """
     close = near_names(word, known, number, cutoff)
-    shown = [str(known[name]) for name in close] if isinstance(known, Mapping) else close
-    return f"; did you mean {' or '.join(shown)}?" if shown else ""
+    return f"; did you mean {' or '.join(str(shown(name)) for name in close)}?" if close else ""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from visionattn.errors import did_you_mean
+
+_MINUTE, _DAY = 60.0, 86_400.0
 
 
 def near_file(path: Path) -> str:
@@ -16,34 +25,116 @@ def near_file(path: Path) -> str:
     if not folder.is_dir():
         return f", and no {folder}"
     beside = (entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    return did_you_mean(path.name, {name: path.parent / name for name in beside})
+    return did_you_mean(path.name, beside, shown=path.parent.joinpath)
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A draft beside ``path`` that takes its place at the end of the block; on an error it is removed.
 
+    The draft is a file or a folder that the block makes; its name ends as that of ``path``. What a process that was
+    killed left of an earlier draft is removed by the next one that writes the same file.
+
     Args:
-        path: the file; its folder is made.
+        path: the file or folder; the one that it lies in is made.
 
     Raises:
         OSError: the draft cannot take its place; what was there before stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    for left in _left_behind(path):
+        _remove(left)
+    draft = _beside(path)
     try:
         yield draft
-        draft.replace(path)
+        _put(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        _remove(draft)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """As ``whole``, of an empty folder to write into; it replaces a folder that is there."""
+    with whole(path) as draft:
+        draft.mkdir()
+        yield draft
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a text file as a whole, in UTF-8.
+    """Write a text file as a whole, in UTF-8; what UTF-8 cannot write, as names of files may hold it, is escaped.
 
     Raises:
         OSError: it cannot be written, for instance on a full disk; what was there before stays, and nothing else.
     """
     with whole(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     return path
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> Path:
+    """Write a CSV file as a whole; as :func:`write_whole`."""
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(rows)
+    return write_whole(path, table.getvalue())
+
+
+def _beside(path: Path, ending: str = "") -> Path:
+    own = f"{socket.gethostname()}-{os.getpid()}"
+    return path.with_name(f".{path.name}.{own}{ending}{path.suffix}")
+
+
+def _put(draft: Path, path: Path) -> None:
+    """Give a draft its name; a folder that has the name already goes once the new one is in its place."""
+    if not (draft.is_dir() and path.is_dir()):
+        draft.replace(path)
+        return
+    old = _beside(path, "-old")
+    path.replace(old)
+    try:
+        draft.replace(path)
+    except OSError:
+        old.replace(path)
+        raise
+    _remove(old)
+
+
+def _left_behind(path: Path) -> list[Path]:
+    """Drafts of ``path`` that nobody writes to anymore."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.(.+)-(\d+)(-old)?{re.escape(path.suffix)}")
+    left = []
+    for entry in path.parent.iterdir():
+        draft = name.fullmatch(entry.name) if entry.name.startswith(".") else None
+        if draft and (path.exists() or not draft[3]) and _is_abandoned(entry, draft[1], int(draft[2])):
+            left.append(entry)
+    return left
+
+
+def _is_abandoned(draft: Path, host: str, process: int) -> bool:
+    """Whether the process that wrote a draft is gone; of one on another machine, that it rested for a day."""
+    try:
+        rested = time.time() - draft.stat().st_mtime
+    except OSError:  # in its place by now
+        return False
+    gone = host == socket.gethostname() and rested > _MINUTE and not _lives(process)
+    return gone or rested > _DAY
+
+
+def _lives(process: int) -> bool:
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a draft where one is; what cannot be removed stays."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()

@@ -11,15 +11,16 @@ from tests.commands.hostile import contents
 from visionattn.backbones import zoo
 from visionattn.cli import main
 from visionattn.errors import CheckpointError, ConfigError
-from visionattn.export.folder import check_target, complete_or_nothing
+from visionattn.export.folder import check_target
 from visionattn.export.graph_modules import graph_of
 from visionattn.export.graphs import preprocessing
 from visionattn.export.model import ExportedModel
+from visionattn.files import whole_folder
 from visionattn.runs.open import open_run
 
 
 def half_way(folder, failure):
-    with complete_or_nothing(folder) as temporary:
+    with whole_folder(folder) as temporary:
         (temporary / "model.onnx").write_text("half")
         assert (folder / "model.onnx").read_text() == "of yesterday"
         raise failure
@@ -37,7 +38,7 @@ def test_nothing_is_left_after_a_failure(failure, tmp_path):
         half_way(old, failure)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "model.onnx"]
     assert (old / "model.onnx").read_text() == "of yesterday"
-    with complete_or_nothing(old) as folder:
+    with whole_folder(old) as folder:
         (folder / "model.onnx").write_text("whole")
     assert (old / "model.onnx").read_text() == "whole"
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "model.onnx"]

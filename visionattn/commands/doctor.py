@@ -14,6 +14,7 @@ from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.config.messages import plain
 from visionattn.data.checks import ERROR, Checked, Report
 from visionattn.errors import ConfigError, DataError, counted
+from visionattn.files import write_whole
 from visionattn.runs.infer import infer
 from visionattn.runs.table import print_results
 
@@ -62,7 +63,7 @@ def run(
 def _write(report: Report, run_dir: Path, inferred: dict[str, Any], as_json: bool) -> None:
     facts = {"inferred": plain(inferred), "folder": str(run_dir)}
     text = json.dumps({**report.as_dict(), **facts}, indent=2, default=str)
-    (run_dir / "doctor.json").write_text(text + "\n", encoding="utf-8")
+    write_whole(run_dir / "doctor.json", text + "\n")
     if as_json:
         print(text)
     else:

@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
 from visionattn.errors import ConfigError, VisionAttnError
-from visionattn.export.folder import check_target, complete_or_nothing
+from visionattn.export.folder import check_target
 from visionattn.export.model import ExportedModel
+from visionattn.files import whole_folder
 from visionattn.runs.chosen_data import data_of_run, names_data
 from visionattn.runs.class_names import match_classes
 from visionattn.runs.open import OpenedRun, open_run
@@ -51,7 +52,7 @@ def run(
         exported = _opened(cfg, policy)
         print_results("dry run: the model can be built; nothing was written", write(exported, folder, dry_run))
         return {}
-    with complete_or_nothing(folder) as temporary:
+    with whole_folder(folder) as temporary:
         exported = _opened(cfg, policy)
         facts = write(exported, temporary, dry_run)
     facts = {k: v.replace(str(temporary), str(folder)) if isinstance(v, str) else v for k, v in facts.items()}

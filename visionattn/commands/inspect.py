@@ -24,6 +24,7 @@ from visionattn.config.messages import plain
 from visionattn.data.decode import DecodedImage, as_image
 from visionattn.data.user_images import UserImage, find_images
 from visionattn.errors import ConfigError, DataError, counted
+from visionattn.files import write_whole
 from visionattn.runs.predictions import writing
 from visionattn.runs.reading import ReadImages
 from visionattn.runs.table import print_results
@@ -88,7 +89,7 @@ def _inspect(
         records.append({"source": image.origin} | write_files(found, folder / name))
         inspections.append(found)
     contents = facts | {"caution": CAUTION, "images": records}
-    (folder / "inspection.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / "inspection.json", json.dumps(contents, indent=1) + "\n")
     return inspections, write_page(folder, inspections, **facts)
 
 

@@ -14,6 +14,7 @@ from scipy import stats
 from visionattn.comparison.statistics import LEVEL
 from visionattn.comparison.summary import Summary
 from visionattn.errors import ConfigError
+from visionattn.files import write_whole
 
 RANKING = "ranking.json"
 FEWEST = 3
@@ -129,6 +130,4 @@ def lines(ranking: Ranking, metric: str) -> list[str]:
 
 def write(ranking: Ranking, folder: Path) -> Path:
     """Write ``ranking.json``."""
-    path = folder / RANKING
-    path.write_text(json.dumps(asdict(ranking), indent=2) + "\n", encoding="utf-8")
-    return path
+    return write_whole(folder / RANKING, json.dumps(asdict(ranking), indent=2) + "\n")

@@ -28,7 +28,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """The hint ``; did you mean x?``, or nothing. Dotted keys are compared by their last parts too."""
     choices = list(dict.fromkeys(choices))
     tails = {choice.rsplit(".", 1)[-1]: choice for choice in reversed(choices)} if "." not in word else {}
-    return did_you_mean(word, choices) or did_you_mean(word, tails, cutoff=0.8)
+    return did_you_mean(word, choices) or did_you_mean(word, tails, cutoff=0.8, shown=tails.__getitem__)
 
 
 def one_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from visionattn.errors import DataError
+from visionattn.files import write_whole
 
 
 def claim(root: Path, marker: str, settings: Mapping[str, Any]) -> None:
@@ -39,4 +40,4 @@ def claim(root: Path, marker: str, settings: Mapping[str, Any]) -> None:
 
 def record(root: Path, marker: str, content: Mapping[str, Any]) -> None:
     """Write the recording file."""
-    (root / marker).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(root / marker, json.dumps(content, indent=2) + "\n")

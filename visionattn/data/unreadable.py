@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visionattn.errors import UnreadableImagesError
+from visionattn.files import write_whole
 
 UnreadableRecord = tuple[str, str]
 """(sample id, reason)."""
@@ -103,4 +104,4 @@ class UnreadableBudget:
 
     def write(self, path: str | Path) -> None:
         """Write :meth:`as_dict` as JSON."""
-        Path(path).write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+        write_whole(Path(path), json.dumps(self.as_dict(), indent=2) + "\n")

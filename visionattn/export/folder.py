@@ -1,12 +1,7 @@
-"""The folder that an export becomes: complete, or not there at all."""
+"""The folder that an export becomes."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from visionattn.errors import ConfigError
@@ -38,28 +33,3 @@ def check_target(folder: Path, overwrite: bool) -> None:
         raise ConfigError(
             f"dir={folder} holds an export already: choose another folder, or replace it by overwrite=true"
         )
-
-
-@contextmanager
-def complete_or_nothing(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes ``folder`` at the end; after any failure nothing of it is left.
-
-    What was there before stays until the end.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -14,7 +14,7 @@ from PIL import Image
 from visionattn.data.user_images import UserImage
 from visionattn.drawing.canvas import sheet_of
 from visionattn.errors import DataError
-from visionattn.tasks.predict import Predicted, write_json, write_rows
+from visionattn.tasks.predict import Predicted, write_json, write_table
 
 _ON_SHEET, _SHEETS, _COLUMNS, _EDGE = 48, 10, 8, 200
 
@@ -74,7 +74,7 @@ class Output:
         left_out = [{"image": image.name, "source": image.origin, "reason": reason} for image, reason in unreadable]
         contents = {"checkpoint": model, "images": self.records, "unreadable": left_out}
         write_json(files["all predictions"], contents)
-        write_rows(files["table"], self.rows)
+        write_table(files["table"], self.rows)
         return files
 
     def _save(self, kind: str, image: UserImage, drawn: Image.Image) -> str:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from visionattn.data import VisionData
 from visionattn.drawing.plots import plot_curves
+from visionattn.files import write_whole
 from visionattn.runs import provenance
 from visionattn.runs.build import Run
 from visionattn.runs.description import what_is_trained
@@ -30,7 +31,7 @@ from visionattn.training.ending import EARLY, stopped_by, why_unvalidated
 def begin(cfg: DictConfig, run_dir: Path, resumed: Resumption, notices: Iterable[str]) -> None:
     """Write the configuration into the run's folder, and print where it resumes."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+    write_whole(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     _tell_resumed(resumed, notices)
 
 
@@ -121,7 +122,7 @@ def write_report(
         page=page,
     )
     contents = {"end": end_of(cfg), "stopped": stopped, "command": command, "results": values_of(results)}
-    (run_dir / RESULTS).write_text(json.dumps(contents, indent=1, default=str) + "\n", encoding="utf-8")
+    write_whole(run_dir / RESULTS, json.dumps(contents, indent=1, default=str) + "\n")
     print_results(f"{cfg.name}: {f'stopped by {stopped}' if stopped else 'done'}", shown, outputs)
 
 
@@ -182,7 +183,7 @@ def write_card(
     lines += ["## Settings", "", "```", *settings, "```", ""] if settings else []
     for caption, file in images.items():
         lines += [f"![{caption}]({file.relative_to(output.parent).as_posix()})", ""]
-    output.write_text("\n".join(lines), encoding="utf-8")
+    write_whole(output, "\n".join(lines))
 
 
 def _outputs(run: Run, run_dir: Path, page: Path | None) -> dict[str, Path]:
@@ -199,7 +200,7 @@ def _outputs(run: Run, run_dir: Path, page: Path | None) -> dict[str, Path]:
     if any(budget.records for budget in budgets):
         outputs["images that cannot be read"] = run_dir / "unreadable.json"
         text = json.dumps([budget.as_dict() for budget in budgets], indent=1)
-        outputs["images that cannot be read"].write_text(text + "\n", encoding="utf-8")
+        write_whole(outputs["images that cannot be read"], text + "\n")
     return outputs
 
 

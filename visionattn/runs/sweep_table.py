@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from visionattn.files import write_whole
+from visionattn.files import write_rows, write_whole
 
 Row = dict[str, Any]
 _METRICS = 6
@@ -65,18 +63,14 @@ def table(outcomes: Sequence[Row], separator: str = " ") -> tuple[list[str], lis
 def write_table(outcomes: Sequence[Row], folder: Path) -> list[Path]:
     """Write ``sweep.csv`` with all figures in full, and ``sweep.md``; return both."""
     titles, rows = table(outcomes)
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([titles, *rows])
     lines = [f"# {folder.name}", ""]
     lines += ["| " + " | ".join(titles) + " |", "| " + " | ".join("---" for _ in titles) + " |"]
     lines += ["| " + " | ".join(shown(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     shared = set.intersection(*(set(one["overrides"]) for one in outcomes)) if len(outcomes) > 1 else set()
     if shared:
         lines += ["", f"All jobs: `{shlex.join(sorted(shared))}`"]
-    files = [folder / "sweep.csv", folder / "sweep.md"]
-    for file, contents in zip(files, (text.getvalue(), "\n".join(lines) + "\n"), strict=True):
-        write_whole(file, contents)
-    return files
+    csv = write_rows(folder / "sweep.csv", [titles, *rows])
+    return [csv, write_whole(folder / "sweep.md", "\n".join(lines) + "\n")]
 
 
 def print_table(outcomes: Sequence[Row], folder: Path) -> None:

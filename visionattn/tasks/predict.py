@@ -5,7 +5,6 @@ Shapes: C channels, H W image.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from PIL import Image
 
 from visionattn.data.decode import DecodedImage, as_tensor
 from visionattn.data.orientation import size_of
+from visionattn.files import write_rows, write_whole
 
 DRAWN_EDGE = 640
 """Pixels of the longer edge that a drawing has at least; smaller images are enlarged."""
@@ -93,16 +93,13 @@ class PredictsImages(Protocol):
         ...
 
 
-def write_rows(file: Path, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+def write_table(file: Path, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
     """Write the rows of all images as CSV: the column ``image``, then those of the rows."""
     listed = list(rows)
     columns = list(dict.fromkeys(key for _, row in listed for key in row))
-    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-        writer = csv.DictWriter(stream, ["image", *columns], restval="")
-        writer.writeheader()
-        writer.writerows({"image": name, **row} for name, row in listed)
+    write_rows(file, [["image", *columns], *([name, *(row.get(key, "") for key in columns)] for name, row in listed)])
 
 
 def write_json(file: Path, content: Any) -> None:
     """Write a JSON file."""
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(content, indent=1) + "\n")

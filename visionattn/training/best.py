@@ -12,6 +12,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from visionattn.files import whole
 from visionattn.training.distributed import broadcast_from_first, is_first
 
 BEST = "best.ckpt"
@@ -90,7 +91,8 @@ class BestCheckpoint(ModelCheckpoint):
         """Where a checkpoint of the run lies now; it is brought there if it lies in another folder."""
         path = self.path.with_name(old.name)
         if not path.exists() and old.exists():
-            _copy(old, path)
+            with whole(path) as draft:
+                _copy(old, draft)
         if path == self.path and path.exists() and self.save_top_k not in (0, 1):  # a run that kept one keeps several
             path = path.with_name("best-before.ckpt")
             _keep(self.path, path)
@@ -104,27 +106,18 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 def _keep(source: Path, target: Path) -> None:
-    """Make ``target`` the same file as ``source``; a whole file bears the name at every moment."""
+    """Make ``target`` the same file as ``source``, by a hard link where the file system has them."""
     if target.exists() and target.samefile(source):
         return
-    draft = target.with_name(f".{target.name}.new")
-    if source.is_dir():
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target)
-        return
-    draft.unlink(missing_ok=True)
-    try:
-        os.link(source, draft)
-    except OSError:  # a file system without links
-        shutil.copyfile(source, draft)
-    draft.replace(target)
+    with whole(target) as draft:
+        try:
+            os.link(source, draft)
+        except OSError:  # a folder, or a file system without links
+            _copy(source, draft)
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target)
-        return
-    draft = target.with_name(f".{target.name}.new")
-    shutil.copyfile(source, draft)
-    draft.replace(target)
+    else:
+        shutil.copyfile(source, target)

@@ -175,11 +175,9 @@ class LastCheckpoint(Checkpoint):
 def rotate(new: Path, last: Path, previous: Path) -> None:
     """``new`` becomes ``last`` and ``last`` becomes ``previous``; one whole checkpoint bears a name at every moment."""
     if last.is_file() and new.is_file():
-        draft = previous.with_name(f".{previous.name}.new")
-        draft.unlink(missing_ok=True)
         try:
-            os.link(last, draft)
-            draft.replace(previous)
+            with whole(previous) as draft:
+                os.link(last, draft)
         except OSError:  # a file system without links: for a moment there is only the previous one
             last.replace(previous)
     elif last.exists():

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from visionattn.files import write_rows
 from visionattn.training.writing import writing
 
 Row = dict[str, Any]
@@ -89,14 +90,12 @@ class MetricsFile(Logger):
 
     def _write(self, rows: list[Row], columns: list[str], fresh: bool) -> None:
         """Append rows, or write the whole file anew beside the old one, which stays where that fails."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(f".{self.path.name}.new") if fresh else self.path
-        with draft.open("w" if fresh else "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            if fresh:
-                writer.writeheader()
-            writer.writerows(rows)
-        draft.replace(self.path)
+        cells = [[row.get(name, "") for name in columns] for row in rows]
+        if fresh:
+            write_rows(self.path, [columns, *cells])
+            return
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(cells)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

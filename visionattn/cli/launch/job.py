@@ -22,6 +22,7 @@ from visionattn.config import DEFAULT_POLICY, BuildPolicy, check_complete
 from visionattn.config.composing import quoted
 from visionattn.config.targets import find_allowed
 from visionattn.errors import Interrupted, VisionAttnError
+from visionattn.files import write_whole
 from visionattn.runs.folder import COMMANDS as WRITERS
 from visionattn.runs.folder import OUTCOME, EarlierResults, check_free, missing, replace, taken_back
 from visionattn.runs.log import logged
@@ -99,7 +100,7 @@ class Job:
                 "results": results,
                 "error": error,
             }
-            (run_dir / OUTCOME).write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
+            write_whole(run_dir / OUTCOME, json.dumps(record, indent=1, default=str))
         return _objective(cfg, results)
 
     def _run(self, cfg: DictConfig, hydra: Any, run_dir: Path) -> Any:

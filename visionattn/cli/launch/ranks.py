@@ -205,7 +205,7 @@ def fail_child(failure: Exception, run_dir: Path) -> int:
     else:
         print(f"visionattn: process {rank} failed:", file=sys.stderr)
         traceback.print_exception(failure)
-    (run_dir / f"{FAILED}{rank}").write_text(f"process {rank} failed: {failure}", encoding="utf-8")
+    write_whole(run_dir / f"{FAILED}{rank}", f"process {rank} failed: {failure}")
     torch = sys.modules.get("torch")
     grouped = torch is not None and torch.distributed.is_initialized()
     return 0 if grouped and torch is not None and torch.distributed.get_backend() == "gloo" else 1

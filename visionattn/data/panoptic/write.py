@@ -9,6 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from visionattn.files import write_whole
+
 
 @dataclass
 class PanopticFile:
@@ -57,8 +59,7 @@ def write_panoptic(
         (folder / name).write_bytes(one.content)
         notes.append({"image_id": one.image_id, "file_name": name, "segments_info": one.segments})
     content = {**more, "annotations": notes, "categories": [dict(category) for category in categories]}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(content, separators=(",", ":")) + "\n")
     return len(notes)
 
 

@@ -5,7 +5,6 @@ Shapes: H W image, K classes, n segments.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from visionattn.data.unreadable import UnreadableImage
 from visionattn.drawing.bars import plot_class_bars
 from visionattn.drawing.canvas import sheet_of
 from visionattn.drawing.panoptic import draw_segments
+from visionattn.files import write_rows
 from visionattn.heads.panoptic.postprocess import Segments
 from visionattn.reports import Sample, Section, shrink_map, thumbnail
 from visionattn.reports.images import THUMBNAIL
@@ -153,11 +153,9 @@ class PanopticObserver(SampleObserver):
         files = (replace(file, image_id=stated[file.image_id]) for file in self.kept.values())
         write_panoptic(folder / "panoptic", folder / "panoptic.json", files, kinds)
         counts = self._counts
-        with table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["class", "id", "thing", "PQ", "SQ", "RQ", "TP", "FP", "FN"])
-            for kind, row, numbers in zip(kinds, per_class(counts).T.tolist(), counts[1:].T.tolist(), strict=True):
-                writer.writerow([kind["name"], kind["id"], kind["isthing"], *row, *numbers])
+        lines = zip(kinds, per_class(counts).T.tolist(), counts[1:].T.tolist(), strict=True)
+        cells = ([kind["name"], kind["id"], kind["isthing"], *row, *numbers] for kind, row, numbers in lines)
+        write_rows(table, [["class", "id", "thing", "PQ", "SQ", "RQ", "TP", "FP", "FN"], *cells])
         written = {"panoptic results": folder / "panoptic.json", "classes": table}
         if self._instances is not None:
             written["submission"] = folder / "detections.json"

@@ -5,7 +5,6 @@ Shapes: H W image, K classes.
 
 from __future__ import annotations
 
-import csv
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from visionattn.drawing.bars import plot_class_bars
 from visionattn.drawing.plots import plot_confusion
 from visionattn.drawing.segmentation import backgrounds, draw_classes, legend_of, overlay, plot_comparison
 from visionattn.errors import counted
+from visionattn.files import write_rows
 from visionattn.reports import Sample, Section, shrink_map, thumbnail
 from visionattn.reports.images import THUMBNAIL
 from visionattn.tasks.observer import SampleObserver
@@ -133,10 +133,8 @@ class SegmentationObserver(SampleObserver):
         columns = {"IoU": values["IoU"].tolist(), "Acc": values["Acc"].tolist()}
         if self._boundary is not None:
             columns["boundary_IoU"] = per_class(self._boundary).tolist()
-        with table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["class", *columns, "pixels"])
-            writer.writerows(zip(data.class_info.names, *columns.values(), matrix.sum(1).tolist(), strict=True))
+        rows = zip(data.class_info.names, *columns.values(), matrix.sum(1).tolist(), strict=True)
+        write_rows(table, [["class", *columns, "pixels"], *rows])
         np.save(folder / "confusion.npy", matrix.numpy())
         return {"classes": table, "confusion matrix": folder / "confusion.npy"}
 

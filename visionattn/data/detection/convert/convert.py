@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from visionattn.data.detection.convert import to_coco, to_voc, to_yolo
 from visionattn.data.detection.convert.content import Conversion, Picture, read_conversion
 from visionattn.data.detection.sources import CocoRecords
 from visionattn.errors import ConfigError, DataError
+from visionattn.files import whole_folder
 
 WRITERS: dict[str, ModuleType] = {"coco": to_coco, "yolo": to_yolo, "voc": to_voc}
 IMAGES = ("copy", "link")
@@ -67,19 +67,12 @@ def write(made: Conversion, texts: dict[str, str], to: str, folder: Path, images
         ConfigError: the folder holds something.
     """
     check_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with whole_folder(folder) as beside:
         for path, text in texts.items():
             _parent(beside / path).write_text(text, encoding="utf-8")
         for split, pictures in made.splits.items():
             for picture, path in zip(pictures, WRITERS[to].image_paths(made, split), strict=True):
                 _place(picture, _parent(beside / path), images)
-        beside.chmod(0o755)  # as a new folder has it; temporary ones are private
-        beside.replace(folder)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
 
 
 def in_words(found: Counter[str]) -> list[str]:
