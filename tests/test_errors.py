@@ -11,7 +11,10 @@ def test_a_number_has_its_noun():
 
 
 def test_the_nearest_names_come_first_and_once():
-    assert near_names("swin_tny", ["swin_tiny_21k", "swin_tiny", "swin_tiny", "rcnn"], 3) == ["swin_tiny", "swin_tiny_21k"]
+    assert near_names("swin_tny", ["swin_tiny_21k", "swin_tiny", "swin_tiny", "rcnn"], 3) == [
+        "swin_tiny",
+        "swin_tiny_21k",
+    ]
     assert near_names("swin_tny", ["mask_rcnn"]) == []
 
 

@@ -2,6 +2,7 @@
 
 import json
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ def test_onnx_runtime_beside_ours(tmp_path):
         (batch, model, "") for batch in (1, 2) for model in ("visionattn", "onnxruntime")
     ]
     assert all(row["relative_error"] <= 1e-4 for row in rows if row["model"] == "onnxruntime")
-    assert [path.name for path in (tmp_path / "swin_pico").iterdir()] == ["64.onnx"]
+    assert [path.name[:3] + path.name[15:] for path in (tmp_path / "swin_pico").iterdir()] == ["64-.onnx"]
 
 
 @pytest.mark.heavy
@@ -156,8 +157,39 @@ def test_int8_in_the_runtimes_that_are_installed(tmp_path, monkeypatch, capsys):
     here = [name for name in against if not files.why_not(name)]
     assert [name for name in against if found[name]["images_per_second"]] == here
     assert all(0 < found[name]["relative_error"] <= 0.1 for name in here)
-    assert {path.name for path in (tmp_path / "swin_pico").iterdir()} == {"32.onnx", "32.int8.onnx"}
+    kept = {path.name[:3] + path.name[15:] for path in (tmp_path / "swin_pico").iterdir()}
+    assert kept == {"32-.onnx", "32-.int8.onnx"}
     assert "int8" in capsys.readouterr().out
+
+
+def test_a_kept_graph_is_measured_only_with_its_weights_and_code(tmp_path, monkeypatch, capsys):
+    def traced(graph, example):
+        written.append(graph)
+        return graph
+
+    written: list = []
+    monkeypatch.setattr(runtimes, "exported", traced)
+    monkeypatch.setattr(runtimes, "to_onnx", lambda graph, path, outputs: path.write_bytes(b"graph"))
+    model = torch.nn.Linear(2, 2)
+    for name in ("64.onnx", "64-mine.onnx", "64-0123456789ab.int8.onnx", "32-0123456789ab.onnx"):
+        (tmp_path / name).touch()
+    others = set(tmp_path.iterdir())
+    first = runtimes.write_graph(model, 64, tmp_path, "float32")
+    assert runtimes.write_graph(model, 64, tmp_path, "float32") == first
+    assert len(written) == 1
+    with torch.no_grad():
+        model.bias += 1e-6
+    second = runtimes.write_graph(model, 64, tmp_path, "float32")
+    assert f"{first} is of other weights, code or versions" in capsys.readouterr().err
+    monkeypatch.setattr(runtimes, "_code", lambda: b"another")
+    third = runtimes.write_graph(model, 64, tmp_path, "float32")
+    assert len({first, second, third}) == len(written) == 3
+    assert set(tmp_path.iterdir()) == others | {third}
+
+
+def test_the_code_of_a_graph_is_that_of_the_package():
+    assert runtimes._code.__wrapped__() == runtimes._code.__wrapped__()
+    assert all((Path(runtimes.visionattn.__file__).parent / room).is_dir() for room in runtimes._ROOMS)
 
 
 @pytest.mark.parametrize("wrong", [{"against": ["timm"]}, {"passes": ["train"], "against": ["openvino"]}])

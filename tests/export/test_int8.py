@@ -15,7 +15,7 @@ from tests.commands.hostile import contents
 from tests.export.test_graphs import DENSE
 from visionattn.cli import main
 from visionattn.errors import ConfigError
-from visionattn.export import graphs, int8, quantize, samples, sensitivity, speed
+from visionattn.export import graphs, int8, quantize, runtimes, samples, sensitivity, speed
 
 pytestmark = pytest.mark.filterwarnings("default")
 SMALL = ("backbone=swin_pico", "backbone.depths=[1,1,1]", "backbone.dims=[16,16,16]", "backbone.num_heads=[2,2,2]")
@@ -63,9 +63,10 @@ def test_layers_by_rows_compute_the_same():
 def test_linear_layers_become_int8_and_products_of_tensors_do_not(layers, tmp_path):
     assert operators(layers).count("Gemm") == 2
     assert len(quantize.linear_layers(layers)) == 3
-    kept, error = sensitivity.quantize_soundly(layers, tmp_path / "q.onnx", "images", batches(), print)
+    kept, error, expected = sensitivity.quantize_soundly(layers, tmp_path / "q.onnx", "images", batches(), print)
     assert kept == []
     assert 0 < error < 0.03
+    assert all(map(np.array_equal, expected, quantize.outputs_of(runtimes.session_of(layers), "images", batches())))
     weights = {tensor.name: tensor for tensor in onnx.load(tmp_path / "q.onnx").graph.initializer}
     int8 = [
         tensor for tensor in weights.values() if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2
@@ -84,7 +85,7 @@ def test_what_int8_would_spoil_stays_float(layers, tmp_path, capsys):
     onnx.save(model, tmp_path / "float.onnx")
     data = batches()
     whole = sensitivity.quantize_soundly(tmp_path / "float.onnx", tmp_path / "q.onnx", "images", data, print, 1e9)
-    kept, error = sensitivity.quantize_soundly(
+    kept, error, _ = sensitivity.quantize_soundly(
         tmp_path / "float.onnx", tmp_path / "q.onnx", "images", data, print, whole[1] / 2
     )
     assert kept[0] == broken[0]

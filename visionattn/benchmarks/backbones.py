@@ -101,7 +101,7 @@ class Comparison:
             also ``onnxruntime`` and ``openvino``, on our exported graph.
         compile: ``false``, ``true`` or a mode of ``torch.compile``; ours and timm's are measured in each.
         channels_last: ``false``, ``true`` or both: the layout of images and convolutions.
-        graphs: folder where exported graphs are kept for the next run; None keeps none.
+        graphs: folder where exported graphs are kept for the next run of the same code and weights; None keeps none.
         seconds: no backbone, type, batch or pass starts later than that; the configuration names what is left out.
         keep_memory: whether the C library keeps freed memory for the next step, as ``visionattn train`` has it; without
             it every step of either model waits for pages that the system clears.

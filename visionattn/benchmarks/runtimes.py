@@ -6,29 +6,40 @@ with our model's output in float32. Each is timed in a process of its own (:mod:
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+import visionattn
 from visionattn.errors import ConfigError
 from visionattn.export import runtimes
 from visionattn.export.graph_modules import traceable
-from visionattn.export.graphs import INPUT, exported, to_onnx
+from visionattn.export.graphs import INPUT, exported, tell, to_onnx
 from visionattn.export.quantize import by_rows, deviation, linear_layers, quantize
 from visionattn.export.speed import apart
+from visionattn.files import whole
 
 INT8 = "int8"
 RUNTIMES = tuple(runtimes.NAMES)
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, INT8: 0.1}
+_ROOMS = ("attention", "backbones", "conf", "export", "kernels")
 CALIBRATION = (4, 8)
 """Batches of noise, and images in each: enough for speed, and no measure of a trained model's accuracy."""
 
 
 def write_graph(model: nn.Module, side: int, folder: Path, dtype: str) -> Path:
-    """Export our model, for every batch and size in float32, for every batch in int8; a file that is there is kept.
+    """Export our model, for every batch and size in float32, for every batch in int8; the model's own file is kept.
+
+    The file's name tells the weights, the code and the versions that it comes from. One of others is replaced.
 
     Args:
         model: ours, on the CPU.
@@ -39,20 +50,53 @@ def write_graph(model: nn.Module, side: int, folder: Path, dtype: str) -> Path:
     Returns:
         The file.
     """
-    path = folder / (f"{side}.int8.onnx" if dtype == INT8 else f"{side}.onnx")
+    ending = f"{INT8}.onnx" if dtype == INT8 else "onnx"
+    path = folder / f"{side}-{_origin(model)}.{ending}"
     if path.exists():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    if dtype != INT8:
-        to_onnx(exported(traceable(model).eval(), torch.randn(2, 3, side + 3, side + 37)), path, ["logits"])
-        return path
-    source = path.with_name(f"{side}.one_size.onnx")
-    to_onnx(exported(by_rows(traceable(model)).eval(), torch.randn(2, 3, side, side), axes=(0,)), source, ["logits"])
+    others = [file for file in folder.glob(f"{side}-*") if re.fullmatch(rf"{side}-[0-9a-f]{{12}}\.{ending}", file.name)]
+    for other in others:
+        tell(f"{other} is of other weights, code or versions: it is written anew")
+        other.unlink()
+    with whole(path) as draft:
+        _write_int8(model, side, draft) if dtype == INT8 else _write_float32(model, side, draft)
+    return path
+
+
+def _write_float32(model: nn.Module, side: int, path: Path) -> None:
+    to_onnx(exported(traceable(model).eval(), torch.randn(2, 3, side + 3, side + 37)), path, ["logits"])
+
+
+def _write_int8(model: nn.Module, side: int, path: Path) -> None:
     count, size = CALIBRATION
     noise = [torch.randn(size, 3, side, side).numpy() for _ in range(count)]
-    quantize(source, path, INPUT, noise, linear_layers(source))
-    source.unlink()
-    return path
+    program = exported(by_rows(traceable(model)).eval(), torch.randn(2, 3, side, side), axes=(0,))
+    with TemporaryDirectory(prefix="visionattn-") as temporary:
+        source = Path(temporary, "one_size.onnx")
+        to_onnx(program, source, ["logits"])
+        quantize(source, path, INPUT, noise, linear_layers(source))
+
+
+def _origin(model: nn.Module) -> str:
+    """A mark of the weights of a model, of the code and configurations that it was built by, and of the exporters."""
+    found = hashlib.sha256(_code())
+    for name, tensor in model.state_dict().items():
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()[:12]
+
+
+@cache
+def _code() -> bytes:
+    """A checksum of the files and the versions that a graph depends on besides the weights."""
+    package, found = Path(visionattn.__file__).parent, hashlib.sha256()
+    for file in sorted(file for room in _ROOMS for file in (package / room).rglob("*")):
+        if file.suffix in (".py", ".yaml"):
+            found.update(f"{file.relative_to(package).as_posix()} ".encode() + file.read_bytes())
+    for name in ("torch", "onnx", "onnxscript", "onnxruntime"):
+        with suppress(PackageNotFoundError):
+            found.update(f"{name} {version(name)}".encode())
+    return found.digest()
 
 
 def measure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,20 @@ SHARES = (0.05, 0.1, 0.2, 0.4)
 """Shares of the layers that are tried as float32, the most harmful ones first."""
 
 
+class Quantized(NamedTuple):
+    """What came of a quantization.
+
+    Attributes:
+        kept: names of the layers that stay float32.
+        error: deviation of the outputs on the calibration images.
+        expected: what the float32 file gives for these images.
+    """
+
+    kept: list[str]
+    error: float
+    expected: Outputs
+
+
 def quantize_soundly(
     source: Path,
     target: Path,
@@ -24,7 +38,7 @@ def quantize_soundly(
     batches: Sequence[np.ndarray],
     tell: Callable[[str], None],
     limit: float = LIMIT,
-) -> tuple[list[str], float]:
+) -> Quantized:
     """Quantize a file, and leave the layers that do most harm in float32 until its outputs deviate little.
 
     Args:
@@ -36,8 +50,8 @@ def quantize_soundly(
         limit: see :data:`LIMIT`.
 
     Returns:
-        Names of the layers that stay float32, and the deviation on the calibration images that is left, which exceeds
-        the limit where two fifths of the layers do not suffice.
+        The layers that stay float32 and the deviation that is left; it exceeds the limit where two fifths of the layers
+        do not suffice.
     """
     layers, expected = linear_layers(source), outputs_of(session_of(source), name, batches)
 
@@ -47,7 +61,7 @@ def quantize_soundly(
 
     error = attempt(())
     if error <= limit:
-        return [], error
+        return Quantized([], error, expected)
     tell(f"the outputs deviate by {error:.1%}, more than {limit:.0%}: looking for the layers that do most harm")
     ranked, kept = _ranked(source, target, name, batches[:2], expected[:2], layers), list[str]()
     for share in SHARES:
@@ -56,7 +70,7 @@ def quantize_soundly(
         tell(f"with {len(kept)} of {len(layers)} layers in float32: {error:.1%}")
         if error <= limit:
             break
-    return kept, error
+    return Quantized(kept, error, expected)
 
 
 def _ranked(
