@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from visionattn.config import DEFAULT_POLICY, BuildPolicy
-from visionattn.data.detection import Coco, PascalVOCDetection, Yolo
+from visionattn.data.detection import Coco, Labelme, PascalVOCDetection, Yolo
 from visionattn.data.detection.convert.convert import IMAGES, WRITERS, check_folder, in_words, plan, read_splits, write
 from visionattn.data.facts import AUTO
 from visionattn.errors import ConfigError
@@ -25,7 +25,7 @@ def _coco(root: str, **options: Any) -> Coco:
     return Coco(root, **{**usual, **options})
 
 
-SOURCES: dict[str, Any] = {"coco": _coco, "yolo": Yolo, "voc": PascalVOCDetection}
+SOURCES: dict[str, Any] = {"coco": _coco, "yolo": Yolo, "voc": PascalVOCDetection, "labelme": Labelme}
 
 
 def run(

@@ -14,6 +14,7 @@ from visionattn.data.names import EXTENSIONS, FILE_COLUMNS, LABEL_COLUMNS, SPLIT
 
 _HEAD, _TAIL, _LOOKED_AT = 2**18, 2**16, 200
 _SPLIT_COLUMNS = ("split", "fold", "set", "subset", "partition")
+_FEW, _ANY_SPLIT = 4, {name for names in SPLIT_NAMES.values() for name in names}
 _LISTS, _OTHER_JSON = ("images", "annotations", "categories"), ("captions", "image_info", "results", "stuff")
 
 
@@ -28,6 +29,7 @@ class Mark:
         root: the value of ``data.root``.
         keys: further keys, without ``data.``.
         classes: names, as far as folders or the beginnings of files state them.
+        asked: whether it is meant only where its task is named, beside another reading of the same files.
     """
 
     data: str
@@ -36,10 +38,11 @@ class Mark:
     root: Path
     keys: Mapping[str, Any] = field(default_factory=dict)
     classes: Sequence[str] = ()
+    asked: bool = False
 
     def fits(self, task: str | None) -> bool:
         """Whether it is for a task; None: any."""
-        return task is None or task == self.task
+        return (task is None and not self.asked) or task == self.task
 
 
 def folders_in(path: Path) -> list[Path]:
@@ -159,6 +162,26 @@ def voc_files(root: Path) -> list[Mark]:
                 where = "beside the images" if place == "." else f"in {place}"
                 return [Mark("pascal_voc_detection", "detection", f"Pascal VOC's .xml files {where}", root)]
     return []
+
+
+def labelme_files(root: Path) -> list[Mark]:
+    """Labelme's JSON files: objects, or maps of classes where these are asked for."""
+    for base in (root, *folders_in(root)):
+        for name in ("", "Annotations", "annotations", "labels"):
+            if any(_is_labelme(path) for path in files_ending(base / name, ".json")[:_FEW]):
+                place = (base / name).relative_to(root).as_posix()
+                why = f"labelme's .json files {'beside the images' if place == '.' else f'in {place}'}"
+                own = root if base == root or base.name.lower() in _ANY_SPLIT else base
+                return [
+                    Mark("labelme", "detection", why, own),
+                    Mark("labelme_masks", "segmentation", why, own, asked=True),
+                ]
+    return []
+
+
+def _is_labelme(path: Path) -> bool:
+    text = _start(path)
+    return re.search(r'"shapes"\s*:\s*\[', text) is not None and '"imagePath"' in text
 
 
 def open_images_tables(root: Path) -> list[Mark]:

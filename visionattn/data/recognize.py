@@ -15,6 +15,7 @@ from visionattn.data.layout_marks import (
     coco_files,
     label_lines,
     labelled_table,
+    labelme_files,
     open_images_tables,
     parquet_files,
     shard_index,
@@ -27,13 +28,14 @@ from visionattn.files import near_file
 
 LOOKED_FOR = (
     "folders of images, one per class (image_folder); a table of files and labels (csv); COCO's or LVIS's .json (coco, "
-    "coco_panoptic, lvis); data.yaml or labels/*.txt (yolo); .xml files of boxes (pascal_voc_detection); images beside "
-    "masks (image_mask, pascal_voc, ade20k, cityscapes); masks of objects (instance_masks); Open Images' tables "
-    "(open_images); .parquet (hugging_face, hugging_face_detection); shards with _info.json (web_dataset)"
+    "coco_panoptic, lvis); data.yaml or labels/*.txt (yolo); .xml files of boxes (pascal_voc_detection); labelme's "
+    ".json files (labelme, labelme_masks); images beside masks (image_mask, pascal_voc, ade20k, cityscapes); masks of "
+    "objects (instance_masks); Open Images' tables (open_images); .parquet (hugging_face, hugging_face_detection); "
+    "shards with _info.json (web_dataset)"
 )
 """What a folder is searched for, with the name of each under ``visionattn list data``."""
 _PROBES: tuple[Callable[[Path], list[Mark]], ...] = (
-    *(coco_files, label_lines, voc_files, pascal_masks, mask_folders, open_images_tables),
+    *(coco_files, label_lines, voc_files, labelme_files, pascal_masks, mask_folders, open_images_tables),
     *(masks_beside, parquet_files, shard_index),
 )
 _LABELS_ONLY: tuple[Callable[[Path], list[Mark]], ...] = (labelled_table, class_folders)

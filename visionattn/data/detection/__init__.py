@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from visionattn.data.detection.coco import Coco
     from visionattn.data.detection.formats.hugging_face import HuggingFaceDetection
     from visionattn.data.detection.formats.instance_masks import InstanceMasks
+    from visionattn.data.detection.formats.labelme import Labelme
     from visionattn.data.detection.formats.lvis import Lvis
     from visionattn.data.detection.formats.open_images import OpenImages
     from visionattn.data.detection.formats.voc import PascalVOCDetection
@@ -26,6 +27,7 @@ __all__ = [
     "DetectionTrainTransform",
     "HuggingFaceDetection",
     "InstanceMasks",
+    "Labelme",
     "Lvis",
     "OpenImages",
     "PascalVOCDetection",
@@ -42,6 +44,7 @@ __getattr__ = face(
         "DetectionTrainTransform": "transforms",
         "HuggingFaceDetection": "formats.hugging_face",
         "InstanceMasks": "formats.instance_masks",
+        "Labelme": "formats.labelme",
         "Lvis": "formats.lvis",
         "OpenImages": "formats.open_images",
         "PascalVOCDetection": "formats.voc",

@@ -7,20 +7,15 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
+from visionattn.data.detection.formats.beside import FOLDERS, IMAGES, Pair, folder_of, label_files, pairs_in, share_of
 from visionattn.data.detection.formats.content import Content, enclosing_box, image_files, listing, read_text
 from visionattn.data.detection.formats.sizes import shown_size
 from visionattn.data.detection.formats.source import SAMPLED_LABELS, BoxSource
 from visionattn.data.detection.formats.voc_xml import VocImage, VocObject, read_xml
 from visionattn.data.facts import AUTO
-from visionattn.data.fixed_split import fixed_split
 from visionattn.errors import ConfigError, DataError
 
 LISTS = {"train": "train", "val": "val", "test": "test"}
-_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-_XML = ("Annotations", "annotations", "xmls", "labels", ".")
-_IMAGES = ("JPEGImages", "images", "Images", ".")
 
 
 class PascalVOCDetection(BoxSource):
@@ -64,7 +59,7 @@ class PascalVOCDetection(BoxSource):
             raise ConfigError(f"data.source.first_pixel must be 1 (VOC's own files) or 0, got {first_pixel}")
         self.class_names = None if class_names is None else list(class_names)
         self.lists, self.first_pixel, self.val_fraction = dict(lists), first_pixel, val_fraction
-        self._files: dict[str, list[tuple[Path, Path | None]]] = {}
+        self._files: dict[str, list[Pair]] = {}
 
     @cached_property
     def base(self) -> Path:
@@ -88,9 +83,9 @@ class PascalVOCDetection(BoxSource):
         """
         if (self.base / "ImageSets" / "Main").is_dir():
             return "lists"
-        if any(_annotations(self.base / name) for name in _FOLDERS["train"]):
+        if any(label_files(self.base / name, ".xml") for name in FOLDERS["train"]):
             return "folders"
-        if _annotations(self.base):
+        if label_files(self.base, ".xml"):
             return "flat"
         raise DataError(
             f"{self.root} is not in Pascal VOC's layout: expected Annotations and ImageSets/Main, or train and valid "
@@ -173,14 +168,14 @@ class PascalVOCDetection(BoxSource):
             polygons = None
         content.add_object(number, label, box, polygons, crowd=one.difficult)
 
-    def _pairs(self, split: str) -> list[tuple[Path, Path | None]]:
+    def _pairs(self, split: str) -> list[Pair]:
         """Image and annotation file of every image of a split; empty where the split is missing."""
         if split not in self._files:
             find = {"lists": self._of_list, "folders": self._of_folder, "flat": self._of_share}[self.layout]
             self._files[split] = find(split)
         return self._files[split]
 
-    def _of_list(self, split: str) -> list[tuple[Path, Path | None]]:
+    def _of_list(self, split: str) -> list[Pair]:
         file = self.base / "ImageSets" / "Main" / f"{self.lists.get(split, split)}.txt"
         if not file.is_file():
             if split == "test":
@@ -189,9 +184,9 @@ class PascalVOCDetection(BoxSource):
                 f"{file} is missing; name the list of {split} in data.source.lists ({listing(file.parent)})"
             )
         names = [words[0] for words in map(str.split, read_text(file).splitlines()) if words]
-        folder = next((self.base / name for name in _IMAGES if (self.base / name).is_dir()), self.base)
+        folder = next((self.base / name for name in IMAGES if (self.base / name).is_dir()), self.base)
         images = {path.stem: path for path in image_files(folder)}
-        pairs: list[tuple[Path, Path | None]] = []
+        pairs: list[Pair] = []
         for name in names:
             xml = self.base / "Annotations" / f"{name}.xml"
             if not xml.is_file():
@@ -199,39 +194,16 @@ class PascalVOCDetection(BoxSource):
             pairs.append((images.get(Path(name).name, folder / f"{name}.jpg"), xml))
         return pairs
 
-    def _of_folder(self, split: str) -> list[tuple[Path, Path | None]]:
-        for name in _FOLDERS[split]:
-            if (self.base / name).is_dir():
-                return _matched(self.base / name)
-        return []
+    def _of_folder(self, split: str) -> list[Pair]:
+        folder = folder_of(self.base, split)
+        return [] if folder is None else _matched(folder)
 
-    def _of_share(self, split: str) -> list[tuple[Path, Path | None]]:
-        if split == "test":
-            return []
-        pairs = _matched(self.base)
-        held = fixed_split([image.relative_to(self.base).as_posix() for image, _ in pairs], self.val_fraction)
-        wanted = np.flatnonzero(held if split == "val" else ~held)
-        return [pairs[index] for index in wanted.tolist()]
+    def _of_share(self, split: str) -> list[Pair]:
+        return [] if split == "test" else share_of(self.base, _matched(self.base), split, self.val_fraction)
 
 
-def _annotations(folder: Path) -> list[Path]:
-    """XML files of a folder, from the first of the usual places that has any."""
-    for name in _XML:
-        found = sorted((folder / name).glob("*.xml")) if (folder / name).is_dir() else []
-        if found:
-            return found
-    return []
-
-
-def _matched(folder: Path) -> list[tuple[Path, Path | None]]:
-    """Every XML file with its image, and the images without such a file, in the order of the images' names."""
-    images = {path.stem: path for place in _IMAGES if (folder / place).is_dir() for path in image_files(folder / place)}
-    files = {path.stem: path for path in _annotations(folder)}
-    named = {stem: folder / (read_xml(files[stem]).file_name or f"{stem}.jpg") for stem in files.keys() - images.keys()}
-    pairs: list[tuple[Path, Path | None]] = [(path, files.get(stem)) for stem, path in images.items()]
-    known = set(images.values())
-    pairs += [(path, files[stem]) for stem, path in named.items() if path not in known]
-    return sorted(pairs, key=lambda pair: str(pair[0]))
+def _matched(folder: Path) -> list[Pair]:
+    return pairs_in(folder, ".xml", lambda path: read_xml(path).file_name)
 
 
 def _told(zeros: int, difficult: int) -> list[str]:

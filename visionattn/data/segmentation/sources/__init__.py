@@ -9,6 +9,7 @@ from visionattn.data.segmentation.sources.ade20k import ADE20K
 from visionattn.data.segmentation.sources.cityscapes import Cityscapes
 from visionattn.data.segmentation.sources.coco_stuff import COCOStuff
 from visionattn.data.segmentation.sources.image_mask import ImageMask
+from visionattn.data.segmentation.sources.labelme import LabelmeMasks
 from visionattn.data.segmentation.sources.masks import MaskRecords, MaskSource
 from visionattn.data.segmentation.sources.pascal import PascalContext, PascalVOC
 
@@ -17,6 +18,7 @@ __all__ = [
     "COCOStuff",
     "Cityscapes",
     "ImageMask",
+    "LabelmeMasks",
     "MaskRecords",
     "MaskSource",
     "PascalContext",

@@ -179,9 +179,15 @@ class MaskSource(ABC):
         """Read one split; test equals val where there is no test."""
         if split not in self.splits:
             raise DataError(f"{type(self).__name__} has no split {split!r}, only {', '.join(self.splits)}")
-        layout = self.layout(split)
-        pairs, told = self.pairs_of(layout)
+        return self.records(*self.paired(split))
+
+    def records(self, pairs: Sequence[tuple[str, str]], told: Sequence[str]) -> MaskRecords:
+        """The records of pairs; a subclass whose masks are no image files gives its own."""
         return MaskRecords(self.root, pairs, self.classes(), self.table(), told, self.color_table())
+
+    def paired(self, split: str) -> tuple[list[tuple[str, str]], list[str]]:
+        """Paths of image and mask below the root, and what is to be told about them."""
+        return self.pairs_of(self.layout(split))
 
     def layout(self, split: str) -> Layout:
         """The first layout of a split that exists.
@@ -207,7 +213,7 @@ class MaskSource(ABC):
         return [layout for layout in self.layouts(split) if (self.root / layout.images).is_dir()]
 
     def pairs_of(self, layout: Layout) -> tuple[list[tuple[str, str]], list[str]]:
-        """Paths of image and mask below the root, and what is to be told about them."""
+        """The same of a layout."""
         pairs = find_pairs(self.root, layout)
         names, told = pairs.names, pairs.told
         if layout.part:
@@ -227,7 +233,7 @@ class MaskSource(ABC):
         source = cls(str(root), **given)
         pairs, told = dict[str, list[tuple[str, str]]](), dict.fromkeys(source.notes())
         for split in ("train", "val"):
-            pairs[split], sentences = source.pairs_of(source.layout(split))
+            pairs[split], sentences = source.paired(split)
             told |= dict.fromkeys(sentences)
         files = [source.root / image for image, _ in pairs["train"]]
         survey = survey_files(files)
