@@ -9,6 +9,7 @@ from tests.corpus import trees
 from visionattn.config.catalog import choices, with_parts
 from visionattn.config.columns import column_of
 from visionattn.data import mask_marks
+from visionattn.data.names import masks_among
 from visionattn.data.recognize import LOOKED_FOR, recognize, some_images
 from visionattn.errors import DataError
 
@@ -216,3 +217,11 @@ def test_masks_with_a_label_map_beside_them(tmp_path):
     assert (mark.data, mark.keys["source.masks"]) == ("image_mask", "SegmentationClass")
     assert mark.classes == ["background", "left_hand", "right_hand"]
     assert recognize(tmp_path / "camvid").data == "image_mask"
+
+
+def test_a_left_view_is_no_mask():
+    views = [f"{index}{view}{kind}" for index in range(3) for view in ("", "_l") for kind in (".jpg", ".png")]
+    assert sorted(masks_among(views)) == sorted(name for name in views if name.endswith(".png"))
+    photos = ["a.png", "a_l.png", "b.png", "c.png", "d.png"]
+    assert masks_among(photos) == []
+    assert masks_among(["a.png", "a_l.png", "b.png", "b_L.png"]) == ["a_l.png", "b_L.png"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 
 EXTENSIONS = frozenset(
@@ -84,17 +85,26 @@ def is_image(name: str) -> bool:
 def masks_among(paths: Sequence[str]) -> list[str]:
     """The files that are masks of others beside them; empty: none are.
 
-    They are named as their image with one of :data:`MASK_ENDINGS` behind it (the one that fits most), or as their image
-    alone where that is a JPEG or WebP file and they are not.
+    They are named as their image with one of :data:`MASK_ENDINGS` behind it, or as their image alone where that is a
+    JPEG or WebP file and they are not: whichever gives most images a mask of their own, and at least half of them. A
+    single ``x_l.png`` beside ``x.png`` in a folder of others is no mask.
 
     Args:
         paths: of all images and masks, with forward slashes.
     """
     parted = [(path, *os.path.splitext(path)) for path in paths]
     stems = {stem for _, stem, _ in parted}
-    best: list[str] = []
-    for ending in MASK_ENDINGS[1:]:
-        ended = [path for path, stem, _ in parted if stem.lower().endswith(ending) and stem[: -len(ending)] in stems]
-        best = max(best, ended, key=len)
     lossy = {stem for _, stem, kind in parted if kind.lower() in _LOSSY}
-    return best or [path for path, stem, kind in parted if stem in lossy and kind.lower() not in _LOSSY]
+    best, most = list[str](), 0
+    for ending in (*MASK_ENDINGS[1:], ""):
+        if ending:
+            ended = [(path, stem[: -len(ending)]) for path, stem, _ in parted if stem.lower().endswith(ending)]
+            masks = {path: name for path, name in ended if name in stems}
+        else:
+            masks = {path: stem for path, stem, kind in parted if stem in lossy and kind.lower() not in _LOSSY}
+        images = Counter(stem for path, stem, _ in parted if path not in masks)
+        owners = Counter(masks.values())
+        fit = sum(images[name] == count == 1 for name, count in owners.items())
+        if fit > most and 2 * fit >= images.total():
+            best, most = list(masks), fit
+    return best

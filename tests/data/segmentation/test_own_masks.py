@@ -7,6 +7,7 @@ from PIL import Image
 from tests.data.pictures import narrow_png
 from visionattn.data.segmentation import ImageMask, SegmentationData
 from visionattn.data.segmentation.class_files import class_file
+from visionattn.data.segmentation.mask_files import LabelError, voc_colors
 from visionattn.data.segmentation.stored_numbers import deduce, histogram
 from visionattn.errors import DataError
 
@@ -195,6 +196,7 @@ def test_what_is_deduced():
     assert histogram({0: 3, 7: 1}) == "0 (75 %), 7 (25 %)"
 
 
+NO_VOC = None
 COLORS = {0: (0, 0, 0), 1: (64, 0, 128), 2: (128, 128, 0)}
 NAMED = {
     "labelmap.txt": "# label:color_rgb:parts:actions\nsky:0,0,0::\ncat:64,0,128::\ndog:128,128,0::\n",
@@ -233,18 +235,38 @@ def test_void_counts_nowhere(tmp_path):
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        (None, r"it is an image in color \(RGB\).*/labelmap\.txt with a line name:r,g,b"),
+        (NO_VOC, r"it is an image in color \(RGB\).*/labelmap\.txt with a line name:r,g,b"),
         (NAMED["class_dict.csv"].replace("dog,128,128,0", "dog,1,2,3"), r"have colors of no class.*\(128, 128, 0\)"),
         (NAMED["class_dict.csv"].replace("128,128,0", "0,0,0"), "gives sky and dog one color, 0,0,0"),
         (NAMED["class_dict.csv"].replace("128,128,0", "300,0,0"), "has a color 300,0,0; red, green and blue run"),
     ],
 )
 def test_colors_that_name_no_class_are_refused(tmp_path, file, said):
-    make(tmp_path, colored)
-    if file:
+    make(tmp_path, colored if file is not NO_VOC else lambda mask: colored(mask) + 1)
+    if file is not NO_VOC:
         (tmp_path / "class_dict.csv").write_text(file)
     with pytest.raises(DataError, match=f"(?s){said}"):
         ImageMask.inspect(tmp_path, {})
+
+
+def test_masks_in_pascal_vocs_colors_need_no_file(tmp_path):
+    assert [voc_colors()[number] for number in (0, 1, 2, 3, 12, 20, 255)] == [
+        *((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (64, 0, 128), (0, 64, 128), (224, 224, 192))
+    ]
+    colors = np.array(list(voc_colors().values()), np.uint8)
+    make(tmp_path / "numbers")
+    make(tmp_path / "colors", colors.__getitem__)
+    facts = ImageMask.inspect(tmp_path / "colors", {})
+    assert facts.num_classes == 3
+    assert any("are in color, all of Pascal VOC's palette" in note for note in facts.notes)
+    assert list(facts.options["colors"]) == [0, 1, 2, 255]
+    plain, _ = opened(tmp_path / "numbers")
+    for source in ({}, dict(facts.options), {"class_names": ["sky", "cat", "dog"]}):
+        train, _ = opened(tmp_path / "colors", source=source)
+        assert all((train.load(i)[1] == plain.load(i)[1]).all() for i in range(6))
+    Image.new("RGB", (40, 32), (1, 2, 3)).save(train.mask_path(5))
+    with pytest.raises(LabelError, match=r"it is an image in color \(RGB\)"):
+        ImageMask.inspect(tmp_path / "colors", {})
 
 
 def test_camvids_folders(tmp_path):

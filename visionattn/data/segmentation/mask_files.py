@@ -31,6 +31,17 @@ _WHITE_IS_ZERO = 0
 _PHOTOMETRIC = 262
 
 
+def voc_colors() -> dict[int, tuple[int, int, int]]:
+    """Number -> red, green and blue of Pascal VOC's palette, which many tools draw masks in.
+
+    The bits of a number go to the channels in turn, the lowest to the highest bit of red, then of green, then of blue.
+    """
+    return {
+        number: tuple(sum((number >> (3 * bit + part) & 1) << (7 - bit) for bit in range(8)) for part in range(3))
+        for number in range(256)
+    }
+
+
 class ColorTable:
     """From the colors of a mask to numbers.
 

@@ -14,7 +14,7 @@ from visionattn.data.names import SPLIT_NAMES
 from visionattn.data.segmentation.class_files import ClassFile, class_file
 from visionattn.data.segmentation.classes import ClassList
 from visionattn.data.segmentation.labels import IGNORE
-from visionattn.data.segmentation.mask_files import ColorTable, LabelError
+from visionattn.data.segmentation.mask_files import ColorTable, LabelError, voc_colors
 from visionattn.data.segmentation.sources.masks import MaskSource
 from visionattn.data.segmentation.sources.pairs import Layout
 from visionattn.data.segmentation.stored_numbers import Numbers, count_numbers, deduce
@@ -34,6 +34,8 @@ _OTHERS = (
 )
 _WHOLE = (("images", "masks"), ("images", "labels"), ("images", "annotations"))
 _BESIDE = (("{split}", "{split}"), (".", "."))
+_LOOKED_AT = 8
+"""Masks in which colors are looked for."""
 
 
 class ImageMask(MaskSource):
@@ -58,7 +60,8 @@ class ImageMask(MaskSource):
         ignore: stored numbers that count nowhere; ``auto``: 255, unless the masks hold 0 and 255 alone; and those of
             colors that are called void or ignore.
         colors: stored number -> red, green and blue, for masks in color; ``auto``: of a file (CVAT's ``labelmap.txt``,
-            ``class_dict.csv``, CamVid's ``label_colors.txt``), numbered in its order.
+            ``class_dict.csv``, CamVid's ``label_colors.txt``), numbered in its order, else Pascal VOC's palette where
+            every color is of it.
         val_fraction: share of the images that is val where there is one folder for all, or none for val.
 
     Raises:
@@ -109,7 +112,15 @@ class ImageMask(MaskSource):
         by_name = file is not None and set(numbers.names) <= set(file.names.values())
         source = f"named in {file.path}" if file and by_name else f"found in {where}"
         note = f"{len(numbers.names)} classes {source}: stored numbers {_ranges(numbers.numbers)}"
-        return Numbers(numbers.numbers, numbers.names, numbers.ignore, [*numbers.notes, note])
+        notes = [*numbers.notes, note]
+        if self._is_voc:
+            notes.append(f"{where} are in color, all of Pascal VOC's palette: a color's place there is its number")
+        return Numbers(numbers.numbers, numbers.names, numbers.ignore, notes)
+
+    @property
+    def _is_voc(self) -> bool:
+        """Whether colors are read by Pascal VOC's palette, which nobody stated."""
+        return isinstance(self._colors, str) and bool(self.colors) and not (self._file and self._file.colors)
 
     @cached_property
     def _file(self) -> ClassFile | None:
@@ -120,8 +131,26 @@ class ImageMask(MaskSource):
         """Stored number -> red, green and blue; empty: masks in color cannot be read."""
         given = self._colors
         if isinstance(given, str):
-            given = self._file.colors if self._file else None
+            given = self._file.colors if self._file and self._file.colors else self._palette
         return {int(number): [int(value) for value in color] for number, color in (given or {}).items()}
+
+    @cached_property
+    def _palette(self) -> dict[int, tuple[int, int, int]]:
+        """Pascal VOC's palette, where training masks are in color and all colors looked at are of it; else empty."""
+        layout = self.layout("train")
+        paths = [self.root / mask for _, mask in self.pairs_of(layout)[0]]
+        try:
+            count_numbers(paths, None, _LOOKED_AT)
+        except LabelError as error:
+            if "in color" not in str(error):
+                return {}
+        else:
+            return {}
+        try:
+            count_numbers(paths, ColorTable(voc_colors()), _LOOKED_AT)
+        except LabelError:
+            return {}
+        return voc_colors()
 
     def color_table(self) -> ColorTable | None:
         return ColorTable(self.colors) if self.colors else None
@@ -173,14 +202,16 @@ class ImageMask(MaskSource):
 
     def filled(self) -> dict[str, object]:
         """Options of the source that ``auto`` stands for."""
-        found = self.found
+        found, colors = self.found, self.colors
+        if self._is_voc:
+            colors = {number: colors[number] for number in sorted({*found.numbers, *found.ignore})}
         return {
             "class_names": found.names,
             "numbers": found.numbers,
             "first": found.numbers[0],
             "ignore": found.ignore,
             "mask_suffix": AUTO,
-            "colors": self.colors or None,
+            "colors": colors or None,
         }
 
     def notes(self) -> list[str]:

@@ -102,6 +102,7 @@ class LabelmeMasks(MaskSource):
 
 def _drawn(file: Path, notes: LabelmeImage, size: tuple[int, int], numbers: Mapping[str, int]) -> np.ndarray:
     """The map of a file, uint8 ``(H, W)``."""
+    known = [name for name in numbers if numbers[name]][:12]
     numbers = {**numbers, BACKGROUND: 0, NOWHERE: IGNORE}
     classes = np.zeros(size, np.uint8)
     for one in notes.shapes:
@@ -109,7 +110,7 @@ def _drawn(file: Path, notes: LabelmeImage, size: tuple[int, int], numbers: Mapp
             continue
         if one.label not in numbers:
             raise LabelError(
-                f"{file}: the class {one.label!r} is not among {', '.join(list(numbers)[:12])}; correct the file "
+                f"{file}: the class {one.label!r} is not among {', '.join(known)}; correct the file "
                 "or list all classes in data.source.class_names"
             )
         if one.mask is not None:
