@@ -180,6 +180,21 @@ def voc(root: Path) -> None:
         write_text(root / "ImageSets/Main" / f"{split}.txt", "".join(f"{stem}\n" for stem in stems))
 
 
+def labelme(root: Path) -> None:
+    """labelme's files beside the images of two splits: a polygon and a rectangle in each."""
+    names = {one["id"]: one["name"] for one in CATS}
+    for split, count in SPLITS.items():
+        for index in range(count):
+            save(draw(index), root / split / f"{split}_{index:03d}.jpg", quality=95)
+            shapes = []
+            for number, (category, (x, y, w, h)) in enumerate(scene(index)):
+                corners = [[x, y], [x + w, y], [x + w, y + h], [x, y + h]]
+                kind, points = ("rectangle", corners[::2]) if number % 2 else ("polygon", corners)
+                shapes.append({"label": names[category], "points": points, "shape_type": kind, "group_id": None})
+            stated = {"imagePath": f"{split}_{index:03d}.jpg", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+            write_json(root / split / f"{split}_{index:03d}.json", {"version": "5.5.0", "shapes": shapes, **stated})
+
+
 def csv(root: Path) -> None:
     """Images of two colors, and a table of their labels for each split."""
     for split, count in (("train", 4), ("val", 2)):

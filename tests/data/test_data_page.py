@@ -15,5 +15,14 @@ LINES = [
 
 def test_every_format_has_a_command():
     named = {word.partition("=")[2] for line in LINES for word in shlex.split(line) if word.startswith("data=")}
-    assert named >= {"yolo", "pascal_voc_detection", "lvis", "open_images", "instance_masks", "csv"}
+    assert named >= {
+        "yolo",
+        "pascal_voc_detection",
+        "lvis",
+        "open_images",
+        "instance_masks",
+        "csv",
+        "labelme",
+        "labelme_masks",
+    }
     assert "hugging_face_detection" in named

@@ -16,6 +16,7 @@ from visionattn.errors import DataError
 LAYOUTS = [
     *((trees.coco, "coco"), (trees.yolo, "yolo"), (trees.panoptic, "coco_panoptic"), (trees.image_mask, "image_mask")),
     *((trees.image_folder, "image_folder"), (trees.voc, "pascal_voc_detection"), (trees.csv, "csv")),
+    (trees.labelme, "labelme"),
 ]
 
 

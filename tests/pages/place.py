@@ -68,6 +68,7 @@ def dense(sets: Path) -> None:
         trees.write_json(file, content)
     trees.yolo(sets / "yolo")
     trees.voc(sets / "pascal_voc_detection")
+    trees.labelme(sets / "labelme")
     trees.instance_masks(sets / "instance_masks")
     trees.image_mask(sets / "image_mask")
     trees.ade20k(sets / "ade20k")

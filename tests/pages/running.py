@@ -60,7 +60,7 @@ BUDGET = {
 EXPERIMENTS = {"finetune/detection": "coco", "finetune": "image_folder", "coco": "coco", "ade20k": "ade20k"}
 EXPERIMENTS |= {"imagenet": "imagenet"}
 """The data of experiments."""
-FOLDERS = {"imagenet_v2": "imagenetv2", "voc": "pascal_voc_detection"}
+FOLDERS = {"imagenet_v2": "imagenetv2", "voc": "pascal_voc_detection", "labelme_masks": "labelme"}
 """Sets whose folder has another name than ``data=``."""
 
 

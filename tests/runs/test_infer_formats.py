@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.corpus import trees
 from tests.data.detection.formats.test_instance_masks import numbered
 from tests.data.detection.formats.test_lvis import lvis
 from tests.data.detection.formats.test_open_images import open_images
@@ -9,9 +10,16 @@ from tests.data.detection.formats.trees import voc, yolo
 from visionattn import config
 from visionattn.runs.infer import infer
 
+
+def labelme(root):
+    trees.labelme(root)
+    return root
+
+
 TREES = {
     "yolo": (yolo, 2, False),
     "pascal_voc_detection": (voc, 2, False),
+    "labelme": (labelme, 2, True),
     "lvis": (lvis, 2, True),
     "open_images": (open_images, 2, False),
     "instance_masks": (numbered, 1, True),
