@@ -36,10 +36,11 @@ def voc_colors() -> dict[int, tuple[int, int, int]]:
 
     The bits of a number go to the channels in turn, the lowest to the highest bit of red, then of green, then of blue.
     """
-    return {
-        number: tuple(sum((number >> (3 * bit + part) & 1) << (7 - bit) for bit in range(8)) for part in range(3))
-        for number in range(256)
-    }
+
+    def channel(number: int, part: int) -> int:
+        return sum((number >> (3 * bit + part) & 1) << (7 - bit) for bit in range(8))
+
+    return {number: (channel(number, 0), channel(number, 1), channel(number, 2)) for number in range(256)}
 
 
 class ColorTable:
