@@ -2,9 +2,9 @@
 
 usage: python scripts/heavy.py [PATH ...] [-k EXPRESSION] [--processes N] [--limit SECONDS] [--again] [--results FOLDER]
 
-Each file gets a line as it ends, a row in ``FOLDER/status.tsv`` and its output in ``FOLDER/<file>.log``. Started again,
-it leaves out the files that passed on the same sources (committed or not), and begins with those that failed. The table
-at the end names every file; the exit status is 1 unless all of them passed.
+Each file gets a line as it ends, a row in ``FOLDER/status.tsv`` and its output, with the slowest tests, in
+``FOLDER/<file>.log``. Started again, it leaves out the files that passed on the same sources (committed or not), and
+begins with those that failed. The table at the end names every file; the exit status is 1 unless all of them passed.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Runner:
             return None
         begun = time.monotonic()
         log = self.results / (file.replace("/", "_") + ".log")
-        command = [*PYTEST, file, "-o", "tmp_path_retention_policy=failed", *keyword(self.selection)]
+        command = [*PYTEST, file, "--durations=5", "-o", "tmp_path_retention_policy=failed", *keyword(self.selection)]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=self.environment, stdout=output, stderr=output, start_new_session=True
