@@ -31,7 +31,11 @@ RUNS = {
     "digits": ["data=digits", "backbone=dinat_pico"],
 }
 """Short runs by their task; one of ImageNet's classes; another attention; what `visionattn train` alone trains."""
-PUBLISHED = "experiment=ade20k/upernet_swin_tiny_160k"
+PUBLISHED = {
+    "detection": ("coco", "experiment=coco/mask_rcnn_swin_tiny_1x"),
+    "segmentation": ("ade20k", "experiment=ade20k/upernet_swin_tiny_160k"),
+}
+"""Data and recipe of the published models that pages load, by task."""
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.devices=1"]
 SHORT += ["trainer.accelerator=cpu", "data.num_workers=0"]
 """What a training is cut to."""
@@ -148,11 +152,12 @@ def short_run(place: Path, name: str) -> None:
     assert (place / "runs" / name / "checkpoints/best.ckpt").is_file(), name  # pages name it
 
 
-def published(place: Path) -> None:
+def published(place: Path, task: str) -> None:
     """A checkpoint with backbone and head of a published recipe."""
-    where = [f"data.root={place / 'sets' / 'ade20k'}", f"hydra.run.dir={place / 'runs' / 'published'}"]
+    data, recipe = PUBLISHED[task]
+    where = [f"data.root={place / 'sets' / data}", f"hydra.run.dir={place / 'runs' / f'published_{task}'}"]
     short = [word for word in SHORT if "max_epochs" not in word]
-    run("train", PUBLISHED, *where, "weights=null", *short, *FEW, "trainer.max_epochs=0")
+    run("train", recipe, *where, "weights=null", *short, *FEW, "trainer.max_epochs=0")
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def stand_ins(line: str, task: str, place: Path, port: int) -> list[str]:
     given = shlex.split(line.replace("experiment=... weights=timm", f"{tuned} weights=timm"))
     given = [word for word in given if word not in ("...", "experiment=...")]
     run = place / "runs" / ("imagenet" if "data=imagenet" in line else task)
-    start = place / "runs/published/checkpoints/last.ckpt" if "weights_part=model trainer" in line else weights
+    start = place / f"runs/published_{task}/checkpoints/last.ckpt" if "weights_part=model trainer" in line else weights
     past = r"outputs/classification/swin_pico/\S*"
     changes = [
         (r"^ckpt=(RUN|\.\.\.|.*\.\.\./.*|outputs/.*|runs/.*)$", f"ckpt={run}"),

@@ -32,6 +32,6 @@ def test_every_command_runs(page, prepared, tmp_path, capsys):
 @pytest.mark.heavy
 @pytest.mark.parametrize("page", with_slow(TASKS))
 def test_slow_commands_run(page, prepared, tmp_path, capsys):
-    if page == "segmentation":
-        place.published(prepared)
+    if page in place.PUBLISHED:
+        place.published(prepared, page)
     run_page(page, TASKS[page], prepared, tmp_path, capsys, slow=True)

@@ -69,13 +69,16 @@ def test_the_published_code_finds_the_same(name, dtype):
     report = load_model(backbone, head, {"meta": {"epoch": 12}, "state_dict": published_state(case)})
     assert report.fresh == report.left_out == []
     images = images_of(case, dtype)
-    for one, expected in zip(found_by(backbone.to(dtype), head.to(dtype), images), case["images"], strict=True):
+    found = found_by(backbone.to(dtype), head.to(dtype), images)
+    for one, expected, size in zip(found, case["images"], images.image_sizes, strict=True):
         assert one["labels"].tolist() == expected["labels"]
         assert error(one["scores"], expected["scores"]) < 1e-5
         assert error(one["boxes"], expected["boxes"]) < 1e-5
         assert ("masks" in one) == ("masks" in expected)
         if "masks" in one:
             assert error(one["masks"].flatten(1).norm(dim=1), expected["masks"]) < 1e-5
+            areas = head.paste(one["masks"], one["boxes"], size).flatten(1).sum(1)
+            assert (areas - torch.tensor(expected["areas"])).abs().max() <= 1  # a pixel at one half to rounding
 
 
 @pytest.mark.parametrize("name", ["mask_rcnn", "cascade_rcnn"])

@@ -16,7 +16,6 @@ from torchvision.models.detection.image_list import ImageList
 from visionattn.data.detection.dataset import NormalizeAndPad
 from visionattn.data.segmentation.labels import IGNORE
 from visionattn.errors import DataError
-from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.heads.segmentation.inference import class_map
 from visionattn.heads.segmentation.pixel_loss import PixelLoss
 from visionattn.training.serving import prepare, without_unused
@@ -122,7 +121,7 @@ class DetectionModel(Vision):
         found = self.head(self.features(batch["image"]), ImageList(batch["image"], batch["size"]))
         for one, size in zip(found, batch["size"], strict=True):
             if "masks" in one:
-                one["masks"] = paste_masks(one["masks"], one["boxes"], size).to(one["boxes"].device)
+                one["masks"] = self.head.paste(one["masks"], one["boxes"], size).to(one["boxes"].device)
         return found
 
 

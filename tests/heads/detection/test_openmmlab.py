@@ -11,6 +11,7 @@ from torchvision.ops import roi_align
 from tests.heads.detection.test_detectors import FEW, INFO, NARROW, RCNNS, SMALL, TARGETS, inputs
 from visionattn.heads.detection import RCNN, Pyramid, RetinaNetDetector
 from visionattn.heads.detection.openmmlab import AdaptiveAlign, Anchors, BoundedCoder, best_of_levels, suppress
+from visionattn.heads.detection.paste_masks import paste_at_centers
 
 
 def build(name):
@@ -89,3 +90,14 @@ def test_no_relu_between_the_levels_on_top():
         p6 = top.p6(features[-1])
         torch.testing.assert_close(maps[-2], p6)
         torch.testing.assert_close(maps[-1], top.p7(p6.relu() if relu else p6))
+
+
+def test_masks_are_sampled_at_the_centers_of_pixels():
+    """A box between pixels: a full mask covers those whose center lies inside, one of no width none."""
+    boxes = torch.tensor([[2.6, 1.4, 6.4, 4.6], [-3.0, -2, 20, 30], [30.0, 2, 40, 5]])
+    pasted = paste_at_centers(torch.ones(3, 1, 28, 28), boxes, (8, 10))
+    expected = torch.zeros(8, 10, dtype=torch.uint8)
+    expected[1:5, 3:6] = 1
+    assert torch.equal(pasted[0], expected)
+    assert pasted[1].all()
+    assert not pasted[2].any()

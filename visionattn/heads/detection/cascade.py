@@ -13,7 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from visionattn.heads.detection.detector import Detections, Detector, Targets, shifted
 from visionattn.heads.detection.openmmlab import BOX_WEIGHTS as OPENMMLAB_BOX_WEIGHTS
-from visionattn.heads.detection.openmmlab import OPENMMLAB, TORCHVISION, check_convention
+from visionattn.heads.detection.openmmlab import OPENMMLAB, PASTES, TORCHVISION, check_convention
 from visionattn.heads.detection.proposals import ProposalNetwork
 from visionattn.heads.detection.pyramid import Pyramid
 from visionattn.heads.detection.regions import RegionHeads
@@ -79,7 +79,7 @@ class CascadeRCNN(Detector):
                 f"a cascade has one to three stages with a loss weight each, got {len(overlaps)} overlaps and "
                 f"{len(loss_weights)} loss weights"
             )
-        self.has_masks, self.convention = masks, check_convention(convention)
+        self.has_masks, self.convention, self.paste = masks, check_convention(convention), PASTES[convention]
         self.loss_weights = tuple(loss_weights)
         self.pyramid = pyramid(feature_info)
         channels, num_maps, strides = self.pyramid.channels, self.pyramid.num_maps, self.pyramid.strides

@@ -6,7 +6,7 @@ Shapes: B batch, N objects of an image, H W padded images, C channels.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from visionattn.errors import NonFiniteLossError
+from visionattn.heads.detection.paste_masks import paste_masks
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -27,15 +28,19 @@ Detections = list[dict[str, Tensor]]
 """Of every image: ``boxes`` float (N, 4), ``scores`` float (N,), ``labels`` int64 (N,) in 0..K-1, the highest score
 first; with masks ``masks`` float (N, 1, 28, 28), the probabilities inside the boxes."""
 
+Paste = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
+
 
 class Detector(nn.Module):
     """Base of the detectors.
 
     Attributes:
         has_masks: whether it learns and gives masks.
+        paste: makes masks of whole images from those inside the boxes, called with masks, boxes and (height, width).
     """
 
     has_masks = False
+    paste: Paste = staticmethod(paste_masks)
 
     def forward(
         self, features: Sequence[Float[Tensor, "B _ _ _"]], images: ImageList, targets: Targets | None = None

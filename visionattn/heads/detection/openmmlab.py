@@ -12,6 +12,7 @@ A detector takes one of two :data:`CONVENTIONS`; weights are good in the one tha
 - A cascade takes the probabilities of the mean of its stages' logits, not the mean of their probabilities. Its third
   stage has deviations of 0.033 and 0.067, not a thirtieth and a fifteenth.
 - RetinaNet has no ReLU between the two levels on top.
+- Masks of whole images are sampled at the centers of pixels. torchvision first rounds their boxes to pixels.
 
 In training this holds too; which boxes the losses are taken over, and the losses themselves, are torchvision's or those
 that a detector names.
@@ -31,12 +32,16 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image, nms, roi_align
 
+from visionattn.heads.detection.paste_masks import paste_at_centers, paste_masks
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 TORCHVISION, OPENMMLAB = CONVENTIONS = ("torchvision", "openmmlab")
 BOX_WEIGHTS = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (1 / 0.033, 1 / 0.033, 1 / 0.067, 1 / 0.067))
 """Factors on the offsets of a cascade's stages."""
+PASTES = {TORCHVISION: paste_masks, OPENMMLAB: paste_at_centers}
+"""What makes masks of whole images."""
 _FINEST = 56
 """Side in pixels from which half of an octave goes to the second level."""
 _SHIFT = 1e-6

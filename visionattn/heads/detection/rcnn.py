@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from visionattn.heads.detection.detector import Detections, Detector, Targets, shifted
-from visionattn.heads.detection.openmmlab import TORCHVISION, check_convention
+from visionattn.heads.detection.openmmlab import PASTES, TORCHVISION, check_convention
 from visionattn.heads.detection.proposals import ProposalNetwork
 from visionattn.heads.detection.pyramid import Pyramid
 from visionattn.heads.detection.regions import RegionHeads
@@ -55,7 +55,7 @@ class RCNN(Detector):
         convention: str = TORCHVISION,
     ):
         super().__init__()
-        self.has_masks, self.convention = masks, check_convention(convention)
+        self.has_masks, self.convention, self.paste = masks, check_convention(convention), PASTES[convention]
         self.pyramid = pyramid(feature_info)
         channels, strides = self.pyramid.channels, self.pyramid.strides
         self.rpn = proposals(channels, strides, convention=convention)

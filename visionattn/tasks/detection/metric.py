@@ -12,6 +12,7 @@ from torch import Tensor
 
 from visionattn.data.detection.masks import encode
 from visionattn.errors import ConfigError
+from visionattn.heads.detection.detector import Paste
 from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.tasks.detection.average_precision import NAMES, Result, coco_curves
 from visionattn.tasks.detection.federated import LVIS_NAMES, is_federated, lvis_figures
@@ -159,10 +160,12 @@ class CocoEvaluator(Evaluator):
 
     def __init__(self) -> None:
         self.metric = CocoMetric(masks=False)
+        self.paste: Paste = paste_masks
         self.category_ids: Sequence[int] = ()
 
-    def expect(self, masks: bool) -> None:
-        """Say whether detections will have masks, without which there are no figures of masks."""
+    def expect(self, masks: bool, paste: Paste = paste_masks) -> None:
+        """Say whether detections will have masks, without which there are no figures of masks, and what pastes them."""
+        self.paste = paste
         if not masks:
             self.figures = tuple(name for name in self.figures if not name.startswith("mask_"))
 
@@ -180,7 +183,7 @@ class CocoEvaluator(Evaluator):
     def update(self, prediction: Any, batch: Mapping[str, Any]) -> None:
         """Add detections at the original sizes of their images."""
         self.metric.masks |= any("masks" in one for one in prediction)
-        results = detection_results(prediction, batch["image_id"], batch["original"], self.category_ids)
+        results = detection_results(prediction, batch["image_id"], batch["original"], self.category_ids, self.paste)
         self.metric.update(results, batch["image_id"], batch["id"])
 
     def compute(self, data: VisionData) -> dict[str, float]:
@@ -207,6 +210,7 @@ def detection_results(
     image_ids: Sequence[int],
     sizes: Sequence[tuple[int, int]],
     category_ids: Sequence[int],
+    paste: Paste = paste_masks,
 ) -> list[Result]:
     """Detections in COCO's submission format, masks as compressed run lengths.
 
@@ -215,21 +219,22 @@ def detection_results(
         image_ids: numbers of the images.
         sizes: (height, width) of the images.
         category_ids: label -> category id.
+        paste: makes masks of whole images, see :class:`visionattn.heads.detection.Detector`.
     """
     results = list[Result]()
     for one, image_id, size in zip(detections, image_ids, sizes, strict=True):
         boxes = one["boxes"].float().cpu()
-        runs = _run_lengths(one["masks"], boxes, size) if "masks" in one else None
+        runs = _run_lengths(one["masks"], boxes, size, paste) if "masks" in one else None
         results += as_results(image_id, category_ids, boxes, one["scores"], one["labels"], runs)
     return results
 
 
-def _run_lengths(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[dict[str, Any]]:
+def _run_lengths(masks: Tensor, boxes: Tensor, size: tuple[int, int], paste: Paste) -> list[dict[str, Any]]:
     """Masks as compressed run lengths; only some are pasted into the image at once, which may be large."""
     return [
         runs
         for start in range(0, len(boxes), _PASTED)
-        for runs in encode(paste_masks(masks[start : start + _PASTED], boxes[start : start + _PASTED], size).numpy())
+        for runs in encode(paste(masks[start : start + _PASTED], boxes[start : start + _PASTED], size).numpy())
     ]
 
 

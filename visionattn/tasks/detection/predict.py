@@ -16,6 +16,8 @@ from torch import Tensor
 from visionattn.data.classes import ClassInfo
 from visionattn.data.detection.masks import draw
 from visionattn.drawing.detection import draw_objects
+from visionattn.heads.detection.detector import Paste
+from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.tasks.detection.average_precision import Result
 from visionattn.tasks.detection.metric import detection_results
 from visionattn.tasks.predict import DRAWN_EDGE, Predicted, write_json
@@ -31,9 +33,11 @@ def draw_results(image: Image.Image, results: Sequence[Result], info: ClassInfo,
     return draw_objects(image, boxes, labels, info.names, scores=scores, masks=masks, least_edge=least_edge)
 
 
-def predicted_detections(image: Image.Image, detections: Mapping[str, Tensor], info: ClassInfo) -> Predicted:
+def predicted_detections(
+    image: Image.Image, detections: Mapping[str, Tensor], info: ClassInfo, paste: Paste = paste_masks
+) -> Predicted:
     """The prediction for one image from boxes, scores, labels and perhaps masks, at the image's own size."""
-    results = detection_results([detections], [0], [(image.height, image.width)], info.ids or [])
+    results = detection_results([detections], [0], [(image.height, image.width)], info.ids or [], paste)
     return predicted_objects(image, results, info)
 
 

@@ -17,7 +17,8 @@ from torchvision.models.detection.image_list import ImageList
 from visionattn.data.decode import DecodedImage
 from visionattn.data.detection.splits import MasksOnDemand
 from visionattn.errors import NonFiniteLossError
-from visionattn.heads.detection.detector import Detections, Detector
+from visionattn.heads.detection.detector import Detections, Detector, Paste
+from visionattn.heads.detection.paste_masks import paste_masks
 from visionattn.tasks.detection.metric import CocoEvaluator
 from visionattn.tasks.detection.observer import DetectionObserver
 from visionattn.tasks.detection.predict import coco_files, predicted_detections
@@ -68,13 +69,18 @@ class DetectionTask(VisionTask):
         self.num_classes = num_classes
         self.freeze_batch_norm = freeze_batch_norm
         if coco := first_of(self.evaluators.values(), CocoEvaluator):
-            coco.expect(masks=bool(getattr(self.head, "has_masks", True)))
+            coco.expect(bool(getattr(self.head, "has_masks", True)), self.paste)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
         data = self.data
         if isinstance(data, MasksOnDemand):
             data.require_masks(bool(getattr(self.head, "has_masks", True)))
+
+    @property
+    def paste(self) -> Paste:
+        """What makes masks of whole images from the head's."""
+        return getattr(self.head, "paste", paste_masks)
 
     def compile_parts(self, dynamic: bool) -> None:
         super().compile_parts(dynamic)
@@ -148,7 +154,7 @@ class DetectionTask(VisionTask):
         predictions = []
         for image, one in zip(images, self.detect(batch_of(images, data, self.device)), strict=True):
             shown = {name: values[one["scores"] >= least] for name, values in one.items()}
-            predictions.append(predicted_detections(as_rgb(image), shown, self.class_info))
+            predictions.append(predicted_detections(as_rgb(image), shown, self.class_info, self.paste))
         return predictions
 
     def inspected_image(self, image: DecodedImage, data: Any) -> Tensor:
