@@ -4,10 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from visionattn.files import whole, whole_folder, write_rows, write_whole
+from visionattn.files import near_file, whole, whole_folder, write_rows, write_whole
 from visionattn.reports import Report
 
 
@@ -100,3 +101,20 @@ def test_the_draft_of_a_killed_process_goes_with_the_next_one(tmp_path):
 def test_rows_are_written_as_csv(tmp_path):
     write_rows(tmp_path / "a.csv", [["name", "value"], ["a,b", 0.5], ["\udcff", ""]])
     assert (tmp_path / "a.csv").read_bytes() == b'name,value\r\n"a,b",0.5\r\n\\udcff,\r\n'
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("pets/vall/0.jpg", ", and no {}/pets/vall; did you mean {}/pets/val?"),
+        ("pest/val/0.jpg", ", and no {}/pest; did you mean {}/pets?"),
+        ("pets/val/1.jpg", "; did you mean {}/pets/val/0.jpg?"),
+        ("other/x", ", and no {}/other"),
+    ],
+)
+def test_what_is_missing_first_is_named(asked, hint, tmp_path, monkeypatch):
+    (tmp_path / "pets" / "val").mkdir(parents=True)
+    (tmp_path / "pets" / "val" / "0.jpg").touch()
+    assert near_file(tmp_path / asked) == hint.format(tmp_path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert near_file(Path(asked)) == hint.replace("{}/", "")

@@ -20,12 +20,19 @@ _MINUTE, _DAY = 60.0, 86_400.0
 
 
 def near_file(path: Path) -> str:
-    """The hint ``; did you mean x?`` for a file or folder that is not there, or nothing."""
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        return f", and no {folder}"
-    beside = (entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    return did_you_mean(path.name, beside, shown=path.parent.joinpath)
+    """The hint ``; did you mean x?`` for a file or folder that is not there, or nothing.
+
+    Where the folder that it would lie in is not there either, the first one that is missing is named.
+    """
+    missing = path
+    try:
+        while not missing.absolute().parent.is_dir():
+            missing = missing.parent
+        beside = [entry.name for entry in missing.absolute().parent.iterdir() if not entry.name.startswith(".")]
+    except OSError:  # a folder that may not be looked into
+        return ""
+    hint = did_you_mean(missing.name, beside, shown=missing.parent.joinpath)
+    return hint if missing == path else f", and no {missing}{hint}"
 
 
 @contextmanager

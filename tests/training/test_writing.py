@@ -4,9 +4,10 @@ import resource
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from visionattn.cli import main
-from visionattn.errors import WriteError
+from visionattn.errors import ConfigError, WriteError
 from visionattn.reports import Report
 from visionattn.training import MetricsFile
 from visionattn.training.checkpoints import AtomicCheckpointIO
@@ -33,6 +34,18 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path, small_fi
         files.save_checkpoint({"number": 2, "weights": torch.zeros(100_000)}, path)
     assert files.load_checkpoint(path) == {"number": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_the_number_of_an_error_of_rust_is_the_systems(tmp_path):
+    with (
+        pytest.raises(WriteError, match=r"cannot write .*x: No space left on device; make room"),
+        writing(tmp_path / "x", "make room"),
+    ):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(SafetensorError, match="too short"), writing(tmp_path / "x"):
+        raise SafetensorError("Error while deserializing: header too short")
+    with pytest.raises(ConfigError, match="of the user"), writing(tmp_path / "x"):
+        raise ConfigError("of the user") from OSError(28, "No space left on device")
 
 
 def test_figures_that_do_not_fit_leave_those_before(tmp_path, small_files):

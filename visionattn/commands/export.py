@@ -20,6 +20,7 @@ from visionattn.runs.class_names import match_classes
 from visionattn.runs.open import OpenedRun, open_run
 from visionattn.runs.published import open_published
 from visionattn.runs.table import print_results
+from visionattn.training.writing import writing
 
 FOLDERS = ("timm", "safetensors")
 """Formats that are folders: modules of ``export`` with a function ``write(exported, folder, dry_run)``."""
@@ -52,7 +53,7 @@ def run(
         exported = _opened(cfg, policy)
         print_results("dry run: the model can be built; nothing was written", write(exported, folder, dry_run))
         return {}
-    with whole_folder(folder) as temporary:
+    with writing(folder, "nothing of it is left; make room or choose another dir="), whole_folder(folder) as temporary:
         exported = _opened(cfg, policy)
         facts = write(exported, temporary, dry_run)
     facts = {k: v.replace(str(temporary), str(folder)) if isinstance(v, str) else v for k, v in facts.items()}

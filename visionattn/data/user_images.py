@@ -13,6 +13,7 @@ from visionattn.data.download import SCHEMES, download
 from visionattn.data.names import EXTENSIONS
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import DataError, counted
+from visionattn.files import near_file
 
 LISTS = (".txt", ".lst", ".csv")
 """Endings of files that list images, one path or address a line; of a table the first column counts."""
@@ -119,8 +120,8 @@ def _expanded(source: str, recursive: bool) -> list[str]:
     if glob.has_magic(source):
         return _of_pattern(str(path))
     raise DataError(
-        f"source={source} was not found; a source is an image, a folder, a pattern such as 'photos/*.jpg', a list file "
-        f"({', '.join(LISTS)}) or an address (http://...)"
+        f"source={source} was not found{near_file(path)}; a source is an image, a folder, a pattern such as "
+        f"'photos/*.jpg', a list file ({', '.join(LISTS)}) or an address (http://...)"
     )
 
 

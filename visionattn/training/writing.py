@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from visionattn.errors import WriteError
+from visionattn.errors import VisionAttnError, WriteError
 
+_OF_RUST = re.compile(r"\(os error (\d+)\)")
 _GO_ON = (
     "what was written before is whole. Make room (or choose another hydra.run.dir), then the same command with "
     "resume=auto continues the run"
@@ -23,11 +26,13 @@ def writing(path: Path, advice: str = _GO_ON) -> Iterator[None]:
         advice: what is left, and what to do.
 
     Raises:
-        WriteError: instead of the system's error, also where torch has hidden it behind one of its own.
+        WriteError: instead of the system's error, also where torch or safetensors has hidden it behind one of its own.
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except VisionAttnError:
+        raise
+    except Exception as error:
         cause = _system_error(error)
         if cause is None:
             raise
@@ -35,9 +40,14 @@ def writing(path: Path, advice: str = _GO_ON) -> Iterator[None]:
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
-    """The system's error behind one; torch's writer raises its own while that one is being handled."""
+    """The system's error behind one.
+
+    torch's writer raises its own while that one is being handled; libraries in Rust only tell its number.
+    """
     while error is not None:
         if isinstance(error, OSError):
             return error
+        if number := _OF_RUST.search(str(error)):
+            return OSError(int(number[1]), os.strerror(int(number[1])))
         error = error.__cause__ or error.__context__
     return None

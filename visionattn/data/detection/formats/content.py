@@ -17,6 +17,10 @@ UNKNOWN_SIZE: Size = (1, 1)
 """Stands for the size of an image that cannot be read: it stays in the list, so that the budget counts it."""
 
 
+_LISTED = 12
+"""Classes that a message names."""
+
+
 class Content:
     """Images and objects of one split, in COCO's form.
 
@@ -67,6 +71,26 @@ class Content:
         entry: dict[str, Any] = {"id": len(self.annotations) + 1, "image_id": image_id, "category_id": self.ids[label]}
         entry |= {"bbox": [float(value) for value in box], "area": area, "iscrowd": int(crowd)}
         self.annotations.append(entry if segmentation is None else entry | {"segmentation": segmentation})
+
+    def label_of(self, name: str, where: str | Path) -> int:
+        """The label of a class.
+
+        Args:
+            name: of the class.
+            where: the file that names it.
+
+        Raises:
+            DataError: it is none of the classes; says how all are listed.
+        """
+        if name in self.names:
+            return self.names.index(name)
+        listed = [*self.names, name]
+        short = len(listed) <= _LISTED and all(one.replace("_", "").isalnum() for one in listed)
+        value = f"=[{','.join(listed)}]" if short else ""
+        raise DataError(
+            f"{where}: the class {name!r} is not among {', '.join(self.names[:_LISTED])}; correct the file or list all "
+            f"classes in data.source.class_names{value}"
+        )
 
     @property
     def has_masks(self) -> bool:

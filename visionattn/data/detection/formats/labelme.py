@@ -98,13 +98,7 @@ class Labelme(BoxSource):
             if not one.has_area:
                 content.dropped.add("shapes that enclose nothing, such as lines and points", f"{file}: {one.kind}")
         for parts in notes.objects():
-            label = parts[0].label
-            if label not in content.names:
-                raise DataError(
-                    f"{file}: the class {label!r} is not among {', '.join(content.names[:12])}; correct the file or "
-                    "list all classes in data.source.class_names"
-                )
-            _add_object(content, number, content.names.index(label), parts, size)
+            _add_object(content, number, content.label_of(parts[0].label, file), parts, size)
 
     @staticmethod
     def _readable(path: Path) -> LabelmeImage | None:

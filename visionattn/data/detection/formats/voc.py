@@ -124,7 +124,6 @@ class PascalVOCDetection(BoxSource):
         if not pairs:
             raise DataError(f"{self.base} has no split {split}, only {', '.join(self.own_splits()) or 'none'}")
         content = Content(self.classes())
-        labels = {name: label for label, name in enumerate(content.names)}
         folder = Path(os.path.commonpath([image.parent for image, _ in pairs]))
         zeros = difficult = 0
         for image, xml in pairs:
@@ -139,24 +138,18 @@ class PascalVOCDetection(BoxSource):
                 continue
             zeros += sum(0 in one.corners[:2] for one in notes.objects if one.corners)
             difficult += sum(one.difficult for one in notes.objects)
-            self._add(content, name, image, xml, notes, labels)
+            self._add(content, name, image, xml, notes)
         content.told += _told(zeros if self.first_pixel else 0, difficult)
         return folder, self.base, content
 
-    def _add(
-        self, content: Content, name: str, image: Path, xml: Path, notes: VocImage, labels: Mapping[str, int]
-    ) -> None:
+    def _add(self, content: Content, name: str, image: Path, xml: Path, notes: VocImage) -> None:
         number = content.add_image(name, notes.size or shown_size(image))
         for one in notes.objects:
-            if one.name not in labels:
-                raise DataError(
-                    f"{xml}: the class {one.name!r} is not among {', '.join(content.names[:12])}; correct the file or "
-                    "list all classes in data.source.class_names"
-                )
+            label = content.label_of(one.name, xml)
             if one.corners is None:
                 content.dropped.add("boxes that are not four numbers", f"{xml}: {one.text}")
                 continue
-            self._add_object(content, number, labels[one.name], one)
+            self._add_object(content, number, label, one)
 
     def _add_object(self, content: Content, number: int, label: int, one: VocObject) -> None:
         assert one.corners is not None
