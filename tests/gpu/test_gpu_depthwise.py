@@ -47,7 +47,7 @@ def test_a_card_takes_the_kernels_under_autocast(cuda):
     layer, x = ConvPosition(64).to(cuda), torch.randn(2, 9, 9, 64, device=cuda, requires_grad=True)
     with torch.autocast("cuda", torch.bfloat16):
         out = layer(x)
-    assert "Depthwise" in out.grad_fn.name()
+    assert "Depthwise" in type(out.grad_fn).__name__
     assert out.dtype == torch.float32
     expected = x + layer.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     torch.testing.assert_close(out, expected, rtol=1e-3, atol=1e-3)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.kernels.activation import activate
+from visionattn.kernels.backends.triton import rows
 from visionattn.kernels.depthwise import depthwise
 from visionattn.kernels.eager import has_hooks
 from visionattn.kernels.geometry import certainly
@@ -118,14 +119,22 @@ def pointwise(
     """
     modules = [module for module in (before, layer, norm, activation) if module is not None]
     if not is_inference(*modules):
-        for module in modules:
-            x = _as_linear(layer, x) if module is layer else activate(module, x)
-        return x
+        x = x if before is None else _normed(before, None, x)
+        return _normed(norm, activation, _as_linear(layer, x))
     weight, bias = fold(layer, before, norm)
     tokens, weight = x.permute(0, 2, 3, 1), weight.flatten(1)
     if activation is None:
         return linear(tokens, weight, bias).permute(0, 3, 1, 2)
     return linear_gelu(tokens, weight, bias, activation.approximate).permute(0, 3, 1, 2)
+
+
+def _normed(norm: nn.BatchNorm2d | None, activation: nn.GELU | None, x: Tensor) -> Tensor:
+    """``activation(norm(x))``, each if there is one; in training on a GPU the two have one gradient."""
+    plain = activation is None or (type(activation) is nn.GELU and not has_hooks(activation))
+    if norm is not None and plain and not has_hooks(norm) and rows.batch_norms(norm, x):
+        return rows.batch_norm(norm, x, "" if activation is None else activation.approximate)
+    x = x if norm is None else activate(norm, x)
+    return x if activation is None else activate(activation, x)
 
 
 def _as_linear(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -140,9 +149,7 @@ def conv_gelu(layer: SameConv, x: Tensor, activation: nn.GELU, norm: nn.BatchNor
     """``activation(norm(layer(x)))``; in inference one pass."""
     modules = [module for module in (layer, norm, activation) if module is not None]
     if not is_inference(*modules):
-        for module in modules:
-            x = activate(module, x)
-        return x
+        return _normed(norm, activation, activate(layer, x))
     return layer.gelu(x, *fold(layer, norm=norm), activation.approximate)
 
 

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from visionattn.kernels import linear_bf16
 from visionattn.kernels.activation import activate, gelu
+from visionattn.kernels.backends.triton import rows
 from visionattn.kernels.eager import PLAIN, has_hooks, reduced
 
 SMALLEST = 1 << 21
@@ -99,6 +100,8 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None, approxima
     """``gelu(linear(x, weight, bias))`` in one pass where no gradient is needed."""
     inputs = fusable_inputs(x, weight, bias)
     if inputs is None:
+        if rows.takes_bias(x, bias):
+            return rows.biased_gelu(linear(x, weight, bias.detach()), bias, approximate)
         return gelu(linear(x, weight, bias), approximate)
     return _product(*inputs, "gelu", approximate)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionattn.kernels.backends.cpp import layers
+from visionattn.kernels.backends.triton import rows
 from visionattn.kernels.eager import differentiable_gradients, has_hooks, runs_own_code
 
 SMALLEST = 1 << 14
@@ -32,6 +33,8 @@ class LayerNorm(nn.LayerNorm):
     def beside(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``x``, to which a residual branch is added, and its norm; the gradients of both are added in one pass."""
         weight, bias = self.weight, self.bias
+        if self.normalized_shape == x.shape[-1:] and rows.norms(x, weight, bias):
+            return rows.norm_beside(x, weight, bias, self.eps)
         if not _own(x, weight, bias) or self.normalized_shape != x.shape[-1:]:
             return x, super().forward(x)
         if _differentiates(x, weight, bias):

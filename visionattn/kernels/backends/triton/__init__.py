@@ -7,11 +7,11 @@ neighborhoods, for plans that name it), ``window_plan``, ``window_device``, ``wi
 same for windows that fit one block), ``problem`` (what launches depend on), ``launcher`` (one launch), ``toolchain``
 (whether Triton works here), ``tiled_launch``, ``walk_launch`` and ``window_launch`` (the launches of a call),
 ``launch`` (from tensors to launches), ``ops`` (registered ops), and, each with ``_launch`` and ``_kernels``, ``scan``
-(the selective scan), ``routed`` (listed regions), ``token`` (a map against few tokens) and ``depthwise`` (depthwise
-convolutions). Of attention, nothing but the output and the log-sum-exp is kept for the backward. No kernel uses
-atomics: two runs give equal bits. With TRITON_INTERPRET=1 in the environment before the import, the same kernels run on
-the CPU, slowly, for checking. Triton takes half a second to import, so it is imported by the first call that may use
-it.
+(the selective scan), ``routed`` (listed regions), ``token`` (a map against few tokens), ``depthwise`` (depthwise
+convolutions), ``rows`` and ``batch_norm`` (norms, GELU's gradient). Of attention, nothing but the output and the log-
+sum-exp is kept for the backward. No kernel uses atomics: two runs give equal bits. With TRITON_INTERPRET=1 in the
+environment before the import, the same kernels run on the CPU, slowly, for checking. Triton takes half a second to
+import, so it is imported by the first call that may use it.
 """
 
 import os

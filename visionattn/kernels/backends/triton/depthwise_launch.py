@@ -40,7 +40,7 @@ def forward(
     x = x.contiguous()
     out = x.new_empty((x.shape[0], *size, x.shape[3]), dtype=dtype)
     launch = _forward(_map(x), tuple(front), tuple(size), stride, add, bias is not None, x.dtype, dtype, x.device)
-    _run(launch, x, weight.contiguous(), weight if bias is None else bias, out)
+    run(launch, x, weight.contiguous(), weight if bias is None else bias, out)
     return out
 
 
@@ -54,12 +54,12 @@ def backward(
     kinds = grad.dtype, x.dtype, x.device
     dx = x.new_empty(x.shape if of_x else 0)
     if of_x:
-        _run(_of_input(*rule, add, *kinds), grad, weight.contiguous(), dx)
+        run(_of_input(*rule, add, *kinds), grad, weight.contiguous(), dx)
     if not of_weight:
         return dx, weight.new_empty(0), weight.new_empty(0)
-    launch, parts = _of_weight(*rule, _processors(x.device), *kinds)
+    launch, parts = _of_weight(*rule, processors(x.device), *kinds)
     partial = x.new_empty((parts, 10 * x.shape[3]), dtype=torch.float32)
-    _run(launch, grad, x, partial)
+    run(launch, grad, x, partial)
     sums = partial.sum(0)
     cut = 9 * x.shape[3]
     return dx, sums[:cut].view(weight.shape).to(weight.dtype), sums[cut:].to(weight.dtype)
@@ -107,11 +107,13 @@ def _of_weight(
     return Launch(depthwise_weight_kernel, (3 * blocks * parts,), numbers, constants), parts
 
 
-def _processors(device: torch.device) -> int:
+def processors(device: torch.device) -> int:
+    """The multiprocessors of a device."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
 
 
-def _run(launch: Launch, *tensors: Tensor) -> None:
+def run(launch: Launch, *tensors: Tensor) -> None:
+    """Launch on the device of the tensors, unless there is nothing to do."""
     if launch.grid[0]:
         with torch.cuda.device_of(tensors[0]):
             launch(*tensors)
