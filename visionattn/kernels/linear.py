@@ -100,7 +100,7 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None, approxima
     """``gelu(linear(x, weight, bias))`` in one pass where no gradient is needed."""
     inputs = fusable_inputs(x, weight, bias)
     if inputs is None:
-        if rows.takes_bias(x, bias):
+        if bias is not None and rows.takes_bias(x, bias):
             return rows.biased_gelu(linear(x, weight, bias.detach()), bias, approximate)
         return gelu(linear(x, weight, bias), approximate)
     return _product(*inputs, "gelu", approximate)

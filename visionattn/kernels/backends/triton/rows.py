@@ -70,9 +70,9 @@ def norm_beside(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Te
     return x, rows_launch.norm_forward_op(x, weight, bias, eps)[0]
 
 
-def takes_bias(x: Tensor, bias: Tensor | None) -> bool:
+def takes_bias(x: Tensor, bias: Tensor) -> bool:
     """Whether :func:`biased_gelu` gives the gradient of the bias of the layer that gave ``(..., C)``."""
-    return bias is not None and _differentiates(bias) and not refuses(x)
+    return _differentiates(bias) and not refuses(x)
 
 
 def biased_gelu(x: Tensor, bias: Tensor, approximate: str) -> Tensor:
