@@ -109,6 +109,10 @@ def test_weights_are_refused_where_they_would_compute_something_else():
     state = published_state(published("mask_rcnn"))
     with pytest.raises(CheckpointError, match=r"Mask R-CNN \(OpenMMLab\).+give head\.convention=openmmlab$"):
         load_model(*built("mask_rcnn", convention="torchvision"), state)
+    with pytest.raises(CheckpointError, match=r"Mask R-CNN .+ of another kind \(CascadeRCNN\): give the head"):
+        load_model(*built("cascade_rcnn"), state)
+    with pytest.raises(CheckpointError, match=r"the head is of another kind \(RetinaNetDetector\)"):
+        load_model(*built("retinanet"), state)
     agnostic, each = (published_state(published(name)) for name in ("cascade_rcnn", "cascade_mask_rcnn"))
     with pytest.raises(CheckpointError, match=r"one box for all classes, the head has a box for each .+agnostic=true$"):
         load_model(*built("cascade_rcnn", class_agnostic=False), agnostic)

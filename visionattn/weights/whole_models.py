@@ -54,18 +54,25 @@ def check_whole(state: StateDict, head: nn.Module) -> None:
         head: of ours; one without a ``convention`` knows only one way.
 
     Raises:
-        CheckpointError: they differ, and what to give; or the model has parts that no head here has.
+        CheckpointError: they differ, and what to give; or the model has parts that the head, or no head here, has.
     """
     entry, own = format_of_whole(state.keys()), getattr(head, "convention", None)
     if entry is None or entry.convention is None:
         return
-    unknown = converted(entry, state, {}).unknown
+    result = converted(entry, state, {})
+    unknown = result.unknown
     if unknown:
         shown = ", ".join(unknown[:SHOWN]) + (", ..." if len(unknown) > SHOWN else "")
         raise CheckpointError(
             f"these weights are of a {entry.title} with {counted(len(unknown), 'tensor')} that no head here has "
             f"({shown}); "
             "weights_part=backbone loads the backbone alone"
+        )
+    theirs = {name.split(".")[1] for name in result.state if name.startswith("head.")}
+    if theirs - {name.split(".")[0] for name in head.state_dict()}:
+        raise CheckpointError(
+            f"these weights are of {entry.title}, the head is of another kind ({type(head).__name__}): "
+            "give the head that they belong to, or weights_part=backbone"
         )
     if own not in (None, entry.convention):
         raise CheckpointError(

@@ -14,7 +14,7 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 
-from visionattn.heads.detection.detector import Detections, Detector, Targets, check_finite
+from visionattn.heads.detection.detector import Detections, Detector, Targets, at_least_float32, check_finite
 from visionattn.heads.detection.openmmlab import (
     OPENMMLAB,
     TORCHVISION,
@@ -156,7 +156,7 @@ class RetinaNetDetector(_Dense):
         """The detections of one image from its levels' class logits ``(N, K)`` and offsets ``(N, 4)``."""
         detector, levels = self.detector, list[tuple[Tensor, Tensor, Tensor]]()
         for level_logits, level_offsets, level_anchors in zip(logits, offsets, anchors, strict=True):
-            scores = level_logits.sigmoid()
+            scores = at_least_float32(level_logits).sigmoid()
             place, label = torch.where(scores > detector.score_thresh)
             score, order = scores[place, label].sort(descending=True, stable=True)
             score, order = score[: detector.topk_candidates], order[: detector.topk_candidates]

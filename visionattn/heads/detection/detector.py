@@ -101,6 +101,11 @@ def check_finite(what: str, *tensors: Tensor) -> None:
         raise NonFiniteLossError(f"the {what} of the detector are not finite: broken weights, or a broken image")
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """The tensor in float32, or in float64 where it is in that: half precision ranks and places boxes badly."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def shifted(targets: Targets, by: int) -> list[dict[str, Any]]:
     """The targets with ``by`` added to the labels: torchvision's R-CNN keeps 0 for the background."""
     return [{**target, "labels": target["labels"] + by} for target in targets]

@@ -32,6 +32,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image, nms, roi_align
 
+from visionattn.heads.detection.detector import at_least_float32
 from visionattn.heads.detection.paste_masks import paste_at_centers, paste_masks
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class BoundedCoder(BoxCoder):
 
     def decode_single(self, rel_codes: Tensor, boxes: Tensor) -> Tensor:
         """Offsets ``(N, 4 K)`` of boxes ``(N, 4)`` -> boxes ``(N, 4 K)``."""
-        rel_codes = rel_codes.to(torch.promote_types(rel_codes.dtype, torch.float32))
+        rel_codes = at_least_float32(rel_codes)
         _, _, width, height = self.weights
         least = rel_codes.new_tensor([-torch.inf, -torch.inf, *(-self.bbox_xform_clip * w for w in (width, height))])
         return super().decode_single(rel_codes.maximum(least.repeat(rel_codes.shape[1] // 4)), boxes)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
-from visionattn.heads.detection.detector import check_finite
+from visionattn.heads.detection.detector import at_least_float32, check_finite
 from visionattn.heads.detection.openmmlab import OPENMMLAB, TORCHVISION, Anchors, BoundedCoder, best_of_levels
 
 
@@ -71,8 +71,7 @@ class ProposalNetwork(RegionProposalNetwork):
             check_finite("proposals", objectness, proposals)
         if self.convention == TORCHVISION:
             return super().filter_proposals(proposals, objectness, image_shapes, num_anchors_per_level)
-        scores = objectness.detach().view(len(proposals), -1)
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32)).sigmoid()
+        scores = at_least_float32(objectness.detach()).view(len(proposals), -1).sigmoid()
         found = [
             self._best(boxes.split(num_anchors_per_level), score.split(num_anchors_per_level), size)
             for boxes, score, size in zip(proposals, scores, image_shapes, strict=True)

@@ -16,7 +16,7 @@ from torchvision.models.detection.roi_heads import maskrcnn_inference, maskrcnn_
 from torchvision.ops import batched_nms, generalized_box_iou_loss
 from torchvision.ops import boxes as box_ops
 
-from visionattn.heads.detection.detector import Detections, Targets, check_finite
+from visionattn.heads.detection.detector import Detections, Targets, at_least_float32, check_finite
 from visionattn.heads.detection.openmmlab import OPENMMLAB, suppress
 from visionattn.heads.detection.regions import RegionHeads
 
@@ -64,7 +64,7 @@ def detections(stages: Sequence[RegionHeads], maps: Maps, boxes: list[Tensor], s
     for stage in stages:
         classes, offsets = box_outputs(stage, maps, boxes, sizes)
         check_finite("class scores and boxes", classes, offsets)
-        logits.append(classes.to(torch.promote_types(classes.dtype, torch.float32)))
+        logits.append(at_least_float32(classes))
         if stage is not last:
             boxes = refine(stage, boxes, offsets, predicted_class(classes), sizes)
     final = decode_boxes(last, boxes, offsets, sizes)
