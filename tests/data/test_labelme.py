@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.detection.formats.trees import objects
+from tests.data.detection.formats.trees import module, objects
 from visionattn.data.detection import Labelme
 from visionattn.data.labelme import read_labelme
 from visionattn.data.recognize import recognize
@@ -142,3 +142,22 @@ def test_what_is_missing_is_told(tmp_path, splits):
     write(tmp_path / "lines", "a", [LINE])
     with pytest.raises(DataError, match="no shape of the 1 files"):
         Labelme(str(tmp_path / "lines")).classes()
+
+
+def test_masks_are_not_inferred_where_most_objects_are_boxes(splits, capsys):
+    write(splits / "train", "b", [BOX, SQUARE])
+    facts = Labelme.inspect(splits, {"class_names": ["car", "cat", "dog"]})
+    assert facts.options == {"masks": False}
+    assert "2 of the 4 training objects looked at are rectangles, so that boxes alone are learned" in facts.notes[1]
+    write(splits / "train", "b", [SQUARE, CIRCLE, *PARTS])
+    facts = Labelme.inspect(splits, {"class_names": ["car", "cat", "dog"]})
+    assert (facts.options, len(facts.notes)) == ({"masks": True}, 1)
+    data = module(Labelme(str(splits), class_names=["car", "cat", "dog"]), 3)
+    data.setup("fit")
+    told = capsys.readouterr().err
+    assert "val: objects of classes that no training image shows, which cannot be learned: cat (1)" in told
+
+
+def test_one_split_is_told_with_the_data_that_read_it(splits):
+    with pytest.raises(DataError, match=r"data=labelme data\.root=.*train this one alone"):
+        recognize(splits / "train")

@@ -27,6 +27,12 @@ def test_other_files_are_named(content, said, ending, tmp_path):
         read_checkpoint(path)
 
 
+def test_an_exported_graph_is_no_checkpoint(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a\x12\x07pytorch\x1a\x06")
+    with pytest.raises(CheckpointError, match=r"model\.onnx is a graph for other programs, it is no checkpoint"):
+        read_checkpoint(tmp_path / "model.onnx")
+
+
 def test_a_folder_without_a_checkpoint_tells_what_it_holds(tmp_path):
     with pytest.raises(CheckpointError, match=r"the folder has no checkpoints/best\.ckpt, it holds nothing"):
         open_run(tmp_path)

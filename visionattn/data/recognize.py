@@ -128,11 +128,13 @@ def _refuse_split(path: Path) -> None:
         return
     others = {entry.name for entry in whole.parent.iterdir() if entry.is_dir() and entry.name.lower() in names}
     others -= {whole.name}
-    if others and not any(mark.data == "yolo" for mark in coco_files(path) + label_lines(path)):
+    found = marks_of(path)
+    if others and not any(mark.data == "yolo" for mark in found):
+        name = found[0].data if found else "image_folder"
         parent = path.parent if path.parent.name else whole.parent
         raise DataError(
             f"data={path} is one split of a data set, {' and '.join(sorted(others))} lie beside it: data={parent} "
-            f"reads all of them, and data=image_folder data.root={path} this one alone"
+            f"reads all of them, and data={name} data.root={path} this one alone"
         )
 
 

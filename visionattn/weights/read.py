@@ -126,6 +126,7 @@ def check_beginning(path: Path, file: BinaryIO) -> None:
         )
     if not (head.startswith((_ZIP, _PICKLE)) or is_safetensors(file)):
         kind = next((kind for start, kind in _KINDS.items() if head.startswith(start)), "")
+        kind = kind or ("is a graph for other programs" if path.suffix.lower() == ".onnx" else "")
         told = kind or f"begins with the bytes {head[:4].hex(' ')}"
         raise CheckpointError(
             f"{path} {told}, it is no checkpoint: those are files of torch (.ckpt, .pth, .bin) or .safetensors"

@@ -16,7 +16,14 @@ from visionattn.data.detection.coco import Coco
 from visionattn.data.detection.dataset import GroupedBatches, NormalizeAndPad, ObjectDataset, collate
 from visionattn.data.detection.objects import NO_MASK
 from visionattn.data.detection.sources import CocoRecords, SizedImages
-from visionattn.data.detection.splits import LEFT_OUT_BUDGET, LostObjects, check_masks, check_share, same_categories
+from visionattn.data.detection.splits import (
+    LEFT_OUT_BUDGET,
+    LostObjects,
+    check_masks,
+    check_share,
+    same_categories,
+    unlearned,
+)
 from visionattn.data.detection.tally import Tally
 from visionattn.data.detection.transforms import DetectionEvalTransform
 from visionattn.data.image_size import ImageSize
@@ -178,6 +185,8 @@ class DetectionData(CocoData[CocoRecords]):
             raise DataError(f"{records.file}: {fault}; convert them, see visionattn data doctor")
         invalid = Tally({reason: n for reason, n in records.annotations.unmasked.counts.items() if reason != NO_MASK})
         self._tell(f"{split}: excluded masks, whose boxes stay", invalid)
+        if split != "train" and "train" in self._splits:
+            self.tell(*filter(None, [unlearned(split, records, self._splits["train"])]))
 
     def require_masks(self, needed: bool) -> None:
         """See :meth:`visionattn.data.detection.splits.MasksOnDemand.require_masks`: without need, masks are not drawn.

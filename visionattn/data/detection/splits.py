@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from visionattn.data.detection.sources import CocoRecords, SizedImages
 from visionattn.data.detection.tally import Tally
+from visionattn.data.folders import some
 from visionattn.errors import DataError
 
 
@@ -84,6 +87,16 @@ def check_masks(split: str, records: CocoRecords, share: float) -> None:
             f"({notes.unmasked.explained()}); add masks, or take a head for boxes alone, e.g. head=faster_rcnn"
         )
     check_share(notes.unmasked, notes.listed, share, f"{split} masks")
+
+
+def unlearned(split: str, records: CocoRecords, train: CocoRecords) -> str:
+    """A sentence about classes that a split has objects of and the training split has none; else nothing."""
+    count = len(records.class_names)
+    here, there = (np.bincount(one.annotations.labels, minlength=count) for one in (records, train))
+    names = [f"{records.class_names[label]} ({here[label]})" for label in np.flatnonzero((here > 0) & (there == 0))]
+    if not names:
+        return ""
+    return f"{split}: objects of classes that no training image shows, which cannot be learned: {some(names)}"
 
 
 def same_categories(split: str, records: SizedImages[Any], other: str, known: SizedImages[Any]) -> None:

@@ -13,6 +13,7 @@ from visionattn.data.detection.formats.content import Content, enclosing_box, li
 from visionattn.data.detection.formats.sizes import shown_size
 from visionattn.data.detection.formats.source import SAMPLED_LABELS, BoxSource
 from visionattn.data.detection.masks import draw, encode
+from visionattn.data.detection.splits import LEFT_OUT_BUDGET
 from visionattn.data.facts import AUTO
 from visionattn.data.labelme import LabelmeImage, Shape, class_names, read_labelme
 from visionattn.data.labelme_files import LabelmeFiles
@@ -28,6 +29,8 @@ class Labelme(BoxSource):
     Polygons, circles and masks are objects with a mask, rectangles are boxes alone. Shapes of one label and
     ``group_id`` are one object. Lines and points enclose nothing and are counted and left out; shapes called
     ``_background_`` or ``__ignore__`` are no objects.
+
+    Where more than three tenths of the objects are rectangles, ``masks`` of ``auto`` are not inferred.
 
     Args:
         root: the folder.
@@ -64,11 +67,25 @@ class Labelme(BoxSource):
         return [image for image, _ in self.place.pairs(split)]
 
     def shows_masks(self) -> bool:
+        masked, objects = self._sampled
+        return objects > 0 and objects - masked <= LEFT_OUT_BUDGET * objects
+
+    @cached_property
+    def _sampled(self) -> tuple[int, int]:
+        """Objects with a mask, and all objects, of some training files."""
         found = (self._readable(path) for path in self.place.labels("train")[:SAMPLED_LABELS])
-        return any(_has_mask(parts) for image in found if image for parts in image.objects())
+        masked = [_has_mask(parts) for image in found if image for parts in image.objects()]
+        return sum(masked), len(masked)
 
     def notes(self) -> list[str]:
-        return [f"layout: labelme's JSON files, {self.place.told}"]
+        masked, objects = self._sampled
+        told = [f"layout: labelme's JSON files, {self.place.told}"]
+        if self.masks == AUTO and masked and not self.shows_masks():
+            told.append(
+                f"{objects - masked} of the {objects} training objects looked at are rectangles, so that boxes alone "
+                "are learned; data.source.masks=true learns masks"
+            )
+        return told
 
     def read(self, split: str) -> tuple[Path, Path, Content]:
         pairs = self.place.pairs(split)
