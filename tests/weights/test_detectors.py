@@ -10,6 +10,7 @@ from torchvision.models.detection.image_list import ImageList
 
 import visionattn
 from tests.recorded import published_state, recorded
+from tests.weights.published_names import published_backbone
 from visionattn.errors import CheckpointError
 from visionattn.heads.detection import RCNN, CascadeRCNN, ProposalNetwork, Pyramid, RegionHeads, RetinaNetDetector
 from visionattn.weights import load_model, load_weights
@@ -192,3 +193,22 @@ def test_the_norm_of_the_last_map_belongs_to_the_head_where_that_has_one():
     assert [float(named[f"head.pyramid.norms.norms.{i}.bias"][0]) for i in range(4)] == [0, 1, 2, 3]
     assert "backbone.norm.weight" in as_backbone_and_head(state, {})
     assert "backbone.norm.weight" not in named
+
+
+@pytest.mark.parametrize("family", ["swin_tiny", "dinat_tiny"])
+def test_a_backbone_under_its_own_projects_names(family):
+    """The detectors of Swin's and DiNAT's repositories: mmdetection's heads around a backbone of other names."""
+    heads = {n: x for n, x in published_state(published("mask_rcnn")).items() if not n.startswith("backbone.")}
+    rows = [row for row in ROWS if family == "swin_tiny" or not row.startswith("mixers.")]
+    torch.manual_seed(0)
+    backbones = [visionattn.create_backbone(family, num_classes=0, overrides=rows) for _ in range(2)]
+    theirs = {f"backbone.{n}": x.clone() for n, x in published_backbone(family, backbones[0]).items()}
+    theirs |= {f"backbone.norm{i}.{x}": torch.rand(16 * 2**i) for i in range(3) for x in ("weight", "bias")}
+    head = HEADS["mask_rcnn"](backbones[1].feature_info, 5, convention="openmmlab")
+    report = load_model(backbones[1], head, theirs | heads)
+    assert report.fresh == report.left_out == []
+    for (name, loaded), wanted in zip(
+        backbones[1].state_dict().items(), backbones[0].state_dict().values(), strict=True
+    ):
+        assert torch.equal(loaded, wanted), name
+    assert torch.equal(head.pyramid.norms.norms[2].bias, theirs["backbone.norm2.bias"])

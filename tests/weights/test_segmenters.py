@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import visionattn
+from tests.weights.published_names import published_backbone, renamed
 from visionattn.errors import CheckpointError
 from visionattn.heads.panoptic import Mask2Former
 from visionattn.heads.segmentation import FullyConvolutional, SegmentationHead, SemanticFPN, UPerNet
@@ -83,13 +84,6 @@ def ours(name="swin_tiny", classes=5):
     rows = [f"dims={DIMS}", "depths=[1,1,2,1]", "num_heads=[1,2,4,8]"]
     backbone = visionattn.create_backbone(name, num_classes=0, overrides=rows).eval()
     return backbone, Mask2Former(backbone.feature_info, classes, **SIZES).eval()
-
-
-def renamed(name, table):
-    for old, new in table.items():
-        if re.match(old, name):
-            return re.sub(old, new, name, count=1)
-    return name
 
 
 def official(head, backbone):
@@ -171,41 +165,6 @@ def test_the_official_names(model, name):
     _, found = answers(fresh_backbone, fresh_head)
     assert torch.equal(found.classes, expected.classes)
     assert torch.equal(found.masks, expected.masks)
-
-
-def published_backbone(name, backbone):
-    """Our weights under the names of the official dense Swin or DiNAT."""
-    swin = {
-        r"stem\.conv1": "patch_embed.proj",
-        r"stem\.norm": "patch_embed.norm",
-        r"stages\.(\d)\.blocks\.(\d+)\.mixer\.bias_table": r"layers.\1.blocks.\2.attn.relative_position_bias_table",
-        r"stages\.(\d)\.blocks\.(\d+)\.mixer": r"layers.\1.blocks.\2.attn",
-        r"stages\.(\d)\.blocks\.(\d+)\.ffn": r"layers.\1.blocks.\2.mlp",
-        r"stages\.(\d)\.blocks\.(\d+)\.norm": r"layers.\1.blocks.\2.norm",
-        r"norm\.": "norm3.",
-    }
-    dinat = {
-        r"stem\.conv1": "patch_embed.proj.0",
-        r"stem\.conv2": "patch_embed.proj.1",
-        r"stem\.norm": "patch_embed.norm",
-        r"stages\.(\d)\.blocks\.(\d+)\.mixer\.bias_table": r"levels.\1.blocks.\2.attn.rpb",
-        r"stages\.(\d)\.blocks\.(\d+)\.mixer": r"levels.\1.blocks.\2.attn",
-        r"stages\.(\d)\.blocks\.(\d+)\.ffn": r"levels.\1.blocks.\2.mlp",
-        r"stages\.(\d)\.blocks\.(\d+)\.norm": r"levels.\1.blocks.\2.norm",
-        r"stages\.(\d)\.blocks\.(\d+)\.scale([12])\.gamma": r"levels.\1.blocks.\2.gamma\3",
-        r"norm\.": "norm3.",
-    }
-    found = {}
-    for own, tensor in backbone.state_dict().items():
-        if one := re.fullmatch(r"stages\.(\d)\.downsample\.(.+)", own):  # at the end of the stage before
-            rest = one[2] if name == "swin_tiny" else one[2].replace("conv.", "reduction.")
-            found[f"{'layers' if name == 'swin_tiny' else 'levels'}.{int(one[1]) - 1}.downsample.{rest}"] = tensor
-            continue
-        new = renamed(own, swin if name == "swin_tiny" else dinat)
-        if new.endswith("relative_position_bias_table"):  # rows of query minus key
-            tensor = tensor.flip(1, 2).flatten(1).t()
-        found[new] = tensor
-    return found
 
 
 def test_an_entry_that_does_not_fit_is_named(model):
