@@ -28,7 +28,7 @@ HEADS = {
         CascadeRCNN, regions=partial(REGIONS, box_head="4conv1fc"), class_agnostic=False, **NARROW
     ),
     "cascade_rcnn": partial(CascadeRCNN, regions=REGIONS, masks=False, **NARROW),
-    "retinanet": partial(RetinaNetDetector, pyramid=ON_TOP, topk=80, per_image=30),
+    "retinanet": partial(RetinaNetDetector, pyramid=ON_TOP, topk=20, per_image=100),
 }
 
 
