@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from visionattn.attention import WindowAttention
 from visionattn.backbones.block import Block
-from visionattn.backbones.families.maxvit import MBConv
+from visionattn.backbones.families.maxvit import MaxViTStem, MBConv
 from visionattn.kernels.backends.triton import rows
 from visionattn.kernels.linear import Linear, linear_then
 from visionattn.kernels.norm import LayerNorm, with_norm
@@ -70,6 +70,12 @@ def test_a_bottleneck_is_right_and_repeats_its_bits(device, side):
     for expected, got in zip(truth, found, strict=True):
         torch.testing.assert_close(got.cpu().double(), expected, rtol=1e-3, atol=1e-4 * largest)
     torch.testing.assert_close(first.norm1.running_var, second.norm1.running_var)
+
+
+def test_maps_of_a_convolutional_stem_have_channels_last(cuda):
+    stem = MaxViTStem(3, 64).to(cuda)
+    with torch.autocast("cuda", torch.bfloat16):
+        assert stem(torch.randn(2, 3, 32, 32, device=cuda)).is_contiguous()
 
 
 def block(device):
