@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from visionattn.errors import ConfigError
 from visionattn.files import near_file, whole, whole_folder, write_rows, write_whole
 from visionattn.reports import Report
 
@@ -47,6 +48,14 @@ def test_a_folder_takes_the_place_of_another(tmp_path):
             (draft / name).write_text(name)
             assert draft.suffix == ".d"
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["out.d", "out.d/new"]
+
+
+def test_the_folder_that_a_command_runs_in_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (Path("."), tmp_path):
+        with pytest.raises(ConfigError, match="is the folder that the command runs in"), whole_folder(path):
+            pytest.fail("nothing is written")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_take_the_place_leaves_the_other(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from visionattn.errors import did_you_mean
+from visionattn.errors import ConfigError, did_you_mean
 
 _MINUTE, _DAY = 60.0, 86_400.0
 
@@ -61,7 +61,13 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """As ``whole``, of an empty folder to write into; it replaces a folder that is there."""
+    """As ``whole``, of an empty folder to write into; it replaces a folder that is there.
+
+    Raises:
+        ConfigError: it is the folder that the process runs in, and would be gone from under a shell.
+    """
+    if path.resolve() == Path.cwd():
+        raise ConfigError(f"{path} is the folder that the command runs in, which cannot be replaced; name a new one")
     with whole(path) as draft:
         draft.mkdir()
         yield draft

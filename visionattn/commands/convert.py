@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def run(
         write(made, texts, cfg.to, folder, cfg.images)
     print_results(f"{cfg.root} from {cfg['from']} to {cfg.to}", numbers | {"not kept": "; ".join(lost) or "nothing"})
     name = {"coco": "coco", "yolo": "yolo", "voc": "pascal_voc_detection"}[cfg.to]
-    Console().print(f"check it: visionattn data doctor data={name} data.root={folder}", highlight=False, soft_wrap=True)
+    check = shlex.join(["visionattn", "data", "doctor", f"data={name}", f"data.root={folder}"])
+    Console().print(f"check it: {check}", highlight=False, soft_wrap=True)
     return {**numbers, "losses": dict(+made.losses)}
 
 
