@@ -10,7 +10,7 @@ struct FeedForward {
     int64_t rows, piece;
     int32_t inputs, width, outputs, threads, parts, parts2;
     const bf16* x;
-    const float *weight, *bias, *weight2, *bias2, *shares, *slopes;
+    const float *weight, *bias, *weight2, *bias2, *gelu;
     bf16 *hidden, *out;
     const bf16* grad;
     bf16* dx;
@@ -45,7 +45,7 @@ static void in_turn(const Product& first, const Product& second, bf16* between, 
 }
 
 static void feed_forward(const FeedForward& p) {
-    Product first({p.rows, p.inputs, p.width, p.threads, 0, p.x, p.weight, p.bias, p.hidden, nullptr, nullptr, p.shares});
+    Product first({p.rows, p.inputs, p.width, p.threads, 0, p.x, p.weight, p.bias, p.hidden, nullptr, nullptr, p.gelu});
     Product second({p.rows, p.width, p.outputs, p.threads, 0, nullptr, p.weight2, p.bias2, p.out});
     pack(first, second);
     in_turn(first, second, nullptr, &Linear::activated);
@@ -55,7 +55,7 @@ static void feed_forward_backward(const FeedForward& p) {
     static thread_local Kept<bf16> kept;
     bf16 *own = kept.room(2 * p.piece * p.width), *activated = own + p.piece * p.width;
     Product second({p.rows, p.outputs, p.width, p.threads, 1, nullptr, p.weight2, nullptr, nullptr, activated,
-                    nullptr, p.shares, p.slopes});
+                    nullptr, p.gelu});
     Product first({p.rows, p.width, p.inputs, p.threads, 1, nullptr, p.weight, nullptr, nullptr});
     pack(second, first);
     for (int64_t begin = 0; begin < p.rows; begin += p.piece) {

@@ -1,12 +1,13 @@
 // Linear layers in bf16 with float32 weights, forward and the gradient of their input, with GELU or its slope.
 #pragma once
 #include "problem.h"
+#include "gelu.h"
 #include "gemm.h"
 
 // out (rows, columns) = x (rows, inner) times the weight; float32, (columns, inner), or (inner, columns) if `back`.
 // bias (columns) is added, null: none. `activated` takes GELU of `out`, which then may be null; or, if `hidden` is not
-// null, GELU of that, and out is multiplied by GELU's slope there. Null: neither. `shares` and `slopes` are the pieces of
-// GELU(x) / x and of its slope. inner and columns are multiples of LANES.
+// null, GELU of that, and out is multiplied by GELU's slope there. Null: neither. `gelu` is the table of gelu.h. inner and
+// columns are multiples of LANES.
 struct Linear {
     int64_t rows;
     int32_t inner, columns, threads, back;
@@ -14,40 +15,8 @@ struct Linear {
     const float *weight, *bias;
     bf16 *out, *activated;
     const bf16* hidden;
-    const float *shares, *slopes;
+    const float* gelu;
 };
-
-// A function f with f(-x) = 1 - f(x), 1 from PIECES / PER_UNIT on, by cubics between equidistant points: `pieces` has
-// the coefficients (4, PIECES), the constant first, of f - 1/2 in the distance from a piece's lower end.
-constexpr int PIECES = 32;
-constexpr float PER_UNIT = 5.75f;
-INLINED f32x piece_at(const float* table, const i32x& index) {
-#if defined(__AVX512F__)
-    return (f32x)_mm512_permutex2var_ps(_mm512_loadu_ps(table), (__m512i)index, _mm512_loadu_ps(table + LANES));
-#else
-    f32x found;
-    for (int lane = 0; lane < LANES; ++lane) found[lane] = table[index[lane]];
-    return found;
-#endif
-}
-// Where a number lies among the pieces, and in its piece.
-struct At {
-    f32x x, place, t;
-    i32x index;
-};
-INLINED At place_of(const f32x& x) {
-    const f32x last = f32x{} + (PIECES - 0.001f), place = (f32x)((u32x)x & 0x7fffffff) * PER_UNIT;
-    const f32x within = place < last ? place : last;
-    const i32x index = __builtin_convertvector(within, i32x);
-    return {x, place, within - __builtin_convertvector(index, f32x), index};
-}
-INLINED f32x by_pieces(const float* pieces, const At& at) {
-    const f32x half = f32x{} + 0.5f;
-    f32x f = piece_at(pieces + 3 * PIECES, at.index);
-    for (int power = 2; power >= 0; --power) f = f * at.t + piece_at(pieces + power * PIECES, at.index);
-    f = at.place < PIECES - 0.001f ? f : half < at.place ? half : at.place;  // a NaN stays one
-    return half + (f32x)((u32x)f ^ ((u32x)at.x & 0x80000000));
-}
 
 template <int VECTORS> struct LinearWork {
     static constexpr int WIDTH = VECTORS * LANES, ROWS = TILE_ROWS<VECTORS>;
@@ -94,29 +63,46 @@ template <int VECTORS> struct LinearWork {
     }
     template <int COUNT> void tile(int64_t row, int panel) {
         f32x sums[COUNT][VECTORS];
+        if (p.hidden) ask<COUNT, 0>(p.hidden, row, panel * WIDTH);
+        if (p.activated) ask<COUNT, 1>(p.activated, row, panel * WIDTH);
+        if (p.out) ask<COUNT, 1>(p.out, row, panel * WIDTH);
         multiply_tile<COUNT, VECTORS>(sums, reinterpret_cast<const uint32_t*>(p.x + row * p.inner), pairs(), 1,
                                       panels + size_t(panel) * pairs() * VECTORS, pairs());
-        if (p.hidden) leave<COUNT, true, true>(sums, row, panel * WIDTH);
-        else if (p.activated) leave<COUNT, false, true>(sums, row, panel * WIDTH);
-        else leave<COUNT, false, false>(sums, row, panel * WIDTH);
+        if (p.hidden) leave_with_gelu<COUNT, true>(sums, row, panel * WIDTH);
+        else if (p.activated) leave_with_gelu<COUNT, false>(sums, row, panel * WIDTH);
+        else leave(COUNT, row, panel * WIDTH, [&](int m, int n, int64_t, const f32x& bias) { return sums[m][n] + bias; });
     }
-    template <int COUNT, bool SLOPES, bool SHARES>
-    INLINED void leave(const f32x (&sums)[COUNT][VECTORS], int64_t row, int column) {
-        const Linear own = p;  // what is written is not of it
-        const int vectors = std::min(VECTORS, (own.columns - column) / LANES);
+    // Asks for a tile of a map that is read or written after the product.
+    template <int COUNT, int WRITE> INLINED void ask(const bf16* map, int64_t row, int column) const {
         for (int m = 0; m < COUNT; ++m)
-            for (int n = 0; n < vectors; ++n) {
-                const int64_t to = (row + m) * own.columns + column + n * LANES;
-                f32x sum = sums[m][n];
-                if (own.bias) sum += load_vector(own.bias + column + n * LANES);
-                At at;
-                if (SLOPES) at = place_of(load_vector(own.hidden + to)), sum *= by_pieces(own.slopes, at);
-                const u16x bits = to_bf16(sum);
-                if (own.out) std::memcpy(own.out + to, &bits, sizeof bits);
-                if (!SHARES) continue;
-                if (!SLOPES) at = place_of(from_bf16(bits));  // GELU is that of the rounded number
-                if (own.activated) store_vector(own.activated + to, at.x * by_pieces(own.shares, at));
+            for (int c = 0; c < WIDTH; c += 32) __builtin_prefetch(map + (row + m) * p.columns + column + c, WRITE);
+    }
+    template <int COUNT, bool SLOPE>
+    INLINED void leave_with_gelu(const f32x (&sums)[COUNT][VECTORS], int64_t row, int column) {
+        const Gelu gelu(p.gelu);
+        const bf16* hidden = p.hidden;
+        bf16* activated = p.activated;
+        leave(COUNT, row, column, [&](int m, int n, int64_t to, const f32x& bias) {
+            const f32x sum = sums[m][n] + bias;
+            f32x slope, value = gelu.of<SLOPE>(SLOPE ? load_vector(hidden + to) : from_bf16(to_bf16(sum)), slope);
+            if (activated) store_vector(activated + to, value);
+            return SLOPE ? sum * slope : sum;
+        });
+    }
+    // Writes find(row of the tile, vector, place in `out`, bias).
+    template <class F> INLINED void leave(int count, int64_t row, int column, F find) {
+        const float* bias = p.bias ? p.bias + column : nullptr;
+        bf16* out = p.out;
+        const int64_t columns = p.columns;
+        const int vectors = std::min(VECTORS, (p.columns - column) / LANES);
+        for (int n = 0; n < vectors; ++n, column += LANES) {
+            const f32x added = bias ? load_vector(bias + n * LANES) : f32x{};
+            for (int m = 0; m < count; ++m) {
+                const int64_t to = (row + m) * columns + column;
+                const f32x found = find(m, n, to, added);
+                if (out) store_vector(out + to, found);
             }
+        }
     }
 };
 

@@ -19,8 +19,8 @@ from visionattn.kernels.backends.cpp import layers
 
 Layer = tuple[Tensor, Tensor | None]
 """Weight ``(O, I)`` and bias ``(O,)``, float32 and contiguous."""
-PIECES, PER_UNIT = 32, 5.75
-"""Cubics of a function of GELU, and how many of them a unit has; as in ``linear.h``."""
+PIECES, DEGREE, PER_UNIT = 32, 4, 5.5
+"""Polynomials of GELU, their degree, and how many of them a unit has; as in ``gelu.h``."""
 PIECE_BYTES = 5 << 20
 """Of the widest map in the backward of a feed-forward network, which takes rows in pieces: the L3 cache holds them."""
 JOBS, PART_ROWS = 16, 512
@@ -35,10 +35,7 @@ class Linear(ctypes.Structure):
     _fields_ = (
         ("rows", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("inner", "columns", "threads", "back")),
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("x", "weight", "bias", "out", "activated", "hidden", "shares", "slopes")
-        ),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "out", "activated", "hidden", "gelu")),
     )
 
 
@@ -58,7 +55,7 @@ class FeedForward(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("rows", "piece")),
         *((name, ctypes.c_int32) for name in ("inputs", "width", "outputs", "threads", "parts", "parts2")),
-        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "weight2", "bias2", "shares", "slopes")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "weight2", "bias2", "gelu")),
         *((name, ctypes.c_void_p) for name in ("hidden", "out", "grad", "dx")),
         *((name, ctypes.c_void_p) for name in ("dweight", "dbias", "dweight2", "dbias2")),
     )
@@ -105,8 +102,7 @@ def feed_forward(x: Tensor, first: Layer, second: Layer, approximate: str, keep:
     """
     out, rows = _map(x, second[0].shape[0]), x.numel() // x.shape[-1]
     hidden = x.new_empty((rows, first[0].shape[0])) if keep else None
-    shares = _table(approximate, False)
-    _feed_forward("run", rows, (x, *first, *second, shares), (1, 1), hidden=hidden, out=out)
+    _feed_forward("run", rows, (x, *first, *second, _table(approximate)), (1, 1), hidden=hidden, out=out)
     return out, hidden
 
 
@@ -128,9 +124,9 @@ def feed_forward_gradients(
     sums = _sums(piece, x.shape[-1], width, first[1] is not None)
     sums2 = _sums(piece, width, grad.shape[-1], second[1] is not None)
     maps = {"hidden": hidden, "grad": grad, "dx": dx}
-    counts, given = (sums[0].shape[0], sums2[0].shape[0]), (x, *first, *second, _table(approximate, False))
+    counts, given = (sums[0].shape[0], sums2[0].shape[0]), (x, *first, *second, _table(approximate))
     totals = dict(zip(("dweight", "dbias", "dweight2", "dbias2"), (*sums, *sums2), strict=True))
-    _feed_forward("backward", piece, given, counts, slopes=_table(approximate, True), **maps, **totals)
+    _feed_forward("backward", piece, given, counts, **maps, **totals)
     return dx, *(None if parts is None else _total(parts) for parts in (*sums, *sums2))
 
 
@@ -177,13 +173,13 @@ def _address(tensor: Tensor | None) -> int | None:
 
 
 @lru_cache(maxsize=4)
-def _table(approximate: str, slope: bool) -> Tensor:
-    """GELU(x) / x, or GELU's slope, less a half, as cubics from 0 on: float32 ``(4, PIECES)``, the constant first."""
+def _table(approximate: str) -> Tensor:
+    """``f`` of ``gelu.h``, from GELU(x) / x = 1/2 + f(x): float32 ``(DEGREE + 1, PIECES)``, the constant first."""
     with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
-        powers, places = torch.arange(4, dtype=torch.float64), torch.arange(PIECES, dtype=torch.float64)
-        nodes = (1 + torch.cos(torch.pi * (powers + 0.5) / 4)) / 2  # Chebyshev's: the error is nearly the least
+        powers, places = torch.arange(DEGREE + 1, dtype=torch.float64), torch.arange(PIECES, dtype=torch.float64)
+        nodes = torch.cos(torch.pi * (powers + 0.5) / (DEGREE + 1)) / 2  # Chebyshev's: the error is nearly the least
         x = (places + nodes[:, None]) / PER_UNIT
-        ones = torch.ones_like(x)
-        values = torch.ops.aten.gelu_backward(ones, x, approximate=approximate) if slope else None
-        values = F.gelu(x, approximate=approximate) / x if values is None else values
-        return torch.linalg.solve(nodes[:, None] ** powers, values - 0.5).float().contiguous()
+        values = torch.where(x == 0, 0, F.gelu(x, approximate=approximate) / x - 0.5)  # odd, as f is
+        table = torch.linalg.solve(nodes[:, None] ** powers, values)
+        table[:, -1] = torch.tensor([0.5] + [0.0] * DEGREE)
+        return table.float().contiguous()
