@@ -5,7 +5,7 @@
 // Bias and -inf masks laid out as the tiles' logits are: one copy per head with a bias, one for all without.
 template <class C> struct Additive {
     explicit Additive(const Problem& p, C unit)
-        : unit(unit), offsets(p), heads(p.bias ? p.heads : needed(p) ? 1 : 0), data(offsets.total() * heads) {
+        : unit(unit), heads(p.bias ? p.heads : needed(p) ? 1 : 0), offsets(p, heads > 0), data(offsets.total() * heads) {
         const int pairs = p.rows.shapes * p.cols.shapes;
         parallel(heads * pairs, p.threads, [&](int job) { fill(p, job / pairs, job % pairs); });
     }
@@ -19,14 +19,10 @@ template <class C> struct Additive {
         return false;
     }
     void fill(const Problem& p, int head, int pair) {
-        const Shape &y = p.rows.shape[pair / p.cols.shapes], &x = p.cols.shape[pair % p.cols.shapes];
-        V<C>* to = data.data + head * offsets.total() + offsets.first[pair];
+        C* to = reinterpret_cast<C*>(data.data + head * offsets.total() + offsets.first[pair]);
         const C* table = static_cast<const C*>(p.bias) + size_t(p.bias ? head : 0) * p.table_rows * p.table_cols;
-        each_pair(p, y, x, [&](size_t place, int lane, int row, int col, bool visible) {
-            if (!visible)  // the table may have no such entry
-                to[place][lane] = -std::numeric_limits<C>::infinity();
-            else
-                to[place][lane] = p.bias ? table[row * p.table_cols + col] * unit : C(0);
+        offsets.each(pair, [&](size_t i, int32_t index) {  // the table may have no entry for what is hidden
+            to[i] = index == Places::HIDDEN ? -std::numeric_limits<C>::infinity() : !p.bias || index < 0 ? C(0) : table[index] * unit;
         });
     }
     template <class W> const V<C>* of(const W& work, int head, int block) const {
@@ -35,7 +31,7 @@ template <class C> struct Additive {
         return of_head + offsets.of(work.y, work.x) + size_t(block) * work.keys;
     }
     C unit;  // of logits
-    Offsets offsets;
     int heads;
-    Zeros<V<C>> data;
+    Places offsets;
+    Aligned<V<C>> data;
 };

@@ -21,7 +21,8 @@ template <class S> static void forward(const Problem& p) {
             if (next < p.cols.tiles * group)
                 work.expect(p.rows.tile[row], p.cols.tile[next / group], first + next % group, false);
             work.enter(p.rows.tile[row], p.cols.tile[step / group], head, false);
-            for (int block = 0; block < work.blocks; ++block) work.forward(block, added.of(work, head, block));
+            for (int block = 0; block < work.blocks; block += work.together)
+                work.forward(block, added.of(work, head, block));
         }
     });
 }
@@ -48,10 +49,10 @@ template <class S> static void backward(const Problem& p) {
                     work.expect(p.rows.tile[top + next / group / p.cols.tiles], p.cols.tile[next / group % p.cols.tiles],
                                 first + next % group, true);
                 work.enter(p.rows.tile[top + tile / p.cols.tiles], p.cols.tile[tile % p.cols.tiles], head, true);
-                for (int block = 0; block < work.blocks; ++block)
+                for (int block = 0; block < work.blocks; block += work.together)
                     work.backward(block, added.of(work, head, block), grads,
                                   grads.of_bias(work.y, work.x, head, block));
-                grads.template leave<S>(work.y, work.x, b, head);
+                if (!work.complete) grads.template leave<S>(work.y, work.x, b, head);
             }
             grads.template leave_image<S>(b, first);
         }

@@ -19,26 +19,26 @@ inline int divided(int64_t size, int64_t by) { return int((size + by - 1) / by);
 inline int padded(int columns, int width) { return (columns + width - 1) / width * width; }
 inline bool fits_48(int columns) { return padded(columns, 48) <= padded(columns, 64); }
 
-// sums[m][n] = sum_k of the pairs a[m * pitch + k * step] * b[k][n]; b is a panel of VECTORS vectors.
+// sums[m][n] = sum_k of the pairs a[m * pitch + k * step] * b[k * pace + n].
 template <int ROWS, int VECTORS>
 INLINED void multiply_tile(f32x (&sums)[ROWS][VECTORS], const uint32_t* a, std::ptrdiff_t pitch, std::ptrdiff_t step,
-                           const u32x* b, int count) {
+                           const u32x* b, int count, std::ptrdiff_t pace = VECTORS) {
     f32x sum[ROWS][VECTORS];  // in registers; `sums` is in memory
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int m = 0; m < ROWS; ++m)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int n = 0; n < VECTORS; ++n) sum[m][n] = f32x{};
-    for (int k = 0; k < count; ++k, a += step, b += VECTORS) {
-#pragma GCC unroll 8
+    for (int k = 0; k < count; ++k, a += step, b += pace) {
+#pragma GCC unroll 16
         for (int m = 0; m < ROWS; ++m) {
             const uint32_t pair = a[m * pitch];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
             for (int n = 0; n < VECTORS; ++n) multiply_add(sum[m][n], b[n], pair);
         }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int m = 0; m < ROWS; ++m)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int n = 0; n < VECTORS; ++n) sums[m][n] = sum[m][n];
 }
 
@@ -48,6 +48,23 @@ template <int MOST, class F> INLINED void of_rows(int rows, F work) {
         if (rows < MOST) return of_rows<MOST - 1>(rows, work);
     }
     work(std::integral_constant<int, MOST>{});
+}
+
+// Calls leave(row, its sums) for all rows of a product of any number of rows and VECTORS vectors, as in multiply_tile.
+template <int VECTORS, class F>
+INLINED void multiply_rows(int rows, const uint32_t* a, std::ptrdiff_t pitch, std::ptrdiff_t step, const u32x* b,
+                           int count, std::ptrdiff_t pace, F leave) {
+    constexpr int MOST = VECTORS == 1 ? 16 : VECTORS == 2 ? 12 : VECTORS == 3 ? 8 : 6;
+    for (int first = 0, pieces = divided(rows, MOST), piece = 0; piece < pieces; ++piece) {  // of nearly one size
+        const int last = rows * (piece + 1) / pieces;
+        of_rows<MOST>(last - first, [&](auto size) {
+            f32x sums[size][VECTORS];
+            multiply_tile<size, VECTORS>(sums, a + first * pitch, pitch, step, b, count, pace);
+#pragma GCC unroll 16
+            for (int m = 0; m < size; ++m) leave(first + m, sums[m]);
+        });
+        first = last;
+    }
 }
 
 // Calls visit(c, the numbers c .. c + LANES - 1 of two rows as pairs) for c = 0, LANES, .. below `count`; `high` may be

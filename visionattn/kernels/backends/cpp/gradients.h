@@ -5,7 +5,7 @@
 // Gradients of a job: keys and values of one image or one window, as padded rows, one head at a time; the bias, as
 // Additive lays it out, of `group` heads from `first` on, summed over the job's images.
 template <class C> struct Gradients {
-    Gradients(const Problem& p, const Offsets& offsets, int first, int group)
+    Gradients(const Problem& p, const Places& offsets, int first, int group)
         : p(p), offsets(offsets), first(first), group(group), k(rows(p) * vectors(p.depth)),
           v(rows(p) * vectors(p.value_depth)), bias(p.bias ? offsets.total() * group : 0),
           met(p.rows.shapes * p.cols.shapes) {}
@@ -48,20 +48,19 @@ template <class C> struct Gradients {
         const size_t size = size_t(p.table_rows) * p.table_cols;
         for (int head = 0; head < group; ++head) {
             C* table = static_cast<C*>(p.dbias) + (size_t(part) * p.heads + first + head) * size;
-            for (size_t i = 0; i < size; ++i) table[i] = 0;
+            std::fill_n(table, size, C(0));
             const V<C>* from = bias.data + head * offsets.total();
-            for (int pair = 0; pair < p.rows.shapes * p.cols.shapes; ++pair)
-                if (met[pair]) add_pair(reinterpret_cast<const C*>(from + offsets.first[pair]), pair, table);
+            for (int pair = 0; pair < p.rows.shapes * p.cols.shapes; ++pair) {
+                const C* of_pair = reinterpret_cast<const C*>(from + offsets.first[pair]);
+                if (met[pair])
+                    offsets.each(pair, [&](size_t i, int32_t index) {
+                        if (index >= 0) table[index] += of_pair[i];
+                    });
+            }
         }
     }
-    void add_pair(const C* from, int pair, C* table) {
-        each_pair(p, p.rows.shape[pair / p.cols.shapes], p.cols.shape[pair % p.cols.shapes],
-                  [&](size_t place, int lane, int row, int col, bool visible) {
-                      if (visible) table[row * p.table_cols + col] += from[place * LANES + lane];
-                  });
-    }
     const Problem& p;
-    const Offsets& offsets;
+    const Places& offsets;
     int first, group;
     Zeros<V<C>> k, v, bias;
     std::vector<char> met;  // pairs of shapes that occurred

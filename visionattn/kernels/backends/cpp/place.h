@@ -2,6 +2,8 @@
 #pragma once
 #include "gradients.h"
 
+constexpr int TOGETHER = 4, FEW_KEYS = 80;  // most blocks of queries that are computed at once, and keys where it is so
+
 template <class S> struct Place {
     using C = typename Compute<S>::type;
     explicit Place(const Problem& p)
@@ -63,13 +65,13 @@ template <class S> struct Place {
         return static_cast<C*>(p.stats) + (token * p.heads + head) * 2;
     }
 
-    // Positions of the block's queries.
-    void locate(int block) {
-        lanes = queries - block * LANES < LANES ? queries - block * LANES : LANES;
-        for (int lane = 0; lane < lanes; ++lane) {
-            const int query = block * LANES + lane;
-            rows[lane] = y.query + query / xs.queries * y.step;
-            cols[lane] = x.query + query % xs.queries * x.step;
+    // Positions of the queries of some blocks.
+    void locate(int block, int count = 1) {
+        const int first = block * LANES;
+        lanes = queries - first < count * LANES ? queries - first : count * LANES;
+        for (int lane = 0, i = first / xs.queries, j = first % xs.queries; lane < lanes; ++lane) {
+            rows[lane] = y.query + i * y.step, cols[lane] = x.query + j * x.step;
+            if (++j == xs.queries) j = 0, ++i;
         }
     }
 
@@ -89,6 +91,6 @@ template <class S> struct Place {
     int b, wide, value_wide, most_keys;
     Tile y, x;
     Shape ys, xs;
-    int head, keys, queries, blocks, lanes, rows[LANES], cols[LANES];
+    int head, keys, queries, blocks, lanes, rows[TOGETHER * LANES], cols[TOGETHER * LANES];
     std::vector<int> place;
 };

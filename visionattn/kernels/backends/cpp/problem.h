@@ -1,5 +1,6 @@
 // What Python hands over, and what every tile of it needs. The structures mirror library.py field by field.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -87,3 +88,23 @@ template <class F> inline void each_pair(const Problem& p, const Shape& y, const
             }
     }
 }
+
+// Where in the bias table that lies which is added to a logit, laid out as the offsets say; HIDDEN: the query does not
+// see the key; MISSING: there is no such query. Empty unless `needed`.
+struct Places : Offsets {
+    static constexpr int32_t HIDDEN = -1, MISSING = -2;
+    Places(const Problem& p, bool needed) : Offsets(p), index(needed ? total() * LANES : 0) {
+        std::fill(index.begin(), index.end(), MISSING);
+        for (int pair = 0; needed && pair < p.rows.shapes * p.cols.shapes; ++pair)
+            each_pair(p, p.rows.shape[pair / cols], p.cols.shape[pair % cols],
+                      [&](size_t place, int lane, int row, int col, bool visible) {
+                          index[(first[pair] + place) * LANES + lane] = visible ? row * p.table_cols + col : HIDDEN;
+                      });
+    }
+    // Calls visit(position, index) for all numbers of a pair of shapes.
+    template <class F> INLINED void each(int pair, F visit) const {
+        const int32_t* from = index.data() + first[pair] * LANES;
+        for (size_t i = 0, count = (first[pair + 1] - first[pair]) * LANES; i < count; ++i) visit(i, from[i]);
+    }
+    std::vector<int32_t> index;
+};

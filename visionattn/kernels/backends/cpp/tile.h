@@ -8,7 +8,9 @@ template <class S> struct TileWork : Place<S> {
     using typename Place<S>::C;
     using Place<S>::p, Place<S>::wide, Place<S>::value_wide, Place<S>::most_keys, Place<S>::keys, Place<S>::lanes;
     using Place<S>::place, Place<S>::rows, Place<S>::cols, Place<S>::b, Place<S>::head;
-    static constexpr C UNIT = 1;  // of logits
+    static constexpr C UNIT = 1;        // of logits
+    static constexpr int together = 1;  // blocks of queries at once
+    static constexpr bool complete = false;  // whether gradients of keys have been written
     explicit TileWork(const Problem& p)
         : Place<S>(p), key(vectors(most_keys * p.depth) + 1), value(vectors(most_keys * p.value_depth) + 1),
           logits(most_keys), weights(most_keys), decay(p, most_keys), q_rows(LANES * wide), q(LANES * wide), o(LANES * value_wide),

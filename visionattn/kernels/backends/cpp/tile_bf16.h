@@ -1,19 +1,10 @@
 // The attention of one tile where the CPU multiplies pairs of bf16: half as many steps as in float32, sums in float32.
 // What a product takes in that is not a bf16 already, the weights and their gradients, is rounded to one.
 #pragma once
+#include "gemm.h"
 #include "place.h"
-#include "products.h"
 
 #if defined(__AVX512BF16__)
-// The pairs (low[i], high[i]) of two rows of `depth` numbers, for all i; high may be null (zeros).
-inline void pair_rows(const bf16* low, const bf16* high, int depth, uint32_t* to) {
-    int d = 0;
-    for (; d + LANES <= depth; d += LANES) {
-        const u32x both = high ? paired(load_bits(low + d), load_bits(high + d)) : widened(load_bits(low + d));
-        std::memcpy(to + d, &both, sizeof both);
-    }
-    for (; d < depth; ++d) to[d] = low[d].bits | (high ? uint32_t(high[d].bits) << 16 : 0);
-}
 // 2^x of numbers <= 0, exactly 0 below -126; error below 5e-6, a thousandth of what rounding to bf16 adds.
 INLINED f32x power_of_two(const f32x& x) {
     const f32x zero = {}, least = zero - 126.0f, magic = zero + 12582912.0f;
@@ -26,133 +17,221 @@ INLINED f32x power_of_two(const f32x& x) {
     const f32x power = (f32x)((i32x)p + ((i32x)shifted << 23));
     return x < least ? zero : power;
 }
-// `count` bf16, in whole vectors where they fill them.
-INLINED void copy(void* to, const bf16* from, int count) {
-    int i = 0;
-    for (; i + 2 * LANES <= count; i += 2 * LANES) std::memcpy(static_cast<bf16*>(to) + i, from + i, sizeof(u32x));
-    if (i < count) std::memcpy(static_cast<bf16*>(to) + i, from + i, (count - i) * sizeof(bf16));
+
+// Two vectors of numbers as bf16 one behind the other, and as pairs of the numbers in the same lane.
+INLINED __m512i narrowed(const f32x& low, const f32x& high) {
+    return (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
 }
+INLINED u32x interleaved(const __m512i& halves) {
+    alignas(64) static constexpr uint16_t PLACES[2 * LANES] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return (u32x)_mm512_permutexvar_epi16(_mm512_load_si512(PLACES), halves);
+}
+// Sums times factor as bf16, of which there is room for `room`.
+template <int VECTORS> INLINED void write_sums(const f32x (&sums)[VECTORS], float factor, bf16* to, int room) {
+    static_assert(VECTORS <= 2);
+    const __m512i bits = narrowed(sums[0] * factor, VECTORS > 1 ? sums[VECTORS - 1] * factor : f32x{});
+    if (room >= 2 * LANES) _mm512_storeu_si512(to, bits);
+    else _mm512_mask_storeu_epi16(to, (1u << room) - 1, bits);
+}
+
+// Rows of bf16 filled up with zeros; pairs of neighbouring rows; pairs of channels with the rows of some blocks in lanes.
+struct PackedRows {
+    PackedRows(int depth, int most)
+        : depth(depth), half((depth + 1) / 2), wide(vectors(depth)), pitch(vectors(half)), rows(size_t(most) * pitch),
+          pairs(size_t(most + 1) / 2 * wide), lanes(size_t(vectors(most)) * half) {}
+    bf16* row(int i) { return reinterpret_cast<bf16*>(rows.data + i * pitch); }
+    INLINED void take(int i, const bf16* from) {
+        for (int part = 0, left = depth; part < pitch; ++part, left -= 2 * LANES) {
+            const bf16* own = from + part * 2 * LANES;
+            rows.data[i * pitch + part] = (u32x)(left >= 2 * LANES ? _mm512_loadu_si512(own)
+                                                                   : _mm512_maskz_loadu_epi16((1u << left) - 1, own));
+        }
+    }
+    void clear(int first, int last) {
+        for (int i = first * pitch; i < last * pitch; ++i) rows.data[i] = u32x{};
+    }
+    void pair(int count) {
+        for (int i = 0; i < count; i += 2)
+            each_pairs(row(i), i + 1 < count ? row(i + 1) : nullptr, wide * LANES,
+                       [&](int c, const u32x& both) { pairs.data[i / 2 * wide + c / LANES] = both; });
+    }
+    void spread(int blocks) {
+        u32x block[LANES];
+        for (int b = 0; b < blocks; ++b)
+            for (int part = 0; part < pitch; ++part) {
+                for (int lane = 0; lane < LANES; ++lane) block[lane] = rows.data[(b * LANES + lane) * pitch + part];
+                transpose(block);
+                for (int k = part * LANES; k < half && k < (part + 1) * LANES; ++k)
+                    lanes.data[k * blocks + b] = block[k - part * LANES];
+            }
+    }
+    const uint32_t* numbers() const { return reinterpret_cast<const uint32_t*>(rows.data); }
+    int depth, half, wide, pitch;
+    Aligned<u32x> rows, pairs, lanes;
+};
 
 template <> struct TileWork<bf16> : Place<bf16> {
     static constexpr float UNIT = 1.44269504088896341f;  // logits are to the base 2
     explicit TileWork(const Problem& p)
-        : Place(p), half((p.depth + 1) / 2), value_half((p.value_depth + 1) / 2), key(vectors(most_keys * half) + 1),
-          value(vectors(most_keys * value_half) + 1), key_pairs(vectors((most_keys + 1) / 2 * p.depth) + 1),
-          value_pairs(vectors((most_keys + 1) / 2 * p.value_depth) + 1), q(LANES * vectors(half)),
-          q_rows(LANES / 2 * wide), g(LANES * vectors(value_half)), g_rows(LANES / 2 * value_wide),
-          weight_pairs((most_keys + 1) / 2), logits(most_keys), weights(most_keys), o(LANES * larger(wide, value_wide)),
-          narrow(most_keys) {}
+        : Place(p), together(most_keys <= FEW_KEYS ? TOGETHER : 2), key(p.depth, most_keys), value(p.value_depth, most_keys),
+          q(p.depth, TOGETHER * LANES), g(p.value_depth, TOGETHER * LANES), logits(size_t(most_keys + 1) * together),
+          weights(size_t(most_keys + 1) * together), weight_pairs(size_t(most_keys + 1) / 2 * together),
+          narrow(size_t(most_keys + 1) * together), to_key(most_keys), to_value(most_keys) {}
 
-    // Packs the tile's keys and values: each as rows, and in pairs of neighbours where a product sums over keys.
     void enter(const Tile& rows, const Tile& cols, int of_head, bool back) {
-        const bf16 *last_key = nullptr, *last_value = nullptr;
-        uint32_t *to_key = numbers(key), *to_value = numbers(value);
-        uint32_t* to_pairs = numbers(back ? key_pairs : value_pairs);
-        const int depth = back ? p.depth : p.value_depth;
         int index = 0;
         go(rows, cols, of_head, [&](const bf16* from_key, const bf16* from_value) {
-            copy_row(from_key, p.depth, to_key + index * half);
-            if (back) copy_row(from_value, p.value_depth, to_value + index * value_half);
-            const bf16 *from = back ? from_key : from_value, *last = back ? last_key : last_value;
-            if (index % 2) pair_rows(last, from, depth, to_pairs + index / 2 * depth);
-            last_key = from_key, last_value = from_value, ++index;
+            key.take(index, from_key);
+            value.take(index++, from_value);
         });
-        if (keys % 2) pair_rows(back ? last_key : last_value, nullptr, depth, to_pairs + keys / 2 * depth);
+        (back ? key : value).pair(keys);
+        complete = p.windows && blocks <= together;
+        if (back && complete) each_key(p.dk, to_key.data()), each_key(p.dv, to_value.data());
     }
-    static void copy_row(const bf16* from, int depth, uint32_t* to) {
-        if (depth % 2) to[depth / 2] = 0;
-        copy(to, from, depth);
+    void each_key(const Map& map, bf16** to) const {
+        for (int r = 0; r < ys.keys; ++r) {
+            bf16* row = at<bf16>(map, b, y.key + r * y.step, x.key, head);
+            for (int c = 0; c < xs.keys; ++c, row += map.col * x.step) *to++ = row;
+        }
     }
 
+    // As many blocks from this one on as are computed together.
     void forward(int block, const f32x* added) {
-        locate(block);
-        read_lanes(p.q, p.depth, half, q.data);
-        const f32x most = find_logits(added);
-        for (int i = 0; i < keys; ++i) logits.data[i] = power_of_two(logits.data[i] - most);
-        const f32x inverse = 1.0f / sum_of<float>(keys, [&](int i) { return logits.data[i]; });
-        pair_keys(logits.data);
-        times_columns(weight_pairs.data, numbers(value_pairs), p.value_depth, (keys + 1) / 2, o.data);
-        for (int e = 0; e < p.value_depth; ++e) o.data[e] *= inverse;
-        write(p.out, p.value_depth, o, 1.0f);
+        of_rows<TOGETHER>(larger(1, blocks - block < together ? blocks - block : together),
+                          [&](auto count) { forward_of<count>(block, added); });
+    }
+    void backward(int block, const f32x* added, Gradients<float>& grads, f32x* bias) {
+        of_rows<TOGETHER>(larger(1, blocks - block < together ? blocks - block : together),
+                          [&](auto count) { backward_of<count>(block, added, grads, bias); });
+    }
+
+    template <int COUNT> void forward_of(int block, const f32x* added) {
+        locate(block, COUNT);
+        read(p.q, q, COUNT);
+        f32x most[COUNT], sum[COUNT] = {}, inverse[COUNT];
+        find_logits<COUNT>(added, most);
+        for (int j = 0; j < (keys + 1) / 2; ++j)
+            for (int n = 0; n < COUNT; ++n) {
+                const f32x low = power_of_two(logits.data[2 * j * COUNT + n] - most[n]);
+                const f32x high = power_of_two(logits.data[(2 * j + 1) * COUNT + n] - most[n]);
+                sum[n] += low + high;
+                weight_pairs.data[j * COUNT + n] = interleaved(narrowed(low, high));
+            }
+        for (int n = 0; n < COUNT; ++n) inverse[n] = 1.0f / sum[n];
+        const float *largest = reinterpret_cast<float*>(most), *factors = reinterpret_cast<float*>(inverse);
         for (int lane = 0; lane < lanes; ++lane) {
             float* to = stats(lane);
-            to[0] = most[lane], to[1] = inverse[lane];
+            to[0] = largest[lane], to[1] = factors[lane];
         }
+        write_queries(p.out, value, COUNT, [&](int lane) { return factors[lane]; });
     }
 
-    void backward(int block, const f32x* added, Gradients<float>& grads, f32x* bias) {
-        locate(block);
-        read_lanes(p.q, p.depth, half, q.data);
-        read_lanes(p.grad, p.value_depth, value_half, g.data);
-        read_rows(p.q, p.depth, wide, q_rows.data);
-        read_rows(p.grad, p.value_depth, value_wide, g_rows.data);
-        f32x most = f32x{} + std::numeric_limits<float>::infinity(), inverse = {};  // missing lanes weigh nothing
-        for (int lane = 0; lane < lanes; ++lane) most[lane] = stats(lane)[0], inverse[lane] = stats(lane)[1];
-        find_logits(added);
-        for (int i = 0; i < keys; ++i) {
-            logits.data[i] = power_of_two(logits.data[i] - most) * inverse;
-            narrow.data[i] = to_bf16(logits.data[i]);
+    template <int COUNT> void backward_of(int block, const f32x* added, Gradients<float>& grads, f32x* bias) {
+        locate(block, COUNT);
+        read(p.q, q, COUNT), read(p.grad, g, COUNT);
+        q.pair(lanes), g.pair(lanes);
+        f32x most[COUNT], inverse[COUNT], delta[COUNT] = {};
+        find_logits<COUNT>(added, most);
+        for (int lane = 0; lane < COUNT * LANES; ++lane) {  // missing lanes weigh nothing
+            reinterpret_cast<float*>(most)[lane] = lane < lanes ? stats(lane)[0] : std::numeric_limits<float>::infinity();
+            reinterpret_cast<float*>(inverse)[lane] = lane < lanes ? stats(lane)[1] : 0.0f;
         }
-        scatter(numbers(narrow), LANES / 2, g_rows.data, keys, (lanes + 1) / 2, value_wide, place.data(), grads.v.data);
-        times_rows<u32x, 16>(g.data, numbers(value), value_half, keys, nullptr, weights.data);
-        const f32x delta = sum_of<float>(keys, [&](int i) { return logits.data[i] * weights.data[i]; });
-        for (int i = 0; i < keys; ++i) weights.data[i] = logits.data[i] * (weights.data[i] - delta);
-        if (bias)
-            for (int i = 0; i < keys; ++i) bias[i] += weights.data[i];
-        for (int i = 0; i < keys; ++i) {
-            weights.data[i] *= float(p.scale);
-            narrow.data[i] = to_bf16(weights.data[i]);
-        }
-        scatter(numbers(narrow), LANES / 2, q_rows.data, keys, (lanes + 1) / 2, wide, place.data(), grads.k.data);
-        pair_keys(weights.data);
-        times_columns(weight_pairs.data, numbers(key_pairs), p.depth, (keys + 1) / 2, o.data);
-        write(p.dq, p.depth, o, 1.0f);
-    }
-
-    // The logits of the block; returns the largest of each lane.
-    f32x find_logits(const f32x* added) {
-        times_rows<u32x, 16>(q.data, numbers(key), half, keys, nullptr, logits.data);
-        const float scale = float(p.scale) * UNIT;
-        f32x most = f32x{} - std::numeric_limits<float>::infinity();
-        for (int i = 0; i < keys; ++i) {
-            logits.data[i] = added ? logits.data[i] * scale + added[i] : logits.data[i] * scale;
-            most = larger(most, logits.data[i]);
-        }
-        return most;
-    }
-    void pair_keys(const f32x* from) {
-        for (int i = 0; i + 1 < keys; i += 2) weight_pairs.data[i / 2] = paired(to_bf16(from[i]), to_bf16(from[i + 1]));
-        if (keys % 2) weight_pairs.data[keys / 2] = widened(to_bf16(from[keys - 1]));
-    }
-
-    // The block's rows, pairs of channels across lanes: to[i] has channels 2i and 2i + 1. Missing lanes are zero.
-    void read_lanes(const Map& map, int depth, int pairs, u32x* to) {
-        for (int part = 0; part < vectors(pairs); ++part, to += LANES) {
-            const int first = part * 2 * LANES, count = depth - first < 2 * LANES ? depth - first : 2 * LANES;
-            for (int lane = 0; lane < LANES; ++lane) {
-                to[lane] = u32x{};
-                if (lane < lanes) copy(to + lane, at<bf16>(map, b, rows[lane], cols[lane], head) + first, count);
+        for (int j = 0; j < (keys + 1) / 2; ++j)
+            for (int n = 0; n < COUNT; ++n) {
+                f32x &low = logits.data[2 * j * COUNT + n], &high = logits.data[(2 * j + 1) * COUNT + n];
+                low = power_of_two(low - most[n]) * inverse[n], high = power_of_two(high - most[n]) * inverse[n];
+                narrow_keys(j, n, COUNT, narrowed(low, high));
             }
-            transpose(to);
-        }
-    }
-    // The block's rows in pairs of neighbours, padded to `pitch` vectors.
-    void read_rows(const Map& map, int depth, int pitch, u32x* to) {
-        for (int lane = 0; lane < lanes; lane += 2) {
-            const bf16* low = at<bf16>(map, b, rows[lane], cols[lane], head);
-            const bool two = lane + 1 < lanes;
-            if (depth % LANES) to[lane / 2 * pitch + pitch - 1] = u32x{};
-            pair_rows(low, two ? at<bf16>(map, b, rows[lane + 1], cols[lane + 1], head) : nullptr, depth,
-                      reinterpret_cast<uint32_t*>(to + lane / 2 * pitch));
-        }
-    }
-    template <class T> static uint32_t* numbers(const Aligned<T>& from) {
-        return reinterpret_cast<uint32_t*>(from.data);
+        write_keys(g, COUNT, to_value.data(), grads.v.data);
+        multiply_rows<COUNT>(keys, value.numbers(), value.pitch * LANES, 1, g.lanes.data, value.half, COUNT,
+                             [&](int i, const f32x(&sums)[COUNT]) {
+                                 for (int n = 0; n < COUNT; ++n) {
+                                     weights.data[i * COUNT + n] = sums[n];
+                                     delta[n] += logits.data[i * COUNT + n] * sums[n];
+                                 }
+                             });
+        const float scale = float(p.scale);
+        for (int n = 0; n < COUNT; ++n) weights.data[keys * COUNT + n] = f32x{};
+        for (int j = 0; j < (keys + 1) / 2; ++j)
+            for (int n = 0; n < COUNT; ++n) {
+                const int at_low = 2 * j * COUNT + n, at_high = at_low + COUNT;
+                const f32x low = logits.data[at_low] * (weights.data[at_low] - delta[n]);
+                const f32x high = logits.data[at_high] * (weights.data[at_high] - delta[n]);
+                if (bias) {
+                    f32x* to = bias + n * keys + 2 * j;
+                    to[0] += low;
+                    if (2 * j + 1 < keys) to[1] += high;
+                }
+                const __m512i halves = narrowed(low * scale, high * scale);
+                narrow_keys(j, n, COUNT, halves);
+                weight_pairs.data[j * COUNT + n] = interleaved(halves);
+            }
+        write_keys(q, COUNT, to_key.data(), grads.k.data);
+        write_queries(p.dq, key, COUNT, [](int) { return 1.0f; });
     }
 
-    int half, value_half;  // pairs of a row
-    Aligned<u32x> key, value, key_pairs, value_pairs, q, q_rows, g, g_rows, weight_pairs;
-    Aligned<f32x> logits, weights, o;
+    // The blocks' rows, also across lanes. Missing lanes are zero.
+    void read(const Map& map, PackedRows& to, int count) {
+        for (int lane = 0; lane < lanes; ++lane) to.take(lane, at<bf16>(map, b, rows[lane], cols[lane], head));
+        to.clear(lanes, count * LANES);
+        to.spread(count);
+    }
+    // The blocks' logits, of (keys, blocks), and the largest of each lane. A missing last key of a pair weighs nothing.
+    template <int COUNT> __attribute__((noinline)) void find_logits(const f32x* added, f32x (&most)[COUNT]) {
+        const float scale = float(p.scale) * UNIT;
+        const f32x least = f32x{} - std::numeric_limits<float>::infinity();
+        for (int n = 0; n < COUNT; ++n) most[n] = logits.data[keys * COUNT + n] = least;
+        multiply_rows<COUNT>(keys, key.numbers(), key.pitch * LANES, 1, q.lanes.data, key.half, COUNT,
+                             [&](int i, const f32x(&sums)[COUNT]) {
+                                 for (int n = 0; n < COUNT; ++n) {
+                                     const f32x scaled = sums[n] * scale, logit = added ? scaled + added[n * keys + i] : scaled;
+                                     logits.data[i * COUNT + n] = logit;
+                                     most[n] = larger(most[n], logit);
+                                 }
+                             });
+    }
+    INLINED void narrow_keys(int j, int n, int count, const __m512i& halves) {
+        u16x both[2];
+        std::memcpy(both, &halves, sizeof both);
+        narrow.data[2 * j * count + n] = both[0], narrow.data[(2 * j + 1) * count + n] = both[1];
+    }
+    // Sums over keys of weights and rows of those, to the queries' places in a map.
+    template <class F> void write_queries(const Map& map, const PackedRows& of_keys, int count, F factor) {
+        by_columns(of_keys.wide, [&](int column, auto width) {
+            multiply_rows<width>(lanes, reinterpret_cast<uint32_t*>(weight_pairs.data), 1, count * LANES,
+                                 of_keys.pairs.data + column, (keys + 1) / 2, of_keys.wide,
+                                 [&](int lane, const f32x(&sums)[width]) {
+                                     write_sums(sums, factor(lane), at<bf16>(map, b, rows[lane], cols[lane], head) + column * LANES,
+                                                of_keys.depth - column * LANES);
+                                 });
+        });
+    }
+    // Sums over queries of weights and rows of those: where all queries are here written, else added to `sums`.
+    void write_keys(const PackedRows& of_queries, int count, bf16* const* to, f32x* map) {
+        by_columns(of_queries.wide, [&](int column, auto width) {
+            multiply_rows<width>(keys, reinterpret_cast<uint32_t*>(narrow.data), count * LANES / 2, 1,
+                                 of_queries.pairs.data + column, (lanes + 1) / 2, of_queries.wide,
+                                 [&](int i, const f32x(&sums)[width]) {
+                                     f32x* row = map + std::ptrdiff_t(place[i]) * of_queries.wide + column;
+                                     if (complete) write_sums(sums, 1.0f, to[i] + column * LANES, of_queries.depth - column * LANES);
+                                     else
+                                         for (int n = 0; n < width; ++n) row[n] += sums[n];
+                                 });
+        });
+    }
+    template <class F> INLINED static void by_columns(int wide, F work) {
+        int column = 0;
+        for (; column + 2 <= wide; column += 2) work(column, std::integral_constant<int, 2>{});
+        if (column < wide) work(column, std::integral_constant<int, 1>{});
+    }
+
+    int together;           // blocks of queries
+    bool complete = false;  // whether they are all queries that see the tile's keys
+    PackedRows key, value, q, g;
+    Aligned<f32x> logits, weights;
+    Aligned<u32x> weight_pairs;
     Aligned<u16x> narrow;
+    std::vector<bf16*> to_key, to_value;
 };
 #endif
