@@ -1,8 +1,9 @@
 """Backend ``cpp``: fused forward and backward in C++, compiled once on this machine by whatever compiler is there.
 
-Queries lie in the lanes of vectors, 16 at a time; a neighborhood's tile is 4 x 4 queries and the rectangle of keys
-they see, a window's is the window. Logits never leave the cache, masks are geometry, softmax runs down the lanes, and
-the bias gradient is summed per image in a fixed order: two runs give equal bits, whatever the number of threads.
+Queries lie in the lanes of vectors, 16 at a time, in bfloat16 up to 64; a neighborhood's tile is 4 x 4 queries and the
+rectangle of keys they see, a window's is the window. Logits never leave the cache, masks are geometry, softmax runs
+down the lanes, and the bias gradient is summed per image in a fixed order: two runs give equal bits, whatever the
+number of threads.
 float32, float64 and bfloat16. The latter is computed in float32, or, where the CPU multiplies pairs of bfloat16 numbers
 (AVX512-BF16), in products of those with sums in float32; with a decay always in float32 (``widening``).
 

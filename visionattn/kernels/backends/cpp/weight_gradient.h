@@ -13,8 +13,9 @@ struct WeightGradient {
     float *weight, *bias;  // bias may be null
 };
 
-// A job holds one block of the weight; it takes the rows in chunks, so that block and chunk stay in the L2 cache.
-constexpr int CHUNK_ROWS = 256, BLOCK_OUTPUTS = 384, BLOCK_INPUTS = 384, PITCH = BLOCK_OUTPUTS + LANES;
+// A job holds one block of the weight; it takes the rows in chunks, which the L2 cache holds; the block is asked for.
+constexpr int CHUNK_ROWS = 400, BLOCK_OUTPUTS = 384, BLOCK_INPUTS = 384, PITCH = BLOCK_OUTPUTS + LANES;
+constexpr int AHEAD = 8;  // rows
 constexpr uint32_t ONES = 0x3f803f80;  // a pair
 
 // Pairs of rows of a chunk: the inputs as panels, the outputs as rows of PITCH numbers.
@@ -49,6 +50,7 @@ template <int VECTORS> struct WeightBlock {
     void pack_outputs(const bf16* from, int rows, int height, float* sums) {
         for (int pair = 0; pair < (rows + 1) / 2; ++pair) {
             const bf16 *low = from + int64_t(2 * pair) * p.outputs, *high = 2 * pair + 1 < rows ? low + p.outputs : nullptr;
+            if (2 * pair + AHEAD + 1 < rows) ask(low + AHEAD * int64_t(p.outputs), p.outputs, height);
             u32x* to = chunk.outputs.data + pair * (PITCH / LANES);
             each_pairs(low, high, height, [&](int c, const u32x& both) {
                 to[c / LANES] = both;
@@ -59,10 +61,15 @@ template <int VECTORS> struct WeightBlock {
             });
         }
     }
+    // Asks for two rows that are packed after others.
+    INLINED static void ask(const bf16* row, int pitch, int count) {
+        for (int c = 0; c < count; c += 32) __builtin_prefetch(row + c), __builtin_prefetch(row + pitch + c);
+    }
     void pack_inputs(const bf16* from, int rows, int width) {
         const int pairs = (rows + 1) / 2;
         for (int pair = 0; pair < pairs; ++pair) {
             const bf16 *low = from + int64_t(2 * pair) * p.inputs, *high = 2 * pair + 1 < rows ? low + p.inputs : nullptr;
+            if (2 * pair + AHEAD + 1 < rows) ask(low + AHEAD * int64_t(p.inputs), p.inputs, width);
             int column = 0;
             u32x* to = chunk.inputs.data + pair * VECTORS;
             each_pairs(low, high, width, [&](int, const u32x& both) {
@@ -82,6 +89,8 @@ template <int VECTORS> struct WeightBlock {
     template <int ROWS>
     void tile(const uint32_t* a, const u32x* b, int pairs, int vectors, float* to, bool adds) {
         f32x sums[ROWS][VECTORS];
+        for (int m = 0; m < ROWS; ++m)  // what is written after the product
+            for (int n = 0; n < vectors; ++n) __builtin_prefetch(to + int64_t(m) * p.inputs + n * LANES, 1);
         multiply_tile<ROWS, VECTORS>(sums, a, 1, PITCH, b, pairs);
         for (int m = 0; m < ROWS; ++m, to += p.inputs)
             for (int n = 0; n < vectors; ++n)
