@@ -124,7 +124,7 @@ template <> struct TileWork<bf16> : Place<bf16> {
             float* to = stats(lane);
             to[0] = largest[lane], to[1] = factors[lane];
         }
-        write_queries(p.out, value, COUNT, [&](int lane) { return factors[lane]; });
+        write_queries(p.out, value, COUNT, factors);
     }
 
     template <int COUNT> void backward_of(int block, const f32x* added, Gradients<float>& grads, f32x* bias) {
@@ -168,7 +168,7 @@ template <> struct TileWork<bf16> : Place<bf16> {
                 weight_pairs.data[j * COUNT + n] = interleaved(halves);
             }
         write_keys(q, COUNT, to_key.data(), grads.k.data);
-        write_queries(p.dq, key, COUNT, [](int) { return 1.0f; });
+        write_queries(p.dq, key, COUNT, nullptr);
     }
 
     // The blocks' rows, also across lanes. Missing lanes are zero.
@@ -196,19 +196,19 @@ template <> struct TileWork<bf16> : Place<bf16> {
         std::memcpy(both, &halves, sizeof both);
         narrow.data[2 * j * count + n] = both[0], narrow.data[(2 * j + 1) * count + n] = both[1];
     }
-    // Sums over keys of weights and rows of those, to the queries' places in a map.
-    template <class F> void write_queries(const Map& map, const PackedRows& of_keys, int count, F factor) {
+    // Sums over keys of weights and rows of those, times factors (null: 1), to the queries' places in a map.
+    __attribute__((noinline)) void write_queries(const Map& map, const PackedRows& of_keys, int count, const float* factors) {
         by_columns(of_keys.wide, [&](int column, auto width) {
             multiply_rows<width>(lanes, reinterpret_cast<uint32_t*>(weight_pairs.data), 1, count * LANES,
                                  of_keys.pairs.data + column, (keys + 1) / 2, of_keys.wide,
                                  [&](int lane, const f32x(&sums)[width]) {
-                                     write_sums(sums, factor(lane), at<bf16>(map, b, rows[lane], cols[lane], head) + column * LANES,
-                                                of_keys.depth - column * LANES);
+                                     bf16* to = at<bf16>(map, b, rows[lane], cols[lane], head) + column * LANES;
+                                     write_sums(sums, factors ? factors[lane] : 1.0f, to, of_keys.depth - column * LANES);
                                  });
         });
     }
     // Sums over queries of weights and rows of those: where all queries are here written, else added to `sums`.
-    void write_keys(const PackedRows& of_queries, int count, bf16* const* to, f32x* map) {
+    __attribute__((noinline)) void write_keys(const PackedRows& of_queries, int count, bf16* const* to, f32x* map) {
         by_columns(of_queries.wide, [&](int column, auto width) {
             multiply_rows<width>(keys, reinterpret_cast<uint32_t*>(narrow.data), count * LANES / 2, 1,
                                  of_queries.pairs.data + column, (lanes + 1) / 2, of_queries.wide,
