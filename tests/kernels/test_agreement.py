@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.kernels.attention_cases import Case, assert_same, random_case
+from tests.kernels.conftest import available
 from tests.shapes import checked_shapes  # noqa: F401
 from visionattn.kernels import neighborhood_attention, window_attention
 
@@ -33,6 +34,21 @@ def test_error_is_at_most_twice_that_of_plain_code(backend: str, seed: int, dtyp
     for name, t, p, o in zip(("out", "dq", "dk", "dv", "dbias"), truth, plain, ours, strict=False):
         allowed = 2 * float((p.double() - t).abs().max()) + unit * float(t.abs().max())
         assert float((o.double() - t).abs().max()) <= allowed, f"{name} of {case}"
+
+
+@pytest.mark.parametrize("widths", [(32, 32), (20, 33), (48, 7), (1, 64)], ids=str)
+@pytest.mark.parametrize("window", [5, 7, 9, 14])
+def test_windows_of_cpp_in_bfloat16_err_at_most_twice_as_much(window: int, widths: tuple[int, int]) -> None:
+    """One and several blocks of queries, windows whose keys are left at once and not, any width of heads."""
+    q, k, v, grad = (torch.randn(1, 14, 15, 2, width) for width in (widths[0], *widths, widths[1]))
+    table = torch.randn(2, 2 * window - 1, 2 * window - 1)
+    inputs = tuple(x.bfloat16().double() for x in (q, k, v, table))
+    case = Case(window_attention, {"window": window, "shift": window // 3}, inputs, grad.bfloat16())
+    truth, plain = case.run("reference"), case.run("reference", torch.bfloat16)
+    ours = case.run(available("cpp"), torch.bfloat16)
+    for t, p, o in zip(truth, plain, ours, strict=True):
+        allowed = 2 * float((p.double() - t).abs().max()) + torch.finfo(torch.bfloat16).eps * float(t.abs().max())
+        assert float((o.double() - t).abs().max()) <= allowed
 
 
 def test_the_random_cases_reach_what_they_should() -> None:
