@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.kernels.attention_cases import Case, assert_same, random_case
-from tests.kernels.conftest import available
+from tests.kernels.compiler import available
 from tests.shapes import checked_shapes  # noqa: F401
 from visionattn.kernels import neighborhood_attention, window_attention
 
