@@ -161,7 +161,7 @@ def compiled() -> list[str]:
         torch._dynamo.reset()
         graph = torch.compile(layer, backend="aot_eager", fullgraph=True, dynamic=dynamic)
         results = gradients(lambda _, x, graph=graph: graph(x), layer, x)
-        found += differ(results, [e.double() for e in expected], 1e-5)
+        found += differ(results, [e.double() for e in expected], 1e-4)
         with torch.no_grad():
             found += differ([graph(x)], [expected[0].double()], 1e-5)
     return found
