@@ -246,7 +246,7 @@ def class_folders(root: Path) -> list[Mark]:
     return [Mark("image_folder", "classification", why, place if alone else root, classes=classes)]
 
 
-def labelled_table(root: Path, only: str | None = None) -> list[Mark]:
+def labeled_table(root: Path, only: str | None = None) -> list[Mark]:
     """A table of files and labels, or one for each split."""
     tables: dict[str, tuple[str, dict[str, Any], list[str]]] = {}
     for path in [root / only] if only else [*files_ending(root, ".csv"), *files_ending(root, ".tsv")]:

@@ -14,7 +14,7 @@ from visionattn.data.layout_marks import (
     class_folders,
     coco_files,
     label_lines,
-    labelled_table,
+    labeled_table,
     labelme_files,
     open_images_tables,
     parquet_files,
@@ -38,7 +38,7 @@ _PROBES: tuple[Callable[[Path], list[Mark]], ...] = (
     *(coco_files, label_lines, voc_files, labelme_files, pascal_masks, mask_folders, open_images_tables),
     *(masks_beside, parquet_files, shard_index),
 )
-_LABELS_ONLY: tuple[Callable[[Path], list[Mark]], ...] = (labelled_table, class_folders)
+_LABELS_ONLY: tuple[Callable[[Path], list[Mark]], ...] = (labeled_table, class_folders)
 """What is looked for where nothing else is found: pictures of other layouts lie in folders, and tables beside them."""
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _PICKED = 64
@@ -101,7 +101,7 @@ def _of_file(path: Path, task: str | None) -> Mark:
         raise DataError(f"data={path} is one image: name the folder of the data set; predict takes source={path}")
     if ending in (".yaml", ".yml"):
         return Mark("yolo", "detection", f"YOLO's {path.name}", path)
-    if ending in (".csv", ".tsv", ".txt") and (tables := labelled_table(path.parent, path.name)):
+    if ending in (".csv", ".tsv", ".txt") and (tables := labeled_table(path.parent, path.name)):
         return tables[0]
     if ending == ".json":
         folder = path.parent.parent if path.parent.name == "annotations" else path.parent

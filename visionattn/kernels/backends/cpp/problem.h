@@ -9,7 +9,7 @@
 #include "parallel.h"
 #include "simd.h"
 
-// First query's and key's position on the axis, distance between neighbours, index of the shape.
+// First query's and key's position on the axis, distance between neighbors, index of the shape.
 struct Tile { int32_t query, key, step, shape; };
 // Key j lies j + lead - i coordinates after query i, which sees the keys span[spans + 2i] <= j < span[spans + 2i + 1].
 struct Shape { int32_t queries, keys, lead, spans; };
