@@ -200,7 +200,8 @@ def main() -> int:
     print(f"{len(files)} files, {len(files) - len(left)} passed before on these sources; {options.results}", flush=True)
     threads = 1 if options.processes > 1 else None
     runner = Runner(options.results, state, options.selection, options.limit, threads)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background leaves SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     known |= {row.file: row for row in run_all(runner, left, options.processes, status)}
     passed = sum(file in known and known[file].result == "passed" for file in files)
     print(f"\n{table(files, known)}\n{passed} of {len(files)} files passed")

@@ -14,7 +14,7 @@ from visionattn.attention import NeighborhoodFull, SelectiveScan
 from visionattn.backbones import Block, ConvPosition, ResidualConvFeedForward, layer_norm
 from visionattn.heads.segmentation import SegMANDecoder
 from visionattn.weights.formats import convert
-from visionattn.weights.segmenters import as_backbone_and_head
+from visionattn.weights.whole_models import as_backbone_and_head
 
 PARAMETERS = {
     "segman_tiny": 3_506_014,

@@ -19,7 +19,7 @@ def labelme(root):
 TREES = {
     "yolo": (yolo, 2, False),
     "pascal_voc_detection": (voc, 2, False),
-    "labelme": (labelme, 2, True),
+    "labelme": (labelme, 2, False),
     "lvis": (lvis, 2, True),
     "open_images": (open_images, 2, False),
     "instance_masks": (numbered, 1, True),

@@ -35,3 +35,12 @@ def register_attention_flops(forward_op: Any, backward_op: Any, packed_op: Any, 
     register_flop_formula(backward_op.overloadpacket)(backward)
     register_flop_formula(packed_op.overloadpacket)(packed)
     register_flop_formula(packed_backward_op.overloadpacket)(packed_backward)
+
+
+def register_no_flops(*ops: Any) -> None:
+    """Register that ops count nothing, as torch counts nothing of norms and of what acts on single numbers."""
+
+    def nothing(*args, out_shape=None, **kwargs) -> int:
+        return 0
+
+    register_flop_formula([op.overloadpacket for op in ops])(nothing)

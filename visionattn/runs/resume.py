@@ -45,10 +45,11 @@ FREE = (
     *(f"data.{key}" for key in ("batch_size", "eval_batch_size", "num_workers", "pin_memory", "prefetch_factor")),
     *("data.timeout", "data.root", "data.unreadable_budget"),
     *("task.compile", "task.channels_last", "task.grad_checkpointing", "task.nonfinite", "task.monitor*"),
-    "task.evaluators*",
+    *("task.evaluators*", "backbone.card*"),
 )
-"""Keys that may change when a run is resumed: where things lie, how the work is divided, what is written. The batch
-size may, as long as the images per step stay the same; that is checked on its own."""
+"""Keys that may change when a run is resumed: where things lie, how the work is divided, what is written or only
+told, as a card is; a value of it that a training uses is compared where it is used. The batch size may, as long as the
+images per step stay the same; that is checked on its own."""
 _REFERENCES = {"task.backbone": "backbone", "task.head": "head", "task.optimizer": "optim", "task.schedule": "schedule"}
 
 

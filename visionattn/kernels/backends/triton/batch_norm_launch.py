@@ -18,6 +18,7 @@ from visionattn.kernels.backends.triton.launcher import Launch
 from visionattn.kernels.backends.triton.rows_launch import BLOCK, NUMBERS, OPTIONS, PROGRAMS, TILES
 from visionattn.kernels.custom_op import define, under_autograd
 from visionattn.kernels.eager import differentiable_gradients
+from visionattn.kernels.flops import register_no_flops
 
 GELUS = {"": 0, "none": 1, "tanh": 2}
 """What follows the norm: nothing, an exact GELU, its approximation."""
@@ -120,3 +121,4 @@ class _BatchNorm(torch.autograd.Function):
 
 
 under_autograd(batch_norm_op, _BatchNorm, tensors=3)
+register_no_flops(batch_norm_op, batch_norm_backward_op)

@@ -17,6 +17,7 @@ from visionattn.kernels.backends.triton.launcher import Launch
 from visionattn.kernels.backends.triton.rows_kernels import gelu_backward_kernel, norm_backward_kernel, norm_kernel
 from visionattn.kernels.custom_op import define, under_autograd
 from visionattn.kernels.eager import differentiable_gradients
+from visionattn.kernels.flops import register_no_flops
 
 NUMBERS = 2048
 """Of a tile: 16 of a thread."""
@@ -197,3 +198,4 @@ class _Gelu(torch.autograd.Function):
 
 under_autograd(norm_op, _Norm, tensors=3)
 under_autograd(gelu_op, _Gelu, tensors=2)
+register_no_flops(norm_forward_op, norm_backward_op, norm_op, gelu_op, gelu_backward_op)
