@@ -99,12 +99,8 @@ def sources() -> str:
     """Git's name of all that is in the checkout, committed or not; empty without git, then nothing is left out."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        ours = [
-            "git",
-            "ls-files",
-            "--error-unmatch",
-            "scripts/heavy.py",
-        ]  # not of a repository that ignores this folder
+        # not of a repository that ignores this folder
+        ours = ["git", "ls-files", "--error-unmatch", "scripts/heavy.py"]
         for command in (["git", "add", "--all", "."], ours, ["git", "write-tree"]):
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
             if done.returncode:

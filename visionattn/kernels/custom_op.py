@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from visionattn.kernels.eager import differentiates
 from visionattn.kernels.flops import register_attention_flops
 from visionattn.kernels.geometry import Geometry, decode
 from visionattn.kernels.op import AttentionFn, PackedFn, check_bias, check_tensors
@@ -141,7 +142,7 @@ def under_autograd(op: Any, function: type[torch.autograd.Function], tensors: in
     """Register ``function`` as what runs where one of the first ``tensors`` arguments of an op needs a gradient."""
 
     def run(*inputs: Any) -> Any:
-        if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs[:tensors]):
+        if differentiates(*inputs[:tensors]):
             return function.apply(*inputs)
         with torch._C._AutoDispatchBelowAutograd():
             return op(*inputs)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from visionattn.kernels.backends.cpp import layers
 from visionattn.kernels.backends.triton import depthwise as triton
-from visionattn.kernels.eager import differentiable_gradients, has_hooks, reduced, runs_own_code
+from visionattn.kernels.eager import differentiable_gradients, differentiates, has_hooks, reduced, runs_own_code
 
 Convolution = Callable[[Tensor, Tensor], Tensor]
 
@@ -94,8 +94,7 @@ def _result(x: Tensor, add: bool) -> torch.dtype:
 
 def _own(x: Tensor, weight: Tensor) -> bool:
     return (
-        torch.is_grad_enabled()
-        and (x.requires_grad or weight.requires_grad)
+        differentiates(x, weight)
         and reduced(x)
         and x.shape[1] % 16 == 0
         and runs_own_code(x, weight)

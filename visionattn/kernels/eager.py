@@ -27,6 +27,11 @@ def runs_own_code(*tensors: Tensor | None) -> bool:
     )
 
 
+def differentiates(*tensors: Tensor | None) -> bool:
+    """Whether what is computed with these tensors has a gradient."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
 def autocast_disabled(device: torch.device) -> AbstractContextManager[Any]:
     """Autocast switched off; torch's meta device has none."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

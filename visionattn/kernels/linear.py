@@ -22,7 +22,7 @@ from torch.utils.flop_counter import register_flop_formula
 from visionattn.kernels import linear_bf16
 from visionattn.kernels.activation import activate, gelu
 from visionattn.kernels.backends.triton import rows
-from visionattn.kernels.eager import PLAIN, has_hooks, reduced
+from visionattn.kernels.eager import PLAIN, differentiates, has_hooks, reduced
 
 SMALLEST = 1 << 21
 """Multiply-adds below which oneDNN's start-up costs more than it saves."""
@@ -53,7 +53,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return _autocast_linear(x, weight, bias)
     if x.dtype != torch.float32:
         return F.linear(x, weight, bias)
-    if _needs_gradient(x, weight, bias):
+    if differentiates(x, weight, bias):
         return _Linear.apply(x, weight, bias)
     return _product(x, weight, bias)
 
@@ -64,7 +64,7 @@ def _autocast_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
     if linear_bf16.computes(x, weight, bias):
         return linear_bf16.linear(x, weight, bias)
-    needed, to = _needs_gradient(x, weight, bias), torch.bfloat16
+    needed, to = differentiates(x, weight, bias), torch.bfloat16
     x, weight, bias = x.to(to), weight.to(to), None if bias is None else bias.to(to)
     return _BFloat16Linear.apply(x, weight, bias) if needed else _product(x, weight, bias)
 
@@ -108,7 +108,7 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None, approxima
 
 def fusable_inputs(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None] | None:
     """The three in one type if oneDNN can compute the layer together with the GELU that follows, else None."""
-    if not _supports_onednn(x, weight) or _needs_gradient(x, weight, bias):
+    if not _supports_onednn(x, weight) or differentiates(x, weight, bias):
         return None
     autocast = _autocast(x)
     dtype = torch.get_autocast_dtype("cpu") if autocast else x.dtype
@@ -161,10 +161,6 @@ def _supports_onednn(x: Tensor, weight: Tensor) -> bool:
 
 def _autocast(x: Tensor) -> bool:
     return torch.is_autocast_enabled("cpu")
-
-
-def _needs_gradient(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none", algorithm: str = "") -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visionattn.kernels.backends.cpp import products
-from visionattn.kernels.eager import differentiable_gradients, reduced, runs_own_code
+from visionattn.kernels.eager import differentiable_gradients, differentiates, reduced, runs_own_code
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -55,7 +55,7 @@ def feed_forward(
         ``(..., C) -> (..., E)``, bfloat16
     """
     x = _narrow(x)
-    if not (torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (x, *first, *second))):
+    if not differentiates(x, *first, *second):
         return products.feed_forward(x, first, second, approximate, keep=False)[0]
     out: Tensor = _FeedForward.apply(x, *first, *second, approximate)
     return out

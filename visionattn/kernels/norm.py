@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from visionattn.kernels.backends.cpp import layers
 from visionattn.kernels.backends.triton import rows
-from visionattn.kernels.eager import differentiable_gradients, has_hooks, runs_own_code
+from visionattn.kernels.eager import differentiable_gradients, differentiates, has_hooks, runs_own_code
 
 SMALLEST = 1 << 14
 """Numbers below which torch's own norm is as fast."""
@@ -37,7 +37,7 @@ class LayerNorm(nn.LayerNorm):
             return rows.norm_beside(x, weight, bias, self.eps)
         if not _own(x, weight, bias) or self.normalized_shape != x.shape[-1:]:
             return x, super().forward(x)
-        if _differentiates(x, weight, bias):
+        if differentiates(x, weight, bias):
             return _LayerNorm.apply(x, weight, bias, self.eps)
         return x, layers.layer_norm(x, weight, bias, self.eps, stats=False)[0]
 
@@ -49,10 +49,6 @@ def with_norm(x: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
         ``(..., C) -> (..., C)`` and ``(..., C)``
     """
     return norm.beside(x) if type(norm) is LayerNorm and not has_hooks(norm) else (x, norm(x))
-
-
-def _differentiates(*tensors: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _own(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> bool:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _SAMPLING = 2
 
 
+def with_images(boxes: list[Float[Tensor, "_ 4"]]) -> Float[Tensor, "N 5"]:
+    """The boxes of all images, the index of its image before each."""
+    return torch.cat([torch.cat([b.new_full((len(b), 1), i), b], 1) for i, b in enumerate(boxes)])
+
+
 class RegionAlign(MultiScaleRoIAlign):
     """RoIAlign on the level of the pyramid that fits each box.
 
@@ -50,7 +55,7 @@ class RegionAlign(MultiScaleRoIAlign):
                 super().forward(dict(x), [b[:0] for b in boxes], image_shapes)
         assert self.scales is not None
         assert self.map_levels is not None
-        regions = torch.cat([torch.cat([b.new_full((len(b), 1), i), b], 1) for i, b in enumerate(boxes)])
+        regions = with_images(boxes)
         size = self.output_size[0]
         if len(maps) == 1:
             return _AlignOnCPU.apply(maps[0], regions, size, self.scales[0])

@@ -32,6 +32,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image, nms, roi_align
 
+from visionattn.heads.detection.align import with_images
 from visionattn.heads.detection.detector import at_least_float32
 from visionattn.heads.detection.paste_masks import paste_at_centers, paste_masks
 
@@ -130,7 +131,7 @@ class AdaptiveAlign(nn.Module):
         boxes: list[Float[Tensor, "_ 4"]],
         image_shapes: list[tuple[int, int]],
     ) -> Float[Tensor, "N C P P"]:
-        regions = torch.cat([torch.cat([b.new_full((len(b), 1), i), b], 1) for i, b in enumerate(boxes)])
+        regions = with_images(boxes)
         side, size = (regions[:, 3:] - regions[:, 1:3]).prod(1).sqrt(), self.output_size
         levels = (side / _FINEST + _SHIFT).log2().floor().clamp(0, len(self.strides) - 1)
         pooled = x["0"].new_zeros(len(regions), x["0"].shape[1], size, size)

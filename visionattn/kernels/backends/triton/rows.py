@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from visionattn.kernels.backends.triton import INTERPRETED
 from visionattn.kernels.backends.triton.toolchain import INSTALLED, MISSING, fault
+from visionattn.kernels.eager import differentiates
 from visionattn.kernels.geometry import certainly
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -62,7 +63,7 @@ def norm_beside(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Te
     from visionattn.kernels.backends.triton import rows_launch
 
     compiling = torch.compiler.is_compiling()
-    if _differentiates(x, weight, bias):
+    if differentiates(x, weight, bias):
         both: tuple[Tensor, Tensor] = rows_launch.norm_op(x, weight, bias, eps, compiling)
         return both
     if compiling:
@@ -72,7 +73,7 @@ def norm_beside(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Te
 
 def takes_bias(x: Tensor, bias: Tensor) -> bool:
     """Whether :func:`biased_gelu` gives the gradient of the bias of the layer that gave ``(..., C)``."""
-    return _differentiates(bias) and not refuses(x)
+    return differentiates(bias) and not refuses(x)
 
 
 def biased_gelu(x: Tensor, bias: Tensor, approximate: str) -> Tensor:
@@ -94,7 +95,7 @@ def batch_norms(norm: nn.BatchNorm2d, x: Tensor) -> bool:
         return False
     if refuses(x) or weight is None or weight.dtype != torch.float32 or x.ndim != 4 or x.stride(1) != 1:
         return False
-    return _differentiates(x, weight, bias) and not certainly(x.numel() == x.shape[1])  # torch refuses one value
+    return differentiates(x, weight, bias) and not certainly(x.numel() == x.shape[1])  # torch refuses one value
 
 
 def batch_norm(norm: nn.BatchNorm2d, x: Tensor, gelu: str) -> Tensor:
@@ -121,7 +122,3 @@ def batch_norm(norm: nn.BatchNorm2d, x: Tensor, gelu: str) -> Tensor:
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked.add_(1)
     return out
-
-
-def _differentiates(*tensors: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
