@@ -95,9 +95,9 @@ def test_a_training_from_another_backbone_says_so_in_capitals(trained, capsys):
     task.config_text = "\n".join(["task: {}", "backbone:", *(f"  {line}" for line in _lines(composed.backbone))])
     assert load_pretrained(task, str(trained)).different == [SAID + " (kernel_size 3, dilation 1)"]
     summary = start_from(task, str(trained), "backbone", tell=True)
-    assert "trained in another backbone: stage s3" in summary
+    assert "trained in another way: stage s3" in summary
     out = capsys.readouterr().out
-    assert "THE WEIGHTS WERE TRAINED IN ANOTHER BACKBONE" in out
+    assert "THE WEIGHTS WERE TRAINED IN ANOTHER WAY" in out
     assert f"DIFFERENT: {SAID}" in out
 
 

@@ -223,11 +223,69 @@ def test_upernet(tmp_path: Path, project):
     fresh = visionattn.create_backbone("swin_tiny", num_classes=0, overrides=rows).eval()
     fresh_head = SegmentationHead(backbone.feature_info, 5, **parts).eval()
     report = load_model(fresh, fresh_head, source)
-    assert report.fresh == []
+    assert report.fresh == report.left_out == []
     image = torch.randn(1, 3, 224, 256)
     logits, _ = fresh_head(fresh.forward_intermediates(image, norm=True, intermediates_only=True))
     whole = F.interpolate(logits, size=image.shape[-2:], mode="bilinear")
     assert relative(whole, theirs(image).logits) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def upernet_file():
+    """A small Swin with UPerNet and its auxiliary head, as OpenMMLab names them."""
+    backbone, head = small_upernet()
+    table = {
+        r"head\.decoder\.pooling\.pools\.(\d)\.1\.0": r"decode_head.psp_modules.\1.1.conv",
+        r"head\.decoder\.pooling\.pools\.(\d)\.1\.1": r"decode_head.psp_modules.\1.1.bn",
+        r"head\.decoder\.pooling\.fuse\.0": "decode_head.bottleneck.conv",
+        r"head\.decoder\.pooling\.fuse\.1": "decode_head.bottleneck.bn",
+        r"head\.decoder\.lateral\.(\d)\.0": r"decode_head.lateral_convs.\1.conv",
+        r"head\.decoder\.lateral\.(\d)\.1": r"decode_head.lateral_convs.\1.bn",
+        r"head\.decoder\.smooth\.(\d)\.0": r"decode_head.fpn_convs.\1.conv",
+        r"head\.decoder\.smooth\.(\d)\.1": r"decode_head.fpn_convs.\1.bn",
+        r"head\.decoder\.fuse\.0": "decode_head.fpn_bottleneck.conv",
+        r"head\.decoder\.fuse\.1": "decode_head.fpn_bottleneck.bn",
+        r"head\.decoder\.classify\.1": "decode_head.conv_seg",
+        r"head\.auxiliary\.conv\.0": "auxiliary_head.convs.0.conv",
+        r"head\.auxiliary\.conv\.1": "auxiliary_head.convs.0.bn",
+        r"head\.auxiliary\.classify\.1": "auxiliary_head.conv_seg",
+        r"head\.norms\.norms\.(\d)": r"backbone.norm\1",
+    }
+    state = {renamed(f"head.{name}", table): tensor for name, tensor in head.state_dict().items()}
+    return state | {f"backbone.{name}": x for name, x in published_backbone("swin_tiny", backbone).items()}
+
+
+def small_upernet(**options):
+    torch.manual_seed(0)
+    rows = [f"dims={DIMS}", "depths=[1,1,1,1]", "num_heads=[1,2,4,8]"]
+    backbone = visionattn.create_backbone("swin_tiny", num_classes=0, overrides=rows).eval()
+    parts = {"decoder": partial(UPerNet, channels=16), "auxiliary": partial(FullyConvolutional, channels=24)}
+    return backbone, SegmentationHead(backbone.feature_info, 5, **(parts | options)).eval()
+
+
+def test_a_part_that_no_segmenter_has_is_named(upernet_file):
+    """As of a detector: without it the head would compute something else."""
+    assert not load_model(*small_upernet(), upernet_file).left_out
+    for part in ("decode_head.refine.conv.weight", "neck.convs.0.conv.weight"):
+        with pytest.raises(CheckpointError, match=rf"of a UPerNet .+ with 1 tensor that no head here has \({part}\)"):
+            load_model(*small_upernet(), upernet_file | {part: torch.zeros(3)})
+
+
+def test_the_head_of_another_kind_is_told(upernet_file):
+    backbone, _ = small_upernet()
+    with pytest.raises(CheckpointError, match=r"of UPerNet .+, the head is of another kind \(Mask2Former\)"):
+        load_model(backbone, Mask2Former(backbone.feature_info, 5, **SIZES), upernet_file)
+
+
+def test_without_an_auxiliary_head_its_weights_are_left_out(upernet_file):
+    report = load_model(*small_upernet(auxiliary=None), upernet_file)
+    assert report.fresh == []
+    assert {name.split(".")[1] for name in report.left_out} == {"auxiliary"}
+
+
+def test_norms_that_the_head_does_not_have_are_named(upernet_file):
+    with pytest.raises(CheckpointError, match=r"not in the model: head\.norms\.norms\.0\.weight"):
+        load_model(*small_upernet(feature_norms="none"), upernet_file)
 
 
 def openmmlab(state, backbone, head):

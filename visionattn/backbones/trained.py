@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from visionattn.config.catalog import choices, read, source_file
+from visionattn.config.composing import compose
+from visionattn.config.differing import told_settings, values_differing
 from visionattn.config.messages import plain
 from visionattn.config.renames import with_new_names
 from visionattn.config.stored import parse_config
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 
 _FREE = ("num_classes", "in_chans", "drop_path_rate", "drop_rate", "card", "pretrained")
 """Keys of a backbone that belong to a training or to the images, or that the shapes tell."""
-_UNHEARD = ("_partial_", "_convert_", "backend")
-"""Keys inside it that change no output."""
 
 
 def trained_backbone(source: Source) -> dict[str, Any] | None:
@@ -32,8 +32,12 @@ def trained_backbone(source: Source) -> dict[str, Any] | None:
     if source.config is not None:
         contents = plain(parse_config(source.config, source.origin))
         return contents.get("backbone") if isinstance(contents.get("backbone"), dict) else None
-    changes = (source.architecture or {}).get("changes")
-    return with_new_names(changes) if isinstance(changes, dict) else None
+    if source.architecture is None:
+        return None
+    name, changes = source.architecture["name"], source.architecture.get("changes")
+    if isinstance(changes, dict):
+        return with_new_names(changes)
+    return plain(compose("backbone_only", [f"backbone={name}"]).backbone) if name in choices("backbone") else None
 
 
 def backbone_name(source: Source) -> str | None:
@@ -64,30 +68,14 @@ def architecture_differences(trained: Mapping[str, Any], model: Mapping[str, Any
     for stage in dict.fromkeys([*stages[0], *stages[1]]):
         lines += [f"stage {stage}: {line}" for line in _mixers(stages[0].get(stage), stages[1].get(stage))]
     kept = [{key: value for key, value in one.items() if key not in _FREE} for one in (ours, theirs)]
-    return lines + _values(kept[0], kept[1], "")
+    return lines + values_differing(kept[0], kept[1])
 
 
 def _mixers(trained: Any, model: Any) -> list[str]:
     ours, theirs = (one if isinstance(one, Mapping) else {} for one in (trained, model))
     if ours.get("_target_") != theirs.get("_target_"):
         return [f"the weights were trained with {_mixer(ours)}, the model has {_mixer(theirs)}"]
-    return _values(ours, theirs, "")
-
-
-def _values(trained: Mapping[str, Any], model: Mapping[str, Any], prefix: str) -> list[str]:
-    """Keys that both have with other values; what only one names is a default of the other's version."""
-    lines = []
-    for key in [key for key in trained if key in model and key not in _UNHEARD]:
-        ours, theirs, name = trained[key], model[key], f"{prefix}{key}"
-        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-            lines += _values(ours, theirs, f"{name}.")
-        elif ours != theirs:
-            lines.append(f"{name} was {_short(ours)} in the training, the model has {_short(theirs)}")
-    return lines
-
-
-def _short(value: Any) -> str:
-    return str(value.get("_target_", value)) if isinstance(value, Mapping) else str(value)
+    return values_differing(ours, theirs)
 
 
 def _mixer(node: Mapping[str, Any]) -> str:
@@ -96,7 +84,7 @@ def _mixer(node: Mapping[str, Any]) -> str:
         return "none"
     target = str(node.get("_target_"))
     named = (name for name in choices("mixer") if "/" not in name and _target_of(name) == target)
-    told = [f"{key} {value}" for key, value in node.items() if not key.startswith("_") and key not in _UNHEARD]
+    told = told_settings(node)
     settings = f" ({', '.join(told[:2])})" if told else ""
     return f"{next(named, target.rpartition('.')[2])}{settings}"
 

@@ -150,8 +150,6 @@ def _check_same(name: str, source: Source, overrides: Sequence[str], kwargs: Map
         CheckpointError: names the differences, stage by stage.
     """
     trained = trained_backbone(source)
-    if trained is None and source.architecture is not None and source.architecture["name"] in backbone_files():
-        trained = plain(compose_backbone(source.architecture["name"]))
     if trained is None:
         return
     differing = architecture_differences(trained, {**plain(compose_backbone(name, overrides)), **kwargs})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,17 @@ def _dry_run(cfg: DictConfig, run: Run, begins: bool) -> dict[str, Any]:
         evaluator.setup(run.data)
     check_monitors([run.task.monitor], run.task.evaluators, run.task.has_validation_loss)
     if cfg.weights is not None and begins:
-        check_weights(run.task, cfg)
+        check_weights(run.task, cfg, run.trainer.is_global_zero, partial(_class_names, run))
     if run.trainer.is_global_zero:
         print(f"data: {data_in_words(run.data)}\ndry run: everything can be built; labels were read, images were not")
     return {}
+
+
+def _class_names(run: Run) -> list[str]:
+    """Names of the classes that are trained, for which labels are read."""
+    run.data.trainer = run.trainer  # so that only the first process says what there is to say of the data
+    run.data.setup("fit")
+    return run.data.class_info.names
 
 
 def _fit(
@@ -94,7 +102,8 @@ def _fit(
     if cfg.get("start_as") is not None and resumed.run is None:
         start_as(run.task, cfg, policy)
     if cfg.weights is not None and resumed.run is None:
-        told = start_from(run.task, cfg.weights, cfg.weights_part, tell=run.trainer.is_global_zero)
+        names, first = partial(_class_names, run), run.trainer.is_global_zero
+        told = start_from(run.task, cfg.weights, cfg.weights_part, first, names)
         facts["weights"] = Figure(str(cfg.weights), told)
     path, resumed.run = resumed.path, None  # Lightning has the contents; they need not stay in memory
     start = time.perf_counter()

@@ -36,7 +36,7 @@ def match_classes(model: Sequence[str], data: Sequence[str]) -> ClassMatch:
     number = counted(len(data), "class", "classes")
     if list(model) == list(data):
         return ClassMatch(f"{number}, named as in the training")
-    nameless = [owner for owner, names in (("the model", model), ("the data set", data)) if _nameless(names)]
+    nameless = [owner for owner, names in (("the model", model), ("the data set", data)) if nameless(names)]
     if nameless and len(model) in (0, len(data)):
         return ClassMatch(f"{number}, compared by index alone: {' and '.join(nameless)} has no class names")
     if sorted(model) == sorted(data) and len(set(model)) == len(model):
@@ -47,7 +47,8 @@ def match_classes(model: Sequence[str], data: Sequence[str]) -> ClassMatch:
     raise DataError(_difference(model, data))
 
 
-def _nameless(names: Sequence[str]) -> bool:
+def nameless(names: Sequence[str]) -> bool:
+    """Whether classes are only numbered."""
     return list(names) == [str(index) for index in range(len(names))]
 
 

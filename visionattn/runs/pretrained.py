@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ from visionattn.data.classes import ClassInfo
 from visionattn.errors import CheckpointError, ConfigError
 from visionattn.heads import LogitsHead
 from visionattn.runs.protocol import differences, in_words, protocol_of_run
+from visionattn.runs.trained_otherwise import check_head, differences_from_training
 from visionattn.tasks import ClassificationTask
 from visionattn.training.task import VisionTask
 from visionattn.weights import Report, Source, classifier_width, load_model, load_weights, open_source
@@ -36,7 +37,9 @@ PARTS = ("backbone", "model")
 PROTOCOL = ("image_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 
 
-def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> Report:
+def load_pretrained(
+    task: VisionTask, weights: str, part: str = "backbone", class_names: Callable[[], Sequence[str]] | None = None
+) -> Report:
     """Put pretrained weights into a task.
 
     Args:
@@ -46,13 +49,17 @@ def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> R
             as ``timm:swin_base_patch4_window12_384.ms_in22k``. See :func:`visionattn.weights.open_source`.
         part: ``backbone``: the head starts fresh; ``model``: the head takes its weights too, but for those of another
             number of classes.
+        class_names: gives the names of the task's classes, for those of weights of ours to be compared with; called
+            once the weights fit. None: they are not compared.
 
     Returns:
-        What was taken, resized, left out, and what starts fresh.
+        What was taken, resized, left out, what starts fresh, and what the model computes otherwise than the one that
+        the weights were trained in.
 
     Raises:
         ConfigError: the backbone is not one of ours, which weights could be converted for, or no such part.
-        CheckpointError: weights that do not fit, cannot be read, or cannot be fetched.
+        CheckpointError: weights that do not fit, cannot be read, or cannot be fetched; or of a run whose boxes are of
+            another ``head.convention``.
     """
     if part not in PARTS:
         raise ConfigError(f"weights_part is one of {', '.join(PARTS)}, not {part!r}")
@@ -61,14 +68,13 @@ def load_pretrained(task: VisionTask, weights: str, part: str = "backbone") -> R
     whole = part == "model"
     with _named(weights):
         source = open_source(weights, task.backbone.card, None if whole else 0, getattr(task.backbone, "in_chans", 3))
+        if whole:
+            check_head(source, task.head)
         taking = partial(load_model, task.backbone, task.head) if whole else partial(load_weights, task.backbone)
         report = taking(source.state)
     if not whole:
         report.fresh += [f"head.{name} {tuple(tensor.shape)}" for name, tensor in task.head.state_dict().items()]
-    trained = trained_backbone(source)
-    if trained is not None and task.config_text:
-        model = parse_config(task.config_text, "this command").get("backbone") or {}
-        report.different = architecture_differences(trained, plain(model))
+    report.different = differences_from_training(source, task.config_text, whole, class_names)
     return report
 
 
@@ -83,7 +89,9 @@ def _named(weights: str) -> Iterator[None]:
         raise
 
 
-def start_from(task: VisionTask, weights: str, part: str, tell: bool) -> str:
+def start_from(
+    task: VisionTask, weights: str, part: str, tell: bool, class_names: Callable[[], Sequence[str]] | None = None
+) -> str:
     """Load pretrained weights as :func:`load_pretrained`, print what was taken, and sum it up in one line.
 
     Args:
@@ -91,24 +99,33 @@ def start_from(task: VisionTask, weights: str, part: str, tell: bool) -> str:
         weights: see :func:`load_pretrained`.
         part: ``backbone`` or ``model``.
         tell: whether this process prints.
+        class_names: see :func:`load_pretrained`.
     """
-    report = load_pretrained(task, weights, part)
+    report = load_pretrained(task, weights, part, class_names)
     summary, console = f"{weights}: {report.summary()}", Console(quiet=not tell)
     console.print(f"weights from {summary}", highlight=False, markup=False, soft_wrap=True)
     for line in report.lines():
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if report.different:
-        note = "  THE WEIGHTS WERE TRAINED IN ANOTHER BACKBONE, which computes something else with them:"
+        note = "  THE WEIGHTS WERE TRAINED IN ANOTHER WAY than this model uses them:"
         for line in (note, *(f"  DIFFERENT: {one}" for one in report.different)):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-        summary += f"; trained in another backbone: {'; '.join(report.different)}"
+        summary += f"; trained in another way: {'; '.join(report.different)}"
     return summary
 
 
-def check_weights(task: VisionTask, cfg: DictConfig) -> None:
+def check_weights(
+    task: VisionTask, cfg: DictConfig, tell: bool = False, class_names: Callable[[], Sequence[str]] | None = None
+) -> None:
     """Refuse what :func:`start_from` would refuse, without fetching anything; out of reach is told within seconds.
 
     A file on this machine is read and compared with the task, which may have no memory of its own (device ``meta``).
+
+    Args:
+        task: freshly built.
+        cfg: of the training.
+        tell: print what would be taken of a file on this machine.
+        class_names: see :func:`load_pretrained`.
 
     Raises:
         CheckpointError: no such file, weights that do not fit, none published by timm for this backbone, or neither in
@@ -117,7 +134,7 @@ def check_weights(task: VisionTask, cfg: DictConfig) -> None:
     """
     text = str(cfg.weights)
     if weights_file(text) is not None or text.endswith(ENDINGS) or Path(text).is_dir():
-        load_pretrained(task, text, cfg.weights_part)
+        start_from(task, text, cfg.weights_part, tell, class_names)
     else:
         _check_pretrained(cfg)
         check_source(text, plain(cfg.backbone.get("card")) or {})

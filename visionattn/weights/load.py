@@ -15,7 +15,7 @@ from visionattn.weights.filling import fill
 from visionattn.weights.formats import Converted, convert
 from visionattn.weights.mismatch import Mismatch
 from visionattn.weights.read import StateDict, read_state_dict
-from visionattn.weights.report import Report, TakesWeights
+from visionattn.weights.report import Report, TakesWeights, removed_parts
 from visionattn.weights.whole_models import as_backbone_and_head, check_whole
 
 _CLASSIFIER = "head."
@@ -84,7 +84,9 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
         theirs.state[ours], theirs.origin[ours] = converted.state.pop(name), converted.origin[name]
     _head_of_a_run(theirs, around)
     check_boxes(theirs.state, head.state_dict())
+    unneeded = _leave_out_removed_parts(head, theirs, head.state_dict())
     report, upper = _prepared(backbone, converted), _same_inputs(head, theirs)
+    report.left_out += unneeded
     found = _mismatch(converted, backbone.state_dict()) + _mismatch(theirs, upper)
     found.check(_entries(converted))
     fill(backbone, converted.state)
@@ -220,7 +222,7 @@ def unusable_values(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -
 
 
 def _leave_out_removed_parts(model: nn.Module, converted: Converted, wanted: Mapping[str, Tensor]) -> list[str]:
-    removed = tuple(f"{part}." for part in getattr(model, "removed_parts", tuple)())
+    removed = tuple(f"{part}." for part in removed_parts(model))
     names = [name for name in converted.state if name not in wanted and name.startswith(removed)] if removed else []
     for name in names:
         del converted.state[name]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from visionattn.errors import counted
 
@@ -53,6 +53,12 @@ class Report:
 
     def _others(self) -> list[tuple[str, list[str]]]:
         return [("resized", list(self.resized)), ("left out", self.left_out), ("fresh", self.fresh)]
+
+
+def removed_parts(model: nn.Module) -> tuple[str, ...]:
+    """The parts of a backbone or a head that it was built without, and whose weights are left out."""
+    declared = getattr(model, "removed_parts", None)
+    return tuple(declared()) if declared is not None else ()
 
 
 @runtime_checkable

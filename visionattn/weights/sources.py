@@ -163,12 +163,11 @@ def _from_folder(folder: Path) -> Source:
         told = f"; it holds {', '.join(first[:_HELD])}{', ...' if len(first) > _HELD else ''}" if first else ""
         told += f": name the file, weights={folder / weights[0]}" if weights else ""
         raise CheckpointError(f"there are no weights in the folder {folder} by a name that is known{told}")
-    source, described = _from_file(file), folder / "config.json"
-    return replace(source, **_described(described)) if described.is_file() else source
+    return _from_file(file)
 
 
 def _from_file(file: Path) -> Source:
-    """A file, with what a run of ours wrote into it, or an export of ours beside it."""
+    """A file, with what a run of ours wrote into it, and what an export of ours or of the Hub's form has beside it."""
     contents = read_checkpoint(file)
     config, classes, beside = contents.get("config"), contents.get("class_facts"), file.parent / "config.yaml"
     names = classes.get("names") if isinstance(classes, Mapping) else None
@@ -176,7 +175,7 @@ def _from_file(file: Path) -> Source:
         written = _metadata(file)
         classes, names = written.get("class_facts"), written.get("class_names")
         config = _text(beside) if beside.is_file() else config
-    return Source(
+    source = Source(
         read_state_dict(contents),
         f"the file {file}",
         {},
@@ -184,6 +183,8 @@ def _from_file(file: Path) -> Source:
         class_names=_words(names),
         class_facts=classes if isinstance(classes, Mapping) else {},
     )
+    described = file.parent / "config.json"
+    return replace(source, **_described(described)) if file.name in FILES and described.is_file() else source
 
 
 def _first_of(folder: Path, names: Sequence[str]) -> Path | None:
@@ -225,8 +226,7 @@ def _from_hub(repository: str) -> Source:
     weights = next((path for file, path in fetched.items() if file in FILES), None)
     if weights is None:
         raise CheckpointError(f"there are no weights in {name} on the Hub: none of {', '.join(FILES)}")
-    source = replace(_from_file(weights), origin=f"{name} on the Hub")
-    return replace(source, **_described(fetched["config.json"])) if "config.json" in fetched else source
+    return replace(_from_file(weights), origin=f"{name} on the Hub")
 
 
 def _text(path: Path) -> str:

@@ -16,7 +16,10 @@ from visionattn.weights import detectors, segmenters
 from visionattn.weights.formats import Format, converted
 from visionattn.weights.mismatch import SHOWN
 from visionattn.weights.read import StateDict
+from visionattn.weights.report import removed_parts
 
+_NORMS = "norms"
+"""The part of a head whose absence ``head.feature_norms`` mends, which the names of what is missing tell."""
 _NORM = re.compile(r"head\.(?:pyramid\.)?norms\.norms\.\d\.weight")
 
 
@@ -47,17 +50,17 @@ def as_backbone_and_head(state: StateDict, wanted: Mapping[str, Tensor] | None =
 def check_whole(state: StateDict, head: nn.Module) -> None:
     """Compare what a head computes with what the model computed that the weights are of.
 
-    Of a model with a convention every part is known, or it would compute something else without it.
+    Every part of that model is to be known: without one, the head would compute something else.
 
     Args:
         state: the checkpoint, under its own names.
-        head: of ours; one without a ``convention`` knows only one way.
+        head: of ours; its ``removed_parts``, such as what only training needs, it can do without.
 
     Raises:
         CheckpointError: they differ, and what to give; or the model has parts that the head, or no head here, has.
     """
-    entry, own = format_of_whole(state.keys()), getattr(head, "convention", None)
-    if entry is None or entry.convention is None:
+    entry = format_of_whole(state.keys())
+    if entry is None:
         return
     result = converted(entry, state, {})
     unknown = result.unknown
@@ -68,16 +71,32 @@ def check_whole(state: StateDict, head: nn.Module) -> None:
             f"({shown}); "
             "weights_part=backbone loads the backbone alone"
         )
-    theirs = {name.split(".")[1] for name in result.state if name.startswith("head.")}
-    if theirs - {name.split(".")[0] for name in head.state_dict()}:
+    theirs = {name.split(".")[1] for name in result.state if name.startswith("head.")} - {_NORMS}
+    if theirs - {name.split(".")[0] for name in head.state_dict()} - set(removed_parts(head)):
         raise CheckpointError(
             f"these weights are of {entry.title}, the head is of another kind ({type(head).__name__}): "
             "give the head that they belong to, or weights_part=backbone"
         )
-    if own not in (None, entry.convention):
+    if entry.convention is not None:
+        check_convention(entry.title, entry.convention, head)
+
+
+def check_convention(owner: str, convention: str, head: nn.Module) -> None:
+    """Compare the convention of a head with that in which its weights were trained.
+
+    Args:
+        owner: what the weights are of, for the message.
+        convention: in which they were trained.
+        head: that takes them; one without a ``convention`` knows only one way.
+
+    Raises:
+        CheckpointError: they differ, and what to give.
+    """
+    own = getattr(head, "convention", None)
+    if own not in (None, convention):
         raise CheckpointError(
-            f"these weights are of {entry.title}, which computes anchors, regions and boxes in another way than "
-            f"head.convention={own}: give head.convention={entry.convention}"
+            f"these weights are of {owner}, which computes anchors, regions and boxes in another way than "
+            f"head.convention={own}: give head.convention={convention}"
         )
 
 

@@ -55,6 +55,10 @@ class SegmentationHead(nn.Module):
         parts = [part for part in (self.decoder, self.auxiliary) if part is not None]
         return min(int(getattr(part, "unused_maps", 0)) for part in parts)
 
+    def removed_parts(self) -> tuple[str, ...]:
+        """Parts that weights may have and this head does not need."""
+        return () if self.auxiliary is not None else ("auxiliary",)
+
     def forward(
         self, features: Sequence[Float[Tensor, "B _ _ _"]]
     ) -> tuple[Float[Tensor, "B K H W"], Float[Tensor, "B K h w"] | None]:
