@@ -39,20 +39,3 @@ def test_random_shapes():
     results = run_interpreted("60", name="triton_cases.py")
     assert len(results) == 60
     assert {name: wrong for name, wrong in results.items() if wrong} == {}
-
-
-def test_refuses_old_devices(monkeypatch):
-    from visionattn.kernels.backends.triton import ops
-
-    class OnCuda:
-        """As much of a CUDA tensor as a refusal asks for."""
-
-        is_cuda, device, dtype, shape = True, torch.device("cuda", 1), torch.float16, (1, 4, 4, 1, 16)
-
-        def stride(self, axis):
-            return 64
-
-    monkeypatch.setattr(ops, "OLD_DEVICES", {1: "Tesla T4 has 7.5"})
-    assert "8.0 or newer, and Tesla T4 has 7.5" in ops.refuses(OnCuda(), OnCuda(), OnCuda(), interpreted=False)
-    monkeypatch.setattr(ops, "OLD_DEVICES", {0: "Tesla T4 has 7.5"})
-    assert ops.refuses(OnCuda(), OnCuda(), OnCuda(), interpreted=False) == ""

@@ -11,11 +11,14 @@ from triton.runtime.errors import OutOfResources
 
 from tests.kernels import triton_driver
 from tests.kernels.test_triton_launch import CONSTANTS, NUMBERS, scaled_kernel
+from tests.kernels.triton_interpreting import run_interpreted
 from visionattn.kernels.backends import triton as backend
 from visionattn.kernels.backends.triton import nothing, toolchain
+from visionattn.kernels.backends.triton.fallback import KernelFailed
 from visionattn.kernels.backends.triton.launcher import Launch
 from visionattn.kernels.geometry import window_geometry
 
+FALLBACKS = "triton_fallback_cases.py"
 WINDOW = window_geometry(4, 4, (2, 2), (0, 0), (1, 1))
 
 
@@ -48,6 +51,7 @@ def machine(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(torch.cuda, "device", lambda index: nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
     toolchain._found.cache_clear()
     yield monkeypatch
     toolchain._found.cache_clear()
@@ -61,7 +65,7 @@ def refusal() -> str:
 def test_a_machine_without_a_compiler_is_tried_once_and_told_once(machine):
     kernel = Failing(RuntimeError("Failed to find C compiler. Please specify via CC.\nMore"))
     machine.setattr(nothing, "nothing_kernel", kernel)
-    with pytest.warns(RuntimeWarning, match="attention on cuda:1 takes slower code: Triton cannot build"):
+    with pytest.warns(RuntimeWarning, match="attention and norms on cuda:1 take slower code: Triton cannot build"):
         assert "(RuntimeError: Failed to find C compiler. Please specify via CC.)" in refusal()
     assert "C compiler" in refusal()  # a second warning would be an error
     assert kernel.asked == 1
@@ -69,7 +73,6 @@ def test_a_machine_without_a_compiler_is_tried_once_and_told_once(machine):
 
 def test_a_machine_without_triton_is_told_once(machine):
     machine.setattr(toolchain, "INSTALLED", False)
-    machine.setattr(backend, "INSTALLED", False)
     with pytest.warns(RuntimeWarning, match="slower code: the package triton is not installed"):
         assert refusal() == "the package triton is not installed"
     assert refusal() == "the package triton is not installed"
@@ -82,6 +85,14 @@ def test_a_machine_where_triton_works_is_not_refused(machine):
     installed = triton_driver.install(machine)
     assert refusal() == refusal() == ""
     assert [name for name, _ in installed.launches] == ["nothing_kernel"]
+
+
+def test_an_old_card_is_refused_with_a_sentence(machine):
+    machine.setattr(torch.cuda, "get_device_capability", lambda index: (7, 5))
+    machine.setattr(torch.cuda, "get_device_name", lambda index: "Tesla T4")
+    sentence = "compute capability 8.0 or newer, and Tesla T4 has 7.5"
+    with pytest.warns(RuntimeWarning, match=sentence):
+        assert sentence in refusal()
 
 
 def test_the_answer_is_a_constant_of_a_traced_graph(machine):
@@ -110,9 +121,33 @@ def test_with_little_shared_memory_a_kernel_loads_less_ahead(monkeypatch):
     assert (launch.kernel.asked, launch.constants["num_stages"]) == (2, 1)
 
 
-def test_with_too_little_even_so_the_sentence_says_what_to_choose():
+def test_with_too_little_even_so_the_sentence_has_the_numbers_and_nothing_is_tried_again():
     launch = Launch(scaled_kernel, (2,), NUMBERS, CONSTANTS)
     launch.kernel = Failing(OutOfResources(106496, 65536, "shared memory"))
     launch.kernel.__name__ = "scaled_kernel"
-    with pytest.raises(RuntimeError, match="needs 106496 of this device's shared memory, which has 65536; choose"):
-        launch.launch((), aligned=False)
+    for _ in range(2):
+        with pytest.raises(KernelFailed, match="needs 106496 of this device's shared memory, which has 65536"):
+            launch.launch((), aligned=False)
+    assert launch.kernel.asked == 1
+
+
+def test_memory_that_is_full_is_no_fault_of_a_kernel():
+    launch = Launch(scaled_kernel, (2,), NUMBERS, CONSTANTS)
+    launch.kernel = Failing(torch.OutOfMemoryError("CUDA out of memory"))
+    for _ in range(2):
+        with pytest.raises(torch.OutOfMemoryError):
+            launch.launch((), aligned=False)
+    assert launch.kernel.asked == 2
+
+
+def test_every_operator_falls_back_forward_and_backward():
+    found = run_interpreted("all", "eager", name=FALLBACKS)
+    assert len(found) == 10
+    assert not any(found.values()), found
+
+
+@pytest.mark.heavy
+def test_every_operator_falls_back_in_compiled_graphs():
+    found = run_interpreted("all", "compiled", name=FALLBACKS)
+    assert len(found) == 10
+    assert not any(found.values()), found

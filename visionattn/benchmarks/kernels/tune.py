@@ -19,7 +19,7 @@ from visionattn.benchmarks.device_time import device_times
 from visionattn.benchmarks.kernels.cases import RoutedCase, choose
 from visionattn.benchmarks.record import RESULTS, Row, RowFile, choose_device, show
 from visionattn.benchmarks.timing import Runner, interleaved
-from visionattn.kernels.backends import triton
+from visionattn.kernels.backends.triton import toolchain
 from visionattn.kernels.custom_op import signed
 from visionattn.kernels.op import Call
 from visionattn.kernels.signature import Layout, Wanted
@@ -55,7 +55,7 @@ def run_tune(
         ValueError: Triton's kernels do not run on this device, or a case has no plans.
     """
     chosen = choose_device(device)
-    if chosen.type != "cuda" and not triton.INTERPRETED:
+    if chosen.type != "cuda" and not toolchain.INTERPRETED:
         raise ValueError("Triton plans can be timed on a CUDA device only, and torch finds none")
     end, kept = time.monotonic() + seconds, {"cases": cases, "dtype": dtype, "batch": batch, "repeats": repeats}
     file = RowFile(output_dir, "plans", chosen, kept)
@@ -95,8 +95,6 @@ def _plans(call: Call) -> list[Any]:
 
 
 def _time(call: Call, plan: Any, repeats: int) -> Row:
-    from triton import OutOfResources
-
     from visionattn.kernels.backends.triton import launch
 
     maps = call.q, call.k, call.v
@@ -113,7 +111,7 @@ def _time(call: Call, plan: Any, repeats: int) -> Row:
         }
         for run in runners.values():
             run()
-    except (OutOfResources, RuntimeError) as error:
+    except RuntimeError as error:
         return {FORWARD: None, BACKWARD: None, "reason": str(error)}
     times = device_times(runners, interleaved(runners, repeats, call.q.device), call.q.device)
     return {key: statistics.median(found.seconds) * 1e3 for key, found in times.items()} | {"reason": ""}

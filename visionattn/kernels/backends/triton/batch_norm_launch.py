@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from visionattn.kernels.backends.triton.batch_norm_kernels import batch_norm_input_kernel, batch_norm_sums_kernel
 from visionattn.kernels.backends.triton.depthwise_launch import processors, run
 from visionattn.kernels.backends.triton.launcher import Launch
-from visionattn.kernels.backends.triton.rows_launch import BLOCK, NUMBERS, OPTIONS, PROGRAMS, TILES
+from visionattn.kernels.backends.triton.rows_launch import BLOCK, NUMBERS, OPTIONS, PROGRAMS, TILES, or_torch
 from visionattn.kernels.custom_op import define, under_autograd
 from visionattn.kernels.eager import differentiable_gradients
 from visionattn.kernels.flops import register_no_flops
@@ -44,6 +44,17 @@ def backward(
     sums = partial.sum(0)
     run(_input(*of, grad.dtype, x.dtype, x.device), *given, sums, dx)
     return dx, sums.view(2, channels)
+
+
+def _plain(
+    grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor, bias: Tensor, gelu: str
+) -> tuple[Tensor, Tensor]:
+    grad, normed = grad.float(), (x.float() - mean) * rstd
+    if gelu:
+        grad = torch.ops.aten.gelu_backward(grad, normed * weight + bias, approximate=gelu)
+    sums = torch.stack([part.flatten(0, -2).sum(0) for part in (grad, grad * normed)])
+    shift, slope = sums * (x.shape[-1] / max(x.numel(), 1))
+    return (weight * rstd * (grad - shift - normed * slope)).to(x.dtype).contiguous(), sums
 
 
 def _tile(rows: int, channels: int) -> tuple[dict[str, int], int, int]:
@@ -85,7 +96,7 @@ batch_norm_op = define(
 batch_norm_backward_op = define(
     "batch_norm_backward",
     "(Tensor grad, Tensor x, Tensor mean, Tensor rstd, Tensor weight, Tensor bias, str gelu) -> (Tensor, Tensor)",
-    backward,
+    or_torch(backward, _plain, 1),
     _backward_fake,
 )
 

@@ -12,29 +12,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from visionattn.kernels.backends.triton import INTERPRETED
-from visionattn.kernels.backends.triton.toolchain import INSTALLED, MISSING, fault
+from visionattn.kernels.backends.triton import toolchain
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def refuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> str:
     """Why the kernels cannot convolve ``(B, H, W, C)`` with ``(C, 1, 3, 3)``, or ""."""
-    if x.device.type != "cuda" and not (INTERPRETED and x.device.type == "cpu"):
-        return f"its kernels run on CUDA devices, and the map is on {x.device}"
-    if not INSTALLED:
-        return fault(x.device.index) if x.is_cuda else MISSING
+    if reason := toolchain.refuses(x):
+        return reason
     tensors = [x, weight] if bias is None else [x, weight, bias]
     if any(tensor.dtype not in DTYPES for tensor in tensors):
         return f"it computes in float32, bfloat16 or float16, not in {[tensor.dtype for tensor in tensors]}"
     if tuple(weight.shape[1:]) != (1, 3, 3):
         return f"its kernels are 1 x 3 x 3, not {' x '.join(map(str, weight.shape[1:]))}"
-    from visionattn.kernels.backends.triton import launch, ops
+    from visionattn.kernels.backends.triton import launch
 
-    if x.is_cuda and x.device.index in ops.OLD_DEVICES:
-        return f"its kernels need compute capability 8.0 or newer, and {ops.OLD_DEVICES[x.device.index]}"
-    reason = launch.too_large((*x.shape, 1), 1, (x.shape[2] * x.shape[3],))
-    return reason or (fault(x.device.index) if x.is_cuda and not INTERPRETED else "")
+    return launch.too_large((*x.shape, 1), 1, (x.shape[2] * x.shape[3],))
 
 
 def convolve(

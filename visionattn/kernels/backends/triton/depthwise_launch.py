@@ -19,6 +19,7 @@ from visionattn.kernels.backends.triton.depthwise_kernels import (
     depthwise_kernel,
     depthwise_weight_kernel,
 )
+from visionattn.kernels.backends.triton.fallback import Fallback
 from visionattn.kernels.backends.triton.launcher import Launch
 from visionattn.kernels.custom_op import define, under_autograd
 from visionattn.kernels.eager import differentiable_gradients
@@ -128,12 +129,40 @@ def _backward_fake(grad, x, weight, front, size, stride, add, of_x, of_weight):
     return x.new_empty(x.shape if of_x else 0), weight.new_empty(weight.shape if of_weight else 0), of_bias
 
 
+def _plain(x: Tensor, *rule: Any) -> Tensor:
+    return plain_depthwise(x, *rule).contiguous()
+
+
+def _plain_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, front: Sequence[int], size: Sequence[int], stride: int, add: bool,
+    of_x: bool, of_weight: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    zeros, given = _zeros(x, front, size, stride), grad.permute(0, 3, 1, 2).to(weight.dtype)
+    padded, channels = F.pad(x.permute(0, 3, 1, 2).to(weight.dtype), zeros), x.shape[3]
+    rule = [channels], [stride, stride], [0, 0], [1, 1], False, [0, 0], channels, [of_x, of_weight, of_weight]
+    dx, *others = torch.ops.aten.convolution_backward(given, padded, weight, *rule)
+    if of_x:
+        dx = F.pad(dx, [-count for count in zeros]).permute(0, 2, 3, 1)
+        dx = (dx + grad if add else dx).to(x.dtype).contiguous()
+    else:
+        dx = x.new_empty(0)
+    of_weights, of_bias = others if of_weight else (weight.new_empty(0), weight.new_empty(0))
+    return dx, of_weights.contiguous(), of_bias
+
+
+def _zeros(x: Tensor, front: Sequence[int], size: Sequence[int], stride: int) -> list[int]:
+    """Columns of zeros at the left and the right, rows at the top and the bottom, as torch takes them."""
+    below, right = (stride * (size[axis] - 1) + 3 - x.shape[axis + 1] - front[axis] for axis in (0, 1))
+    return [front[1], right, front[0], below]
+
+
+or_torch = Fallback("depthwise convolutions")
 MAP = f"Tensor x, Tensor weight, Tensor? bias, {RULE}, ScalarType dtype"
-depthwise_op = define("depthwise", f"({MAP}) -> Tensor", forward, _forward_fake)
+depthwise_op = define("depthwise", f"({MAP}) -> Tensor", or_torch(forward, _plain, 0), _forward_fake)
 depthwise_backward_op = define(
     "depthwise_backward",
     f"(Tensor grad, Tensor x, Tensor weight, {RULE}, bool of_x, bool of_weight) -> (Tensor, Tensor, Tensor)",
-    backward,
+    or_torch(backward, _plain_backward, 1),
     _backward_fake,
 )
 
@@ -171,8 +200,7 @@ def plain_depthwise(
 ) -> Tensor:  # fmt: skip
     """The same as :func:`forward` by torch's operators, in the type of the weight."""
     y = x.to(weight.dtype)
-    below, right = (stride * (size[axis] - 1) + 3 - x.shape[axis + 1] - front[axis] for axis in (0, 1))
-    padded = F.pad(y.permute(0, 3, 1, 2), (front[1], right, front[0], below))
+    padded = F.pad(y.permute(0, 3, 1, 2), _zeros(x, front, size, stride))
     out = F.conv2d(padded, weight, bias, stride=stride, groups=weight.shape[0]).permute(0, 2, 3, 1)
     return (out + y if add else out).to(dtype)
 

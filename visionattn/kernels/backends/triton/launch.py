@@ -11,18 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from visionattn.kernels.backends.tiled import ops as tiled
 from visionattn.kernels.backends.triton import tiled_launch, window_launch
+from visionattn.kernels.backends.triton.fallback import Fallback
 from visionattn.kernels.backends.triton.plan import Plan
 from visionattn.kernels.backends.triton.problem import problem
 from visionattn.kernels.backends.triton.window_plan import WindowPlan
 from visionattn.kernels.geometry import certainly
 from visionattn.kernels.signature import BackwardRun, ForwardRun, Maps, Signature, Wanted
 
+OR_TILED = Fallback("windows and neighborhoods")
+
 
 def forward(call: Signature, plan: Plan | WindowPlan | None = None) -> ForwardRun:
     """The attended map and the log-sum-exp; see :class:`visionattn.kernels.signature.Kernel`.
 
-    ``plan`` replaces the default one.
+    ``plan`` replaces the default one; if its kernels fail, so does the call, which otherwise takes other code.
 
     Raises:
         ValueError: an image is too large.
@@ -41,11 +45,14 @@ def forward(call: Signature, plan: Plan | WindowPlan | None = None) -> ForwardRu
         launches(q, k, v, q if bias is None else bias, out, lse)
         return out, lse
 
-    return run
+    def plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        return tiled.forward(call)(q, k, v, bias)[0], q.new_zeros(rows, dtype=torch.float32)
+
+    return OR_TILED(run, plain, 0) if plan is None else run
 
 
 def backward(call: Signature, wanted: Wanted, plan: Plan | WindowPlan | None = None) -> BackwardRun:
-    """The gradients; see :class:`visionattn.kernels.signature.Kernel`. ``plan`` replaces the default one.
+    """The gradients; see :class:`visionattn.kernels.signature.Kernel`. ``plan`` is as in the forward.
 
     Raises:
         ValueError: an image of the gradients is too large.
@@ -63,7 +70,7 @@ def backward(call: Signature, wanted: Wanted, plan: Plan | WindowPlan | None = N
         table: Tensor = launches(grad, q, k, v, q if bias is None else bias, out, lse, *into)
         return table
 
-    return run
+    return OR_TILED(run, tiled.backward(call, wanted), 1) if plan is None else run
 
 
 def on_device(device: torch.device, launches: Callable[..., Any]) -> Callable[..., Any]:

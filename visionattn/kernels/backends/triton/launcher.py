@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from visionattn.kernels.backends.triton.fallback import KernelFailed
+from visionattn.kernels.backends.triton.toolchain import said
 
 ALIGNMENT = 16
 """Bytes; Triton compiles a kernel anew for a pointer that is not a multiple of it."""
+FAILED: dict[tuple[object, ...], KernelFailed] = {}
+"""What failed, by kernel, types of the tensors and constants: it is not tried again."""
 
 
 class Launch:
@@ -52,20 +58,26 @@ class Launch:
         On a device with too little shared memory the kernel loads less ahead, which changes no number.
 
         Raises:
-            RuntimeError: it has too little even so.
+            KernelFailed: it has too little even so, or the kernel cannot be compiled or started.
         """
         from triton.runtime.errors import OutOfResources
 
+        what = self.kernel, *(tensor.dtype for tensor in tensors), *self.constants.items()
+        if known := FAILED.get(what):
+            raise known
         try:
             compiled = self.kernel[self.grid](*tensors, *self.numbers, **self.constants)
+        except torch.OutOfMemoryError:
+            raise
         except OutOfResources as error:
             if self.constants["num_stages"] > 1:
                 self.constants["num_stages"] -= 1
                 return self.launch(tensors, aligned)
-            raise RuntimeError(
-                f"{self.kernel.__name__} needs {error.required} of this device's {error.name}, which has "
-                f"{error.limit}; choose the backend 'tiled', or maps of 16 bits instead of float32"
-            ) from error
+            name = f"{self.kernel.__name__} needs {error.required} of this device's {error.name}"
+            raise FAILED.setdefault(what, KernelFailed(f"{name}, which has {error.limit}")) from error
+        except Exception as error:  # whatever Triton, the assembler or the driver say
+            name = f"{self.kernel.__name__} cannot be built or started"
+            raise FAILED.setdefault(what, KernelFailed(f"{name} ({said(error)})")) from error
         if compiled is not None and aligned:  # the interpreter compiles nothing
             constants = self.kernel.arg_names[len(tensors) + len(self.numbers) :]
             self.rest = *self.numbers, *(self.constants[name] for name in constants)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from visionattn.kernels.backends.triton import INTERPRETED
-from visionattn.kernels.backends.triton.toolchain import INSTALLED, MISSING, fault
+from visionattn.kernels.backends.triton import toolchain
 from visionattn.kernels.routed_op import Region, RoutedBackend
 
 
@@ -28,13 +27,11 @@ def attend_packed(qkv: Tensor, routes: Tensor, region: Region, scale: float) -> 
 
 def refuses(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float) -> str:
     """Why the kernels cannot run this call, or ""."""
-    if q.device.type != "cuda" and not (INTERPRETED and q.device.type == "cpu"):
-        return f"its kernels run on CUDA devices, and the tensors are on {q.device}" if INSTALLED else MISSING
-    if not INSTALLED:
-        return fault(q.device.index) if q.is_cuda else MISSING
+    if reason := toolchain.refuses(q):
+        return reason
     from visionattn.kernels.backends.triton import ops
 
-    return ops.refuses(q, k, v, INTERPRETED) or (fault(q.device.index) if q.is_cuda and not INTERPRETED else "")
+    return ops.refuses(q, k, v)
 
 
 ROUTED = RoutedBackend("triton", attend, refuses, attend_packed)

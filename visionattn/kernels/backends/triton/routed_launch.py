@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from visionattn.kernels.backends.tiled import routed as tiled
 from visionattn.kernels.backends.triton import routed_kernels as kernels
+from visionattn.kernels.backends.triton.fallback import Fallback
 from visionattn.kernels.backends.triton.launch import check_size, on_device
 from visionattn.kernels.backends.triton.launcher import Launch
 from visionattn.kernels.backends.triton.layout import power_of_two
@@ -78,4 +80,12 @@ def _launch(kernel: Any, tensors: tuple[Tensor, ...], numbers: tuple[int | float
     on_device(q.device, Launch(kernel, grid, numbers, constants))(*tensors)
 
 
-attend, attend_packed = register_routed_attention("triton_routed", RoutedKernel(forward, backward, stats_shape))
+def _plain(
+    q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Region, scale: float
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    return tiled.forward(q, k, v, routes, region, scale)[0], q.new_zeros(stats_shape(q), dtype=torch.float32)
+
+
+or_tiled = Fallback("listed regions")
+KERNEL = RoutedKernel(or_tiled(forward, _plain, 0), or_tiled(backward, tiled.backward, 1), stats_shape)
+attend, attend_packed = register_routed_attention("triton_routed", KERNEL)

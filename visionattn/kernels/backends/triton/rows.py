@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionattn.kernels.backends.triton import INTERPRETED
-from visionattn.kernels.backends.triton.toolchain import INSTALLED, MISSING, fault
+from visionattn.kernels.backends.triton import toolchain
 from visionattn.kernels.eager import differentiates
 from visionattn.kernels.geometry import certainly
 
@@ -28,21 +27,13 @@ MOST_CHANNELS = 4096
 
 def refuses(x: Tensor) -> str:
     """Why the kernels cannot read a map, or ""."""
-    if x.device.type != "cuda" and not (INTERPRETED and x.device.type == "cpu"):
-        return f"its kernels run on CUDA devices, and the map is on {x.device}"
-    if not INSTALLED:
-        return fault(x.device.index) if x.is_cuda else MISSING
+    if reason := toolchain.refuses(x):
+        return reason
     if x.dtype not in DTYPES:
         return f"it computes in float32, bfloat16 or float16, not in {x.dtype}"
     if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
         return "a transform of functions looks into its operators"
-    if torch.compiler.is_exporting():
-        return "an exported graph has torch's operators"
-    from visionattn.kernels.backends.triton import ops
-
-    if x.is_cuda and x.device.index in ops.OLD_DEVICES:
-        return f"its kernels need compute capability 8.0 or newer, and {ops.OLD_DEVICES[x.device.index]}"
-    return fault(x.device.index) if x.is_cuda and not INTERPRETED else ""
+    return "an exported graph has torch's operators" if torch.compiler.is_exporting() else ""
 
 
 def norms(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visionattn.kernels.backends.triton.depthwise_launch import processors, run
+from visionattn.kernels.backends.triton.fallback import Fallback
 from visionattn.kernels.backends.triton.launcher import Launch
 from visionattn.kernels.backends.triton.rows_kernels import gelu_backward_kernel, norm_backward_kernel, norm_kernel
 from visionattn.kernels.custom_op import define, under_autograd
@@ -61,6 +62,24 @@ def gelu_backward(grad: Tensor, x: Tensor, approximate: str) -> tuple[Tensor, Te
     partial = x.new_empty((parts, channels), dtype=torch.float32)
     run(launch, grad, x, dx, partial)
     return dx, partial.sum(0)
+
+
+def _plain_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    out, mean, rstd = torch.native_layer_norm(x.float(), weight.shape, weight, bias, eps)
+    return out.to(x.dtype), mean, rstd
+
+
+def _plain_norm_backward(
+    grad: Tensor, added: Tensor | None, x: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor
+) -> tuple[Tensor, Tensor]:
+    given = grad.float().contiguous(), x.float().contiguous(), weight.shape, mean, rstd, weight, weight
+    dx, *sums = torch.ops.aten.native_layer_norm_backward(*given, [True, True, True])
+    return (dx if added is None else dx + added).to(x.dtype), torch.stack(sums)
+
+
+def _plain_gelu_backward(grad: Tensor, x: Tensor, approximate: str) -> tuple[Tensor, Tensor]:
+    dx = torch.ops.aten.gelu_backward(grad.float(), x.float(), approximate=approximate).contiguous()
+    return dx.to(x.dtype), dx.flatten(0, -2).sum(0)
 
 
 def _tile(channels: int) -> dict[str, int]:
@@ -112,12 +131,15 @@ def _both(x, weight, bias, eps, traced):
     return x.clone(), norm_forward_op(x, weight, bias, eps)[0]
 
 
+or_torch = Fallback("norms and GELU's gradients")
 NORMED = "Tensor x, Tensor weight, Tensor bias, float eps"
-norm_forward_op = define("layer_norm", f"({NORMED}) -> (Tensor, Tensor, Tensor)", norm_forward, _norm_fake)
+norm_forward_op = define(
+    "layer_norm", f"({NORMED}) -> (Tensor, Tensor, Tensor)", or_torch(norm_forward, _plain_norm, 0), _norm_fake
+)
 norm_backward_op = define(
     "layer_norm_backward",
     "(Tensor grad, Tensor? added, Tensor x, Tensor weight, Tensor mean, Tensor rstd) -> (Tensor, Tensor)",
-    norm_backward,
+    or_torch(norm_backward, _plain_norm_backward, 2),
     _norm_backward_fake,
 )
 norm_op = define(
@@ -135,7 +157,7 @@ gelu_op = define(
 gelu_backward_op = define(
     "biased_gelu_backward",
     "(Tensor grad, Tensor x, str approximate) -> (Tensor, Tensor)",
-    gelu_backward,
+    or_torch(gelu_backward, _plain_gelu_backward, 1),
     _gelu_backward_fake,
 )
 

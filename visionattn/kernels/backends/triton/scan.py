@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from visionattn.kernels.backends.triton import INTERPRETED
-from visionattn.kernels.backends.triton.toolchain import INSTALLED, MISSING, fault
+from visionattn.kernels.backends.triton import toolchain
 from visionattn.kernels.scan_op import ScanBackend
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -26,19 +25,13 @@ def scan(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 def refuses(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> str:
     """Why the kernels cannot run this call, or ""."""
-    if x.device.type != "cuda" and not (INTERPRETED and x.device.type == "cpu"):
-        return f"its kernels run on CUDA devices, and the tensors are on {x.device}" if INSTALLED else MISSING
-    if not INSTALLED:
-        return fault(x.device.index) if x.is_cuda else MISSING
+    if reason := toolchain.refuses(x):
+        return reason
     if x.dtype not in DTYPES:
         return f"it computes in float32, bfloat16 or float16, and the tensors are {x.dtype}"
     if a.shape[2] > MOST_STATES:
         return f"its programs hold up to {MOST_STATES} states of a channel, not {a.shape[2]}"
-    from visionattn.kernels.backends.triton import ops
-
-    if x.is_cuda and x.device.index in ops.OLD_DEVICES:
-        return f"its kernels need compute capability 8.0 or newer, and {ops.OLD_DEVICES[x.device.index]}"
-    return fault(x.device.index) if x.is_cuda and not INTERPRETED else ""
+    return ""
 
 
 SCAN = ScanBackend("triton", scan, refuses)

@@ -8,6 +8,8 @@ import torch
 import triton
 from torch import Tensor
 
+from visionattn.kernels.backends.torch_scan import scan_by_chunks
+from visionattn.kernels.backends.triton.fallback import Fallback
 from visionattn.kernels.backends.triton.launcher import Launch
 from visionattn.kernels.backends.triton.scan_kernels import scan_backward_kernel, scan_forward_kernel
 from visionattn.kernels.scan_op import ScanKernel, register_selective_scan
@@ -69,4 +71,21 @@ def _launch(
         Launch(kernel, grid, (*x.shape[1:], states, ways, *strides), constants | options)(*tensors)
 
 
-scan = register_selective_scan("triton_scan", ScanKernel(forward, backward, kept_shape))
+def _plain(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    kept = x.new_zeros(kept_shape(x, a), dtype=stats_dtype(x.dtype))
+    return scan_by_chunks(x, delta, a, b, c).contiguous(), kept
+
+
+def _plain_backward(
+    grad: Tensor, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, kept: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    inputs = [tensor.detach().requires_grad_() for tensor in (x, delta, a, b, c)]
+    autograd = torch._C.DispatchKey.AutogradFunctionality  # an op's code runs below it
+    with torch._C._SetExcludeDispatchKeyGuard(autograd, False), torch.enable_grad():
+        dx, ddelta, da, db, dc = torch.autograd.grad(scan_by_chunks(*inputs), inputs, grad)
+    return dx.contiguous(), ddelta.contiguous(), da.contiguous(), db.contiguous(), dc.contiguous()
+
+
+or_chunks = Fallback("selective scans")
+KERNEL = ScanKernel(or_chunks(forward, _plain, 0), or_chunks(backward, _plain_backward, 1), kept_shape)
+scan = register_selective_scan("triton_scan", KERNEL)

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from visionattn.kernels.backends.tiled import tokens as tiled
 from visionattn.kernels.backends.triton import token_kernels as kernels
+from visionattn.kernels.backends.triton.fallback import Fallback
 from visionattn.kernels.backends.triton.launch import on_device
 from visionattn.kernels.backends.triton.launcher import Launch
 from visionattn.kernels.backends.triton.layout import power_of_two
@@ -95,4 +97,10 @@ def _built(
     return on_device(device, Launch(kernel, (programs,), numbers, dict(constants)))
 
 
-attend = register_token_attention("triton_tokens", TokenKernel(forward, backward, stats_shape))
+def _plain(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    return tiled.forward(q, k, v, bias, scale)[0], q.new_zeros(stats_shape(q), dtype=torch.float32)
+
+
+or_tiled = Fallback("maps and few tokens")
+KERNEL = TokenKernel(or_tiled(forward, _plain, 0), or_tiled(backward, tiled.backward, 1), stats_shape)
+attend = register_token_attention("triton_tokens", KERNEL)

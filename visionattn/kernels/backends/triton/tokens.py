@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from visionattn.kernels.backends.triton import INTERPRETED
-from visionattn.kernels.backends.triton.toolchain import INSTALLED, MISSING, fault
+from visionattn.kernels.backends.triton import toolchain
 from visionattn.kernels.geometry import certainly
 from visionattn.kernels.token_op import TokenBackend
 
@@ -22,18 +21,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -
 
 def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> str:
     """Why the kernels cannot run this call, or ""."""
-    if q.device.type != "cuda" and not (INTERPRETED and q.device.type == "cpu"):
-        return f"its kernels run on CUDA devices, and the tensors are on {q.device}" if INSTALLED else MISSING
-    if not INSTALLED:
-        return fault(q.device.index) if q.is_cuda else MISSING
+    if reason := toolchain.refuses(q):
+        return reason
     from visionattn.kernels.backends.triton import ops
 
-    if reason := ops.refuses_maps(q, v, INTERPRETED):
+    if reason := ops.refuses_maps(q, v):
         return reason
     rows = (x.shape[1] * max(x.stride(1), x.shape[2] * v.shape[3]) for x in (q, k, v))
     if any(certainly(size >= 2**31) for size in (*rows, q.shape[1] * k.shape[1])):
         return f"it addresses tokens and pairs of a head with 32 bits, and {q.shape[1]} x {k.shape[1]} need more"
-    return fault(q.device.index) if q.is_cuda and not INTERPRETED else ""
+    return ""
 
 
 TOKENS = TokenBackend("triton", attend, refuses)
