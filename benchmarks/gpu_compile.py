@@ -1,7 +1,7 @@
 """Compile models for their measurement, several at a time, into Inductor's cache: a stage of `make gpu`.
 
-Each word is NAME:MODE. A process of its own compiles our model or timm's for one pass, the longest first; whatever has
-not begun in time, or fails, is compiled where it is measured.
+Each word is NAME:MODE, or NAME:OPTION=VALUE. A process of its own compiles our model or timm's for one pass, the
+longest first; whatever has not begun in time, or fails, is compiled where it is measured.
 """
 
 import argparse

@@ -39,6 +39,8 @@ QUICK = ["auto", "timm*", "partition sdpa", "sdpa ceiling", "gathered copies"]
 MODELS = ["swin_tiny", "maxvit_tiny", "gcvit_tiny", "davit_tiny"]
 """Those that have a goal beside timm's."""
 OTHER_MODELS = ["dinat_tiny", "nat_tiny", "cswin_tiny", "fastervit_0"]
+COMPILERS = ["reduce-overhead", "combo_kernels=true"]
+"""Other forms of compilation that the first model is measured in."""
 TUNED = ["dinat_tiny.s1", "dinat_tiny.s3", "swin_tiny.s1.shifted"]
 PLANS = """
 from visionattn.benchmarks.kernels.tune import run_tune
@@ -121,10 +123,10 @@ def stages(results: Path) -> list[Stage]:
     rows = f"output_dir={results}"
     both = ["directions=[forward,backward,forward+backward]", f"backends={listed(QUICK)}", rows]
     forms = ["dtypes=[bfloat16]", "batches=[64]", "passes=[train,inference]", "compile=[false,true]", rows]
-    graphs = ["dtypes=[bfloat16]", "batches=[64]", "passes=[train,inference]", "compile=['reduce-overhead']", rows]
+    others = ["dtypes=[bfloat16]", "batches=[64]", "passes=[train,inference]", f"compile={listed(COMPILERS)}", rows]
     natten = ["cases=natten.256", "backends=[auto,dense]", "directions=[forward,backward]", "repeats=3", rows]
     plans = ["-c", PLANS.format(cases=TUNED, results=repr(str(results)))]
-    ahead = [*((name, "default") for name in MODELS), (MODELS[0], "reduce-overhead")]
+    ahead = [*((name, "default") for name in MODELS), *((MODELS[0], form) for form in COMPILERS)]
     return [
         tests(175.0),
         compiling("compiling", ahead, 175.0),
@@ -132,7 +134,7 @@ def stages(results: Path) -> list[Stage]:
         benchmark("models", 260.0, "models with a goal, eager and compiled", "backbones", _names(MODELS), *forms),
         Stage("plans", plans, 90.0, "plans of the Triton kernels, neighborhoods first"),
         benchmark("natten", 30.0, "NATTEN's case, a window of 80 in 256 x 256", "kernels", *natten),
-        benchmark("graphs", 45.0, "CUDA graphs of torch.compile", "backbones", _names(MODELS[:1]), *graphs),
+        benchmark("compilers", 60.0, "CUDA graphs, combined kernels", "backbones", _names(MODELS[:1]), *others),
         compiling("compiling others", [(name, "default") for name in OTHER_MODELS], 120.0),
         benchmark("other models", 170.0, "eager and compiled", "backbones", _names(OTHER_MODELS), *forms),
         scan(25.0, "loop=false", rows),

@@ -1,6 +1,7 @@
 """The comparison of whole backbones: small, but the real thing."""
 
 import json
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from visionattn.benchmarks import backbones, contenders, runtimes
 from visionattn.errors import ConfigError
 from visionattn.export import runtimes as files
 from visionattn.export import speed
+from visionattn.kernels.backends.triton.fallback import SlowerCode
 
 
 def test_rows_of_a_backbone_without_a_counterpart(tmp_path, capsys, monkeypatch):
@@ -84,6 +86,33 @@ def test_each_form_of_each_model_is_a_contender(monkeypatch):
     assert [one.label for one in found] == labels + [f"{label} nhwc" for label in labels]
     assert set(modes) == {("default", False), ("reduce-overhead", False)}
     assert all(one.run is not None and one.first_seconds > 0 for one in found)
+
+
+def test_options_of_the_compiler_are_a_form_that_the_row_names(monkeypatch):
+    given = []
+    monkeypatch.setattr(torch, "compile", lambda model, **options: given.append(options) or model)
+    (found,) = contenders.contenders({"visionattn": Stub()}, work(), ["combo_kernels=true, max_fusion_size=8"], [False])
+    assert found.label == "visionattn combo_kernels=true, max_fusion_size=8"
+    assert given == [{"options": {"combo_kernels": True, "max_fusion_size": 8}, "dynamic": False}]
+
+
+@pytest.mark.parametrize(
+    ("form", "sentence"),
+    [
+        ("combo_kernel=true", "has no option combo_kernel; did you mean combo_kernels?"),
+        ("reduce_overhead", "has no mode reduce_overhead; choose from default, "),
+    ],
+)
+def test_a_form_that_torch_does_not_have_is_refused_before_anything_is_measured(form, sentence):
+    with pytest.raises(ConfigError, match=sentence.replace("?", r"\?")):
+        backbones.run_backbones("swin_pico", compile=[form], output_dir=None)
+
+
+def test_a_kernel_that_fails_is_the_reason_of_its_row():
+    def run():
+        warnings.warn("norms on cuda:0 take slower code: ptxas failed", SlowerCode, stacklevel=1)
+
+    assert contenders.called(contenders.Contender("visionattn"), run).reason.endswith("slower code: ptxas failed")
 
 
 def test_a_compiler_that_fails_is_the_reason_of_its_row(monkeypatch):

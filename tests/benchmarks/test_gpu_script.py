@@ -68,9 +68,9 @@ def test_a_plan_is_told_and_its_first_stages_fit_eight_minutes(capsys):
     assert len(told) == 1 + len(every)
     assert "beside the tests" in next(line for line in told if line.split()[0] == "compiling")
     assert gpu.LIMIT <= 480
-    first, second = gpu_stages.chosen(every, "tests,kernels"), gpu_stages.chosen(every, "plans, natten,graphs")
+    first, second = gpu_stages.chosen(every, "tests,kernels"), gpu_stages.chosen(every, "plans, natten,compilers")
     assert sum(stage.seconds for stage in first) < 300
-    assert [stage.name for stage in second] == ["plans", "natten", "graphs"]
+    assert [stage.name for stage in second] == ["plans", "natten", "compilers"]
     with pytest.raises(SystemExit, match="no stage 'plan'; choose from tests, compiling, kernels"):
         gpu_stages.chosen(every, "plan")
 

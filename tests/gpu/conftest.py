@@ -30,6 +30,7 @@ ON_CPU = os.environ.get("VISIONATTN_GPU_TESTS") == "cpu"
 LIMIT = float(os.environ.get("VISIONATTN_GPU_SECONDS", "inf"))
 BEGIN = time.monotonic()
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS then gives equal bits; read at its first call
+FALLBACK = "visionattn.kernels.backends.triton.fallback.SlowerCode"
 NO_DEVICE = "needs a CUDA device, and torch.cuda.is_available() is false"
 
 
@@ -41,12 +42,13 @@ def _order(item: pytest.Item) -> tuple[bool, int]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test of this folder and bring those that have never run to the front; skip what cannot run here.
 
-    Warnings are shown, not raised: drivers and compilers have their own, and each run on a card counts.
+    Warnings are shown, not raised: drivers and compilers have their own, and each run on a card counts. A kernel that
+    fails there is an error all the same, though other code would take its place.
     """
     here = [item for item in items if "gpu" in item.path.parent.parts[-1:]]
     for item in here:
         item.add_marker(pytest.mark.gpu)
-        item.add_marker(pytest.mark.filterwarnings("default"))
+        item.add_marker(pytest.mark.filterwarnings("default", f"error::{FALLBACK}"))
         if not torch.cuda.is_available() and not (ON_CPU and "cuda" not in getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.skip(reason=NO_DEVICE))
     items[:] = [item for item in items if item not in here] + sorted(here, key=_order)

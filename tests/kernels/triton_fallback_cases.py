@@ -23,7 +23,7 @@ from visionattn.kernels.backends.triton import (
     scan_launch,
     token_launch,
 )
-from visionattn.kernels.backends.triton.toolchain import SlowerCode
+from visionattn.kernels.backends.triton.fallback import SlowerCode
 from visionattn.kernels.depthwise import depthwise, on_map
 from visionattn.kernels.folding import pointwise
 from visionattn.kernels.linear import Linear, linear_then

@@ -1,6 +1,6 @@
 """Speed of whole backbones beside timm's model of the same architecture and weights, measured in one run.
 
-Keys of a row: ``backbone``, ``size``, ``dtype``, ``batch``, ``pass``, ``model``, ``compile`` (mode, or empty),
+Keys of a row: ``backbone``, ``size``, ``dtype``, ``batch``, ``pass``, ``model``, ``compile`` (mode, options, or empty),
 ``channels_last``, ``images_per_second`` on the wall, ``device_ms`` with ``device_how`` and ``device_reason``
 (:mod:`visionattn.benchmarks.device_time`), ``device_images_per_second``, ``times_timm`` (timm's device time in the same
 form, divided by the model's), ``times_timm_eager`` (timm's without compilation), ``peak_bytes`` (None for a runtime,
@@ -35,6 +35,7 @@ from visionattn.benchmarks.contenders import (
     Compile,
     Contender,
     Work,
+    compiling,
     contenders,
     runtime_contenders,
     with_counterpart,
@@ -99,7 +100,8 @@ class Comparison:
         size: side of the square image; None: the card's.
         against: ``timm``; ``plain``, our model with its attentions in plain torch operators; for inference on the CPU
             also ``onnxruntime`` and ``openvino``, on our exported graph.
-        compile: ``false``, ``true`` or a mode of ``torch.compile``; ours and timm's are measured in each.
+        compile: ``false``, ``true``, a mode of ``torch.compile``, or options of Inductor such as
+            ``combo_kernels=true``, joined by commas; ours and timm's are measured in each.
         channels_last: ``false``, ``true`` or both: the layout of images and convolutions.
         graphs: folder where exported graphs are kept for the next run of the same code and weights; None keeps none.
         seconds: no backbone, type, batch or pass starts later than that; the configuration names what is left out.
@@ -129,6 +131,9 @@ class Comparison:
             raise ConfigError(
                 "dtypes=[int8] is inference in a runtime: passes=[inference] against=[openvino,onnxruntime]"
             )
+        for form in self.compile:
+            if isinstance(form, str):
+                compiling(form)
         unknown = sorted(set(self.against) - set(AGAINST))
         if unknown:
             raise ConfigError(f"against={unknown[0]} is not known; choose from {', '.join(AGAINST)}")

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
+import torch._inductor
+import yaml
 from timm.layers import DropPath
 from torch import Tensor, nn
 
@@ -18,7 +21,8 @@ from visionattn.backbones.zoo import backbone_files, create_backbone
 from visionattn.benchmarks import runtimes
 from visionattn.benchmarks.timing import Runner
 from visionattn.config.messages import one_line
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, did_you_mean
+from visionattn.kernels.backends.triton.fallback import without_fallback
 from visionattn.weights import load_weights
 
 OURS, TIMM, PLAIN = "visionattn", "timm", "plain"
@@ -53,7 +57,7 @@ class Contender:
 
     Attributes:
         model: ``visionattn``, ``timm``, ``plain``, ``onnxruntime``, ``openvino``.
-        compile: mode of ``torch.compile``; an empty string: not compiled.
+        compile: mode of ``torch.compile``, or the options of its compiler; an empty string: not compiled.
         channels_last: whether images and weights of convolutions have channels last.
         run: what is timed; None where it cannot run.
         reason: why it cannot run.
@@ -123,7 +127,7 @@ def contenders(
     Args:
         models: name to model, on the device of the images.
         work: what each does.
-        compiled: ``False``, ``True`` or modes of ``torch.compile``.
+        compiled: ``False``, ``True``, modes of ``torch.compile`` or options of its compiler (:func:`compiling`).
         layouts: ``False`` for torch's usual layout, ``True`` for channels last.
     """
     for last in layouts:
@@ -133,10 +137,29 @@ def contenders(
             model.train(work.kind == TRAIN)
             for choice in compiled:
                 mode = "default" if choice is True else choice or ""
-                form: Form = torch.compile(model, mode=mode, dynamic=False) if mode else model
+                form: Form = torch.compile(model, **compiling(mode), dynamic=False) if mode else model
                 own = replace(work, images=images)
                 run = _train(form, model, own) if work.kind == TRAIN else _infer(form, own)
                 yield called(Contender(owner, mode, last), run)
+
+
+def compiling(choice: str) -> dict[str, Any]:
+    """The arguments of ``torch.compile`` for its mode, or for options of Inductor, ``name=value`` joined by commas.
+
+    Raises:
+        ConfigError: torch has no such mode or option, or a value is missing.
+    """
+    if "=" not in choice:
+        if choice not in (modes := list(torch._inductor.list_mode_options())):
+            raise ConfigError(f"torch.compile has no mode {choice}; choose from {', '.join(modes)}")
+        return {"mode": choice}
+    options = {}
+    for word in choice.split(","):
+        name, _, value = word.strip().partition("=")
+        if name not in (known := torch._inductor.list_options()):
+            raise ConfigError(f"torch.compile has no option {name}{did_you_mean(name, known)}")
+        options[name] = yaml.safe_load(value)
+    return {"options": options}
 
 
 def runtime_contenders(
@@ -168,7 +191,8 @@ def called(contender: Contender, run: Runner) -> Contender:
     """The contender after its first call, which compiles."""
     start = time.perf_counter()
     try:
-        run()
+        with without_fallback():
+            run()
     except Exception as error:  # noqa: BLE001 - compilers fail in many ways; the others are measured all the same
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return replace(contender, reason=f"{type(error).__name__}: {lines[0] if lines else ''}"[:300])

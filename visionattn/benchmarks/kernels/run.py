@@ -31,6 +31,7 @@ from visionattn.benchmarks.kernels.methods import BOTH, DIRECTIONS, FORWARD, Any
 from visionattn.benchmarks.record import RESULTS, Row, RowFile, choose_device, show
 from visionattn.benchmarks.timing import Runner, interleaved, peak_bytes, quartiles, verdict
 from visionattn.errors import ConfigError
+from visionattn.kernels.backends.triton.fallback import without_fallback
 from visionattn.runs.provenance import device_properties
 
 BATCH = {"cpu": 4, "cuda": 64}
@@ -72,7 +73,7 @@ def run_kernels(
     """
     setup = _set_up(device, dtype, batch, backends, repeats, directions)
     file = RowFile(output_dir, "kernels", setup.device, {"cases": cases, **setup.configuration()})
-    with own_stream(setup.device):
+    with own_stream(setup.device), without_fallback():
         left_out = _measure_cases(choose(cases), setup, seconds, file)
     _show(file.rows, setup.title(), left_out, screen := console or Console())
     file.close(screen, left_out=left_out)

@@ -8,16 +8,28 @@ operators inside the same registered op, eager or in a compiled graph, with one 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 
-from visionattn.kernels.backends.triton.toolchain import SlowerCode
 from visionattn.kernels.eager import autocast_disabled
 
 A = ParamSpec("A")
 R = TypeVar("R")
+
+
+class SlowerCode(RuntimeWarning):
+    """Plain code takes the place of a kernel: results are the same up to rounding, and take longer."""
+
+
+@contextmanager
+def without_fallback() -> Iterator[None]:
+    """Within it a kernel that fails is an error, a :class:`SlowerCode`: for measurements of kernels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SlowerCode)
+        yield
 
 
 class KernelFailed(RuntimeError):
@@ -61,10 +73,10 @@ class Fallback:
 
     def note(self, kind: tuple[object, ...], error: KernelFailed) -> None:
         """Remember the maps with which a kernel failed; warn if nobody has."""
-        self.failed.add(kind)
         if not error.told:
-            error.told = True
             warnings.warn(f"{self.operator} on {kind[-1]} take slower code: {error}", SlowerCode, stacklevel=2)
+        error.told = True
+        self.failed.add(kind)
 
 
 def _kind(x: Tensor) -> tuple[object, ...]:

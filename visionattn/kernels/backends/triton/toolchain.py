@@ -21,10 +21,6 @@ MISSING = "the package triton is not installed"
 OLDEST_CAPABILITY = (8, 0)
 
 
-class SlowerCode(RuntimeWarning):
-    """Plain code takes the place of kernels: results are the same up to rounding, and take longer."""
-
-
 def refuses(x: Tensor) -> str:
     """Why the kernels cannot run where a tensor is, or ""."""
     if x.device.type != "cuda":
@@ -47,7 +43,7 @@ def _found(index: int) -> str:
         return "" if INSTALLED else MISSING
     reason = _too_old(index) or _try(index) if INSTALLED else MISSING
     if reason:
-        warnings.warn(f"attention and norms on cuda:{index} take slower code: {reason}", SlowerCode, stacklevel=2)
+        warnings.warn(f"attention and norms on cuda:{index} take slower code: {reason}", RuntimeWarning, stacklevel=2)
     return reason
 
 
