@@ -107,6 +107,14 @@ def test_the_draft_of_a_killed_process_goes_with_the_next_one(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted([path, mine, other])
 
 
+def test_a_folder_is_listed_once_by_a_process(tmp_path, monkeypatch):
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: listed.append(folder) or iterdir(folder))
+    for name in "aba":
+        write_whole(tmp_path / name, "whole")
+    assert listed == [tmp_path]
+
+
 def test_rows_are_written_as_csv(tmp_path):
     write_rows(tmp_path / "a.csv", [["name", "value"], ["a,b", 0.5], ["\udcff", ""]])
     assert (tmp_path / "a.csv").read_bytes() == b'name,value\r\n"a,b",0.5\r\n\\udcff,\r\n'

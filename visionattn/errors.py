@@ -54,8 +54,25 @@ class Interrupted(VisionAttnError):
     leaves_files = True
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM; what ends in order at Ctrl-C ends in order at this."""
+
+
 class OutOfMemoryError(VisionAttnError):
     """A batch does not fit into memory; says which would."""
+
+
+def interruption(error: BaseException) -> tuple[str, int] | None:
+    """What ended a command, in words and as its exit code, where it was Ctrl-C or SIGTERM.
+
+    Lightning turns both into an exit.
+    """
+    for cause in (error, error.__context__):
+        if isinstance(cause, Terminated):
+            return "ended by SIGTERM", 143
+        if isinstance(cause, KeyboardInterrupt):
+            return "interrupted", 130
+    return None
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -1,6 +1,8 @@
 """Mistakes on the command line: the exit code, one sentence on stderr, and nothing run."""
 
 import errno
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from visionattn.cli import main
 from visionattn.cli.failure import report
+from visionattn.errors import Terminated, interruption
 
 MISTAKES = {
     "trian": "unknown command trian; did you mean train?",
@@ -94,6 +97,51 @@ def test_full_error_on_request(train, capsys, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     assert main(["train", "trainer.max_epoch=3"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+TERMINATED = """
+import os, signal, sys, time, types
+from pathlib import Path
+from visionattn.cli import main
+from visionattn.files import whole_folder
+
+def run(cfg, **_):
+    with whole_folder(Path(cfg.dir)) as draft:
+        (draft / "model.onnx").write_text("half")
+        begun, tell = os.pipe()
+        forked = os.fork()
+        if not forked:
+            os.write(tell, b".")
+            time.sleep(60)
+            os._exit(0)
+        os.read(begun, 1)
+        os.kill(forked, signal.SIGTERM)
+        print(os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]), flush=True)
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)  # as `timeout` signals a process and its group
+
+sys.modules["visionattn.commands.export"] = types.SimpleNamespace(run=run)
+sys.exit(main(["export", "ckpt=any.ckpt", "dir=out/model"]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of its system")
+def test_sigterm_ends_a_command_without_what_it_had_begun(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", TERMINATED], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (143, "visionattn: ended by SIGTERM\n")
+    assert f"{-signal.SIGTERM}" in ended.stdout.splitlines()
+    assert not list(tmp_path.rglob("*model*"))
+
+
+def test_what_lightning_makes_of_a_signal_keeps_its_exit_code():
+    for cause, expected in ((Terminated(), 143), (KeyboardInterrupt(), 130), (ValueError(), None)):
+        stop = SystemExit(1)
+        stop.__context__ = cause
+        for error in (stop, cause):
+            assert (interruption(error) or (None, None))[1] == expected
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

@@ -3,8 +3,8 @@
 Help, lists and mistakes are answered without importing torch. A command's module is imported when its configuration
 has been checked.
 
-Exit codes: 0 done, 1 a job failed, 2 the command line or a configuration is wrong, 130 interrupted, 143 stopped by a
-signal with its state saved.
+Exit codes: 0 done, 1 a job failed, 2 the command line or a configuration is wrong, 130 interrupted, 143 ended by a
+signal, a training with its state saved.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from visionattn.errors import ConfigError, Interrupted, VisionAttnError
+from visionattn.cli.terminating import ending_in_order
+from visionattn.errors import ConfigError, Interrupted, VisionAttnError, interruption
 
 __all__ = ["main"]
 
@@ -43,14 +44,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "visionattn") -> int:
             print(*error.details, sep="\n", file=sys.stderr)
         print(f"visionattn: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
-        print("visionattn: interrupted", file=sys.stderr)
-        return 130
-    except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            print("visionattn: interrupted", file=sys.stderr)
-            return 130
-        raise
+    except (KeyboardInterrupt, SystemExit) as stop:
+        ended = interruption(stop)
+        if ended is None:
+            raise
+        print(f"visionattn: {ended[0]}", file=sys.stderr)
+        return ended[1]
     except BrokenPipeError:  # the reader of our output has gone, as in `visionattn list mixers | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -93,4 +92,5 @@ def _dispatch(arguments: list[str], typed: str) -> int:
         return show_keys(request.overrides, request.config_dirs)
     from visionattn.cli.launch.run import execute
 
-    return execute(request)
+    with ending_in_order():
+        return execute(request)

@@ -21,7 +21,7 @@ from visionattn.cli.launch import ranks
 from visionattn.config import DEFAULT_POLICY, BuildPolicy, check_complete
 from visionattn.config.composing import quoted
 from visionattn.config.targets import find_allowed
-from visionattn.errors import Interrupted, VisionAttnError
+from visionattn.errors import Interrupted, VisionAttnError, interruption
 from visionattn.files import write_whole
 from visionattn.runs.folder import COMMANDS as WRITERS
 from visionattn.runs.folder import OUTCOME, EarlierResults, check_free, missing, replace, taken_back
@@ -153,15 +153,15 @@ class Job:
             stopped = Interrupted(f"{stop}; to go on: {self._go_on(hydra, run_dir)}")
             stopped.code = stop.code
             raise stopped from stop
-        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into an exit
-            by_keyboard = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
-            last = run_dir / "checkpoints" / "last.ckpt"
-            if not by_keyboard or self.command != "train" or not last.exists():
+        except (KeyboardInterrupt, SystemExit) as stop:
+            ended, last = interruption(stop), run_dir / "checkpoints" / "last.ckpt"
+            if ended is None or self.command != "train" or not last.exists():
                 raise
+            how, code = ended
             stopped = Interrupted(
-                f"interrupted; the last saved state is in {last}; to go on from there: {self._go_on(hydra, run_dir)}"
+                f"{how}; the last saved state is in {last}; to go on from there: {self._go_on(hydra, run_dir)}"
             )
-            stopped.code = 130
+            stopped.code = code
             raise stopped from stop
 
     def _go_on(self, hydra: Any, run_dir: Path) -> str:
