@@ -130,7 +130,8 @@ sys.exit(main(["export", "ckpt=any.ckpt", "dir=out/model"]))
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of its system")
 def test_sigterm_ends_a_command_without_what_it_had_begun(tmp_path):
-    ended = subprocess.run([sys.executable, "-c", TERMINATED], cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", TERMINATED]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (143, "visionattn: ended by SIGTERM\n")
     assert f"{-signal.SIGTERM}" in ended.stdout.splitlines()
     assert not list(tmp_path.rglob("*model*"))

@@ -112,6 +112,12 @@ def masks_of_three_equal_channels(root: Path) -> None:
 
 @tree(1, "(?i)(color|channel|RGB)")
 def masks_in_colors(root: Path) -> None:
+    colors = np.array([[0, 0, 0], [200, 30, 30], [30, 200, 30]], np.uint8)
+    redrawn(root, lambda mask: Image.fromarray(colors[mask]))
+
+
+@tree()
+def masks_in_colors_of_pascal_voc(root: Path) -> None:
     colors = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0]], np.uint8)
     redrawn(root, lambda mask: Image.fromarray(colors[mask]))
 
