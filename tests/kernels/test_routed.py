@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.kernels.compiler import available
+from tests.kernels.compiler import available, each_of
 from tests.shapes import checked_shapes  # noqa: F401
 from visionattn.benchmarks.kernels.accuracy import Error
 from visionattn.kernels import routed_attention
@@ -20,16 +20,7 @@ from visionattn.kernels.routed_op import grid_of
 
 HERE = [backend.name for backend in ROUTED if backend.name not in ("reference", "triton")]
 REGISTERED = [name for name in HERE if hasattr(torch.ops.visionattn, f"{name}_routed")]
-
-
-@pytest.fixture(params=HERE)
-def backend(request: pytest.FixtureRequest) -> str:
-    return available(request.param)
-
-
-@pytest.fixture(params=REGISTERED)
-def registered(request: pytest.FixtureRequest) -> str:
-    return available(request.param)
+backend, registered = each_of(HERE), each_of(REGISTERED)
 
 
 def drawn(seed: int) -> tuple[list[Tensor], Tensor, tuple[int, int]]:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.kernels.compiler import available
+from tests.kernels.compiler import each_of
 from tests.kernels.scan_cases import drawn, results, token_by_token
 from tests.shapes import checked_shapes  # noqa: F401
 from visionattn.benchmarks.kernels.accuracy import Error
@@ -15,16 +15,7 @@ from visionattn.kernels.backends.order import SCAN
 PLAIN = ["reference", "traceable"]
 HERE = [backend.name for backend in SCAN if backend.name != "triton"]
 REGISTERED = [name for name in HERE if hasattr(torch.ops.visionattn, f"{name}_scan")]
-
-
-@pytest.fixture(params=HERE)
-def backend(request: pytest.FixtureRequest) -> str:
-    return available(request.param)
-
-
-@pytest.fixture(params=REGISTERED)
-def registered(request: pytest.FixtureRequest) -> str:
-    return available(request.param)
+backend, registered = each_of(HERE), each_of(REGISTERED)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.kernels.compiler import available
+from tests.kernels.compiler import available, each_of
 from tests.shapes import checked_shapes  # noqa: F401
 from visionattn.benchmarks.kernels.accuracy import Error
 from visionattn.kernels import token_attention
@@ -16,16 +16,7 @@ from visionattn.kernels.backends.tiled import tokens as tiled_tokens
 
 HERE = [backend.name for backend in TOKENS if backend.name not in ("reference", "fused", "triton")]
 REGISTERED = [name for name in HERE if hasattr(torch.ops.visionattn, f"{name}_tokens")]
-
-
-@pytest.fixture(params=HERE)
-def backend(request: pytest.FixtureRequest) -> str:
-    return available(request.param)
-
-
-@pytest.fixture(params=REGISTERED)
-def registered(request: pytest.FixtureRequest) -> str:
-    return available(request.param)
+backend, registered = each_of(HERE), each_of(REGISTERED)
 
 
 def drawn(seed: int, most: int = 40) -> list[Tensor]:

@@ -244,11 +244,3 @@ def _notes(names: Sequence[str], groups: Sequence[Sequence[_Run]]) -> Iterator[s
     starts = {bool(run.cfg.get("start_as")) for group in groups[1:] for run in group}
     if starts == {False}:
         yield "the runs did not start from shared weights: a difference includes that of their first weights"
-
-
-def without_seeds(results: Sequence[Result]) -> bool:
-    """Whether no configuration was trained with more than one seed."""
-    counts: dict[str, int] = {}
-    for one in results:
-        counts[one.entry] = counts.get(one.entry, 0) + 1
-    return max(counts.values(), default=0) < 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,12 +20,6 @@ from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import ConfigError
 
 EXIF = ("auto", "apply", "ignore")
-
-
-class SizedDecoder(Protocol):
-    """A decoder that may be told which size the annotations state."""
-
-    def __call__(self, data: bytes, size: Size | None = None) -> DecodedImage: ...
 
 
 @dataclass(frozen=True)

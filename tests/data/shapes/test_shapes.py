@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faster_coco_eval import mask as coco_mask
 from PIL import Image, ImageDraw
 
 from visionattn.data import ClassificationData
@@ -13,7 +14,7 @@ from visionattn.data.classification.sources import ImageFolder
 from visionattn.data.shapes import SHAPE_NAMES, TEXTURE_NAMES, make_shapes
 from visionattn.data.shapes.compose import compose_objects, compose_single, image_random
 from visionattn.data.shapes.layouts import COCO_IDS, class_map
-from visionattn.data.shapes.polygons import mask_to_box, mask_to_polygons, mask_to_rle, rle_to_mask
+from visionattn.data.shapes.polygons import mask_to_box, mask_to_polygons, mask_to_rle
 from visionattn.errors import ConfigError, DataError
 
 
@@ -24,6 +25,11 @@ def polygon_mask(polygons: list[list[int]], size: tuple[int, int]) -> np.ndarray
     for polygon in polygons:
         draw.polygon([(4 * x - 0.5, 4 * y - 0.5) for x, y in zip(polygon[::2], polygon[1::2], strict=True)], fill=1)
     return np.asarray(big)[2::4, 2::4]
+
+
+def rle_to_mask(rle: dict[str, list[int]]) -> np.ndarray:
+    """As COCO's own tools read run lengths."""
+    return coco_mask.decode(coco_mask.frPyObjects(rle, *rle["size"])).astype(bool)
 
 
 def polygon_area(polygon: list[int]) -> float:

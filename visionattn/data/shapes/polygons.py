@@ -80,13 +80,6 @@ def mask_to_rle(mask: np.ndarray) -> dict[str, list[int]]:
     return {"counts": ([0] if flat[0] else []) + [int(run) for run in runs], "size": [int(edge) for edge in mask.shape]}
 
 
-def rle_to_mask(rle: dict[str, list[int]]) -> np.ndarray:
-    """The inverse of :func:`mask_to_rle`, bool ``(H, W)``."""
-    height, width = rle["size"]
-    values = np.arange(len(rle["counts"])) % 2 == 1
-    return np.repeat(values, rle["counts"]).reshape(width, height).T
-
-
 def mask_to_box(mask: np.ndarray) -> list[int]:
     """COCO's box: x, y, width, height of the mask's pixels."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
