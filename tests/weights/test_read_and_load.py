@@ -45,12 +45,6 @@ def test_a_model_of_shapes_alone_takes_shapes_and_torch_warns_of_nothing(build):
         load_weights(shapes, {name: tensor[..., None] for name, tensor in given.items()})
 
 
-def test_averaged_weights_come_first(model):
-    averaged = {name: tensor + 1 for name, tensor in model.state_dict().items()}
-    state = read_state_dict({"state_dict": model.state_dict(), "state_dict_ema": averaged})
-    assert torch.equal(state["norm.weight"], averaged["norm.weight"])
-
-
 def test_safetensors(model, tmp_path):
     save_file(model.state_dict(), tmp_path / "w.safetensors")
     other = visionattn.create_backbone("swin_pico", num_classes=4, weights=tmp_path / "w.safetensors")
@@ -72,11 +66,11 @@ def test_what_does_not_fit_is_listed(model):
 
 
 def test_a_refusal_names_a_few_and_the_nearly_right_ones_first(model):
-    state = {f"encoder.{name}": tensor for name, tensor in model.state_dict().items()} | {"a": torch.zeros(1)}
+    state = {f"tower.{name}": tensor for name, tensor in model.state_dict().items()} | {"a": torch.zeros(1)}
     with pytest.raises(CheckpointError) as raised:
         load_weights(model, state)
     message = str(raised.value)
-    assert "missing: stem.conv1.weight (nearest: encoder.stem.conv1.weight)" in message
+    assert "missing: stem.conv1.weight (nearest: tower.stem.conv1.weight)" in message
     assert message.endswith(f"HYDRA_FULL_ERROR=1 lists all {len(raised.value.details)}")
     assert len(message) < 500
     assert len(raised.value.details) == 2 * len(state) - 1

@@ -71,7 +71,7 @@ def load_pretrained(
         if whole:
             check_head(source, task.head)
         taking = partial(load_model, task.backbone, task.head) if whole else partial(load_weights, task.backbone)
-        report = taking(source.state)
+        report = taking(source.state).beside(*source.found.around)
     if not whole:
         report.fresh += [f"head.{name} {tuple(tensor.shape)}" for name, tensor in task.head.state_dict().items()]
     report.different = differences_from_training(source, task.config_text, whole, class_names)
@@ -181,7 +181,7 @@ def pretrained_task(cfg: DictConfig, policy: BuildPolicy) -> PretrainedModel:
     model = policy.instantiate(cfg.backbone, num_classes=published.get("num_classes") or 1000)
     with _named(weights):
         model.reset_classifier(classifier_width(model, source.state))
-        report = load_weights(model, source.state)
+        report = load_weights(model, source.state).beside(*source.found.around)
     task = _task_around(model)
     task.class_info = ClassInfo(names=list(source.class_names))
     by_card = as_data_keys(protocol_of(card))

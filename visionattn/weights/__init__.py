@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from visionattn.weights.filling import fill
     from visionattn.weights.formats import Format, Rule
     from visionattn.weights.from_timm import timm_weights
-    from visionattn.weights.load import classifier_width, load_model, load_weights, resize_table
-    from visionattn.weights.read import read_checkpoint, read_state_dict
+    from visionattn.weights.load import classifier_width, load_model, load_weights
+    from visionattn.weights.read import read_checkpoint
     from visionattn.weights.report import Report
+    from visionattn.weights.resizing import resize_table
     from visionattn.weights.sources import Source, checkpoint_file, open_source
+    from visionattn.weights.unwrap import read_state_dict
 
 __all__ = [
     "Format",
@@ -44,8 +46,8 @@ __getattr__ = face(
         "load_weights": "load",
         "open_source": "sources",
         "read_checkpoint": "read",
-        "read_state_dict": "read",
-        "resize_table": "load",
+        "read_state_dict": "unwrap",
+        "resize_table": "resizing",
         "timm_weights": "from_timm",
     },
 )

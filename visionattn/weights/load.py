@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from visionattn.errors import CheckpointError
 from visionattn.weights.detectors import check_boxes
 from visionattn.weights.filling import fill
 from visionattn.weights.formats import Converted, convert
 from visionattn.weights.mismatch import Mismatch
-from visionattn.weights.read import StateDict, read_state_dict
+from visionattn.weights.read import StateDict, read_checkpoint
 from visionattn.weights.report import Report, TakesWeights, removed_parts
+from visionattn.weights.resizing import fold_channels, resize_position_tables
+from visionattn.weights.unwrap import Unwrapped, read_state_dict, unwrapped
 from visionattn.weights.whole_models import as_backbone_and_head, check_whole
 
 _CLASSIFIER = "head."
-_RGB = 3
 
 
 def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> Report:
@@ -44,13 +44,14 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> Re
     Raises:
         CheckpointError: the file cannot be read, or names or shapes do not fit; its ``details`` list every one of them.
     """
-    state, around = from_run(read_state_dict(source))
+    found = _found_in(source)
+    state, around = from_run(found.state)
     if isinstance(model, TakesWeights):
         own: Report = model.take_weights(state)
         own.left_out += around
-        return own
+        return own.beside(*found.around)
     converted = convert(state, model.state_dict())
-    report = _prepared(model, converted)
+    report = _prepared(model, converted).beside(*found.around)
     report.left_out += around
     _mismatch(converted, model.state_dict()).check(_entries(converted))
     fill(model, converted.state)
@@ -70,11 +71,11 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
     Raises:
         CheckpointError: as for :func:`load_weights`, there is no such head in it, or it computed something else.
     """
-    given = read_state_dict(source)
-    check_whole(given, head)
-    state, around = from_run(given, {f"head.{name}": tensor for name, tensor in head.state_dict().items()})
+    given = _found_in(source)
+    check_whole(given.state, head)
+    state, around = from_run(given.state, {f"head.{name}": tensor for name, tensor in head.state_dict().items()})
     if isinstance(backbone, TakesWeights):
-        return _load_under_own_names(backbone, head, state, around)
+        return _load_under_own_names(backbone, head, state, around).beside(*given.around)
     wanted = dict(backbone.state_dict())
     wanted |= {name.replace("classifier.", _CLASSIFIER, 1): tensor for name, tensor in head.state_dict().items()}
     converted = convert(state, wanted)
@@ -90,7 +91,11 @@ def load_model(backbone: nn.Module, head: nn.Module, source: str | Path | Mappin
     found = _mismatch(converted, backbone.state_dict()) + _mismatch(theirs, upper)
     found.check(_entries(converted))
     fill(backbone, converted.state)
-    return _with_head(report, head, theirs, around)
+    return _with_head(report, head, theirs, around).beside(*given.around)
+
+
+def _found_in(source: str | Path | Mapping[str, Any]) -> Unwrapped:
+    return unwrapped(source if isinstance(source, Mapping) else read_checkpoint(source))
 
 
 def _load_under_own_names(backbone: TakesWeights, head: nn.Module, state: StateDict, around: StateDict) -> Report:
@@ -179,7 +184,7 @@ def _same_inputs(head: nn.Module, theirs: Converted) -> dict[str, Tensor]:
 def _prepared(model: nn.Module, converted: Converted) -> Report:
     """Remove the tensors that the model has no parameter for, and resize its tables, in place."""
     left_out = _leave_out_removed_parts(model, converted, model.state_dict())
-    resized = _resize_position_tables(model, converted.state) | _fold_channels(model, converted.state)
+    resized = resize_position_tables(model, converted.state) | fold_channels(model, converted.state)
     taken, fresh = list(converted.state), _added_parts(model, converted)
     return Report(converted.title, taken, resized, left_out, fresh)
 
@@ -229,41 +234,6 @@ def _leave_out_removed_parts(model: nn.Module, converted: Converted, wanted: Map
     return [converted.origin[name] for name in names]
 
 
-def _resize_position_tables(model: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Every module names its tables in ``position_tables``; its ``stretched(table, own)``, if any, makes them fit.
-
-    ``resizable_parameters`` are stretched likewise, but decay with the weights.
-    """
-    resized = {}
-    for prefix, module in model.named_modules():
-        for table in (*getattr(module, "position_tables", ()), *getattr(module, "resizable_parameters", ())):
-            name, own = f"{prefix}.{table}".lstrip("."), getattr(module, table)
-            if own is not None and name in state and state[name].ndim == own.ndim and state[name].shape != own.shape:
-                old = tuple(state[name].shape)
-                stretched, sides = getattr(module, "stretched", None), tuple(own.shape[-2:])
-                state[name] = stretched(state[name], own) if stretched else resize_table(state[name], sides)
-                resized[name] = (old, tuple(state[name].shape))
-    return resized
-
-
-def _fold_channels(model: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """The stem's convolution over an image of RGB, for images of another number of channels, as timm does it.
-
-    For one channel the weights are summed, for more they are repeated and scaled by 3 over their number.
-    """
-    from timm.models import adapt_input_conv
-
-    channels, folded = getattr(model, "in_chans", 3), {}
-    for name, own in model.state_dict().items() if channels != _RGB else ():
-        given = state.get(name)
-        if given is None or given.ndim != 4 or not name.startswith("stem."):
-            continue
-        if given.shape[1] == _RGB and given.shape[0] == own.shape[0] and own.shape[1] == channels:
-            state[name] = adapt_input_conv(channels, given)
-            folded[name] = (tuple(given.shape), tuple(state[name].shape))
-    return folded
-
-
 def from_run(state: StateDict, head: Mapping[str, Tensor] | None = None) -> tuple[StateDict, StateDict]:
     """The names of a plain backbone for the weights of one of our runs, and what stood around it.
 
@@ -284,14 +254,3 @@ def from_run(state: StateDict, head: Mapping[str, Tensor] | None = None) -> tupl
         else:
             around[name] = tensor
     return renamed, around
-
-
-def resize_table(table: Tensor, sides: tuple[int, int]) -> Tensor:
-    """A table ``(N, 2*wh-1, 2*ww-1)`` of N heads, stretched to other ``sides``; one that has them stays as it is.
-
-    Bicubic interpolation without anti-aliasing, as the published Swin and DiNAT weights moved to larger windows.
-    """
-    if tuple(table.shape[-2:]) == tuple(sides):
-        return table
-    stretched = F.interpolate(table[None].float(), size=sides, mode="bicubic", align_corners=False)
-    return stretched[0].to(table.dtype)

@@ -19,10 +19,10 @@ from torch import Tensor
 from visionattn.errors import CheckpointError
 from visionattn.files import near_file
 from visionattn.weights.distributed import is_distributed, read_facts, read_folder
+from visionattn.weights.inert import inert_objects
 
 StateDict = dict[str, Tensor]
 
-_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
 _DAMAGED = (SafetensorError, RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError)
 _HEAD, _TEXT = 256, frozenset((9, 10, 13, *range(32, 127)))
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
@@ -42,7 +42,6 @@ _KINDS = {
 }
 """First bytes of files that are mistaken for checkpoints, and what they are."""
 _NAMED = re.compile(r"GLOBAL (\S+)")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def read_checkpoint(path: str | Path, file: BinaryIO | None = None, weights: bool = True) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def read_checkpoint(path: str | Path, file: BinaryIO | None = None, weights: boo
                     return load_file(path)
                 _check_archive(path, source)
                 source.seek(0)
-                with warnings.catch_warnings():  # of the protocol of pickles that others wrote
+                with warnings.catch_warnings(), inert_objects():  # of the protocol of pickles that others wrote
                     warnings.simplefilter("ignore", UserWarning)
                     contents = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -176,37 +175,6 @@ def _check_entries(path: Path, contents: Mapping[str, Any]) -> None:
                 f"{path} is refused: {name}._instantiator={given['_instantiator']!r} names a function to call when "
                 "it is loaded; save the weights alone, best as .safetensors"
             )
-
-
-def read_state_dict(source: str | Path | Mapping[str, Any]) -> StateDict:
-    """The weights in a checkpoint or mapping, unwrapped.
-
-    They come from the entries of averaged weights, ``state_dict`` or ``model``, in this order, without the prefixes
-    that DDP, ``torch.compile`` and wrappers leave.
-
-    Raises:
-        CheckpointError: there are no tensors in it.
-    """
-    contents: Mapping[str, Any] = source if isinstance(source, Mapping) else read_checkpoint(source)
-    for wrapper in _WRAPPERS:
-        if isinstance(contents.get(wrapper), Mapping):
-            contents = contents[wrapper]
-    tensors = {name: value for name, value in contents.items() if isinstance(value, Tensor)}
-    if not tensors:
-        entries = ", ".join(map(str, list(contents)[:8]))
-        raise CheckpointError(f"there are no tensors in it; its entries are {entries}" if entries else "it is empty")
-    return _without_prefixes(tensors)
-
-
-def _without_prefixes(tensors: StateDict) -> StateDict:
-    shared = True
-    while shared:
-        shared = False
-        for prefix in _PREFIXES:
-            if all(name.startswith(prefix) for name in tensors):
-                tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-                shared = True
-    return {name.replace("._orig_mod.", "."): value for name, value in tensors.items()}
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -25,6 +25,7 @@ class Report:
         left_out: entries of the checkpoint that the model has no part for.
         fresh: names of the model that keep the values they started with.
         different: what the model that the weights were trained in computes otherwise, where that is known.
+        averaged: what held averaged weights in the checkpoint, which were taken instead of others in it; else empty.
     """
 
     title: str
@@ -33,12 +34,19 @@ class Report:
     left_out: list[str] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
+    averaged: str = ""
 
     def summary(self) -> str:
         """One line of counts."""
         parts = [f"{counted(len(self.taken), 'tensor')} loaded"]
         parts += [f"{len(names)} {word}" for word, names in self._others() if names]
-        return f"{', '.join(parts)} (names: {self.title})"
+        averaged = f"; averaged weights: {self.averaged}" if self.averaged else ""
+        return f"{', '.join(parts)} (names: {self.title}{averaged})"
+
+    def beside(self, averaged: str, left_out: Sequence[str]) -> Report:
+        """The same with what lay beside the weights in their checkpoint, see :class:`visionattn.weights.unwrap`."""
+        self.averaged, self.left_out = averaged or self.averaged, [*self.left_out, *left_out]
+        return self
 
     def lines(self) -> Iterator[str]:
         """What was not simply taken, with what became of it: every name, or the parts of the model if many are."""

@@ -6,30 +6,30 @@ model: that is a stranger's, and nothing here builds it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors import safe_open
 from timm.models import get_pretrained_cfg
 
 from visionattn.errors import CheckpointError, did_you_mean
 from visionattn.files import near_file
+from visionattn.weights.described import described, metadata, text_of, words
 from visionattn.weights.distributed import is_distributed
 from visionattn.weights.from_timm import check_published, check_reach, refuse, timm_weights
 from visionattn.weights.reach import why_out_of_reach
-from visionattn.weights.read import StateDict, read_checkpoint, read_state_dict
-from visionattn.weights.timm_names import OURS, networks
+from visionattn.weights.read import StateDict, read_checkpoint
+from visionattn.weights.timm_names import networks
+from visionattn.weights.unwrap import Unwrapped, unwrapped
 
 FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pth")
 """Names under which a folder or a repository on the Hub has its weights, the first that is there."""
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
 """The same for a run of ours."""
 _HUB, _FOLDER, _TIMM = ("hf-hub", "hf_hub"), "local-dir", "timm"
-_LARGEST_CONFIG, _HELD = 10 * 2**20, 6
+_HELD = 6
 ENDINGS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 """How files with weights end."""
 
@@ -39,7 +39,7 @@ class Source:
     """Weights, and where they came from.
 
     Attributes:
-        state: as :func:`visionattn.weights.read_state_dict` gives it.
+        found: the weights, as :func:`visionattn.weights.unwrap.unwrapped` gives them.
         origin: a description for messages, such as ``the file x.pth``.
         facts: timm's facts about the images they expect (``pretrained_cfg``); empty where there are none.
         config: the configuration of the run of ours that they come from, as text; None: of none.
@@ -50,7 +50,7 @@ class Source:
         class_facts: what else a run of ours knows of its classes, as its checkpoints hold it.
     """
 
-    state: StateDict
+    found: Unwrapped
     origin: str
     facts: Mapping[str, Any]
     config: str | None = None
@@ -58,6 +58,11 @@ class Source:
     network: Mapping[str, Any] | None = None
     class_names: Sequence[str] = ()
     class_facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def state(self) -> StateDict:
+        """The weights."""
+        return self.found.state
 
 
 def open_source(
@@ -172,19 +177,19 @@ def _from_file(file: Path) -> Source:
     config, classes, beside = contents.get("config"), contents.get("class_facts"), file.parent / "config.yaml"
     names = classes.get("names") if isinstance(classes, Mapping) else None
     if file.suffix == ".safetensors":
-        written = _metadata(file)
+        written = metadata(file)
         classes, names = written.get("class_facts"), written.get("class_names")
-        config = _text(beside) if beside.is_file() else config
+        config = text_of(beside) if beside.is_file() else config
     source = Source(
-        read_state_dict(contents),
+        unwrapped(contents),
         f"the file {file}",
         {},
         config=config if isinstance(config, str) else None,
-        class_names=_words(names),
+        class_names=words(names),
         class_facts=classes if isinstance(classes, Mapping) else {},
     )
-    described = file.parent / "config.json"
-    return replace(source, **_described(described)) if file.name in FILES and described.is_file() else source
+    beside = file.parent / "config.json"
+    return replace(source, **described(beside)) if file.name in FILES and beside.is_file() else source
 
 
 def _first_of(folder: Path, names: Sequence[str]) -> Path | None:
@@ -202,7 +207,7 @@ def _from_timm(card: Mapping[str, Any], num_classes: int | None, in_chans: int) 
     state = timm_weights(card, num_classes, in_chans)
     name = card["weights"]["timm"]
     published = get_pretrained_cfg(name) if timm.is_model(name.partition(".")[0]) else None
-    return Source(state, f"timm's {name}", published.to_dict() if published is not None else {})
+    return Source(Unwrapped(state), f"timm's {name}", published.to_dict() if published is not None else {})
 
 
 def _from_hub(repository: str) -> Source:
@@ -227,71 +232,3 @@ def _from_hub(repository: str) -> Source:
     if weights is None:
         raise CheckpointError(f"there are no weights in {name} on the Hub: none of {', '.join(FILES)}")
     return replace(_from_file(weights), origin=f"{name} on the Hub")
-
-
-def _text(path: Path) -> str:
-    """The text of a small file.
-
-    Raises:
-        CheckpointError: it is larger than any such file.
-    """
-    if path.stat().st_size > _LARGEST_CONFIG:
-        raise CheckpointError(f"{path} is larger than any description of a model: {path.stat().st_size} bytes")
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """What a ``config.json`` says: the facts about images, as far as they are those of timm's own, and classes.
-
-    Raises:
-        CheckpointError: it is no JSON, or larger than any such file.
-    """
-    try:
-        contents = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(contents, dict):
-        return {}
-    described: dict[str, Any] = {"facts": _facts(contents), "class_names": _words(contents.get("label_names"))}
-    name, arguments = contents.get("architecture"), contents.get("model_args")
-    if isinstance(name, str) and name.startswith(OURS):
-        changes = arguments.get("architecture") if isinstance(arguments, dict) else None
-        described["architecture"] = {"name": name.removeprefix(OURS), "changes": changes}
-    elif isinstance(name, str) and timm.is_model(name):
-        described["network"] = {"name": name, "arguments": arguments if isinstance(arguments, dict) else {}}
-    return described
-
-
-def _metadata(file: Path) -> dict[str, Any]:
-    """What an export of ours wrote about classes into a ``.safetensors`` file; empty where it is no such JSON."""
-    with safe_open(file, framework="pt") as opened:
-        written = opened.metadata() or {}
-    try:
-        return {name: json.loads(written[name]) for name in ("class_names", "class_facts") if name in written}
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _words(names: Any) -> list[str]:
-    return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def _facts(contents: Mapping[str, Any]) -> dict[str, Any]:
-    given = contents.get("pretrained_cfg")
-    if not isinstance(given, dict):
-        return {}
-    kept: dict[str, Any] = {name: given[name] for name in ("crop_mode", "interpolation") if _is_word(given.get(name))}
-    kept |= {name: tuple(given[name]) for name in ("input_size", "mean", "std") if _is_triple(given.get(name))}
-    if isinstance(given.get("crop_pct"), (int, float)) and 0 < given["crop_pct"] <= 1:
-        kept["crop_pct"] = float(given["crop_pct"])
-    if isinstance(contents.get("num_classes"), int):
-        kept["num_classes"] = contents["num_classes"]
-    return kept
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and value.isalpha()
-
-
-def _is_triple(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(isinstance(number, (int, float)) for number in value)

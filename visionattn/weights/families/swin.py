@@ -40,6 +40,7 @@ _SHARED = [
     Rule(BLOCK + r"attn\.relative_position_bias_table", r"stages.\1.blocks.\2.mixer.bias_table", flat_table()),
     Rule(BLOCK + r"attn\.rpb", r"stages.\1.blocks.\2.mixer.bias_table"),
     Rule(BLOCK + r"(?:attn\.relative_position_index|attn_mask)", None),
+    Rule(r"mask_token", None),  # of pretraining by masked images (SimMIM)
     *_LAST,
 ]
 _AT_THE_END = Rule(r"layers\.(\d+)\.downsample\.(.+)", later_stage("downsample."))

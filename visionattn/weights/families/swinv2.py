@@ -31,6 +31,7 @@ _SHARED = [
     Rule(BLOCK + r"attn\.logit_scale", _OURS + r"mixer.logit_scale", _flat),
     Rule(BLOCK + r"attn\.cpb_mlp\.(.+)", _OURS + r"mixer.bias.network.\3"),
     Rule(BLOCK + r"(?:attn\.(?:relative_position_index|relative_coords_table|k_bias)|attn_mask)", None),
+    Rule(r"mask_token", None),  # of pretraining by masked images (SimMIM)
     Rule(BLOCK + r"mlp\.(.+)", _OURS + r"ffn.\3"),
     Rule(r"norm\.(.+)", r"norm.\1"),
     Rule(r"head\.(?:fc\.)?(weight|bias)", r"head.fc.\1"),
