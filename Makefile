@@ -5,13 +5,14 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 UV      := $(shell command -v uv 2>/dev/null)
 ARGS    ?=
+BASE    ?= HEAD
 SOURCES := pyproject.toml constraints.txt
 FLOOR   ?= .venv-floor
 ON_THE_FLOOR := tests/kernels tests/attention tests/contracts/test_compile.py tests/contracts/test_mixers.py \
 	tests/export/test_timm.py tests/commands/test_end_to_end.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test browser floor docs heavy lint types gpu wheel clean
+.PHONY: help install train test affected browser floor docs heavy lint types gpu wheel clean
 
 help: ## list the targets
 	@echo "visionattn: make TARGET [ARGS='...']"
@@ -48,6 +49,9 @@ train: $(VENV)/.ready ## train the default model on scikit-learn's digits; ARGS=
 
 test: $(VENV)/.ready-dev ## run the test suite in two processes; ARGS='...' are passed to pytest
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 $(ARGS)
+
+affected: $(VENV)/.ready-dev ## run the tests that a change since BASE (HEAD: what is uncommitted) is likely to break
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 $$($(BIN)/python scripts/affected.py $(BASE)) $(ARGS)
 
 ifdef UV
 $(FLOOR)/.ready: PIP = uv pip install --quiet --python $(FLOOR)/bin/python
