@@ -104,6 +104,12 @@ def test_a_set_without_any_object_trains_and_is_scored(place, head):
     assert float(row["val/box_ap"]) == -1  # COCO's word for nothing to find
 
 
+def test_a_dry_run_says_that_there_are_no_masks_to_learn_from(place, capsys):
+    change(place, "train", lambda content: [one.pop("segmentation") for one in content["annotations"]])
+    assert train("head=mask_rcnn", "--dry-run") == 1
+    assert "has a mask, which the model learns from" in capsys.readouterr().err
+
+
 def test_bad_annotations_and_damaged_pictures_are_counted_and_the_run_goes_on(place, capsys):
     def spoil(content):
         notes = content["annotations"]

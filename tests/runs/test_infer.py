@@ -70,6 +70,22 @@ def test_options_of_the_source_are_filled_in(facts):
     assert cfg.head.masks is False
 
 
+@pytest.mark.parametrize(
+    ("names", "share"),
+    [
+        (("left_shoe", "right_shoe"), 0.0),
+        (("left_shoe", "hat"), 0.5),
+        (("a", "b"), 0.0),
+        (("a",), 0.5),
+        (None, 0.5),
+    ],
+)
+def test_classes_that_a_mirror_changes_are_not_mirrored(facts, names, share):
+    facts(num_classes=2, image_size=(150, 200), images={"train": 64}, class_names=names)
+    assert filled()[0].data.train_transform.flip == share
+    assert filled("data.train_transform.flip=0.25")[0].data.train_transform.flip == 0.25
+
+
 def test_a_source_that_cannot_tell_is_one_sentence(monkeypatch):
     monkeypatch.setattr(Coco, "inspect", classmethod(lambda cls, root, options: DataFacts()), raising=False)
     with pytest.raises(

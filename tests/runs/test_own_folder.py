@@ -7,8 +7,10 @@ from PIL import Image
 
 from tests.corpus import trees
 from visionattn.config import compose
+from visionattn.data.mirroring import WRITING
 from visionattn.errors import ConfigError
 from visionattn.runs import own_folder
+from visionattn.runs.infer import infer
 from visionattn.runs.own_folder import RECOGNIZED, with_folder
 from visionattn.runs.settings import Composition
 from visionattn.weights import reach
@@ -46,63 +48,53 @@ def test_a_folder_is_replaced_by_its_layout_a_backbone_and_weights(photos):
     assert made.keys == {"data.root"}
 
 
+def share(*given):
+    """The share of images that a training mirrors, and why."""
+    cfg = compose("train", with_folder(given, "train"))
+    (one,) = [one for one in infer(cfg).values if one.key.endswith("flip")]
+    return one.value, one.how
+
+
 def test_writing_is_not_mirrored(tmp_path):
     for label in ("A", "7"):
-        (tmp_path / label).mkdir()
-        Image.new("RGB", (300, 200)).save(tmp_path / label / "0.jpg")
-    found, flip = words(f"data={tmp_path}"), "data.train_transform.hflip"
-    assert found[flip] == "0.0"
-    assert "a mirror changes" in found[RECOGNIZED]
-    assert compose("train", with_folder([f"data={tmp_path}"], "train")).data.train_transform.hflip == 0
-    assert words(f"data={tmp_path}", f"{flip}=0.5")[flip] == "0.5"
-    (tmp_path / "other").mkdir()
-    Image.new("RGB", (300, 200)).save(tmp_path / "other" / "0.jpg")
-    assert flip not in words(f"data={tmp_path}")
+        for index in range(2):
+            (tmp_path / label).mkdir(exist_ok=True)
+            Image.new("RGB", (300, 200)).save(tmp_path / label / f"{index}.jpg")
+    assert share(f"data={tmp_path}") == (0.0, WRITING)
+    stated = compose("train", with_folder([f"data={tmp_path}", "data.train_transform.hflip=0.3"], "train"))
+    infer(stated)
+    assert stated.data.train_transform.hflip == 0.3
+    (tmp_path / "A").rename(tmp_path / "other")
+    assert share(f"data={tmp_path}")[0] == 0.5
 
 
 @pytest.mark.parametrize(
     ("file", "text", "why"),
     [
-        ("labels.csv", "file,label\n0.jpg,A\n1.jpg,B\n", "a mirror changes"),
-        ("labels.csv", "0.jpg,turn_left\n1.jpg,turn_right\n", "a mirror makes turn_right of turn_left"),
-        ("labels.csv", "file,label\n0.jpg,0\n1.jpg,1\n", ""),
-        ("data.yaml", "train: a\nval: b\nnames: {0: LeftHand, 1: RightHand, 2: hat}\n", "a mirror makes"),
-        ("data.yaml", "train: a\nval: b\nnames: [left shoe, hat]\n", ""),
+        ("labels.csv", ("A", "B"), "a mirror changes"),
+        ("labels.csv", ("turn_left", "turn_right"), "a mirror makes turn_right of turn_left"),
+        ("labels.csv", ("0", "1"), ""),
         (
-            "train.json",
-            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "left"}, {"id": 2, "name": "right"}]}',
+            "data.yaml",
+            "train: images/train\nval: images/val\nnames: {0: LeftHand, 1: RightHand, 2: hat}\n",
             "a mirror makes",
         ),
+        ("data.yaml", "train: images/train\nval: images/val\nnames: [left shoe, hat]\n", ""),
+        ("data.yaml", "train: images/train\nval: images/val\nnames: ['0']\n", ""),
     ],
 )
 def test_names_in_files_are_judged_as_those_of_folders(tmp_path, file, text, why):
-    (tmp_path / file).write_text(text)
-    for index in range(2):
-        Image.new("RGB", (300, 200)).save(tmp_path / f"{index}.jpg")
-    found = words(f"data={tmp_path}")
-    flip = "data.train_transform.hflip" if file.endswith("csv") else "data.train_transform.flip"
-    assert found.get(flip) == ("0.0" if why else None)
-    assert why in found[RECOGNIZED]
-
-
-def test_classes_of_masks_and_segments_are_judged_too(tmp_path):
-    for folder, size in (("images", (300, 200)), ("masks", (300, 200))):
-        (tmp_path / "masks" / folder).mkdir(parents=True)
-        for index in range(2):
-            Image.new("L", size).save(tmp_path / "masks" / folder / f"{index}.png")
-    (tmp_path / "masks" / "classes.txt").write_text("road\nleft lane\nright lane\n")
-    (tmp_path / "segments").mkdir()
-    Image.new("RGB", (300, 200)).save(tmp_path / "segments" / "0.jpg")
-    (tmp_path / "segments" / "panoptic_train.json").write_text(
-        '{"images": [], "annotations": [{"segments_info": []}], "categories": [{"id": 1, "name": "left eye"}, '
-        '{"id": 2, "name": "right eye"}]}'
-    )
-    for name, data in (("masks", "image_mask"), ("segments", "coco_panoptic")):
-        found = words(f"data={tmp_path / name}")
-        assert (found["data"], found["data.train_transform.flip"]) == (data, "0.0")
-        assert "a mirror makes right" in found[RECOGNIZED]
-    (tmp_path / "masks" / "classes.txt").write_text("road\nlane\n")
-    assert "data.train_transform.flip" not in words(f"data={tmp_path / 'masks'}")
+    if file == "data.yaml":
+        (tmp_path / file).write_text(text)
+        for folder in ("images/train", "images/val"):
+            (tmp_path / folder).mkdir(parents=True)
+            Image.new("RGB", (300, 200)).save(tmp_path / folder / "0.jpg")
+    else:
+        for index in range(8):
+            Image.new("RGB", (300, 200)).save(tmp_path / f"{index}.jpg")
+        (tmp_path / file).write_text("file,label\n" + "".join(f"{index}.jpg,{text[index % 2]}\n" for index in range(8)))
+    found, how = share(f"data={tmp_path}")
+    assert (found, why in how) == (0.0 if why else 0.5, True)
 
 
 def test_a_gpu_gets_a_larger_backbone(photos, monkeypatch):

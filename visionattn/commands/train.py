@@ -78,8 +78,7 @@ def _inferred(cfg: DictConfig, policy: BuildPolicy, resumed: resume.Resumption) 
 def _dry_run(cfg: DictConfig, run: Run, begins: bool) -> dict[str, Any]:
     """What a training would meet before its first step; there are no results."""
     run.data.setup("fit")  # labels, not images
-    for evaluator in run.task.evaluators.values():
-        evaluator.setup(run.data)
+    run.task.meet(run.data)
     check_monitors([run.task.monitor], run.task.evaluators, run.task.has_validation_loss)
     if cfg.weights is not None and begins:
         check_weights(run.task, cfg, run.trainer.is_global_zero, partial(_class_names, run))

@@ -121,8 +121,7 @@ def _prepared(run: Run, cfg: DictConfig) -> Runner:
     device, data = run.trainer.strategy.root_device, run.data
     data.setup("fit")
     task: Any = run.task.to(device)
-    for evaluator in task.evaluators.values():
-        evaluator.setup(data)
+    task.meet(data)
     batch = next(iter(data.train_dataloader()))
     moved = data.on_after_batch_transfer(data.transfer_batch_to_device(batch, device, 0), 0)
     height, width = data.image_size

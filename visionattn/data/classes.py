@@ -8,6 +8,9 @@ from typing import Any
 
 from visionattn.errors import DataError
 
+_LISTED = 12
+"""Classes that a message names."""
+
 
 @dataclass(frozen=True)
 class ClassInfo:
@@ -46,6 +49,17 @@ def check_count(split: str, count: int, num_classes: int, what: str = "classes")
             f"the {split} data have {count} {what}, but num_classes is {num_classes}: data.num_classes={count}, or "
             "auto, takes those of the data"
         )
+
+
+def not_among(name: str, names: Sequence[str]) -> str:
+    """What is wrong with the name of a class that the data set does not have, and how all are listed."""
+    listed = [*names, name]
+    short = len(listed) <= _LISTED and all(one.replace("_", "").isalnum() for one in listed)
+    value = f"=[{','.join(listed)}]" if short else ""
+    return (
+        f"the class {name!r} is not among {', '.join(names[:_LISTED])}; correct the file or list all classes in "
+        f"data.source.class_names{value}"
+    )
 
 
 def same_classes(split: str, names: Sequence[str], known: Iterable[tuple[str, Sequence[str]]]) -> None:

@@ -25,6 +25,7 @@ class DataFacts:
     Attributes:
         num_classes: classes that a model trained on these data tells apart; None: not known.
         class_names: their names, in the order of their indices; None: the data name none.
+        named: whether the names say what the classes are, and do not only count them.
         image_size: a typical (height, width) in pixels, from a few image headers; None: not known.
         images: split -> number of images.
         options: options of the source that were ``auto`` or unset, filled in (for instance where a COCO file lies).
@@ -41,6 +42,7 @@ class DataFacts:
     notes: tuple[str, ...] = ()
     in_chans: int | None = None
     value_range: tuple[float, float] | None = None
+    named: bool = True
 
 
 @runtime_checkable

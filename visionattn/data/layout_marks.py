@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,6 @@ class Mark:
         why: by what it was known, in a few words.
         root: the value of ``data.root``.
         keys: further keys, without ``data.``.
-        classes: names, as far as folders or the beginnings of files state them.
         asked: whether it is meant only where its task is named, beside another reading of the same files.
     """
 
@@ -37,7 +36,6 @@ class Mark:
     why: str
     root: Path
     keys: Mapping[str, Any] = field(default_factory=dict)
-    classes: Sequence[str] = ()
     asked: bool = False
 
     def fits(self, task: str | None) -> bool:
@@ -96,15 +94,8 @@ def coco_files(root: Path, only: str | None = None) -> list[Mark]:
     tasks = {"coco": "detection", "lvis": "detection", "coco_panoptic": "panoptic"}
     whose = {"coco": "boxes in COCO's format", "lvis": "LVIS's boxes", "coco_panoptic": "COCO's panoptic maps"}
     return [
-        Mark(kind, tasks[kind], f"{whose[kind]}, {path.relative_to(root)}", root, keys, _categories(path))
-        for kind, path in kinds.items()
+        Mark(kind, tasks[kind], f"{whose[kind]}, {path.relative_to(root)}", root, keys) for kind, path in kinds.items()
     ]
-
-
-def _categories(path: Path) -> list[str]:
-    """Names of COCO's categories, where they stand at the beginning or the end of the file."""
-    listed = re.search(r'"categories"\s*:\s*\[(.*?)\]', _start(path), re.S)
-    return re.findall(r'"name"\s*:\s*"([^"]*)"', listed[1]) if listed else []
 
 
 def _kind_of(path: Path) -> str:
@@ -128,26 +119,14 @@ def label_lines(root: Path) -> list[Mark]:
     for path in (*files_ending(root, ".yaml"), *files_ending(root, ".yml")):
         text = _start(path)
         if re.search(r"^(names|nc)\s*:", text, re.M) and re.search(r"^(train|val|valid)\s*:", text, re.M):
-            return [Mark("yolo", "detection", f"YOLO's {path.name}", root, classes=_yolo_names(text))]
-    for pattern in ("labels", "labels/*", "*/labels"):
-        for folder in sorted(root.glob(pattern)):
-            lines = [
-                line for path in files_ending(folder, ".txt") for line in _start(path).splitlines()[:1] if line.strip()
-            ]
-            if lines and re.fullmatch(r"\d+(\s+-?[\d.eE+-]+){4,}\s*", lines[0]):
-                return [Mark("yolo", "detection", f"YOLO's label files in {folder.relative_to(root)}", root)]
+            return [Mark("yolo", "detection", f"YOLO's {path.name}", root)]
+    for pattern in ("labels", "labels/*", "*/labels", "obj_*_data", ""):
+        for folder in sorted(root.glob(pattern)) if pattern else [root]:
+            lines = (_start(path).partition("\n")[0] for path in files_ending(folder, ".txt"))
+            if any(re.fullmatch(r"\ufeff?\d+(\s+-?[\d.eE+-]+){4,}\s*", line) for line in lines):
+                where = f"in {folder.relative_to(root)}" if pattern else "beside the images"
+                return [Mark("yolo", "detection", f"YOLO's label files {where}", root)]
     return []
-
-
-def _yolo_names(text: str) -> list[str]:
-    """Classes of a data.yaml; none where it is no YAML, which its source tells."""
-    import yaml
-
-    try:
-        names = yaml.safe_load(text)["names"]
-    except (yaml.YAMLError, TypeError, KeyError):
-        return []
-    return [str(name) for name in (names.values() if isinstance(names, dict) else names or ())]
 
 
 def voc_files(root: Path) -> list[Mark]:
@@ -198,7 +177,7 @@ def parquet_files(root: Path) -> list[Mark]:
     """
     if not any(True for pattern in ("*", "*/*", "*/*/*") for _ in root.glob(f"{pattern}.parquet")):
         return []
-    from visionattn.data.detection.formats.parquet import ParquetTable, class_names, files_of
+    from visionattn.data.detection.formats.parquet import ParquetTable, files_of
 
     found = files_of(root, "train")
     if not found:
@@ -206,20 +185,13 @@ def parquet_files(root: Path) -> list[Mark]:
     table = ParquetTable(found[:1])
     names = table.names
     if "objects" in names:
-        classes = class_names(table.features.get("objects"))
-        return [Mark("hugging_face_detection", "detection", f"boxes in {found[0].name}", root, classes=classes)]
+        return [Mark("hugging_face_detection", "detection", f"boxes in {found[0].name}", root)]
     label = next((name for name in LABEL_COLUMNS if name in names), None)
     image = next((name for name in ("image", "img") if name in names), None)
     if label is None or image is None:
         return []
     keys = {"source.name": str(root), "source.image_key": image, "source.label_key": label}
-    classes = class_names(table.features.get(label)) or _texts(row[label] for row in table.rows([label]))
-    return [Mark("hugging_face", "classification", f"images and labels in {found[0].name}", root, keys, classes)]
-
-
-def _texts(labels: Iterable[Any]) -> list[str]:
-    """Different labels that are names: numbers count classes, and say nothing about what they show."""
-    return sorted({one for one in labels if isinstance(one, str) and not one.strip().isdigit()})
+    return [Mark("hugging_face", "classification", f"images and labels in {found[0].name}", root, keys)]
 
 
 def shard_index(root: Path) -> list[Mark]:
@@ -243,28 +215,28 @@ def class_folders(root: Path) -> list[Mark]:
     few = f"{', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''}"
     alone = train is not None and not any(others) and not any(files_ending(root, ".tar"))
     why = f"class folders {few} in {train.name if train else 'it'}"
-    return [Mark("image_folder", "classification", why, place if alone else root, classes=classes)]
+    return [Mark("image_folder", "classification", why, place if alone else root)]
 
 
 def labeled_table(root: Path, only: str | None = None) -> list[Mark]:
     """A table of files and labels, or one for each split."""
-    tables: dict[str, tuple[str, dict[str, Any], list[str]]] = {}
+    tables: dict[str, tuple[str, dict[str, Any]]] = {}
     for path in [root / only] if only else [*files_ending(root, ".csv"), *files_ending(root, ".tsv")]:
         if "submission" not in path.name.lower() and (found := _columns(path)) is not None:
             split = next((split for split, names in SPLIT_NAMES.items() if path.stem.lower() in names), "")
-            tables.setdefault(split, (path.name, *found))
+            tables.setdefault(split, (path.name, found))
     name = next((split for split in ("train", "") if split in tables), None)
     if name is None:
         return []
-    file, keys, classes = tables[name]
+    file, keys = tables[name]
     several = name == "train" and "val" in tables
     listed = {split: tables[split][0] for split in SPLIT_NAMES if split in tables} if several else file
     keys = {"source.tables": listed, **keys}
-    return [Mark("csv", "classification", f"files and labels in {file}", root, keys, classes)]
+    return [Mark("csv", "classification", f"files and labels in {file}", root, keys)]
 
 
-def _columns(path: Path) -> tuple[dict[str, Any], list[str]] | None:
-    """Where the images of a table lie, as keys of the source, and labels; None: it is no table of files and labels."""
+def _columns(path: Path) -> dict[str, Any] | None:
+    """Where the images of a table lie, as keys of the source; None: it is no table of files and labels."""
     lines = _start(path).lstrip("\ufeff").splitlines()[:_LOOKED_AT]
     separator = max(",;\t|", key=lambda one: lines[0].count(one)) if lines else ","
     rows = list(csv.reader(lines, delimiter=separator))
@@ -278,8 +250,7 @@ def _columns(path: Path) -> tuple[dict[str, Any], list[str]] | None:
         file, label, rows = 0, 1, [rows[0], *rows]
     keys: dict[str, Any] = _located(path.parent, [row[file] for row in rows[1:] if len(row) > file])
     split = next((name for name in _SPLIT_COLUMNS if name in names), None)
-    keys |= {"source.split_column": rows[0][names.index(split)].strip()} if split else {}
-    return keys, _texts(row[label].strip() for row in rows[1:] if len(row) > label)
+    return keys | ({"source.split_column": rows[0][names.index(split)].strip()} if split else {})
 
 
 def _located(root: Path, files: Sequence[str]) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from visionattn.data.layout_marks import Mark, files_ending, folder_of_split, folders_in, has_images
 from visionattn.data.names import SPLIT_NAMES, is_image, is_visible, masks_among
-from visionattn.data.segmentation.class_files import class_file
-from visionattn.errors import DataError
 
 _IMAGE_DIRS, _MASK_DIRS = ("images", "img_dir"), ("masks", "labels", "annotations", "ann_dir")
 _OBJECT_IMAGES, _INSTANCES = (*_IMAGE_DIRS, "JPEGImages", "PNGImages"), ("instances", "instance_masks")
@@ -25,7 +23,7 @@ def pascal_masks(root: Path) -> list[Mark]:
         if (base / "labelmap.txt").is_file() and has_images(base / "JPEGImages"):
             keys = {"source.images": "JPEGImages", "source.masks": "SegmentationClass"}
             why = "masks in SegmentationClass with a labelmap.txt, as CVAT writes them"
-            return [Mark("image_mask", "segmentation", why, base, keys, _names(base))]
+            return [Mark("image_mask", "segmentation", why, base, keys)]
         if (base / "ImageSets" / "Segmentation").is_dir():
             return [Mark("pascal_voc", "segmentation", "Pascal VOC's masks in SegmentationClass", root)]
     return []
@@ -52,7 +50,7 @@ def _paired_folders(root: Path) -> list[Mark]:
     for images, masks in _paired(root):
         if has_images(images, 2) and has_images(masks, 2) and not files_ending(masks, ".txt"):
             folders = f"{images.relative_to(root)} and {masks.relative_to(root)}"
-            return [Mark("image_mask", "segmentation", f"images and masks in {folders}", root, classes=_names(root))]
+            return [Mark("image_mask", "segmentation", f"images and masks in {folders}", root)]
     return []
 
 
@@ -68,15 +66,7 @@ def masks_beside(root: Path) -> list[Mark]:
         alike = os.path.splitext(masks[0])[0] in stems
         if not alike or all(_one_channel(folder / name) for name in masks[:_FOLDERS]):
             where = "" if folder == root else f" in {folder.name}"
-            return [
-                Mark(
-                    "image_mask",
-                    "segmentation",
-                    f"masks beside their images{where}, {masks[0]}",
-                    root,
-                    classes=_names(root),
-                )
-            ]
+            return [Mark("image_mask", "segmentation", f"masks beside their images{where}, {masks[0]}", root)]
     return []
 
 
@@ -91,8 +81,7 @@ def _object_masks(root: Path) -> list[Mark]:
             if split is not None:
                 keys = {name: value.replace(split, "{split}", 1) for name, value in keys.items()}
             stated = {f"source.{name}": value for name, value in keys.items()}
-            classes = [one.name for one in folders_in(root / masks)] if inner.startswith("/{class}") else []
-            return [Mark("instance_masks", "detection", f"masks of objects in {place}", root, stated, classes)]
+            return [Mark("instance_masks", "detection", f"masks of objects in {place}", root, stated)]
     return []
 
 
@@ -149,12 +138,3 @@ def _paired(root: Path) -> Iterator[tuple[Path, Path]]:
                 yield base / images, base / masks
     if split:
         yield from ((split, root / f"{split.name}_{masks}") for masks in ("labels", "masks"))
-
-
-def _names(root: Path) -> list[str]:
-    """Names of the classes, where a file beside the masks has them; what is wrong with it is said when it is read."""
-    try:
-        found = class_file(root)
-    except DataError:
-        return []
-    return list(found.names.values()) if found else []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-FLIPS = {"classification": "hflip", "detection": "flip", "segmentation": "flip", "panoptic": "flip"}
-"""Task -> the option of its training transform that is the share of images that is mirrored."""
+HALF = 0.5
+"""The share of images that is mirrored where nothing speaks against it."""
 WRITING = "classes of one character are writing, which a mirror changes"
 _SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
@@ -14,10 +14,10 @@ _SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
 def why_not_mirrored(names: Sequence[str]) -> str:
     """Why images of these classes are not to be mirrored, in a few words; empty: nothing speaks against it.
 
-    Classes that are all named by one character are letters or digits. Two classes that differ in ``left`` and ``right``
-    (as words of their own, or ``l`` and ``r``) are each other's mirror image.
+    Several classes that are all named by one character are letters or digits. Two classes that differ in ``left`` and
+    ``right`` (as words of their own, or ``l`` and ``r``) are each other's mirror image.
     """
-    if names and all(len(name) == 1 for name in names):
+    if len(names) > 1 and all(len(name) == 1 for name in names):
         return WRITING
     known = {_words(name): name for name in names}
     for words, name in known.items():

@@ -61,8 +61,8 @@ def score_facts(exported: ExportedModel, forward: Forward) -> dict[str, Any]:
 def figures_of(task: VisionTask, data: VisionData[Any]) -> dict[str, float]:
     """What a validation of a task in evaluation mode gives, in this process and on the CPU."""
     task.class_info = data.class_info
+    task.meet(data)
     for evaluator in task.evaluators.values():
-        evaluator.setup(data)
         evaluator.reset()
     for batch in data.val_dataloader():
         if batch["id"]:

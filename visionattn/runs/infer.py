@@ -21,6 +21,7 @@ from visionattn.config.targets import locate
 from visionattn.data.facts import AUTO, DataFacts
 from visionattn.data.folders import some
 from visionattn.data.image_size import as_size
+from visionattn.data.mirroring import HALF, why_not_mirrored
 from visionattn.errors import ConfigError
 from visionattn.runs import sizes
 
@@ -116,6 +117,7 @@ class _Filling:
             masks = given if isinstance(given, bool) else bool(self.facts.options.get("masks", False))
             self.fill("head.masks", masks, "the data have masks" if masks else "no masks are known of")
         self._channels()
+        self._mirroring()
         {"classification": self._square, "segmentation": self._crops}.get(str(self.task), self._edges)()
         self._machine()
         for key in self.still_open():
@@ -186,6 +188,13 @@ class _Filling:
                 f"data.in_chans={ours} and backbone.in_chans={theirs} differ: give data.in_chans alone, the backbone "
                 "follows"
             )
+
+    def _mirroring(self) -> None:
+        """The share of training images that is mirrored, unless a mirror changes what the classes mean."""
+        for key in ("data.train_transform.hflip", "data.train_transform.flip"):
+            if self.open(key):
+                why = why_not_mirrored(self.facts.class_names or ()) if self.facts.named else ""
+                self.fill(key, 0.0 if why else HALF, why or "no name of a class speaks against a mirror")
 
     def _square(self) -> None:
         """Classification: one size for training, validation and export."""

@@ -20,7 +20,6 @@ from visionattn.config.columns import TASKS, names_for
 from visionattn.config.composing import as_override
 from visionattn.data.facts import sampled_size
 from visionattn.data.layout_marks import Mark
-from visionattn.data.mirroring import FLIPS, why_not_mirrored
 from visionattn.data.recognize import recognize, some_images
 from visionattn.errors import ConfigError
 from visionattn.runs.begun import RECOGNIZED, begun_in, chosen_then, newest_begun, reasons_then
@@ -135,20 +134,7 @@ def _data(mark: Mark, typed: Words) -> dict[str, Any]:
     return {"data": mark.data, **inner}
 
 
-def _unmirrored(mark: Mark, typed: Words) -> dict[str, str]:
-    """The key of flips, and why there are to be none; nothing where an experiment states the augmentation."""
-    key, why = f"data.train_transform.{FLIPS[mark.task]}", why_not_mirrored(mark.classes)
-    return {key: why} if why and not typed.given("experiment", key) else {}
-
-
 def _begin(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:
-    """What is chosen for a run that begins, and why."""
-    starting, reasons = _start(mark, typed)
-    unmirrored = _unmirrored(mark, typed)
-    return starting | dict.fromkeys(unmirrored, 0.0), reasons | unmirrored
-
-
-def _start(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:
     """Backbone and weights, and why; nothing where an experiment states them."""
     if typed.given("experiment", "recipe"):
         return {}, {}

@@ -132,8 +132,12 @@ class VisionTask(Network):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         self.class_info = self.data.class_info
+        self.meet(self.data)
+
+    def meet(self, data: VisionData) -> None:
+        """Compare the data, whose splits are read, with what the task and its evaluators need; raises DataError."""
         for evaluator in self.evaluators.values():
-            evaluator.setup(self.data)
+            evaluator.setup(data)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._batch_size = len(batch["id"])

@@ -57,6 +57,16 @@ LAYOUTS = {
         ),
         "by their names",
     ),
+    "CVAT's folders": (
+        lambda root: moved(
+            root,
+            train_images="images/Train",
+            val_images="images/Validation",
+            train_json="annotations/instances_Train.json",
+            val_json="annotations/instances_Validation.json",
+        ),
+        "by their names",
+    ),
     "beside": (
         lambda root: moved(
             root, train_images="train", val_images="val", train_json="train/labels.json", val_json="val/labels.json"
@@ -104,6 +114,30 @@ def test_one_file_is_divided_by_the_names_of_its_images(tmp_path):
     assert not parts["train"].annotations.dropped.counts
     one = Coco(str(root), images="train2017", annotations="everything.json", val_fraction="auto")
     assert set(one.open("val").ids[:]) == names["val"]
+
+
+def test_images_lie_in_the_folder_that_the_only_file_is_named_for_or_are_looked_for(tmp_path):
+    root = standard(tmp_path / "t")
+    moved(root, train_images="images/default", train_json="annotations/instances_default.json")
+    shutil.rmtree(root / "val2017")
+    (root / COCO_FILES["val"]).unlink()
+    assert Coco.inspect(root, dict(AUTO)).options["images"]["train"] == "images/default"
+    shutil.move(root / "images" / "default", tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"none of the images .*looked for file_name 0\.jpg in .*images"):
+        Coco.inspect(root, dict(AUTO))
+
+
+def test_one_image_cannot_be_divided(tmp_path):
+    root = standard(tmp_path / "t")
+    (root / COCO_FILES["val"]).unlink()
+    shutil.rmtree(root / "val2017")
+    path = root / COCO_FILES["train"]
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"images": content["images"][:1]}))
+    with pytest.raises(
+        DataError, match=r"lists one image, 0\.jpg, and some are held out .* data\.source\.annotations\.val"
+    ):
+        Coco.inspect(root, dict(AUTO))
 
 
 def test_a_split_whose_file_or_images_are_missing_is_not_made_up(tmp_path):

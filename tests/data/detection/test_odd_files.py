@@ -139,7 +139,17 @@ def float_runs(content):
         entry["segmentation"] = {"size": [float(height), float(width)], "counts": counts}
 
 
+def grouped(content):
+    """Roboflow's first category, which stands above the others and which no object has."""
+    for entry in content["categories"]:
+        entry["supercategory"] = "things"
+    content["categories"].insert(0, {"id": 0, "name": "things", "supercategory": "none"})
+
+
 MENDED = {
+    "names of another machine": (every("images", file_name=lambda i: "/a/b/" + i["file_name"]), "of another machine"),
+    "names of Windows": (every("images", file_name=lambda i: "C:\\a\\" + i["file_name"]), "of another machine"),
+    "Roboflow's group": (grouped, "categories that only group the others"),
     "annotation ids from 0": (every("annotations", id=lambda a: a["id"] - 1), ""),
     "annotation ids all 0": (every("annotations", id=0), "id is missing or occurs twice"),
     "annotation ids absent": (without("annotations", "id"), "id is missing or occurs twice"),
@@ -326,6 +336,45 @@ def test_categories_that_differ_are_named(tmp_path):
         module(root).setup("fit")
     with pytest.raises(DataError, match=r"there is no split 'foo'; .* has train, val"):
         Coco(str(root)).open("foo")
+
+
+def test_a_category_above_the_others_that_objects_have_is_a_class(tmp_path):
+    def edit(content):
+        grouped(content)
+        content["annotations"][0]["category_id"] = 0
+
+    assert Coco(str(change(standard(tmp_path / "t"), edit))).open("train").class_names == [
+        "things",
+        "car",
+        "dog",
+        "cup",
+    ]
+
+
+def test_categories_of_one_name_and_other_ids_of_the_same_names_are_told(tmp_path, capsys):
+    root = change(standard(tmp_path / "t"), every("categories", name="cup"))
+    module(root).setup("fit")
+    assert "one name are learned as different classes: 'cup' (ids 3 and 7 and 90)" in capsys.readouterr().err
+    root = standard(tmp_path / "u")
+    file = root / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    ids_as("categories", "category_id", lambda n: n + 1)(content)
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="their names are the same: give each the same id in both files"):
+        module(root).setup("fit")
+
+
+@pytest.mark.parametrize(("bare", "masks"), [(0, True), (2, False)])
+def test_masks_are_inferred_where_most_objects_have_one(tmp_path, bare, masks):
+    def edit(content):
+        for annotation in content["annotations"][:bare]:
+            del annotation["segmentation"]
+
+    facts = Coco.inspect(change(standard(tmp_path / "t"), edit), {})
+    assert (facts.options["masks"], any("boxes alone are learned" in note for note in facts.notes)) == (
+        masks,
+        not masks,
+    )
 
 
 def test_a_test_split_that_is_named_is_the_one_that_is_read(tmp_path):

@@ -95,10 +95,10 @@ def read_annotations(
         reasons = [file.dropped.explained()] if file.dropped.counts else []
         reasons += [f"{crowds:,} crowds"] if crowds else []
         found = f"{file.listed:,} annotations and {len(file.images):,} images"
-        raise DataError(
-            f"{path} lists no image{'' if empty_images else ' with objects'}: of {found}, left out are "
-            f"{'; '.join(reasons) or 'none'}"
+        kind, hint = (
+            ("", "") if empty_images else (" with objects", "; data.source.empty_images=true trains without any")
         )
+        raise DataError(f"{path} lists no image{kind}: of {found}, left out are {'; '.join(reasons) or 'none'}{hint}")
     return _packed(file, reader, [file.images[i] for i in chosen], [of_image[i] for i in chosen], crowds)
 
 

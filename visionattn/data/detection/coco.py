@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from visionattn.data.detection.coco_file import read_categories
 from visionattn.data.detection.json_file import read_json
 from visionattn.data.detection.layouts import INSTANCES, Kind, Layout, find_layout, held_out, is_open, named
 from visionattn.data.detection.sources import CocoRecords
-from visionattn.data.detection.values import as_text, as_whole
+from visionattn.data.detection.splits import MaskedShare
+from visionattn.data.detection.values import as_flag, as_text, as_whole
 from visionattn.data.facts import AUTO, SAMPLED_HEADERS, DataFacts, header_size, typical_size
 from visionattn.data.fixed_split import fixed_split
 from visionattn.errors import DataError
@@ -97,8 +99,12 @@ class Coco(CocoFiles):
     def inspect(cls, root: Path, options: Mapping[str, Any]) -> DataFacts:
         """Facts about a data set; see :class:`visionattn.data.facts.Inspectable`."""
         facts, contents = inspect_coco(root, options, INSTANCES)
-        masks = any(a.get("segmentation") for c in contents for a in c["annotations"] if isinstance(a, dict))
-        return replace_options(facts, {**facts.options, "masks": masks})
+        objects = [
+            one for one in contents[0]["annotations"] if isinstance(one, dict) and not as_flag(one.get("iscrowd"))
+        ]
+        seen = MaskedShare(sum(bool(one.get("segmentation")) for one in objects), len(objects))
+        told = seen.told() if options.get("masks", AUTO) == AUTO else ()
+        return replace(facts, options={**facts.options, "masks": seen.most}, notes=(*facts.notes, *told))
 
 
 def found_layout(root: Path, given: Mapping[str, Any], kind: Kind) -> Layout:
@@ -150,6 +156,11 @@ def hold_out(content: dict[str, Any], share: float, held: bool) -> dict[str, Any
     images = [image for image in content["images"] if isinstance(image, dict)]
     names = [as_text(image.get("file_name")) or "" for image in images]
     different = list(dict.fromkeys(names))
+    if len(different) == 1:
+        raise DataError(
+            f"the only annotation file lists one image, {different[0]}, and some are held out for validation: annotate "
+            "more, or name the file of a second split as data.source.annotations.val"
+        )
     side = dict(zip(different, fixed_split(different, share).tolist(), strict=True))
     chosen = [image for image, name in zip(images, names, strict=True) if side[name] == held]
     others = {str(image.get("id")) for image, name in zip(images, names, strict=True) if side[name] != held}
@@ -179,11 +190,6 @@ def inspect_coco(root: Path, options: Mapping[str, Any], kind: Kind) -> tuple[Da
     found = is_open(options.get("images", AUTO)) or is_open(options.get("annotations", AUTO))
     notes = (layout.note,) if found else ()
     return DataFacts(len(names), names, size, counts, filled, notes), list(contents.values())
-
-
-def replace_options(facts: DataFacts, options: Mapping[str, Any]) -> DataFacts:
-    """The facts with other options of the source."""
-    return DataFacts(facts.num_classes, facts.class_names, facts.image_size, facts.images, options, facts.notes)
 
 
 def _typical(images: Sequence[Any], folder: Path) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from visionattn.data.detection.file_names import name_below
 from visionattn.data.detection.tally import Tally
 from visionattn.data.detection.values import IdTable, as_flag, as_text, as_whole, numbered, rising, usable_id
 from visionattn.data.facts import header_size
@@ -195,10 +196,13 @@ class _Images:
         name = as_text(value)
         if name is not None and not isinstance(value, str):
             self.repaired.add("file names that are no text", f"file_name {value!r}")
-        if name is not None and "\\" in name and self.folder is not None and not (self.folder / name).is_file():
-            self.repaired.add("file names with backslashes", name)
-            name = name.replace("\\", "/")
-        return name
+        if name is None or self.folder is None or not ("\\" in name or Path(name).is_absolute()):
+            return name
+        own = name_below(self.folder, name)
+        if own != name:
+            how = "backslashes" if own == name.replace("\\", "/") else "folders of another machine"
+            self.repaired.add(f"file names with {how}", name)
+        return own
 
     def _size(self, entry: dict[str, Any], name: str) -> tuple[int, int] | None:
         height, width = entry.get("height"), entry.get("width")
@@ -232,6 +236,18 @@ class _Images:
         return list(kept.values())
 
 
+def _only_groups(found: dict[Any, CocoCategory], annotations: list[Any]) -> bool:
+    """Whether category 0 is the one that Roboflow adds: it stands above all others, and no object has it."""
+    first, others = found.get(0), [one.entry.get("supercategory") for number, one in found.items() if number != 0]
+    if first is None or first.entry.get("supercategory") not in (None, "", "none"):
+        return False
+    if not others or any(name != first.name for name in others):
+        return False
+    entries = [one for one in annotations if isinstance(one, dict)]
+    segments = (part for one in entries for part in one.get("segments_info") or () if isinstance(part, dict))
+    return not any(usable_id(one.get("category_id")) in (0, "0") for one in (*entries, *segments))
+
+
 def read_categories(content: dict[str, Any], path: Path, repaired: Tally | None = None) -> list[CocoCategory]:
     """The categories in rising order of their ids.
 
@@ -263,4 +279,6 @@ def read_categories(content: dict[str, Any], path: Path, repaired: Tally | None 
         found.setdefault(number, category)
     if not found:
         raise DataError(f"{path}: there are no categories")
+    if _only_groups(found, content["annotations"]):
+        repaired.add("categories that only group the others (Roboflow's first), which are left out", found.pop(0).name)
     return [found[number] for number in sorted(found, key=rising)]

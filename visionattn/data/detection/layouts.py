@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from visionattn.data.detection.file_names import name_below
 from visionattn.data.detection.json_file import COCO_LISTS, read_json
 from visionattn.data.detection.values import as_text
 from visionattn.data.facts import AUTO
@@ -235,10 +236,10 @@ def _image_folder(root: Path, split: str, file: Path, one: bool, read: Callable[
         places = [path for path in places if split_of(Path(os.path.relpath(path, root)) / "x") in (None, split)]
     if not places or not names:
         return places[0] if places else root
-    counts = {place: sum((place / name).is_file() for name in names) for place in places}
+    counts = {place: sum((place / name_below(place, name)).is_file() for name in names) for place in places}
     best = max(counts, key=lambda place: counts[place])  # the first of equals
     if not counts[best]:
-        looked = ", ".join(str(place.relative_to(root)) for place in places[:_SHOWN])
+        looked = ", ".join(os.path.relpath(place, root) for place in places[:_SHOWN])
         raise DataError(
             f"none of the images that {file} lists is in {root} (looked for file_name {names[0]} in {looked}): set "
             f"data.source.images.{split}"
@@ -256,7 +257,7 @@ def _sample(images: Sequence[Any]) -> Iterator[str]:
 
 def _places(root: Path, split: str, file: Path) -> Iterable[Path]:
     """Folders that may hold the images of a split, the likeliest first."""
-    words = [f"{split}2017", *SPLIT_WORDS.get(split, (split,))]
+    words = [f"{split}2017", *SPLIT_WORDS.get(split, (split,)), file.stem.partition("_")[2] or file.stem]
     if file.parent != root:
         yield from (file.parent / "images", file.parent)
     for base in (root, root / "images", root / "data"):
@@ -265,5 +266,6 @@ def _places(root: Path, split: str, file: Path) -> Iterable[Path]:
     for shared in ("images", "JPEGImages", "data", "imgs", "img"):
         yield root / shared
     yield root
-    yield file.parent.parent
+    if file.parent != root:
+        yield file.parent.parent
     yield from sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

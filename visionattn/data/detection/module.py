@@ -21,6 +21,7 @@ from visionattn.data.detection.splits import (
     LostObjects,
     check_masks,
     check_share,
+    namesakes,
     same_categories,
     unlearned,
 )
@@ -116,7 +117,7 @@ class CocoData(VisionData[S]):
         check_count(split, len(records.class_names), self.num_classes, "categories")
         for other, known in self._splits.items():
             same_categories(split, records, other, known)
-        self.tell(*(f"{split}: {sentence}" for sentence in records.told))
+        self.tell(*(f"{split}: {sentence}" for sentence in records.told), *filter(None, [namesakes(records)]))
         notes = records.annotations
         self._tell(f"{split}: excluded annotations", notes.dropped)
         self._tell(f"{split}: mended", notes.repaired)

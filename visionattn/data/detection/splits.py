@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,6 +30,33 @@ MANY_OBJECTS, MOST_LOST = 50, 0.7
 """Objects from which those that a transform removes are judged, and the share of them that is told."""
 LEFT_OUT_BUDGET = 0.3
 """Share of the annotations of a split that may be left out, unless the configuration says otherwise."""
+
+
+@dataclass(frozen=True)
+class MaskedShare:
+    """How many objects that were looked at have a mask; it decides whether masks are learned unless somebody says so.
+
+    Attributes:
+        masked: objects with a mask.
+        objects: all that were looked at.
+    """
+
+    masked: int
+    objects: int
+
+    @property
+    def most(self) -> bool:
+        """Whether so few have none that a model can learn masks."""
+        return self.masked > 0 and self.objects - self.masked <= LEFT_OUT_BUDGET * self.objects
+
+    def told(self) -> tuple[str, ...]:
+        """A sentence where masks are passed over."""
+        if self.most or not self.masked:
+            return ()
+        return (
+            f"{self.objects - self.masked:,} of the {self.objects:,} training objects looked at have no mask, so that "
+            "boxes alone are learned; data.source.masks=true learns masks",
+        )
 
 
 class LostObjects:
@@ -111,4 +139,15 @@ def same_categories(split: str, records: SizedImages[Any], other: str, known: Si
     only = [f"{name} (id {number}) only in {other}" for number, name in before if (number, name) not in now]
     only += [f"{name} (id {number}) only in {split}" for number, name in now if (number, name) not in before]
     more = ", ..." if len(only) > 8 else ""
-    raise DataError(f"the categories of {other} and {split} differ: {', '.join(only[:8])}{more}")
+    alike = [name for _, name in before] == [name for _, name in now]
+    remedy = "; their names are the same: give each the same id in both files" if alike else ""
+    raise DataError(f"the categories of {other} and {split} differ: {', '.join(only[:8])}{more}{remedy}")
+
+
+def namesakes(records: SizedImages[Any]) -> str:
+    """A sentence about categories of one name, which are different classes; else nothing."""
+    ids: dict[str, list[str]] = {}
+    for number, name in zip(records.category_ids, records.class_names, strict=True):
+        ids.setdefault(name, []).append(str(number))
+    alike = [f"{name!r} (ids {' and '.join(found)})" for name, found in ids.items() if len(found) > 1]
+    return f"categories of one name are learned as different classes: {some(alike)}" if alike else ""

@@ -16,6 +16,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from visionattn.data.decode import DecodedImage
 from visionattn.data.detection.splits import MasksOnDemand
+from visionattn.data.module import VisionData
 from visionattn.errors import NonFiniteLossError
 from visionattn.heads.detection.detector import Detections, Detector, Paste
 from visionattn.heads.detection.paste_masks import paste_masks
@@ -71,9 +72,8 @@ class DetectionTask(VisionTask):
         if coco := first_of(self.evaluators.values(), CocoEvaluator):
             coco.expect(bool(getattr(self.head, "has_masks", True)), self.paste)
 
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        data = self.data
+    def meet(self, data: VisionData) -> None:
+        super().meet(data)
         if isinstance(data, MasksOnDemand):
             data.require_masks(bool(getattr(self.head, "has_masks", True)))
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from visionattn.data.decode import DecodedImage
 from visionattn.data.detection.splits import MasksOnDemand
+from visionattn.data.module import VisionData
 from visionattn.errors import ConfigError, NonFiniteLossError
 from visionattn.heads.panoptic import Mask2Former
 from visionattn.heads.panoptic.head import Predictions
@@ -103,9 +104,8 @@ class PanopticTask(VisionTask):
         self.num_classes, self.panoptic, self.instance = num_classes, panoptic, instance
         self.score, self.overlap, self.detections = score, overlap, detections
 
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        data = self.data
+    def meet(self, data: VisionData) -> None:
+        super().meet(data)
         if isinstance(data, MasksOnDemand):
             data.require_masks(True)
 

@@ -6,6 +6,7 @@ from tests.data.detection.formats.trees import SIZES, module, objects, picture, 
 from visionattn.data.checks import Report
 from visionattn.data.detection import Yolo
 from visionattn.data.detection.formats.yolo import label_path
+from visionattn.data.recognize import recognize
 from visionattn.errors import ConfigError, DataError
 
 EXPECTED = [("dog", [15.0, 15.0, 45.0, 25.0]), ("car", [12.0, 8.0, 18.0, 12.0])]
@@ -229,5 +230,54 @@ def test_what_the_data_tell(tmp_path):
     assert "YOLO" in facts.notes[0]
     assert facts.options == {"masks": False}
     write(tmp_path / "labels/train/1.txt", "0 0.1 0.1 0.5 0.1 0.5 0.3 0.1 0.3\n")
+    mixed = Yolo.inspect(tmp_path, {"masks": "auto"})
+    assert (mixed.options, "2 of the 3 training objects looked at have no mask" in mixed.notes[-1]) == (
+        {"masks": False},
+        True,
+    )
+    write(tmp_path / "labels/train/0.txt", "")
     assert Yolo.inspect(tmp_path, {"masks": "auto"}).options == {"masks": True}
     assert Yolo.inspect(tmp_path, {"masks": False}).options == {"masks": False}
+
+
+def test_a_test_split_of_which_nothing_is_there_is_told_and_not_read(tmp_path):
+    root = yolo(tmp_path, names="test: ../test/images\nnames: [car, dog]")
+    facts = Yolo.inspect(root, {})
+    assert (facts.images, "names ../test/images for test, which is not there" in facts.notes[1]) == (
+        {"train": 3, "val": 3},
+        True,
+    )
+    with pytest.raises(DataError, match="names no images for test, only for train, val"):
+        Yolo(str(root)).open("test")
+
+
+def test_a_list_of_another_machine_is_read_by_the_ends_of_its_paths(tmp_path):
+    root = yolo(tmp_path, train="train.txt")
+    write(root / "train.txt", "/home/a/set/images/train/0.jpg\nC:\\set\\images\\train\\1.jpg\n")
+    assert [path.relative_to(root).as_posix() for path in Yolo(str(root)).files("train")] == [
+        "images/train/0.jpg",
+        "images/train/1.jpg",
+    ]
+    write(root / "train.txt", "/home/a/0.jpg\n")
+    with pytest.raises(
+        DataError, match=r"none of the 1 images that .*data\.yaml names for train is there, e\.g\. /home/a/0"
+    ):
+        Yolo(str(root)).open("train")
+
+
+@pytest.mark.parametrize(("classes", "folder"), [("classes.txt", "."), ("obj.names", "obj_train_data")])
+def test_labels_beside_their_images(tmp_path, classes, folder):
+    write(tmp_path / classes, "car\ndog\n")
+    for number in range(6):
+        picture(tmp_path / folder / f"{number}.jpg", (20, 30))
+        write(tmp_path / folder / f"{number}.txt", "1 0.5 0.5 0.5 0.5\n")
+    mark = recognize(tmp_path)
+    assert (mark.data, mark.root) == ("yolo", tmp_path)
+    sizes = [len(Yolo(str(tmp_path)).open(split).labels) for split in ("train", "val")]
+    assert (sum(sizes), min(sizes) > 0) == (6, True)
+    assert Yolo(str(tmp_path)).open("val").labels.tolist() == [1] * sizes[1]
+
+
+def test_a_number_of_classes_names_none(tmp_path):
+    assert not Yolo.inspect(yolo(tmp_path, names="nc: 2"), {}).named
+    assert Yolo.inspect(yolo(tmp_path, names="names: ['0', '1']"), {}).named

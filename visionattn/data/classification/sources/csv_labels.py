@@ -191,4 +191,5 @@ class CsvLabels:
         counts = {split: len(listed) for split, listed in splits.items() if listed}
         shared = isinstance(source.tables, str) and source.split_column is None
         notes = (f"{source.val_fraction:.0%} of the images are held out by their names",) if shared else ()
-        return DataFacts(len(names), names, sampled_size(train), counts, notes=notes)
+        named = not all(name.isdigit() for name in names)
+        return DataFacts(len(names), names, sampled_size(train), counts, notes=notes, named=named)

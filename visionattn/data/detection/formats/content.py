@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from visionattn.data.classes import not_among
 from visionattn.data.detection.masks import Segmentation
 from visionattn.data.detection.tally import Tally
 from visionattn.data.names import EXTENSIONS
@@ -15,10 +16,6 @@ Size = tuple[int, int]
 """(height, width)."""
 UNKNOWN_SIZE: Size = (1, 1)
 """Stands for the size of an image that cannot be read: it stays in the list, so that the budget counts it."""
-
-
-_LISTED = 12
-"""Classes that a message names."""
 
 
 class Content:
@@ -82,15 +79,9 @@ class Content:
         Raises:
             DataError: it is none of the classes; says how all are listed.
         """
-        if name in self.names:
-            return self.names.index(name)
-        listed = [*self.names, name]
-        short = len(listed) <= _LISTED and all(one.replace("_", "").isalnum() for one in listed)
-        value = f"=[{','.join(listed)}]" if short else ""
-        raise DataError(
-            f"{where}: the class {name!r} is not among {', '.join(self.names[:_LISTED])}; correct the file or list all "
-            f"classes in data.source.class_names{value}"
-        )
+        if name not in self.names:
+            raise DataError(f"{where}: {not_among(name, self.names)}")
+        return self.names.index(name)
 
     @property
     def has_masks(self) -> bool:

@@ -22,6 +22,7 @@ from visionattn.data.detection.formats.parquet import (
 from visionattn.data.detection.formats.sizes import header_of, shown_size
 from visionattn.data.detection.formats.source import BoxSource, FormatRecords
 from visionattn.data.detection.sources import CocoRecords
+from visionattn.data.detection.splits import MaskedShare
 from visionattn.data.facts import DataFacts, typical_size
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.errors import ConfigError, DataError
@@ -145,8 +146,8 @@ class HuggingFaceDetection(BoxSource):
     def classes(self) -> list[str]:
         return self.named
 
-    def shows_masks(self) -> bool:
-        return False
+    def masked_share(self) -> MaskedShare:
+        return MaskedShare(0, 0)
 
     def notes(self) -> list[str]:
         held = [held_out_note(self.held, self.val_fraction)] if self.divided else []

@@ -12,6 +12,7 @@ from visionattn.data.detection.formats.content import Content, image_files, list
 from visionattn.data.detection.formats.sizes import header_of, shown_size
 from visionattn.data.detection.formats.source import BoxSource
 from visionattn.data.detection.masks import encode
+from visionattn.data.detection.splits import MaskedShare
 from visionattn.data.fixed_split import fixed_split
 from visionattn.data.names import MASK_ENDINGS
 from visionattn.data.segmentation.mask_files import LabelError, decode_mask
@@ -119,8 +120,8 @@ class InstanceMasks(BoxSource):
             return self.folders
         return [self.names[number] for number in sorted(self.names)]
 
-    def shows_masks(self) -> bool:
-        return True
+    def masked_share(self) -> MaskedShare:
+        return MaskedShare(1, 1)
 
     def notes(self) -> list[str]:
         held = f"; {self.val_fraction:.0%} of the images, by name, are val" if self.divided else ""

@@ -13,7 +13,7 @@ from visionattn.data.detection.formats.content import Content, enclosing_box, li
 from visionattn.data.detection.formats.sizes import shown_size
 from visionattn.data.detection.formats.source import SAMPLED_LABELS, BoxSource
 from visionattn.data.detection.masks import draw, encode
-from visionattn.data.detection.splits import LEFT_OUT_BUDGET
+from visionattn.data.detection.splits import MaskedShare
 from visionattn.data.facts import AUTO
 from visionattn.data.labelme import LabelmeImage, Shape, class_names, read_labelme
 from visionattn.data.labelme_files import LabelmeFiles
@@ -66,26 +66,13 @@ class Labelme(BoxSource):
     def files(self, split: str) -> list[Path]:
         return [image for image, _ in self.place.pairs(split)]
 
-    def shows_masks(self) -> bool:
-        masked, objects = self._sampled
-        return objects > 0 and objects - masked <= LEFT_OUT_BUDGET * objects
-
-    @cached_property
-    def _sampled(self) -> tuple[int, int]:
-        """Objects with a mask, and all objects, of some training files."""
+    def masked_share(self) -> MaskedShare:
         found = (self._readable(path) for path in self.place.labels("train")[:SAMPLED_LABELS])
         masked = [_has_mask(parts) for image in found if image for parts in image.objects()]
-        return sum(masked), len(masked)
+        return MaskedShare(sum(masked), len(masked))
 
     def notes(self) -> list[str]:
-        masked, objects = self._sampled
-        told = [f"layout: labelme's JSON files, {self.place.told}"]
-        if self.masks == AUTO and masked and not self.shows_masks():
-            told.append(
-                f"{objects - masked} of the {objects} training objects looked at are rectangles, so that boxes alone "
-                "are learned; data.source.masks=true learns masks"
-            )
-        return told
+        return [f"layout: labelme's JSON files, {self.place.told}"]
 
     def read(self, split: str) -> tuple[Path, Path, Content]:
         pairs = self.place.pairs(split)

@@ -11,6 +11,7 @@ from pathlib import Path
 from visionattn.data.detection.formats.content import Content, image_files, listing
 from visionattn.data.detection.formats.sizes import shown_size
 from visionattn.data.detection.formats.source import BoxSource
+from visionattn.data.detection.splits import MaskedShare
 from visionattn.data.facts import AUTO
 from visionattn.errors import DataError
 
@@ -75,8 +76,8 @@ class OpenImages(BoxSource):
                 raise DataError(f"{self.table('train')} has no box on the images in {self._folder('train')}")
         return self.class_names
 
-    def shows_masks(self) -> bool:
-        return False
+    def masked_share(self) -> MaskedShare:
+        return MaskedShare(0, 0)
 
     def notes(self) -> list[str]:
         return [f"layout: Open Images, the images that lie in {self.root} alone"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from visionattn.data.detection.formats.content import Content
 from visionattn.data.detection.sources import CocoRecords
+from visionattn.data.detection.splits import MaskedShare
 from visionattn.data.detection.tally import Tally
 from visionattn.data.facts import AUTO, DataFacts
 from visionattn.errors import ConfigError, DataError
@@ -46,7 +47,7 @@ SAMPLED_LABELS = 64
 class BoxSource(ABC):
     """A data set of boxes in one format. Building it reads nothing.
 
-    A subclass gives :meth:`read`, :meth:`classes`, :meth:`files` and :meth:`shows_masks`.
+    A subclass gives :meth:`read`, :meth:`classes`, :meth:`files` and :meth:`masked_share`.
 
     Args:
         root: the folder.
@@ -82,8 +83,8 @@ class BoxSource(ABC):
         """Image files of a split; empty where there is none. Used to count and to learn a typical size."""
 
     @abstractmethod
-    def shows_masks(self) -> bool:
-        """Whether the training labels have masks, judged by a sample of them."""
+    def masked_share(self) -> MaskedShare:
+        """How many objects of a sample of the training labels have masks."""
 
     def own_splits(self) -> list[str]:
         """Splits that the data set has under their own name."""
@@ -116,15 +117,21 @@ class BoxSource(ABC):
         source = cls(str(root), **given)
         names = source.classes()
         files = {split: source.files(split) for split in source.splits}
+        seen, asked = source.masked_share(), source.masks == AUTO
         return DataFacts(
             num_classes=len(names),
             class_names=tuple(names),
             image_size=sampled_size(files["train"]),
             images={split: len(found) for split, found in files.items() if found},
-            options={"masks": source.shows_masks() if source.masks == AUTO else bool(source.masks)},
-            notes=tuple(source.notes()),
+            options={"masks": seen.most if asked else bool(source.masks)},
+            notes=(*source.notes(), *(seen.told() if asked else ())),
+            named=source.has_names(),
         )
 
     def notes(self) -> list[str]:
         """Sentences about the layout, for the user."""
         return []
+
+    def has_names(self) -> bool:
+        """Whether the names of the classes say what they are, and do not only count them."""
+        return True

@@ -12,6 +12,7 @@ from visionattn.data.detection.formats.content import Content, enclosing_box, im
 from visionattn.data.detection.formats.sizes import shown_size
 from visionattn.data.detection.formats.source import SAMPLED_LABELS, BoxSource
 from visionattn.data.detection.formats.voc_xml import VocImage, VocObject, read_xml
+from visionattn.data.detection.splits import MaskedShare
 from visionattn.data.facts import AUTO
 from visionattn.errors import ConfigError, DataError
 
@@ -107,9 +108,10 @@ class PascalVOCDetection(BoxSource):
     def files(self, split: str) -> list[Path]:
         return [image for image, _ in self._pairs(split)]
 
-    def shows_masks(self) -> bool:
+    def masked_share(self) -> MaskedShare:
         found = [xml for _, xml in self._pairs("train") if xml is not None][:SAMPLED_LABELS]
-        return any(one.polygons for xml in found for one in read_xml(xml).objects)
+        masked = [bool(one.polygons) for xml in found for one in read_xml(xml).objects]
+        return MaskedShare(sum(masked), len(masked))
 
     def notes(self) -> list[str]:
         ways = {

@@ -12,6 +12,7 @@ from visionattn.data.detection.formats.content import Content, Size, enclosing_b
 from visionattn.data.detection.formats.sizes import shown_size
 from visionattn.data.detection.formats.source import SAMPLED_LABELS, BoxSource
 from visionattn.data.detection.formats.yolo_yaml import YoloLayout, read_layout
+from visionattn.data.detection.splits import MaskedShare
 from visionattn.data.facts import AUTO
 from visionattn.data.fixed_split import fixed_split
 from visionattn.errors import DataError
@@ -69,14 +70,18 @@ class Yolo(BoxSource):
         held = fixed_split(names, self.val_fraction) == (split == "val")
         return [path for path, taken in zip(files, held, strict=True) if taken]
 
-    def shows_masks(self) -> bool:
+    def masked_share(self) -> MaskedShare:
         found = [path for path in map(label_path, self.files("train")) if path.is_file()]
-        lines = (line for path in found[:SAMPLED_LABELS] for line in read_text(path).splitlines())
-        return not self.layout.keypoints and any(len(line.split()) > 6 for line in lines)
+        lines = [line for path in found[:SAMPLED_LABELS] for line in read_text(path).splitlines() if line.strip()]
+        masked = 0 if self.layout.keypoints else sum(len(line.split()) > 6 for line in lines)
+        return MaskedShare(masked, len(lines))
 
     def notes(self) -> list[str]:
         held = "" if self.layout.splits.get("val") else f"; {self.val_fraction:.0%} of the images, by name, are val"
-        return [f"layout: YOLO's text labels, {self.layout.file}{held}"]
+        return [f"layout: YOLO's text labels, {self.layout.file}{held}", *self.layout.told]
+
+    def has_names(self) -> bool:
+        return self.layout.named
 
     def read(self, split: str) -> tuple[Path, Path, Content]:
         layout = self.layout
@@ -98,6 +103,8 @@ class Yolo(BoxSource):
                 _read_labels(labels, number, size, content, layout)
             else:
                 without += 1
+        if not any(path.is_file() for path in files):
+            raise DataError(f"none of the {len(files)} images that {where} names for {split} is there, e.g. {files[0]}")
         if without == len(files):
             raise DataError(
                 f"none of the {len(files)} {split} images has a label file, e.g. {label_path(files[0])} is missing"
@@ -108,13 +115,14 @@ class Yolo(BoxSource):
 
 
 def label_path(image: Path) -> Path:
-    """The label file of an image: the last folder ``images`` of its path becomes ``labels``."""
+    """The label file of an image: the last folder ``images`` of its path becomes ``labels``; else it lies beside."""
     parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":
             parts[i] = "labels"
             break
-    return Path(*parts).with_suffix(".txt")
+    usual, beside = Path(*parts).with_suffix(".txt"), image.with_suffix(".txt")
+    return beside if not usual.is_file() and beside.is_file() else usual
 
 
 def _read_labels(file: Path, image_id: int, size: Size, content: Content, layout: YoloLayout) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from visionattn.data.detection.file_names import name_below
 from visionattn.data.detection.formats.content import image_files, listing, read_text
 from visionattn.errors import DataError
 
@@ -28,6 +29,8 @@ class YoloLayout:
         splits: split -> folders, lists of images or single images, as the file names them.
         category_ids: numbers that another format gives the classes; None: their indices.
         keypoints: whether labels hold keypoints behind each box.
+        named: whether names are given, and not made of a number of classes.
+        told: what the reader took for granted.
     """
 
     file: Path
@@ -36,6 +39,8 @@ class YoloLayout:
     splits: dict[str, list[str]]
     category_ids: list[int] | None = None
     keypoints: bool = False
+    named: bool = True
+    told: list[str] = field(default_factory=list)
     images: dict[str, list[Path]] = field(default_factory=dict)
 
     def files(self, split: str) -> list[Path]:
@@ -62,11 +67,17 @@ class YoloLayout:
         lines = [line.strip() for line in read_text(path).splitlines()]
         return [_beside(path, line, self.base) for line in lines if line and not line.startswith("#")]
 
-    def _resolve(self, entry: str) -> Path:
+    def exists(self, entry: str) -> bool:
+        """Whether there is what the file names."""
+        return any(path.exists() for path in self._places(entry))
+
+    def _places(self, entry: str) -> list[Path]:
         """Roboflow writes ``../train/images`` although the folder lies beside the file."""
-        tried = [self.base / entry]
-        tried += [self.base / entry.removeprefix("../")] if entry.startswith("../") else []
-        tried += [self.file.parent / entry]
+        beside = [self.base / entry.removeprefix("../")] if entry.startswith("../") else []
+        return [self.base / entry, *beside, self.file.parent / entry]
+
+    def _resolve(self, entry: str) -> Path:
+        tried = self._places(entry)
         for path in tried:
             if path.exists():
                 return path
@@ -79,6 +90,8 @@ class YoloLayout:
 def _beside(file: Path, line: str, base: Path) -> Path:
     """An image that a list names: relative to the list, else to the data set."""
     path = Path(line).expanduser()
+    if not path.is_file():
+        path = Path(name_below(base, line))
     if path.is_absolute():
         return path
     near = file.parent / path
@@ -112,7 +125,19 @@ def read_layout(root: Path, names: list[str] | None = None) -> YoloLayout:
     ids = content.get("category_ids")
     if ids is not None and (not _integers(ids) or len(set(ids)) != len(found) or len(ids) != len(found)):
         raise DataError(f"{file}: category_ids must be {len(found)} different integers, one per class")
-    return YoloLayout(file, _base(content, file), found, splits, ids, "kpt_shape" in content)
+    named = names is not None or content.get("names") is not None
+    return _without_absent_test(
+        YoloLayout(file, _base(content, file), found, splits, ids, "kpt_shape" in content, named)
+    )
+
+
+def _without_absent_test(layout: YoloLayout) -> YoloLayout:
+    """The layout without a test split of which nothing is there: Roboflow names one in every file."""
+    entries = layout.splits.get("test", [])
+    if entries and not any(layout.exists(entry) for entry in entries):
+        del layout.splits["test"]
+        layout.told.append(f"{layout.file} names {', '.join(entries)} for test, which is not there")
+    return layout
 
 
 def _integers(values: Any) -> bool:
@@ -171,6 +196,17 @@ def _names(content: Mapping[str, Any], file: Path) -> list[str]:
     return found
 
 
+def _beside_images(root: Path) -> dict[str, list[str]]:
+    """Split -> folder where labels lie beside the images: CVAT's ``obj_train_data``, or the folder itself."""
+    folders = sorted(path for path in root.glob("obj_*_data") if path.is_dir())
+    found = {
+        split: [path.name for path in folders if path.name[4:-5].lower() in names] for split, names in SPLITS.items()
+    }
+    if not any(found.values()) and any(path.with_suffix(".txt").is_file() for path in image_files(root, deep=False)):
+        found["train"] = ["."]
+    return {split: places for split, places in found.items() if places}
+
+
 def _without_yaml(root: Path, names: list[str] | None) -> YoloLayout:
     """Images and labels in folders of the usual names, class names in a list beside them."""
     file = next((root / name for name in _CLASS_LISTS if (root / name).is_file()), None)
@@ -183,6 +219,7 @@ def _without_yaml(root: Path, names: list[str] | None) -> YoloLayout:
             splits[split] = places[:1]
     if not splits and (root / "images").is_dir() and (root / "labels").is_dir():  # as tools for labeling export
         splits["train"] = ["images"]
+    splits = splits or _beside_images(root)
     if not names or not splits:
         lacking = "data.yaml" if not splits else "class names: neither data.yaml nor classes.txt"
         raise DataError(

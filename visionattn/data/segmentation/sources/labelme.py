@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from visionattn.data.classes import not_among
 from visionattn.data.detection.formats.sizes import shown_size
 from visionattn.data.detection.masks import draw, problem
 from visionattn.data.facts import AUTO
@@ -102,17 +103,14 @@ class LabelmeMasks(MaskSource):
 
 def _drawn(file: Path, notes: LabelmeImage, size: tuple[int, int], numbers: Mapping[str, int]) -> np.ndarray:
     """The map of a file, uint8 ``(H, W)``."""
-    known = [name for name in numbers if numbers[name]][:12]
+    known = [name for name in numbers if numbers[name]]
     numbers = {**numbers, BACKGROUND: 0, NOWHERE: IGNORE}
     classes = np.zeros(size, np.uint8)
     for one in notes.shapes:
         if not one.has_area:
             continue
         if one.label not in numbers:
-            raise LabelError(
-                f"{file}: the class {one.label!r} is not among {', '.join(known)}; correct the file "
-                "or list all classes in data.source.class_names"
-            )
+            raise LabelError(f"{file}: {not_among(one.label, known)}")
         if one.mask is not None:
             where = one.paint(*size)
         elif fault := problem([one.outline], *size):
