@@ -215,6 +215,17 @@ def test_masks_with_a_label_map_beside_them(tmp_path):
     assert recognize(tmp_path / "camvid").data == "image_mask"
 
 
+@pytest.mark.parametrize("places", [("train/imgs", "train/labels"), ("Image", "GT")])
+def test_folders_of_images_and_masks_are_no_classes(tmp_path, places):
+    for place in places:
+        for index in range(3):
+            picture(tmp_path / place / f"{index}.png")
+    assert (recognize(tmp_path).data, recognize(tmp_path).task) == ("image_mask", "segmentation")
+    (tmp_path / places[1]).rename(tmp_path / places[1].replace(places[1].split("/")[-1], "images"))
+    with pytest.raises(DataError, match="has no layout that is known"):
+        recognize(tmp_path)
+
+
 def test_a_left_view_is_no_mask():
     views = [f"{index}{view}{kind}" for index in range(3) for view in ("", "_l") for kind in (".jpg", ".png")]
     assert sorted(masks_among(views)) == sorted(name for name in views if name.endswith(".png"))

@@ -10,7 +10,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from visionattn.data.names import EXTENSIONS, FILE_COLUMNS, LABEL_COLUMNS, SPLIT_NAMES, is_image, is_visible
+from visionattn.data.names import (
+    EXTENSIONS,
+    FILE_COLUMNS,
+    IMAGE_FOLDERS,
+    LABEL_COLUMNS,
+    MASK_FOLDERS,
+    SPLIT_NAMES,
+    is_image,
+    is_visible,
+)
 
 _HEAD, _TAIL, _LOOKED_AT = 2**18, 2**16, 200
 _SPLIT_COLUMNS = ("split", "fold", "set", "subset", "partition")
@@ -209,6 +218,8 @@ def class_folders(root: Path) -> list[Mark]:
     classes = [
         one.name for one in folders_in(place) if has_images(one, 3) and (train or one.name.lower() not in splits)
     ]
+    if all(name.lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS) for name in classes):
+        classes = []  # images and what belongs to them, not two classes
     if len(classes) < 2:
         tars = (root / "train.tar").is_file() or (train is not None and len(files_ending(train, ".tar")) > 1)
         return [Mark("image_folder", "classification", "tar files of classes", root)] if tars else []

@@ -7,10 +7,17 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 from visionattn.data.layout_marks import Mark, files_ending, folder_of_split, folders_in, has_images
-from visionattn.data.names import SPLIT_NAMES, is_image, is_visible, masks_among
+from visionattn.data.names import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    SPLIT_NAMES,
+    folders_called,
+    is_image,
+    is_visible,
+    masks_among,
+)
 
-_IMAGE_DIRS, _MASK_DIRS = ("images", "img_dir"), ("masks", "labels", "annotations", "ann_dir")
-_OBJECT_IMAGES, _INSTANCES = (*_IMAGE_DIRS, "JPEGImages", "PNGImages"), ("instances", "instance_masks")
+_OBJECT_IMAGES, _INSTANCES = (*IMAGE_FOLDERS, "JPEGImages", "PNGImages"), ("instances", "instance_masks")
 _FOLDERS = 8
 """Folders and masks that are looked at."""
 
@@ -91,7 +98,7 @@ def _object_places(root: Path) -> Iterator[tuple[str, str]]:
     for images in _OBJECT_IMAGES:
         for place in places:
             if (root / place.format(images)).is_dir():
-                yield from ((place.format(images), place.format(masks)) for masks in (*_INSTANCES, *_MASK_DIRS))
+                yield from ((place.format(images), place.format(masks)) for masks in (*_INSTANCES, *MASK_FOLDERS))
 
 
 def _of_objects(folder: Path, shown: Set[str]) -> str | None:
@@ -133,8 +140,8 @@ def _one_channel(path: Path) -> bool:
 def _paired(root: Path) -> Iterator[tuple[Path, Path]]:
     split = folder_of_split(root, "train")
     for base in (root, *([split] if split else [])):
-        for images in _IMAGE_DIRS:
-            for masks in _MASK_DIRS:
+        for images in folders_called(root, IMAGE_FOLDERS):
+            for masks in folders_called(root, MASK_FOLDERS):
                 yield base / images, base / masks
     if split:
         yield from ((split, root / f"{split.name}_{masks}") for masks in ("labels", "masks"))

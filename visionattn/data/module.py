@@ -158,11 +158,7 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
     # -- what the data are ------------------------------------------------------------------------------------------
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the splits of a stage that are not read yet.
-
-        Args:
-            stage: ``fit``, ``validate``, ``test``, ``predict``, or None for all.
-        """
+        """Read the splits of a stage (``fit``, ``validate``, ``test``, ``predict``; None: all) that are not read."""
         for split in _STAGES[stage]:
             self.records(self.evaluation_split if split == "val" else split)
 
@@ -171,6 +167,8 @@ class VisionData(LightningDataModule, ABC, Generic[R]):
         if split not in self._splits:
             records = self.open(split)
             self.check(split, records)
+            if not self.count(records):
+                raise DataError(": ".join([f"the {split} data have no image", *getattr(records, "told", ())]))
             self._look(split, records)
             self._splits[split] = records
         return self._splits[split]

@@ -35,6 +35,9 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 """The names that folders of a split have."""
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir")
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "annotation", "ann_dir", "gt")
+"""The names that folders of images, and of their masks, have; in small letters, the likeliest first."""
 FILE_COLUMNS = (
     "file",
     "filename",
@@ -67,6 +70,17 @@ MASK_ENDINGS = (
 """What may follow the image's name in that of its mask, before the ending of the file; in small letters."""
 _LOSSY = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".webp"})
 _NOT_DATA = frozenset({"@eadir", "__macosx", "__pycache__", "lost+found", "$recycle.bin", "#recycle"})
+
+
+def folders_called(root: str | os.PathLike[str], names: Sequence[str]) -> list[str]:
+    """Folders in a folder, or in its folders of splits, of some names in small letters or capitals, in their order."""
+    splits = [entry for entry in _folders(root) if any(entry.lower() in one for one in SPLIT_NAMES.values())]
+    found = {entry for place in ("", *splits) for entry in _folders(os.path.join(root, place))}
+    return [entry for name in names for entry in sorted(found) if entry.lower() == name]
+
+
+def _folders(root: str | os.PathLike[str]) -> list[str]:
+    return [entry.name for entry in os.scandir(root) if entry.is_dir()] if os.path.isdir(root) else []
 
 
 def is_visible(name: str) -> bool:

@@ -45,6 +45,8 @@ def opened(root, num_classes=3, **options):
         ("{split}/images", "{split}/labels", "{}_gt.png"),
         ("images/{split}", "masks/{split}", "{}.png"),
         ("img_dir/{split}", "ann_dir/{split}", "{}.tif"),
+        ("{split}/imgs", "{split}/Labels", "{}.png"),
+        ("Image/{split}", "GT/{split}", "{}.png"),
     ],
 )
 def test_masks_are_found_by_the_stated_rule(tmp_path, images, masks, name, capsys):
@@ -145,6 +147,23 @@ def test_a_file_names_the_classes(tmp_path, file, content):
     (tmp_path / file).write_bytes(content.encode("utf-16" if file == "labels.txt" else "utf-8"))
     assert ImageMask.inspect(tmp_path, {}).class_names == ("sky", "cat", "dog")
     assert class_file(tmp_path).names == {0: "sky", 1: "cat", 2: "dog"}
+
+
+def test_a_file_that_names_too_few_classes_is_told(tmp_path):
+    make(tmp_path)
+    (tmp_path / "classes.txt").write_text("nothing\ncar\n")
+    source = ImageMask(str(tmp_path))
+    assert source.classes().names == ["class 0", "class 1", "class 2"]
+    assert "classes.txt names the numbers 0, 1, and" in source.notes()[-1]
+    assert "hold 2 too: its names are not used" in source.notes()[-1]
+
+
+def test_one_class_alone_and_one_image_alone_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"'class 0' is the only class in .*nothing to learn; .*absent_classes=allow"):
+        opened(make(tmp_path / "a", draw=lambda mask: mask * 0), 1)
+    assert len(opened(tmp_path / "a", 1, absent_classes="allow")[0].ids) == 6
+    with pytest.raises(DataError, match=r"the val data have no image: .* val \(0 of 1\)"):
+        opened(make(tmp_path / "b", images="images", masks="masks", splits={"": 1}))
 
 
 def test_numbers_far_apart_are_refused_and_can_be_stated(tmp_path):

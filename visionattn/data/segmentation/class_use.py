@@ -100,17 +100,17 @@ def check_class_use(records: MaskRecords, use: ClassUse, split: str, rule: str) 
     found = f"stored numbers: {histogram(use.stored)}"
     if use.masks and len(absent) == len(names):
         raise DataError(f"{where} hold no class, only ignored numbers; {found}")
-    if split != "train" or not absent or not use.masks:
+    alone = len(names) - len(absent) == 1
+    if split != "train" or not use.masks or not (absent or alone):
         return []
     ignored = sorted(set(use.stored) - known)
     suspicious = use.complete and bool(ignored) and not records.classes.published
-    if (rule == "refuse" and use.complete) or (rule == "auto" and (len(absent) == len(names) - 1 or suspicious)):
+    if (rule == "refuse" and use.complete) or (rule == "auto" and (alone or suspicious)):
         cause = f"; {', '.join(map(str, ignored[:_SHOWN]))} is ignored: if it is a class, say so by data.source.numbers"
         cause += " and data.source.ignore=[]"
-        raise DataError(
-            f"{_named(absent)} of {len(names)} classes never occur in {where}, so that they cannot be learned; {found}"
-            f"{cause if ignored else ''}; data.absent_classes=allow trains all the same"
-        )
+        what = f"{_named(absent)} of {len(names)} classes never occur in {where}, so that they cannot be learned"
+        what = what if absent else f"{names[0]!r} is the only class in {where}, so that there is nothing to learn"
+        raise DataError(f"{what}; {found}{cause if ignored else ''}; data.absent_classes=allow trains all the same")
     return [f"{_named(absent)} of {len(names)} classes never occur in {where}"] if use.complete else []
 
 

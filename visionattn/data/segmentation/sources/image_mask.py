@@ -10,7 +10,7 @@ from pathlib import Path
 
 from visionattn.data.facts import AUTO
 from visionattn.data.mask_marks import masks_beside
-from visionattn.data.names import SPLIT_NAMES
+from visionattn.data.names import IMAGE_FOLDERS, MASK_FOLDERS, SPLIT_NAMES, folders_called
 from visionattn.data.segmentation.class_files import ClassFile, class_file
 from visionattn.data.segmentation.classes import ClassList
 from visionattn.data.segmentation.labels import IGNORE
@@ -22,17 +22,8 @@ from visionattn.drawing.palette import palette_of
 from visionattn.errors import ConfigError
 
 _IMAGES, _MASKS = "{split}/images", "{split}/masks"
-_OTHERS = (
-    ("{split}/images", "{split}/labels"),
-    ("{split}/images", "{split}/annotations"),
-    ("images/{split}", "masks/{split}"),
-    ("images/{split}", "labels/{split}"),
-    ("images/{split}", "annotations/{split}"),
-    ("img_dir/{split}", "ann_dir/{split}"),
-    ("{split}", "{split}_labels"),
-    ("{split}", "{split}_masks"),
-)
-_WHOLE = (("images", "masks"), ("images", "labels"), ("images", "annotations"))
+_FORMS = (("{{split}}/{}", "{{split}}/{}"), ("{}/{{split}}", "{}/{{split}}"))
+_AFTER = (("{split}", "{split}_labels"), ("{split}", "{split}_masks"))
 _BESIDE = (("{split}", "{split}"), (".", "."))
 _LOOKED_AT = 8
 """Masks in which colors are looked for."""
@@ -42,7 +33,7 @@ class ImageMask(MaskSource):
     """Your own data: a folder of images and one of masks for each split.
 
     Where the folders of ``images`` and ``masks`` do not exist and none were given, the usual others are tried:
-    ``{split}/labels``, ``images/{split}`` with ``masks/{split}``, ``img_dir`` with ``ann_dir``,
+    ``imgs`` or ``img_dir`` with ``labels``, ``annotations`` or ``gt``, ``images/{split}`` with ``masks/{split}``,
     ``train`` with ``train_labels``, ``valid`` or ``validation`` for val; ``images`` with ``masks`` for all; and masks
     beside their images, ``a.jpg`` with ``a_mask.png`` or ``a.png``, for each split or for all. Where nothing is for
     val, a fixed fifth is held out. It is told which.
@@ -113,6 +104,12 @@ class ImageMask(MaskSource):
         source = f"named in {file.path}" if file and by_name else f"found in {where}"
         note = f"{len(numbers.names)} classes {source}: stored numbers {_ranges(numbers.numbers)}"
         notes = [*numbers.notes, note]
+        if file is not None and not by_name:
+            others = _ranges(sorted(set(counts) - set(file.names) - set(numbers.ignore)))
+            notes.append(
+                f"{file.path} names the numbers {_ranges(sorted(file.names))}, and {where} hold {others} too: its "
+                "names are not used; name every class in it, or in data.source.class_names"
+            )
         if self._is_voc:
             notes.append(f"{where} are in color, all of Pascal VOC's palette: a color's place there is its number")
         return Numbers(numbers.numbers, numbers.names, numbers.ignore, notes)
@@ -178,10 +175,18 @@ class ImageMask(MaskSource):
             return found
         return [replace(one, part=split) for one in self._layouts("train")]
 
+    @cached_property
+    def _usual(self) -> list[tuple[str, str]]:
+        """Folders of images and of masks by their usual names, those that are there."""
+        images, masks = (folders_called(self.root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
+        pairs = [(image, mask) for image in images for mask in masks if "{" not in image + mask]
+        placed = [(first.format(image), second.format(mask)) for first, second in _FORMS for image, mask in pairs]
+        return [*placed, *_AFTER, *pairs, *(_BESIDE if masks_beside(self.root) else ())]
+
     def _layouts(self, split: str) -> list[Layout]:
         patterns = [self._folders]
         if self._folders == (_IMAGES, _MASKS):
-            patterns += [*_OTHERS, *_WHOLE, *(_BESIDE if masks_beside(self.root) else ())]
+            patterns += self._usual
         found = {}
         for images, masks in patterns:
             whole = "{split}" not in images + masks
