@@ -135,6 +135,14 @@ def test_a_file_that_is_none_of_labelmes_is_told(content, message, tmp_path, spl
     assert dropped.counts["images whose JSON file cannot be read"] == 1
 
 
+def test_a_test_folder_is_read_where_none_is_for_validation(tmp_path):
+    for split, count in (("train", 6), ("test", 2)):
+        for index in range(count):
+            write(tmp_path / split, f"{split}{index}", [SQUARE])
+    sizes = [len(Labelme(str(tmp_path)).open(split).ids) for split in ("train", "val", "test")]
+    assert (sizes[0] + sizes[1], sizes[2]) == (6, 2)
+
+
 def test_what_is_missing_is_told(tmp_path, splits):
     with pytest.raises(DataError, match=r"'cat' is not among car, dog; .* data\.source\.class_names=\[car,dog,cat\]"):
         Labelme(str(splits)).open("val")

@@ -151,6 +151,12 @@ def test_parquet_of_labels(tmp_path, file, label):
         (["cats/a.jpg"], "images lie in one folder alone \\(cats\\), and classes are at least two"),
         (["train/cat/a.jpg", "val/cat/a.jpg"], r"in one folder alone \(train/cat\)"),
         (["inner/cat/a.jpg", "inner/dog/b.jpg"], r"but inner in it has one: data=.*inner"),
+        (
+            ["a.jpg", "_annotations.csv"],
+            r"but files of boxes in TensorFlow's csv, which are not read: export or convert",
+        ),
+        (["ds0/img/a.jpg", "ds0/ann/a.jpg.json", "meta.json"], "files of Supervisely"),
+        (["training/image_2/0.jpg", "training/label_2/0.txt"], "files of KITTI"),
         (["photos.zip"], "an archive: unpack photos.zip first"),
         (["readme.md", "main.py"], r"\(it holds main.py, readme.md\)"),
     ],
@@ -160,6 +166,7 @@ def test_what_has_no_layout_is_told_with_what_was_looked_for(tmp_path, files, se
         if name.endswith(".jpg"):
             picture(tmp_path / name)
         else:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
     with pytest.raises(DataError, match=sentence) as caught:
         recognize(tmp_path)

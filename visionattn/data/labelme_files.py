@@ -46,9 +46,10 @@ class LabelmeFiles:
     def pairs(self, split: str) -> list[Pair]:
         """Every image of a split with its file, or without one; empty where the split is missing."""
         if split not in self._pairs:
-            folder = folder_of(self.root, split) if self.whole is None else self.whole
+            own = self.whole is None or split == "test"
+            folder = folder_of(self.root, split) if own else self.whole
             found = [] if folder is None else pairs_in(folder, ".json", _image_name)
-            if self.whole is not None:
+            if self.whole is not None and not own:
                 found = share_of(self.whole, found, split, self.val_fraction)
             self._pairs[split] = found
         return self._pairs[split]

@@ -40,6 +40,14 @@ _PROBES: tuple[Callable[[Path], list[Mark]], ...] = (
 )
 _LABELS_ONLY: tuple[Callable[[Path], list[Mark]], ...] = (labeled_table, class_folders)
 """What is looked for where nothing else is found: pictures of other layouts lie in folders, and tables beside them."""
+_OTHERS = {
+    "CreateML": "**/_annotations.createml.json",
+    "VIA (VGG's annotator)": "**/via_*.json",
+    "Supervisely": "*/ann/*.json",
+    "KITTI": "**/label_2/*.txt",
+    "boxes in TensorFlow's csv": "**/_annotations.csv",
+}
+"""Whose labels a folder may hold that are not read, and the files that show it."""
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _PICKED = 64
 
@@ -157,6 +165,8 @@ def _hint(path: Path) -> str:
     inner = [folder for folder in folders if marks_of(folder)]
     if len(inner) == 1:
         return f", but {inner[0].name} in it has one: data={inner[0]}"
+    if other := next((name for name, pattern in _OTHERS.items() if any(path.glob(pattern))), ""):
+        return f", but files of {other}, which are not read: export or convert them to COCO's .json or YOLO's format"
     archives = [entry.name for entry in entries if entry.suffix.lower() in _ARCHIVES]
     if archives:
         return f", but an archive: unpack {archives[0]} first"

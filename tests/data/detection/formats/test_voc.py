@@ -46,6 +46,17 @@ def test_folders_of_splits_as_roboflow_exports_them(tmp_path, place):
     assert "data.source.first_pixel=0" in source.open("val").told[0]
 
 
+def test_of_train_without_a_folder_for_validation_a_share_is_held_out(tmp_path):
+    for split, count in (("train", 10), ("test", 2)):
+        for index in range(count):
+            picture(tmp_path / split / f"{split}{index}.jpg", SIZES[0])
+            write(tmp_path / split / f"{split}{index}.xml", voc_xml(SIZES[0], VOC_OBJECTS))
+    source = PascalVOCDetection(str(tmp_path))
+    sizes = {split: len(source.open(split).ids) for split in ("train", "val", "test")}
+    assert (sizes["train"] + sizes["val"], sizes["test"], sizes["val"] > 0) == (10, 2, True)
+    assert source.notes()[0] == "layout: Pascal VOC's XML files, train, 20% of whose images are held out by their names"
+
+
 def test_one_folder_is_split_by_the_names_of_its_images(tmp_path):
     for number in range(20):
         picture(tmp_path / f"{number}.jpg", SIZES[0])

@@ -114,10 +114,11 @@ class PascalVOCDetection(BoxSource):
         return MaskedShare(sum(masked), len(masked))
 
     def notes(self) -> list[str]:
+        shared = f"{self.val_fraction:.0%} of whose images are held out by their names"
         ways = {
             "lists": f"ImageSets/Main/{self.lists['train']}.txt and {self.lists['val']}.txt",
-            "folders": "one folder per split",
-            "flat": f"one folder, {self.val_fraction:.0%} of whose images are held out by their names",
+            "folders": f"train, {shared}" if self._divided else "one folder per split",
+            "flat": f"one folder, {shared}",
         }
         return [f"layout: Pascal VOC's XML files, {ways[self.layout]}", f"the first pixel is {self.first_pixel}"]
 
@@ -190,11 +191,18 @@ class PascalVOCDetection(BoxSource):
         return pairs
 
     def _of_folder(self, split: str) -> list[Pair]:
-        folder = folder_of(self.base, split)
+        train, folder = folder_of(self.base, "train"), folder_of(self.base, split)
+        if split != "test" and self._divided and train is not None:
+            return share_of(train, _matched(train), split, self.val_fraction)
         return [] if folder is None else _matched(folder)
 
+    @property
+    def _divided(self) -> bool:
+        """Whether no folder is for validation, so that a share of train is held out."""
+        return folder_of(self.base, "val") is None
+
     def _of_share(self, split: str) -> list[Pair]:
-        return [] if split == "test" else share_of(self.base, _matched(self.base), split, self.val_fraction)
+        return share_of(self.base, _matched(self.base), split, self.val_fraction)
 
 
 def _matched(folder: Path) -> list[Pair]:
