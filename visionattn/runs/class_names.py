@@ -36,9 +36,9 @@ def match_classes(model: Sequence[str], data: Sequence[str]) -> ClassMatch:
     number = counted(len(data), "class", "classes")
     if list(model) == list(data):
         return ClassMatch(f"{number}, named as in the training")
-    nameless = [owner for owner, names in (("the model", model), ("the data set", data)) if nameless(names)]
-    if nameless and len(model) in (0, len(data)):
-        return ClassMatch(f"{number}, compared by index alone: {' and '.join(nameless)} has no class names")
+    lacking = [owner for owner, names in (("the model", model), ("the data set", data)) if nameless(names)]
+    if lacking and len(model) in (0, len(data)):
+        return ClassMatch(f"{number}, compared by index alone: {' and '.join(lacking)} has no class names")
     if sorted(model) == sorted(data) and len(set(model)) == len(model):
         position = {name: index for index, name in enumerate(model)}
         order = [position[name] for name in data]
