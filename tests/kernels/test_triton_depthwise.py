@@ -36,7 +36,7 @@ def test_compiles_without_spilling(monkeypatch, capability, stride, dtype) -> No
     from visionattn.kernels.backends.triton import depthwise_launch
 
     found = compile_instead(monkeypatch, capability)
-    x, weight = torch.empty(4, 56, 56, 96, dtype=dtype, device="meta"), torch.empty(96, 1, 3, 3, device="meta")
+    x, weight = torch.empty(4, 96, 56, 56, dtype=dtype, device="meta"), torch.empty(96, 1, 3, 3, device="meta")
     side, add = 56 // stride, stride == 1
     rule = (stride % 2, stride % 2), (side, side), stride, add
     out = depthwise_launch.forward(x, weight, weight[:, 0, 0, 0].contiguous(), *rule, dtype)

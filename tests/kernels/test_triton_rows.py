@@ -44,7 +44,7 @@ def test_compiles_and_spills_two_numbers_at_most(monkeypatch, capability, channe
     out, mean, rstd = rows_launch.norm_forward(x, weight, weight, 1e-5)
     rows_launch.norm_backward(out, x, x, weight, mean, rstd)
     rows_launch.gelu_backward(out, x, "none")
-    maps = (t.view(8, 8, 50, channels) for t in (out, x))
+    maps = (t.view(8, 8, 50, channels).permute(0, 3, 1, 2) for t in (out, x))
     batch_norm_launch.backward(*maps, *(weight,) * 4, "tanh")
     batch = "batch_norm_input_kernel", "batch_norm_sums_kernel"
     assert sorted(found) == [*batch, "gelu_backward_kernel", "norm_backward_kernel", "norm_kernel"]

@@ -92,7 +92,8 @@ def second() -> list[str]:
 
 
 def registered() -> list[str]:
-    x, weight, bias = (t.requires_grad_() for t in drawn((1, 3, 4, 2), torch.float32))
+    x, *parameters = drawn((1, 3, 4, 2), torch.float32)
+    x, weight, bias = (t.detach().requires_grad_() for t in (x.permute(0, 3, 1, 2), *parameters))
     with warnings.catch_warnings():  # opcheck itself reads the gradient of tensors that are no leaves
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
         opcheck(depthwise_launch.depthwise_op, (x, weight, bias, (1, 1), (3, 4), 1, True, torch.float32))

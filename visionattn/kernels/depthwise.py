@@ -32,10 +32,12 @@ def on_map(layer: nn.Conv2d, x: Tensor, *, add: bool = False) -> Tensor:
     Shape:
         x ``-> (B, H, W, C)``
     """
-    if _plain_3x3(layer) and _on_a_card(x, layer.weight, layer.bias):
+    image = x.permute(0, 3, 1, 2)
+    if _plain_3x3(layer) and _on_a_card(image, layer.weight, layer.bias):
         size = x.shape[1], x.shape[2]
-        return triton.convolve(x, layer.weight, layer.bias, (1, 1), size, 1, add, _result(x, add))
-    y: Tensor = layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        out = triton.convolve(image, layer.weight, layer.bias, (1, 1), size, 1, add, _result(x, add))
+        return out.permute(0, 2, 3, 1)
+    y: Tensor = layer(image).permute(0, 2, 3, 1)
     return x + y if add else y
 
 
@@ -68,10 +70,8 @@ def depthwise(
     Shape:
         x ``-> (B, C, h, w)``; own code gives and wants channels last in memory.
     """
-    tokens = x.permute(0, 2, 3, 1)
-    if _on_a_card(tokens, weight, bias):
-        y = triton.convolve(tokens, weight, bias, padding, size, stride, False, _result(x, False))
-        return y.permute(0, 3, 1, 2)
+    if _on_a_card(x, weight, bias):
+        return triton.convolve(x, weight, bias, padding, size, stride, False, _result(x, False))
     if stride != 2 or bias is not None or not _own(x, weight):
         return plain(x, weight)
     out: Tensor = _Depthwise.apply(x.to(torch.bfloat16), weight.to(torch.bfloat16), plain, padding, size)
@@ -79,7 +79,7 @@ def depthwise(
 
 
 def _on_a_card(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the Triton kernels convolve a map ``(B, H, W, C)``: no transform looks into them."""
+    """Whether the Triton kernels convolve a map ``(B, C, H, W)``: no transform looks into them."""
     if triton.refuses(x, weight, bias) or not (torch.is_autocast_enabled(x.device.type) or x.dtype == weight.dtype):
         return False
     return torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active()

@@ -33,8 +33,8 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, gelu: str) -> t
 def backward(
     grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor, bias: Tensor, gelu: str
 ) -> tuple[Tensor, Tensor]:
-    """The gradient of x, and those of bias and weight, ``(2, C)``; grad and x are ``(B, H, W, C)``."""
-    grad, x = grad.contiguous(), x.contiguous()
+    """The gradient of x, and those of bias and weight, ``(2, C)``; maps are ``(B, C, H, W)`` with channels last."""
+    grad, x = (tensor.permute(0, 2, 3, 1).contiguous() for tensor in (grad, x))
     channels, dx = x.shape[-1], torch.empty_like(x)
     of = x.numel() // channels, channels, GELUS[gelu]
     summing, parts = _sums(*of, processors(x.device), grad.dtype, x.dtype, x.device)
@@ -43,18 +43,20 @@ def backward(
     run(summing, *given, partial)
     sums = partial.sum(0)
     run(_input(*of, grad.dtype, x.dtype, x.device), *given, sums, dx)
-    return dx, sums.view(2, channels)
+    return dx.permute(0, 3, 1, 2), sums.view(2, channels)
 
 
 def _plain(
     grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor, bias: Tensor, gelu: str
 ) -> tuple[Tensor, Tensor]:
-    grad, normed = grad.float(), (x.float() - mean) * rstd
+    kind, (grad, x) = x.dtype, (tensor.permute(0, 2, 3, 1).float() for tensor in (grad, x))
+    normed = (x - mean) * rstd
     if gelu:
         grad = torch.ops.aten.gelu_backward(grad, normed * weight + bias, approximate=gelu)
     sums = torch.stack([part.flatten(0, -2).sum(0) for part in (grad, grad * normed)])
     shift, slope = sums * (x.shape[-1] / max(x.numel(), 1))
-    return (weight * rstd * (grad - shift - normed * slope)).to(x.dtype).contiguous(), sums
+    dx = (weight * rstd * (grad - shift - normed * slope)).to(kind).contiguous()
+    return dx.permute(0, 3, 1, 2), sums
 
 
 def _tile(rows: int, channels: int) -> tuple[dict[str, int], int, int]:
@@ -84,7 +86,7 @@ def _fake(x, weight, bias, eps, gelu):
 
 
 def _backward_fake(grad, x, mean, rstd, weight, bias, gelu):
-    return x.new_empty(x.shape), weight.new_empty((2, weight.shape[0]))
+    return torch.empty_like(x, memory_format=torch.channels_last), weight.new_empty((2, weight.shape[0]))
 
 
 batch_norm_op = define(
@@ -125,9 +127,8 @@ class _BatchNorm(torch.autograd.Function):
                 return forward(x, weight, bias, eps, gelu)[0]
 
             return *differentiable_gradients(plain, (x, weight, bias), grad, wanted), None, None
-        maps = grad.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)
-        dx, sums = batch_norm_backward_op(*maps, mean, rstd, weight, bias, gelu)
-        gradients = dx.permute(0, 3, 1, 2), sums[1], sums[0]
+        dx, sums = batch_norm_backward_op(grad, x, mean, rstd, weight, bias, gelu)
+        gradients = dx, sums[1], sums[0]
         return *(one if needed else None for one, needed in zip(gradients, wanted, strict=True)), None, None
 
 

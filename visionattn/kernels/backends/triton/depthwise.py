@@ -18,7 +18,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def refuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> str:
-    """Why the kernels cannot convolve ``(B, H, W, C)`` with ``(C, 1, 3, 3)``, or ""."""
+    """Why the kernels cannot convolve ``(B, C, H, W)`` with ``(C, 1, 3, 3)``, or ""."""
     if reason := toolchain.refuses(x):
         return reason
     tensors = [x, weight] if bias is None else [x, weight, bias]
@@ -28,17 +28,21 @@ def refuses(x: Tensor, weight: Tensor, bias: Tensor | None) -> str:
         return f"its kernels are 1 x 3 x 3, not {' x '.join(map(str, weight.shape[1:]))}"
     from visionattn.kernels.backends.triton import launch
 
-    return launch.too_large((*x.shape, 1), 1, (x.shape[2] * x.shape[3],))
+    batch, channels, height, width = x.shape
+    return launch.too_large((batch, height, width, channels, 1), 1, (channels * width,))
 
 
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, front: Sequence[int], size: Sequence[int], stride: int, add: bool,
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
-    """The convolution, plus the map with ``add``: ``(B, h, w, C)`` of type ``dtype``, contiguous.
+    """The convolution, plus the map with ``add``: ``(B, C, h, w)`` of type ``dtype``, channels last in memory.
+
+    Channels are the second axis, as of torch's convolutions: a compiler that prefers channels last then means the same
+    order of the numbers. It copied maps ``(B, H, W, C)`` to another.
 
     Args:
-        x: map ``(B, H, W, C)``.
+        x: map ``(B, C, H, W)``.
         weight: ``(C, 1, 3, 3)``.
         bias: ``(C,)`` or None.
         front: rows and columns of zeros before the map.

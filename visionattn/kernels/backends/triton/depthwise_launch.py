@@ -38,11 +38,11 @@ def forward(
     dtype: torch.dtype,
 ) -> Tensor:  # fmt: skip
     """See :func:`visionattn.kernels.backends.triton.depthwise.convolve`."""
-    x = x.contiguous()
+    x = _with_channels_last(x)
     out = x.new_empty((x.shape[0], *size, x.shape[3]), dtype=dtype)
     launch = _forward(_map(x), tuple(front), tuple(size), stride, add, bias is not None, x.dtype, dtype, x.device)
     run(launch, x, weight.contiguous(), weight if bias is None else bias, out)
-    return out
+    return out.permute(0, 3, 1, 2)
 
 
 def backward(
@@ -50,12 +50,13 @@ def backward(
     of_x: bool, of_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients of x, of the weight and of a bias; those that are not wanted are empty."""
-    x, grad = x.contiguous(), grad.contiguous()
+    x, grad = _with_channels_last(x), _with_channels_last(grad)
     rule = _map(x), tuple(front), tuple(size), stride
     kinds = grad.dtype, x.dtype, x.device
     dx = x.new_empty(x.shape if of_x else 0)
     if of_x:
         run(_of_input(*rule, add, *kinds), grad, weight.contiguous(), dx)
+        dx = dx.permute(0, 3, 1, 2)
     if not of_weight:
         return dx, weight.new_empty(0), weight.new_empty(0)
     launch, parts = _of_weight(*rule, processors(x.device), *kinds)
@@ -64,6 +65,11 @@ def backward(
     sums = partial.sum(0)
     cut = 9 * x.shape[3]
     return dx, sums[:cut].view(weight.shape).to(weight.dtype), sums[cut:].to(weight.dtype)
+
+
+def _with_channels_last(x: Tensor) -> Tensor:
+    """``(B, C, H, W)`` as a contiguous ``(B, H, W, C)``."""
+    return x.permute(0, 2, 3, 1).contiguous()
 
 
 def _map(x: Tensor) -> tuple[int, ...]:
@@ -121,29 +127,30 @@ def run(launch: Launch, *tensors: Tensor) -> None:
 
 
 def _forward_fake(x, weight, bias, front, size, stride, add, dtype):
-    return x.new_empty((x.shape[0], *size, x.shape[3]), dtype=dtype)
+    return x.new_empty((x.shape[0], *size, x.shape[1]), dtype=dtype).permute(0, 3, 1, 2)
 
 
 def _backward_fake(grad, x, weight, front, size, stride, add, of_x, of_weight):
     of_bias = weight.new_empty(weight.shape[0] if of_weight else 0)
-    return x.new_empty(x.shape if of_x else 0), weight.new_empty(weight.shape if of_weight else 0), of_bias
+    dx = torch.empty_like(x, memory_format=torch.channels_last) if of_x else x.new_empty(0)
+    return dx, weight.new_empty(weight.shape if of_weight else 0), of_bias
 
 
 def _plain(x: Tensor, *rule: Any) -> Tensor:
-    return plain_depthwise(x, *rule).contiguous()
+    return plain_depthwise(x, *rule).contiguous(memory_format=torch.channels_last)
 
 
 def _plain_backward(
     grad: Tensor, x: Tensor, weight: Tensor, front: Sequence[int], size: Sequence[int], stride: int, add: bool,
     of_x: bool, of_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    zeros, given = _zeros(x, front, size, stride), grad.permute(0, 3, 1, 2).to(weight.dtype)
-    padded, channels = F.pad(x.permute(0, 3, 1, 2).to(weight.dtype), zeros), x.shape[3]
+    zeros, given, channels = _zeros(x, front, size, stride), grad.to(weight.dtype), x.shape[1]
+    padded = F.pad(x.to(weight.dtype), zeros)
     rule = [channels], [stride, stride], [0, 0], [1, 1], False, [0, 0], channels, [of_x, of_weight, of_weight]
     dx, *others = torch.ops.aten.convolution_backward(given, padded, weight, *rule)
     if of_x:
-        dx = F.pad(dx, [-count for count in zeros]).permute(0, 2, 3, 1)
-        dx = (dx + grad if add else dx).to(x.dtype).contiguous()
+        dx = F.pad(dx, [-count for count in zeros])
+        dx = (dx + grad if add else dx).to(x.dtype).contiguous(memory_format=torch.channels_last)
     else:
         dx = x.new_empty(0)
     of_weights, of_bias = others if of_weight else (weight.new_empty(0), weight.new_empty(0))
@@ -152,7 +159,7 @@ def _plain_backward(
 
 def _zeros(x: Tensor, front: Sequence[int], size: Sequence[int], stride: int) -> list[int]:
     """Columns of zeros at the left and the right, rows at the top and the bottom, as torch takes them."""
-    below, right = (stride * (size[axis] - 1) + 3 - x.shape[axis + 1] - front[axis] for axis in (0, 1))
+    below, right = (stride * (size[axis] - 1) + 3 - x.shape[axis + 2] - front[axis] for axis in (0, 1))
     return [front[1], right, front[0], below]
 
 
@@ -200,13 +207,12 @@ def plain_depthwise(
 ) -> Tensor:  # fmt: skip
     """The same as :func:`forward` by torch's operators, in the type of the weight."""
     y = x.to(weight.dtype)
-    padded = F.pad(y.permute(0, 3, 1, 2), _zeros(x, front, size, stride))
-    out = F.conv2d(padded, weight, bias, stride=stride, groups=weight.shape[0]).permute(0, 2, 3, 1)
+    out = F.conv2d(F.pad(y, _zeros(x, front, size, stride)), weight, bias, stride=stride, groups=weight.shape[0])
     return (out + y if add else out).to(dtype)
 
 
 def _flops(x_shape, weight_shape, bias_shape, front, size, *args: Any, **kwargs: Any) -> int:
-    return 2 * 9 * x_shape[0] * size[0] * size[1] * x_shape[3]
+    return 2 * 9 * x_shape[0] * size[0] * size[1] * x_shape[1]
 
 
 def _backward_flops(grad_shape, *args: Any, **kwargs: Any) -> int:

@@ -55,8 +55,8 @@ def norm_beside(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Te
 
     compiling = torch.compiler.is_compiling()
     if differentiates(x, weight, bias):
-        both: tuple[Tensor, Tensor] = rows_launch.norm_op(x, weight, bias, eps, compiling)
-        return both
+        same, normed = rows_launch.norm_op(_in_rows(x), weight, bias, eps, compiling)
+        return _as_map(same, x), _as_map(normed, x)
     if compiling:
         return x, F.layer_norm(x.float(), weight.shape, weight, bias, eps).to(x.dtype)
     return x, rows_launch.norm_forward_op(x, weight, bias, eps)[0]
@@ -75,8 +75,19 @@ def biased_gelu(x: Tensor, bias: Tensor, approximate: str) -> Tensor:
     """
     from visionattn.kernels.backends.triton import rows_launch
 
-    out: Tensor = rows_launch.gelu_op(x, bias, approximate)
-    return out
+    return _as_map(rows_launch.gelu_op(_in_rows(x), bias, approximate), x)
+
+
+def _in_rows(x: Tensor) -> Tensor:
+    """``(..., C)``, in a graph ``(rows, C)``.
+
+    Beside convolutions the compiler takes the second of four axes for the channels and copies a map to have them last.
+    """
+    return x.flatten(0, -2) if torch.compiler.is_compiling() and x.dim() > 2 and x.is_contiguous() else x
+
+
+def _as_map(y: Tensor, x: Tensor) -> Tensor:
+    return y if y.dim() == x.dim() else y.view(x.shape)
 
 
 def batch_norms(norm: nn.BatchNorm2d, x: Tensor) -> bool:
