@@ -39,8 +39,9 @@ def test_compiles_without_spilling(monkeypatch, capability, geometry, shape, dty
         (neighborhood_geometry(57, 57, 40, 1, 1), 128, BF16),
         (window_geometry(57, 57, 12, 6, 1), 64, BF16),
         (window_geometry(57, 57, 48, 0, 1), 96, BF16),
+        (window_geometry(57, 57, 24, 0, 1), 49, BF16),
     ],
-    ids=["dilated", "strided", "wide heads", "large kernel", "window 12", "window 48"],
+    ids=["dilated", "strided", "wide heads", "large kernel", "window 12", "window 48", "odd heads"],
 )
 def test_every_kernel_compiles_without_spilling(monkeypatch, capability, geometry, depth, dtype):
     spilled = 24 if (capability, dtype, depth) == (80, FP32, 40) else 0

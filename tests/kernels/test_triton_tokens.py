@@ -25,7 +25,9 @@ HEAVY = ((80, 128, torch.float32), (80, 128, torch.bfloat16), (100, 32, torch.fl
     ("capability", "depth", "dtype"),
     [(90, 32, torch.bfloat16), *(pytest.param(*case, marks=pytest.mark.heavy) for case in HEAVY)],
 )
-@pytest.mark.parametrize("sizes", [(784, 49), pytest.param((49, 784), marks=pytest.mark.heavy)])
+@pytest.mark.parametrize(
+    "sizes", [(784, 49), *(pytest.param(of, marks=pytest.mark.heavy) for of in ((49, 784), (53, 53)))]
+)
 def test_every_kernel_compiles_and_hardly_spills(monkeypatch, capability, depth, dtype, sizes):
     """On sm_100 the forward and the sums of the bias spill up to 48 bytes of a thread, nothing elsewhere."""
     found = compile_instead(monkeypatch, capability)

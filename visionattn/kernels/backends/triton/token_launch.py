@@ -80,7 +80,7 @@ def _run(
     constants = {
         "HAS_BIAS": biased, "DEPTH": q.shape[3], "DEPTH_V": v.shape[3], "BLOCK_D": max(16, power_of_two(q.shape[3])),
         "BLOCK_V": max(16, power_of_two(v.shape[3])), "BLOCK_M": rows, "BLOCK_N": columns, "PRECISION": "ieee",
-        "num_warps": 8 if full or max(q.shape[3], v.shape[3]) > 64 else 4,
+        "num_warps": 8 if full or max(q.shape[3], v.shape[3]) > 64 or rows * columns > 2048 else 4,
         "num_stages": 1 if full else 2, "enable_fp_fusion": True,
     }  # fmt: skip
     arguments = (*strides, heads, q.shape[1], k.shape[1], tiles, *numbers)
