@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import warnings
 import zipfile
 
 import pytest
@@ -43,6 +44,26 @@ def test_a_model_of_shapes_alone_takes_shapes_and_torch_warns_of_nothing(build):
     assert all(tensor.is_meta for tensor in shapes.state_dict().values())
     with pytest.raises(CheckpointError, match="shape"):
         load_weights(shapes, {name: tensor[..., None] for name, tensor in given.items()})
+
+
+def test_another_number_of_classes_starts_the_classifier_afresh(model):
+    """As timm does it for published weights, and said."""
+    with pytest.warns(UserWarning, match="the weights tell 4 classes apart, the model 7: its classifier starts afresh"):
+        other = visionattn.create_backbone("swin_pico", num_classes=7, weights=model.state_dict())
+    assert other.head.fc.weight.shape[0] == other.num_classes == 7
+    assert torch.equal(other.norm.weight, model.norm.weight)
+    assert torch.equal(other.stages[0].blocks[0].mixer.qkv.weight, model.stages[0].blocks[0].mixer.qkv.weight)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels_fold_the_first_convolution(model, channels):
+    """Summed for one channel; repeated and scaled for more, so that equal channels give what they gave."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other = visionattn.create_backbone("swin_pico", num_classes=4, in_chans=channels, weights=model.state_dict())
+    theirs, ours = model.stem.conv1.weight, other.stem.conv1.weight
+    whole = theirs.sum(1, keepdim=True) if channels == 1 else torch.cat([theirs, theirs[:, :1]], 1) * 3 / 4
+    torch.testing.assert_close(ours, whole)
 
 
 def test_safetensors(model, tmp_path):

@@ -17,6 +17,7 @@ from tests.weights.published_names import published_backbone, renamed
 from visionattn.errors import CheckpointError
 from visionattn.heads.panoptic import Mask2Former
 from visionattn.heads.segmentation import FullyConvolutional, SegmentationHead, SemanticFPN, UPerNet
+from visionattn.training.serving import without_unused
 from visionattn.weights.load import load_model, load_weights
 from visionattn.weights.whole_models import as_backbone_and_head
 
@@ -362,6 +363,34 @@ def test_semantic_fpn_of_openmmlab():
     for size in ((128, 160), (100, 134)):  # the second with maps that are not halves of one another
         maps = backbone.forward_intermediates(torch.randn(2, 3, *size), norm=True, intermediates_only=True)
         assert relative(head(maps)[0], theirs(head.norms(maps))) < 1e-5
+
+
+def test_norms_that_end_the_stages_stay_with_the_backbone():
+    """In PVT's layout, which TransNeXt has; CAS-ViT's norms of maps are batch norms, and no head's here."""
+    for first, numbers in (("block1.0.norm1.weight", (1, 2, 3, 4)), ("norm6.running_mean", (0, 2, 4, 6))):
+        names = [f"backbone.{first}", *(f"backbone.norm{i}.weight" for i in numbers)]
+        for head in ("decode_head.psp_modules.0.1.conv.weight", "decode_head.scale_heads.0.0.conv.weight"):
+            found = as_backbone_and_head({name: torch.zeros(1) for name in [head, *names]})
+            assert [name for name in found if name.startswith("backbone.")] == names
+
+
+@torch.no_grad()
+def test_norms_on_all_maps_instead_of_the_backbones_own():
+    """BiFormer's dense code leaves out the batch norm of classification, which nothing then takes."""
+    rows = ["dims=[16,32,64,128]", "depths=[1,1,1,1]", "num_heads=[1,1,2,4]"]
+    backbone = visionattn.create_backbone("biformer_small", num_classes=0, overrides=rows).eval()
+    backbone.norm.running_mean.fill_(1.0)
+    x, whole = torch.randn(1, 3, 96, 128), dict(backbone.state_dict())
+    raw = backbone.forward_intermediates(x, intermediates_only=True)
+    parts = {"decoder": partial(SemanticFPN, channels=8, branch_channels=8)}
+    head = SegmentationHead(backbone.feature_info, 5, feature_norms="instead", **parts).eval()
+    without_unused(backbone, head)
+    maps = head.norms(backbone.forward_intermediates(x, norm=True, intermediates_only=True))
+    torch.testing.assert_close(maps[3], F.layer_norm(raw[3].movedim(1, 3), (128,)).movedim(3, 1))
+    assert "norm.weight" in load_weights(backbone, whole).left_out
+    other = visionattn.create_backbone("biformer_small", num_classes=0, overrides=rows)
+    without_unused(other, SegmentationHead(other.feature_info, 5, feature_norms="all", **parts))
+    assert "norm.weight" in other.state_dict()
 
 
 def test_cswin_counts_the_norms_from_one():

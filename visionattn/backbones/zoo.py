@@ -62,7 +62,8 @@ def create_backbone(
 
     Args:
         name: one of :func:`list_backbones`; None: the backbone of the run (or export) that ``weights`` names.
-        num_classes: width of the classifier; 0: none; None: as many as the run of ``weights`` has, else 1000.
+        num_classes: width of the classifier; 0: none; None: as many as the run of ``weights`` has, else 1000. Where the
+            weights have another one, the classifier starts afresh, with a warning.
         features_only: give a module that returns the list of feature maps ``(B, C, H, W)``; ``out_indices`` selects.
         weights: a state dict; the path of a checkpoint or folder, ``"hf-hub:owner/name"``, a name of timm's; or
             ``"timm"``: what timm publishes for this model (with a fresh classifier for other classes).
@@ -96,13 +97,23 @@ def _open(weights: str, card: Mapping[str, Any] | None, num_classes: int, in_cha
 
 
 def _load(model: nn.Module, weights: Any) -> None:
-    """Load weights, and warn of tables that were trained for another window."""
-    from visionattn.weights import load_weights
+    """Load weights, and warn of tables that were trained for another window, and of another number of classes."""
+    from visionattn.weights import classifier_width, load_weights
 
-    resized = load_weights(model, weights).resized
-    if resized:
-        name, (old, new) = next(iter(resized.items()))
-        text = f"{len(resized)} position tables were resized to the model's windows, such as {name} from {old} to {new}"
+    network: Any = model
+    wanted = network.num_classes
+    given = classifier_width(model, weights, absent=wanted) if wanted else 0
+    if given != wanted:
+        network.reset_classifier(given)
+    report = load_weights(model, weights)
+    if given != wanted:
+        network.reset_classifier(wanted)
+        text = f"the weights tell {given} classes apart, the model {wanted}: its classifier starts afresh"
+        warnings.warn(text, stacklevel=3)
+    tables = {name: sizes for name, sizes in report.resized.items() if not name.startswith("stem.")}
+    if tables:
+        name, (old, new) = next(iter(tables.items()))
+        text = f"{len(tables)} position tables were resized to the model's windows, such as {name} from {old} to {new}"
         warnings.warn(text, stacklevel=3)
 
 

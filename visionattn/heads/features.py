@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 FeatureInfo = Sequence[Mapping[str, Any]]
-NORMS = ("lower", "all", "none")
+NORMS = ("lower", "all", "instead", "none")
 
 
 def check_maps(features: Sequence[Tensor], feature_info: FeatureInfo) -> None:
@@ -46,11 +46,16 @@ class FeatureNorms(nn.Module):
     every output.
 
     The last map of our backbones has its norm already, the one of classification, whose pretrained weights are kept;
-    the published code starts a new one there. The number of parameters is the same.
+    the published code starts a new one there. The number of parameters is the same. BiFormer's and CAS-ViT's norm of
+    classification is another kind of norm, which their dense code leaves out (``instead``).
 
     Args:
         feature_info: what the backbone declares of its maps.
-        which: ``lower``: all maps but the last; ``all``; ``none``.
+        which: ``lower``: all maps but the last; ``all``: all, the last after the backbone's own norm, if it has one;
+            ``instead``: all, without that norm; ``none``.
+
+    Attributes:
+        replaces_norm: whether a task takes the backbone's own norm away.
 
     Raises:
         ValueError: another word.
@@ -63,7 +68,8 @@ class FeatureNorms(nn.Module):
         super().__init__()
         if which not in NORMS:
             raise ValueError(f"feature norms are one of {', '.join(NORMS)}, got {which!r}")
-        count = {"lower": len(feature_info) - 1, "all": len(feature_info), "none": 0}[which]
+        count = {"lower": len(feature_info) - 1, "none": 0}.get(which, len(feature_info))
+        self.replaces_norm = which == "instead"
         self.norms = nn.ModuleList(
             nn.LayerNorm(info["num_chs"]) if i < count else nn.Identity() for i, info in enumerate(feature_info)
         )

@@ -48,8 +48,10 @@ def without_unused(backbone: Any, head: Any) -> None:
 
     Args:
         backbone: what it keeps without classes (DaViT's norm) is dropped.
-        head: built on it; leaves out the finest ``unused_maps``.
+        head: built on it; leaves out the finest ``unused_maps``, and a part of it may say ``replaces_norm``.
     """
+    if any(getattr(part, "replaces_norm", False) for part in head.modules()) and hasattr(backbone, "norm"):
+        backbone.norm = nn.Identity()
     if isinstance(getattr(backbone, "head", None), nn.Module):
         backbone.head = NoClassifier()
     if isinstance(backbone, LeavesOut):

@@ -15,7 +15,7 @@ from torch import Tensor
 from visionattn.errors import CheckpointError
 from visionattn.weights.formats import Format, NewValue, Rule, with_counters
 from visionattn.weights.read import StateDict
-from visionattn.weights.segmenters import around_backbone, norms_from_zero
+from visionattn.weights.segmenters import around_backbone, norms_of_maps
 
 _BOX = 4
 _BOXES = "box_predictor.bbox_pred.weight"
@@ -90,7 +90,7 @@ _RETINANET = [
 
 def _prepared(state: StateDict) -> StateDict:
     """With counters of batch norms, and another name for a fully connected layer that comes after convolutions."""
-    state = with_counters(norms_from_zero(state))
+    state = with_counters(norms_of_maps(state))
     if not any(".shared_convs." in name for name in state):
         return state
     return {name.replace(".shared_fcs.0.", _AFTER_CONVOLUTIONS): tensor for name, tensor in state.items()}

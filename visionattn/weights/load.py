@@ -142,24 +142,28 @@ class _Classified(Protocol):
     def get_classifier(self) -> nn.Module: ...
 
 
-def classifier_width(model: nn.Module, state: Mapping[str, Any]) -> int:
+def classifier_width(model: nn.Module, state: Mapping[str, Any], absent: int | None = None) -> int:
     """Number of classes that the weights in a state dict tell apart, whatever their naming.
 
     Args:
         model: a backbone with a classifier, of any width.
         state: as for :func:`load_weights`.
+        absent: what is returned where there is no classifier in it; None: that is an error.
 
     Raises:
         CheckpointError: there is no classifier in it.
     """
     if isinstance(model, TakesWeights):
         width = model.classes_in(from_run(read_state_dict(state))[0])
+        width = absent if width is None else width
         if width is None:
             raise CheckpointError("these weights hold no classifier of this network")
         return width
     linear = cast("_Classified", model).get_classifier()
     name = next(name for name, module in model.named_modules() if module is linear) + ".weight"
     converted = convert(from_run(read_state_dict(state))[0], model.state_dict())
+    if name not in converted.state and absent is not None:
+        return absent
     if name not in converted.state:
         raise CheckpointError(f"these weights, read as {converted.title}, hold no classifier ({name})")
     return int(converted.state[name].shape[0])

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from visionattn.weights.formats import Format, Rule, with_counters
 from visionattn.weights.read import StateDict
 
+_OF_PVT, _OF_CAS_VIT = "backbone.block1.0.norm1.weight", "backbone.norm6.running_mean"
+_STAGE_NORM = "backbone.stage_norm"
 _DECODER = "head.network.transformer_module.decoder."
 _LAYER = _DECODER + r"layers.\1."
 _PIXELS = "head.network.pixel_decoder."
@@ -31,6 +33,7 @@ def around_backbone(norms: str, first: int = 0) -> list[Rule]:
         return f"{norms}.{number}.{match[2]}" if number >= 0 else f"unused.{match[0]}"
 
     return [
+        Rule(re.escape(_STAGE_NORM) + r"(.+)", r"backbone.norm\1"),
         Rule(r"backbone\.norm([012])\.(.+)", norm),
         Rule(r"backbone\.norm3\.(.+)", r"backbone.norm.\1"),
         Rule(r"backbone\.outnorm([0123])\.(.+)", norm),
@@ -149,9 +152,15 @@ def _pointwise_layers(state: StateDict) -> StateDict:
     return changed
 
 
-def norms_from_zero(state: StateDict) -> StateDict:
-    """CSWin's code counts the norms of the features from one, the others from zero."""
-    if "backbone.norm4.weight" not in state:
+def norms_of_maps(state: StateDict) -> StateDict:
+    """Names of norms that say to which map they belong.
+
+    CSWin's code counts the norms of the features from one, others from zero. In PVT's layout (TransNeXt) they are those
+    that end the stages of the backbone itself. CAS-ViT's are batch norms, numbered otherwise, which no head here has.
+    """
+    if _OF_PVT in state or _OF_CAS_VIT in state:
+        return {name.replace("backbone.norm", _STAGE_NORM, 1): tensor for name, tensor in state.items()}
+    if "backbone.norm4.weight" not in state or "backbone.norm0.weight" in state:
         return state
     return {
         re.sub(r"^backbone\.norm(\d)", lambda m: f"backbone.norm{int(m[1]) - 1}", name): x for name, x in state.items()
@@ -166,7 +175,7 @@ def _plain_encoder(state: StateDict) -> StateDict:
 def _split_projections(state: StateDict) -> StateDict:
     """Split torch's joint projection of query, key and value into the three of transformers' self-attention."""
     split: StateDict = {}
-    for name, tensor in state.items():
+    for name, tensor in norms_of_maps(state).items():
         one = re.fullmatch(r"(.+_self_attention_layers\.\d+\.self_attn\.)in_proj_(weight|bias)", name)
         if one is None:
             split[name] = tensor
@@ -195,12 +204,13 @@ FORMATS = [
         "UPerNet (OpenMMLab or transformers)",
         lambda names: "decode_head.psp_modules.0.1.conv.weight" in names,
         _UPERNET,
-        norms_from_zero,
+        norms_of_maps,
     ),
     Format(
         "Semantic FPN (OpenMMLab)",
         lambda names: "decode_head.scale_heads.0.0.conv.weight" in names,
         _SEMANTIC_FPN,
+        norms_of_maps,
     ),
     Format(
         "SegMAN (official)",

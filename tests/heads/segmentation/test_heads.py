@@ -111,7 +111,7 @@ def test_feature_norms_normalize_channels_and_leave_the_last_map():
     torch.testing.assert_close(normed[0].mean(1), torch.zeros_like(normed[0][:, 0]), atol=1e-5, rtol=0)
     assert FeatureNorms(feature_info, "none")(features)[0] is features[0]
     assert count(FeatureNorms(feature_info, "all")) == 2 * (8 + 12)
-    with pytest.raises(ValueError, match="lower, all, none"):
+    with pytest.raises(ValueError, match="lower, all, instead, none"):
         FeatureNorms(feature_info, "some")
 
 

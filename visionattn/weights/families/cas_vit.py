@@ -51,6 +51,7 @@ FORMATS = [
             Rule(_BLOCK + r"(norm[12]\..+)", _block(r"\3")),
             Rule(_BLOCK + r"mlp\.(fc[12]\..+)", _block(r"ffn.\3"), as_linear),
             Rule(r"(norm\..+)", r"\1"),
+            Rule(r"norm[0246]\..+", None),
             Rule(r"head\.(weight|bias)", r"head.fc.\1"),
             Rule(r"dist_head\.(weight|bias)", r"head.fc_distilled.\1"),
         ],
