@@ -51,7 +51,7 @@ test: $(VENV)/.ready-dev ## run the test suite in two processes; ARGS='...' are 
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 $(ARGS)
 
 affected: $(VENV)/.ready-dev ## run the tests that a change since BASE (HEAD: what is uncommitted) is likely to break
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 $$($(BIN)/python scripts/affected.py $(BASE)) $(ARGS)
+	@files=$$($(BIN)/python scripts/affected.py $(BASE)) && $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 $$files $(ARGS)
 
 ifdef UV
 $(FLOOR)/.ready: PIP = uv pip install --quiet --python $(FLOOR)/bin/python
