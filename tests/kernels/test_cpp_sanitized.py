@@ -15,6 +15,7 @@ NAMES = (
     "test_scan.py",
     "test_routed.py",
     "test_cpp_layers.py",
+    "test_cpp_packed.py",
     "test_cpp_products.py",
 )
 TESTS = [str(Path(__file__).with_name(name)) for name in NAMES]

@@ -85,7 +85,10 @@ class GlobalQueryAttention(nn.Module):
         x = fit(x, (round_up(height, self.window_size[0]), round_up(width, self.window_size[1])))
         b, h, w, c = x.shape
         k, v = self.kv(x).view(b, h, w, 2, self.num_heads, c // self.num_heads).unbind(3)
-        q = query.repeat(1, h // self.window_size[0], w // self.window_size[1], 1).view(k.shape)
+        rows, columns = h // self.window_size[0], w // self.window_size[1]
+        if not (certainly(rows == 1) and certainly(columns == 1)):
+            query = query.repeat(1, rows, columns, 1)
+        q = query.reshape(k.shape)
         y = window_attention(q, k, v, window=self.window_size, bias=self.bias_table, backend=self.backend)
         return self.proj(fit(gated(y, context).reshape(b, h, w, c), (height, width)))
 

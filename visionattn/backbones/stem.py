@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from visionattn.attention.padding import fit, pad_image, round_up
+from visionattn.kernels.convolution import convolve
 from visionattn.kernels.eager import reduced, runs_own_code
 from visionattn.kernels.linear import Linear
 from visionattn.kernels.norm import LayerNorm
@@ -44,7 +45,7 @@ class PatchStem(nn.Module):
         image = pad_image(image, self.stride)
         if reduced(image) and runs_own_code(image):  # the map then is as the norm wants it
             image = image.contiguous(memory_format=torch.channels_last)
-        return self.norm(self.conv1(image).permute(0, 2, 3, 1))
+        return self.norm(convolve(self.conv1, image).permute(0, 2, 3, 1))
 
 
 class ConvStem(nn.Module):
@@ -77,7 +78,7 @@ class ConvStem(nn.Module):
         self.norm = LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.norm(self.conv2(self.conv1(image)).permute(0, 2, 3, 1))
+        return self.norm(convolve(self.conv2, convolve(self.conv1, image)).permute(0, 2, 3, 1))
 
 
 class OverlapStem(nn.Module):
@@ -104,7 +105,7 @@ class OverlapStem(nn.Module):
         self.norm = LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.norm(self.conv1(pad_image(image, self.stride)).permute(0, 2, 3, 1))
+        return self.norm(convolve(self.conv1, pad_image(image, self.stride)).permute(0, 2, 3, 1))
 
 
 class StridedConvStem(nn.Module):
@@ -219,7 +220,7 @@ class ConvDownsample(nn.Module):
         self.norm = LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return self.norm(convolve(self.conv, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
 class ConvBatchNormDownsample(nn.Module):
@@ -247,4 +248,4 @@ class ConvBatchNormDownsample(nn.Module):
         self.act = act_layer()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.norm(self.conv(x.permute(0, 3, 1, 2)))).permute(0, 2, 3, 1)
+        return self.act(self.norm(convolve(self.conv, x.permute(0, 3, 1, 2)))).permute(0, 2, 3, 1)

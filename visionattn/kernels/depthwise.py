@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from visionattn.kernels.backends.cpp import layers
 from visionattn.kernels.backends.triton import depthwise as triton
+from visionattn.kernels.convolution import convolve
 from visionattn.kernels.eager import differentiable_gradients, differentiates, has_hooks, reduced, runs_own_code
 
 Convolution = Callable[[Tensor, Tensor], Tensor]
@@ -37,7 +38,7 @@ def on_map(layer: nn.Conv2d, x: Tensor, *, add: bool = False) -> Tensor:
         size = x.shape[1], x.shape[2]
         out = triton.convolve(image, layer.weight, layer.bias, (1, 1), size, 1, add, _result(x, add))
         return out.permute(0, 2, 3, 1)
-    y: Tensor = layer(image).permute(0, 2, 3, 1)
+    y = convolve(layer, image).permute(0, 2, 3, 1)
     return x + y if add else y
 
 

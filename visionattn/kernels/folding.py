@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from visionattn.kernels.activation import activate
 from visionattn.kernels.backends.triton import rows
+from visionattn.kernels.convolution import with_packed
 from visionattn.kernels.depthwise import depthwise
 from visionattn.kernels.eager import has_hooks
 from visionattn.kernels.geometry import certainly
@@ -69,6 +70,10 @@ class SameConv(nn.Conv2d):
 
     def gelu(self, x: Tensor, weight: Tensor, bias: Tensor | None, approximate: str) -> Tensor:
         """``gelu(convolution)`` with other weights than its own, in one pass if possible."""
+        if self.stride[0] == 1:
+            found = with_packed(x, weight, bias, (1, 1), (1, 1), self.groups, approximate)
+            if found is not None:
+                return found
         inputs = fusable_inputs(x, weight, bias)
         if inputs is None:
             return F.gelu(self._conv_forward(x, weight, bias), approximate=approximate)

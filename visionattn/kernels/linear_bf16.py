@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visionattn.kernels.backends.cpp import products
+from visionattn.kernels.backends.cpp.packed import drop
 from visionattn.kernels.eager import differentiable_gradients, differentiates, reduced, runs_own_code
 
 Gradients = tuple[Tensor | None, ...]
@@ -42,7 +43,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Shape:
         x ``(..., C)``, weight ``(E, C)``, bias ``(E,)`` ``-> (..., E)``, bfloat16
     """
-    out: Tensor = _Linear.apply(_narrow(x), weight, bias)
+    x = _narrow(x)
+    if not differentiates(x, weight, bias):
+        return products.linear(x, weight, bias, keep=True)
+    drop(weight)
+    out: Tensor = _Linear.apply(x, weight, bias)
     return out
 
 
@@ -57,6 +62,8 @@ def feed_forward(
     x = _narrow(x)
     if not differentiates(x, *first, *second):
         return products.feed_forward(x, first, second, approximate, keep=False)[0]
+    drop(first[0])
+    drop(second[0])
     out: Tensor = _FeedForward.apply(x, *first, *second, approximate)
     return out
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from visionattn.attention.padding import fit, round_up
 from visionattn.backbones.block import NormFactory
+from visionattn.kernels.convolution import convolve
 from visionattn.kernels.depthwise import on_map
 from visionattn.kernels.norm import LayerNorm
 
@@ -39,7 +40,7 @@ class NormConvDownsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = fit(self.norm(x), (round_up(x.shape[1], 2), round_up(x.shape[2], 2)))
-        return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return convolve(self.conv, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class ConvPosition(nn.Module):

@@ -23,6 +23,7 @@ from visionattn.attention.continuous import GridEncoding
 from visionattn.attention.mixer import CarrierMixer, MixerFactory, StageContext, declared
 from visionattn.attention.padding import fit, from_windows, round_up, to_windows
 from visionattn.backbones.stage import BlockFactory, DownsampleFactory, Stage
+from visionattn.kernels.convolution import convolve
 from visionattn.kernels.norm import LayerNorm
 
 
@@ -271,7 +272,7 @@ class NormOverlapDownsample(nn.Module):
         self.conv = nn.Conv2d(dim_in, dim, 3, stride=2, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(self.norm(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return convolve(self.conv, self.norm(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class MapBatchNorm(nn.BatchNorm2d):

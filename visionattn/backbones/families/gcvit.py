@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from visionattn.attention.mixer import StageContext, declared
 from visionattn.backbones.squeeze_excite import SqueezeExcite
 from visionattn.backbones.stage import Stage
+from visionattn.kernels.convolution import convolve
 from visionattn.kernels.folding import SameConv, conv_gelu, pointwise
 from visionattn.kernels.linear import convolution_layout
 from visionattn.kernels.norm import LayerNorm
@@ -57,7 +58,7 @@ class GCViTDownsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.mbconv(self.norm1(x).permute(0, 3, 1, 2))
-        return self.norm2(self.conv(x).permute(0, 2, 3, 1))
+        return self.norm2(convolve(self.conv, x).permute(0, 2, 3, 1))
 
 
 class GCViTStem(nn.Module):
@@ -80,7 +81,7 @@ class GCViTStem(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         image = convolution_layout(self, image)
-        return self.down(self.conv1(image).permute(0, 2, 3, 1))
+        return self.down(convolve(self.conv1, image).permute(0, 2, 3, 1))
 
 
 class GlobalQuery(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from visionattn.attention.padding import fit, round_up
 from visionattn.attention.resizing import resized_map
+from visionattn.kernels.convolution import convolve
 from visionattn.kernels.geometry import certainly
 from visionattn.kernels.norm import LayerNorm
 
@@ -36,7 +37,7 @@ class PatchDownsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = fit(x, (round_up(x.shape[1], 2), round_up(x.shape[2], 2)))
-        return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return self.norm(convolve(self.conv, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
 class AbsolutePosition(nn.Module):

@@ -20,10 +20,25 @@ template <class C> struct Additive {
     }
     void fill(const Problem& p, int head, int pair) {
         C* to = reinterpret_cast<C*>(data.data + head * offsets.total() + offsets.first[pair]);
-        const C* table = static_cast<const C*>(p.bias) + size_t(p.bias ? head : 0) * p.table_rows * p.table_cols;
-        offsets.each(pair, [&](size_t i, int32_t index) {  // the table may have no entry for what is hidden
-            to[i] = index == Places::HIDDEN ? -std::numeric_limits<C>::infinity() : !p.bias || index < 0 ? C(0) : table[index] * unit;
+        hide(p, pair, to);
+        const int size = p.table_rows * p.table_cols;
+        Zeros<C> table(size + LANES);  // backwards: entries lie as the queries do
+        const C* from = static_cast<const C*>(p.bias) + size_t(head) * size;
+        for (int i = 0; p.bias && i < size; ++i) table.data[i] = from[size - 1 - i] * unit;
+        each_run(p, pair, [&](size_t number, int count, int place) {
+            copy_some(table.data + size - 1 - place, count, to + number);
         });
+    }
+    // All queries of a pair of shapes see nothing, missing ones everything.
+    void hide(const Problem& p, int pair, C* to) const {
+        const Shape &y = p.rows.shape[pair / p.cols.shapes], &x = p.cols.shape[pair % p.cols.shapes];
+        const int queries = y.queries * x.queries, keys = y.keys * x.keys;
+        for (int block = 0; block < vectors(queries); ++block) {
+            V<C> hidden;
+            for (int lane = 0; lane < LANES; ++lane)
+                hidden[lane] = block * LANES + lane < queries ? -std::numeric_limits<C>::infinity() : C(0);
+            for (int key = 0; key < keys; ++key, to += LANES) store_vector<C>(to, hidden);
+        }
     }
     template <class W> const V<C>* of(const W& work, int head, int block) const {
         if (!heads) return nullptr;
@@ -32,6 +47,6 @@ template <class C> struct Additive {
     }
     C unit;  // of logits
     int heads;
-    Places offsets;
+    Offsets offsets;
     Aligned<V<C>> data;
 };

@@ -5,6 +5,7 @@
 #include "weight_gradient.h"
 
 // x (rows, inputs), hidden (rows, width; null: not asked for), out (rows, outputs); grad and dx are those of out and x.
+// `packed` and `packed2` are the weights as `keep` left them (null: neither is kept).
 // The backward takes `piece` rows at a time; the gradients are as in WeightGradient, of so many rows each, and added up.
 struct FeedForward {
     int64_t rows, piece;
@@ -15,9 +16,8 @@ struct FeedForward {
     const bf16* grad;
     bf16* dx;
     float *dweight, *dbias, *dweight2, *dbias2;
+    u32x *packed, *packed2;
 };
-
-constexpr int FEWEST_ROWS = 64;  // of a thread; with fewer, threads share the columns
 
 // Rows through a product and the next one; what lies between is `between` (rows, width), null: not kept.
 static void in_turn(const Product& first, const Product& second, bf16* between, bf16* Linear::*written) {
@@ -44,11 +44,14 @@ static void in_turn(const Product& first, const Product& second, bf16* between, 
     });
 }
 
-static void feed_forward(const FeedForward& p) {
-    Product first({p.rows, p.inputs, p.width, p.threads, 0, p.x, p.weight, p.bias, p.hidden, nullptr, nullptr, p.gelu});
-    Product second({p.rows, p.width, p.outputs, p.threads, 0, nullptr, p.weight2, p.bias2, p.out});
+// Whether it was computed: not where a kept weight has changed.
+static bool feed_forward(const FeedForward& p) {
+    Product first({p.rows, p.inputs, p.width, p.threads, 0, p.x, p.weight, p.bias, p.hidden, nullptr, nullptr, p.gelu, p.packed});
+    Product second({p.rows, p.width, p.outputs, p.threads, 0, nullptr, p.weight2, p.bias2, p.out, nullptr, nullptr, nullptr, p.packed2});
+    if (p.packed && (changed(first.p) || changed(second.p))) return false;
     pack(first, second);
     in_turn(first, second, nullptr, &Linear::activated);
+    return true;
 }
 
 static void feed_forward_backward(const FeedForward& p) {

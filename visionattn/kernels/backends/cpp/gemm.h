@@ -19,16 +19,27 @@ inline int divided(int64_t size, int64_t by) { return int((size + by - 1) / by);
 inline int padded(int columns, int width) { return (columns + width - 1) / width * width; }
 inline bool fits_48(int columns) { return padded(columns, 48) <= padded(columns, 64); }
 
+// What is asked for while a product is computed, since it comes next: a line every `step` bytes of each step's.
+struct Ahead {
+    const char* from;
+    std::ptrdiff_t step;
+    INLINED void ask() { __builtin_prefetch(from), from += step; }
+};
+struct Nothing {
+    INLINED void ask() {}
+};
+
 // sums[m][n] = sum_k of the pairs a[m * pitch + k * step] * b[k * pace + n].
-template <int ROWS, int VECTORS>
+template <int ROWS, int VECTORS, class A = Nothing>
 INLINED void multiply_tile(f32x (&sums)[ROWS][VECTORS], const uint32_t* a, std::ptrdiff_t pitch, std::ptrdiff_t step,
-                           const u32x* b, int count, std::ptrdiff_t pace = VECTORS) {
+                           const u32x* b, int count, std::ptrdiff_t pace = VECTORS, A ahead = {}) {
     f32x sum[ROWS][VECTORS];  // in registers; `sums` is in memory
 #pragma GCC unroll 16
     for (int m = 0; m < ROWS; ++m)
 #pragma GCC unroll 16
         for (int n = 0; n < VECTORS; ++n) sum[m][n] = f32x{};
     for (int k = 0; k < count; ++k, a += step, b += pace) {
+        ahead.ask();
 #pragma GCC unroll 16
         for (int m = 0; m < ROWS; ++m) {
             const uint32_t pair = a[m * pitch];

@@ -5,7 +5,7 @@
 // Gradients of a job: keys and values of one image or one window, as padded rows, one head at a time; the bias, as
 // Additive lays it out, of `group` heads from `first` on, summed over the job's images.
 template <class C> struct Gradients {
-    Gradients(const Problem& p, const Places& offsets, int first, int group)
+    Gradients(const Problem& p, const Offsets& offsets, int first, int group)
         : p(p), offsets(offsets), first(first), group(group), k(rows(p) * vectors(p.depth)),
           v(rows(p) * vectors(p.value_depth)), bias(p.bias ? offsets.total() * group : 0),
           met(p.rows.shapes * p.cols.shapes) {}
@@ -53,14 +53,14 @@ template <class C> struct Gradients {
             for (int pair = 0; pair < p.rows.shapes * p.cols.shapes; ++pair) {
                 const C* of_pair = reinterpret_cast<const C*>(from + offsets.first[pair]);
                 if (met[pair])
-                    offsets.each(pair, [&](size_t i, int32_t index) {
-                        if (index >= 0) table[index] += of_pair[i];
+                    each_run(p, pair, [&](size_t number, int count, int place) {
+                        for (int i = 0; i < count; ++i) table[place - i] += of_pair[number + i];
                     });
             }
         }
     }
     const Problem& p;
-    const Places& offsets;
+    const Offsets& offsets;
     int first, group;
     Zeros<V<C>> k, v, bias;
     std::vector<char> met;  // pairs of shapes that occurred

@@ -1,7 +1,8 @@
 // What surrounds attention, in bf16: functions of single numbers by a table, strided depthwise convolutions,
-// layer norms.
+// squeeze-and-excitation, layer norms.
 #include "depthwise.h"
 #include "feed_forward.h"
+#include "gate.h"
 #include "layer_norm.h"
 
 constexpr int64_t CHUNK = 1 << 14;
@@ -35,12 +36,17 @@ void visionattn_lookup_backward(const uint16_t* x, const float* slope, const bf1
 }
 int visionattn_has_products() { return HAS_PRODUCTS; }
 int visionattn_linear_size() { return sizeof(Linear); }
-void visionattn_linear_run(const Linear* p) { linear(*p); }
+int visionattn_linear_run(const Linear* p) { return linear(*p); }
+int64_t visionattn_linear_room(const Linear* p) { return room(*p); }
+void visionattn_linear_keep(const Linear* p) { keep(*p); }
 int visionattn_weight_gradient_size() { return sizeof(WeightGradient); }
 void visionattn_weight_gradient_run(const WeightGradient* p) { weight_gradient(*p); }
 int visionattn_feed_forward_size() { return sizeof(FeedForward); }
-void visionattn_feed_forward_run(const FeedForward* p) { feed_forward(*p); }
+int visionattn_feed_forward_run(const FeedForward* p) { return feed_forward(*p); }
 void visionattn_feed_forward_backward(const FeedForward* p) { feed_forward_backward(*p); }
+int visionattn_gate_size() { return sizeof(Gate); }
+void visionattn_gate_means(const Gate* p) { channel_means(*p); }
+void visionattn_gate_scale(const Gate* p) { scale_channels(*p); }
 int visionattn_layer_norm_size() { return sizeof(LayerNorm); }
 void visionattn_layer_norm_forward(const LayerNorm* p) { layer_norm(*p); }
 void visionattn_layer_norm_backward(const LayerNorm* p) { layer_norm_backward(*p); }

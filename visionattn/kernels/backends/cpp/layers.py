@@ -9,6 +9,8 @@ Shapes: B batch, H W map, C channels, h w the map that comes out.
 from __future__ import annotations
 
 import ctypes
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +39,15 @@ class LayerNorm(ctypes.Structure):
         ("eps", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in ("x", "grad", "added")),
         *((name, ctypes.c_void_p) for name in ("weight", "bias", "out", "dx", "stats", "dweight")),
+    )
+
+
+class Gate(ctypes.Structure):
+    """The C++ struct of squeeze-and-excitation."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("images", "tokens", "channels", "threads")),
+        *((name, ctypes.c_void_p) for name in ("x", "means", "factors", "out")),
     )
 
 
@@ -93,6 +104,25 @@ def depthwise_weight(grad: Tensor, x: Tensor, padding: tuple[int, int]) -> Tenso
     return parts.sum(0).t().reshape(channels, 1, 3, 3)
 
 
+def channel_means(x: Tensor) -> Tensor:
+    """The mean of each channel, float32 ``(B, C)``: x bfloat16 ``(B, C, H, W)``, channels last, C a multiple of 16."""
+    means = torch.empty(x.shape[:2])
+    call("gate", "means", Gate(*_gate_sizes(x), x=x.data_ptr(), means=means.data_ptr()))
+    return means
+
+
+def scale_channels(x: Tensor, factors: Tensor) -> Tensor:
+    """``x * factors[:, :, None, None]``: x as in :func:`channel_means`, factors float32 ``(B, C)``, contiguous."""
+    out = torch.empty_like(x)
+    call("gate", "scale", Gate(*_gate_sizes(x), x.data_ptr(), None, factors.data_ptr(), out.data_ptr()))
+    return out
+
+
+def _gate_sizes(x: Tensor) -> tuple[int, ...]:
+    images, channels, height, width = x.shape
+    return images, height * width, channels, torch.get_num_threads()
+
+
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, stats: bool) -> tuple[Tensor, Tensor | None]:
     """A layer norm of the last axis, and what its backward needs: mean and 1 / deviation of each row.
 
@@ -141,12 +171,19 @@ def _run(what: str, x: Tensor, padding: tuple[int, int], size: tuple[int, ...], 
     call("depthwise", what, problem)
 
 
-def call(layer: str, what: str, problem: ctypes.Structure) -> None:
-    """Run ``visionattn_{layer}_{what}`` of the library, whose structure must be as large as this one."""
+def call(layer: str, what: str, problem: ctypes.Structure) -> int:
+    """Run ``visionattn_{layer}_{what}`` of the library; returns what a function that gives a number does."""
+    result: int = _function(layer, what, type(problem))(ctypes.byref(problem))
+    return result
+
+
+@lru_cache(maxsize=64)
+def _function(layer: str, what: str, structure: type[ctypes.Structure]) -> Any:
+    """A function of the library, whose structure must be as large as this one."""
     loaded = library()
-    if getattr(loaded, f"visionattn_{layer}_size")() != ctypes.sizeof(problem):
+    if getattr(loaded, f"visionattn_{layer}_size")() != ctypes.sizeof(structure):
         raise RuntimeError("the compiled library of layers does not match this package's sources")
-    getattr(loaded, f"visionattn_{layer}_{what}")(ctypes.byref(problem))
+    return getattr(loaded, f"visionattn_{layer}_{what}")
 
 
 def _addresses(*tensors: Tensor) -> list[ctypes.c_void_p]:

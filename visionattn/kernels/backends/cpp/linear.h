@@ -7,7 +7,7 @@
 // out (rows, columns) = x (rows, inner) times the weight; float32, (columns, inner), or (inner, columns) if `back`.
 // bias (columns) is added, null: none. `activated` takes GELU of `out`, which then may be null; or, if `hidden` is not
 // null, GELU of that, and out is multiplied by GELU's slope there. Null: neither. `gelu` is the table of gelu.h. inner and
-// columns are multiples of LANES.
+// columns are multiples of LANES. `packed` is the weight as `keep` left it, null: it is packed for this product.
 struct Linear {
     int64_t rows;
     int32_t inner, columns, threads, back;
@@ -16,6 +16,7 @@ struct Linear {
     bf16 *out, *activated;
     const bf16* hidden;
     const float* gelu;
+    u32x* packed;
 };
 
 template <int VECTORS> struct LinearWork {
@@ -56,18 +57,25 @@ template <int VECTORS> struct LinearWork {
         }
     }
 
+    const u32x* panel_at(int panel) const { return panels + size_t(panel) * pairs() * VECTORS; }
+    // While a panel is multiplied with all rows, the next one is asked for.
     void run(int first, int last) {
-        for (int panel = first; panel < last; ++panel)
+        const int64_t bytes = sizeof(u32x) * VECTORS * pairs(), tiles = divided(p.rows, ROWS);
+        for (int panel = first; panel < last; ++panel) {
+            const char* next = reinterpret_cast<const char*>(panel_at(panel + 1 < last ? panel + 1 : panel));
             for (int64_t row = 0; row < p.rows; row += ROWS)
-                of_rows<ROWS>(int(std::min<int64_t>(ROWS, p.rows - row)), [&](auto rows) { tile<rows>(row, panel); });
+                of_rows<ROWS>(int(std::min<int64_t>(ROWS, p.rows - row)), [&](auto rows) {
+                    tile<rows>(row, panel, {next + bytes * (row / ROWS) / tiles, std::ptrdiff_t(sizeof(u32x) * VECTORS / tiles)});
+                });
+        }
     }
-    template <int COUNT> void tile(int64_t row, int panel) {
+    template <int COUNT> void tile(int64_t row, int panel, Ahead ahead) {
         f32x sums[COUNT][VECTORS];
         if (p.hidden) ask<COUNT, 0>(p.hidden, row, panel * WIDTH);
         if (p.activated) ask<COUNT, 1>(p.activated, row, panel * WIDTH);
         if (p.out) ask<COUNT, 1>(p.out, row, panel * WIDTH);
         multiply_tile<COUNT, VECTORS>(sums, reinterpret_cast<const uint32_t*>(p.x + row * p.inner), pairs(), 1,
-                                      panels + size_t(panel) * pairs() * VECTORS, pairs());
+                                      panel_at(panel), pairs(), VECTORS, ahead);
         if (p.hidden) leave_with_gelu<COUNT, true>(sums, row, panel * WIDTH);
         else if (p.activated) leave_with_gelu<COUNT, false>(sums, row, panel * WIDTH);
         else leave(COUNT, row, panel * WIDTH, [&](int m, int n, int64_t, const f32x& bias) { return sums[m][n] + bias; });
@@ -122,7 +130,7 @@ struct Product {
     Linear p;
     u32x* panels;
 
-    explicit Product(const Linear& p) : p(p), panels(nullptr), of_48(fits_48(p.columns)) {}
+    explicit Product(const Linear& p) : p(p), panels(p.packed), of_48(fits_48(p.columns)) {}
     size_t size() const { return size_t(count()) * (p.inner / 2) * (of_48 ? 3 : 4); }
     int count() const { return divided(p.columns, of_48 ? 48 : 64); }
     int tile_rows() const { return of_48 ? TILE_ROWS<3> : TILE_ROWS<4>; }
@@ -137,8 +145,9 @@ struct Product {
     bool of_48;
 };
 
-// Packs the weights of some products.
+// Packs the weights of some products, unless they are.
 template <class... P> static void pack(P&... products) {
+    if ((products.panels && ...)) return;
     static thread_local Kept<u32x> kept;
     u32x* next = kept.room((products.size() + ...));
     ((products.panels = next, next += products.size()), ...);
@@ -146,6 +155,36 @@ template <class... P> static void pack(P&... products) {
     parallel(panels, threads, [&](int panel) {
         (void)((panel < products.count() ? (products.pack(panel), true) : (panel -= products.count(), false)) || ...);
     });
+}
+
+// Calls visit(i, a number of the weight) for samples begin <= i < end, of which each row and column has one at least.
+inline int samples(const Linear& p) { return std::max(p.inner, p.columns); }
+template <class F> INLINED void each_sample(const Linear& p, int begin, int end, F visit) {
+    for (int i = begin, row = begin % p.columns, column = begin % p.inner; i < end; ++i) {
+        visit(i, p.weight[size_t(row) * p.inner + column]);
+        if (++row == p.columns) row = 0;
+        if (++column == p.inner) column = 0;
+    }
+}
+// How many numbers `packed` has room for, and what it holds: the panels, and samples of the weight.
+inline int64_t room(const Linear& p) { return Product(p).size() * LANES + samples(p); }
+static void keep(const Linear& p) {
+    const Product product(p);
+    float* to = reinterpret_cast<float*>(product.panels + product.size());
+    parallel(product.count(), p.threads, [&](int panel) { product.pack(panel); });
+    each_sample(p, 0, samples(p), [&](int i, float number) { to[i] = number; });
+}
+// Whether the weight is another one than was kept, by its samples. They lie apart in memory, so threads share them.
+static bool changed(const Linear& p) {
+    const float* kept = reinterpret_cast<const float*>(p.packed + Product(p).size());
+    const int count = samples(p), jobs = std::min(p.threads, divided(count, 256));
+    std::atomic<bool> found{false};
+    parallel(jobs, p.threads, [&](int job) {
+        bool other = false;
+        each_sample(p, count * job / jobs, count * (job + 1) / jobs, [&](int i, float number) { other |= !(kept[i] == number); });
+        if (other) found = true;
+    });
+    return found;
 }
 
 // Blocks of whole tiles of rows, of nearly one size, as many for each thread; a block of `columns` bf16 has BLOCK_BYTES.
@@ -160,10 +199,13 @@ struct Blocks {
     int64_t begin(int block) const { return std::min(int64_t(divided(rows, tile)) * block / count * tile, rows); }
 };
 
+constexpr int FEWEST_ROWS = 64;  // of a thread; with fewer, threads share the columns
+
 static void multiply(const Product& product) {
     const Linear& p = product.p;
-    const Blocks blocks(p.rows, product.tile_rows(), p.inner, p.threads);
-    const int groups = std::min(product.count(), divided(2 * p.threads, blocks.count));
+    const int sharing = p.rows < FEWEST_ROWS * p.threads ? 1 : p.threads;
+    const Blocks blocks(p.rows, product.tile_rows(), p.inner, sharing);
+    const int groups = std::min(product.count(), divided(4 * p.threads, blocks.count));
     parallel(blocks.count * groups, p.threads, [&](int job) {
         const int64_t begin = blocks.begin(job / groups), end = blocks.begin(job / groups + 1);
         const int group = job % groups;
@@ -171,8 +213,11 @@ static void multiply(const Product& product) {
     });
 }
 
-static void linear(const Linear& p) {
+// Whether it was computed: not where a kept weight has changed.
+static bool linear(const Linear& p) {
+    if (p.packed && changed(p)) return false;
     Product product(p);
     pack(product);
     multiply(product);
+    return true;
 }

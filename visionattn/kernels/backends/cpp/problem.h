@@ -59,10 +59,10 @@ inline int most_keys(const Axis& axis) {
 inline int vectors(int width) { return (width + LANES - 1) / LANES; }
 
 // What is added to logits before softmax: per pair of tile shapes, block of LANES queries and key, one vector. Empty
-// if nothing is added.
+// unless `needed`.
 struct Offsets {
-    explicit Offsets(const Problem& p) : cols(p.cols.shapes), first(p.rows.shapes * p.cols.shapes + 1) {
-        for (int pair = 0; pair < p.rows.shapes * cols; ++pair) {
+    Offsets(const Problem& p, bool needed) : cols(p.cols.shapes), first(p.rows.shapes * p.cols.shapes + 1) {
+        for (int pair = 0; needed && pair < p.rows.shapes * cols; ++pair) {
             const Shape &y = p.rows.shape[pair / cols], &x = p.cols.shape[pair % cols];
             first[pair + 1] = first[pair] + size_t(vectors(y.queries * x.queries)) * y.keys * x.keys;
         }
@@ -73,38 +73,27 @@ struct Offsets {
     std::vector<size_t> first;
 };
 
-// Calls visit(position in a shape pair's vectors, lane, bias table row and column, visible) for every query and key
-// of the pair.
-template <class F> inline void each_pair(const Problem& p, const Shape& y, const Shape& x, F visit) {
-    const int keys = y.keys * x.keys;
-    for (int query = 0; query < y.queries * x.queries; ++query) {
-        const int i = query / x.queries, j = query % x.queries;
-        const int32_t *rows = p.rows.span + y.spans + 2 * i, *cols = p.cols.span + x.spans + 2 * j;
-        for (int r = 0; r < y.keys; ++r)
+// Calls visit(number, count, place) for queries of a pair of shapes that lie side by side and see a key. `number` is
+// that of the first among the numbers of the pair's vectors; `count` of them follow. The first has its entry of the bias
+// table at `place`, each next one a place before that. Of one entry, calls come in the order of the numbers.
+template <class F> INLINED void each_run(const Problem& p, int pair, F visit) {
+    const Shape &y = p.rows.shape[pair / p.cols.shapes], &x = p.cols.shape[pair % p.cols.shapes];
+    const int32_t *rows = p.rows.span + y.spans, *cols = p.cols.span + x.spans;
+    std::vector<int> begin(x.keys), end(x.keys);  // the columns of queries that see a key
+    for (int c = 0; c < x.keys; ++c) {
+        while (begin[c] < x.queries && cols[2 * begin[c] + 1] <= c) ++begin[c];
+        for (end[c] = begin[c]; end[c] < x.queries && cols[2 * end[c]] <= c;) ++end[c];
+    }
+    for (int query = 0, stop, queries = y.queries * x.queries; query < queries; query = stop) {  // those of one row and block
+        const int i = query / x.queries, j = query % x.queries, block = query / LANES, lane = query % LANES;
+        stop = std::min({queries, query - j + x.queries, (block + 1) * LANES});
+        for (int r = rows[2 * i]; r < rows[2 * i + 1]; ++r) {
+            const size_t key = (size_t(block) * y.keys + r) * x.keys;
+            const int place = (r + y.lead - i + p.table_rows / 2) * p.table_cols + x.lead + p.table_cols / 2;
             for (int c = 0; c < x.keys; ++c) {
-                const bool visible = r >= rows[0] && r < rows[1] && c >= cols[0] && c < cols[1];
-                const int row = r + y.lead - i + p.table_rows / 2, col = c + x.lead - j + p.table_cols / 2;
-                visit(size_t(query / LANES) * keys + r * x.keys + c, query % LANES, row, col, visible);
+                const int low = std::max(j, begin[c]), high = std::min(j + stop - query, end[c]);
+                if (low < high) visit((key + c) * LANES + lane + low - j, high - low, place + c - low);
             }
+        }
     }
 }
-
-// Where in the bias table that lies which is added to a logit, laid out as the offsets say; HIDDEN: the query does not
-// see the key; MISSING: there is no such query. Empty unless `needed`.
-struct Places : Offsets {
-    static constexpr int32_t HIDDEN = -1, MISSING = -2;
-    Places(const Problem& p, bool needed) : Offsets(p), index(needed ? total() * LANES : 0) {
-        std::fill(index.begin(), index.end(), MISSING);
-        for (int pair = 0; needed && pair < p.rows.shapes * p.cols.shapes; ++pair)
-            each_pair(p, p.rows.shape[pair / cols], p.cols.shape[pair % cols],
-                      [&](size_t place, int lane, int row, int col, bool visible) {
-                          index[(first[pair] + place) * LANES + lane] = visible ? row * p.table_cols + col : HIDDEN;
-                      });
-    }
-    // Calls visit(position, index) for all numbers of a pair of shapes.
-    template <class F> INLINED void each(int pair, F visit) const {
-        const int32_t* from = index.data() + first[pair] * LANES;
-        for (size_t i = 0, count = (first[pair + 1] - first[pair]) * LANES; i < count; ++i) visit(i, from[i]);
-    }
-    std::vector<int32_t> index;
-};

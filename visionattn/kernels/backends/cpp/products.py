@@ -9,6 +9,7 @@ Shapes: T tokens, I channels in, O channels out; both multiples of 16.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visionattn.kernels.backends.cpp import layers
+from visionattn.kernels.backends.cpp.packed import kept
 
 Layer = tuple[Tensor, Tensor | None]
 """Weight ``(O, I)`` and bias ``(O,)``, float32 and contiguous."""
@@ -35,7 +37,7 @@ class Linear(ctypes.Structure):
     _fields_ = (
         ("rows", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("inner", "columns", "threads", "back")),
-        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "out", "activated", "hidden", "gelu")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "out", "activated", "hidden", "gelu", "packed")),
     )
 
 
@@ -57,7 +59,7 @@ class FeedForward(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("inputs", "width", "outputs", "threads", "parts", "parts2")),
         *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "weight2", "bias2", "gelu")),
         *((name, ctypes.c_void_p) for name in ("hidden", "out", "grad", "dx")),
-        *((name, ctypes.c_void_p) for name in ("dweight", "dbias", "dweight2", "dbias2")),
+        *((name, ctypes.c_void_p) for name in ("dweight", "dbias", "dweight2", "dbias2", "packed", "packed2")),
     )
 
 
@@ -67,10 +69,13 @@ def available() -> bool:
     return not layers.unavailable() and bool(layers.library().visionattn_has_products())
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A linear layer: x bfloat16 ``(..., I)``, weight float32 ``(O, I)``, bias float32 ``(O,)``; all contiguous."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, keep: bool = False) -> Tensor:
+    """A linear layer: x bfloat16 ``(..., I)``, weight float32 ``(O, I)``, bias float32 ``(O,)``; all contiguous.
+
+    With ``keep`` the packed weight is kept for the next call.
+    """
     out = _map(x, weight.shape[0])
-    _multiply(x, weight, bias=bias, out=out)
+    _with_kept(lambda packed: _multiply(x, weight, bias=bias, out=out, packed=packed[0]), (weight,), keep)
     return out
 
 
@@ -98,11 +103,16 @@ def feed_forward(x: Tensor, first: Layer, second: Layer, approximate: str, keep:
         first: weight and bias, as in :func:`linear`.
         second: the same.
         approximate: which GELU.
-        keep: whether there will be a backward.
+        keep: whether there will be a backward; if not, the packed weights are kept for the next call.
     """
     out, rows = _map(x, second[0].shape[0]), x.numel() // x.shape[-1]
     hidden = x.new_empty((rows, first[0].shape[0])) if keep else None
-    _feed_forward("run", rows, (x, *first, *second, _table(approximate)), (1, 1), hidden=hidden, out=out)
+    given, maps = (x, *first, *second, _table(approximate)), {"hidden": hidden, "out": out}
+
+    def run(packed: Sequence[Tensor | None]) -> int:
+        return _feed_forward("run", rows, given, (1, 1), packed=packed[0], packed2=packed[1], **maps)
+
+    _with_kept(run, (first[0], second[0]), not keep)
     return out, hidden
 
 
@@ -132,7 +142,7 @@ def feed_forward_gradients(
 
 def _feed_forward(
     what: str, piece: int, given: tuple[Tensor | None, ...], parts: tuple[int, int], **arrays: Tensor | None
-) -> None:
+) -> int:
     x, weight, _, weight2 = given[:4]
     assert x is not None
     assert weight is not None
@@ -141,7 +151,7 @@ def _feed_forward(
     problem = FeedForward(*sizes, torch.get_num_threads(), *parts, *map(_address, given))
     for name, array in arrays.items():
         setattr(problem, name, _address(array))
-    layers.call("feed_forward", what, problem)
+    return layers.call("feed_forward", what, problem)
 
 
 def _sums(rows: int, inputs: int, outputs: int, bias: bool) -> tuple[Tensor, Tensor | None]:
@@ -160,12 +170,33 @@ def _map(x: Tensor, channels: int) -> Tensor:
     return x.new_empty((*x.shape[:-1], channels))
 
 
-def _multiply(x: Tensor, weight: Tensor, back: bool = False, **arrays: Tensor | None) -> None:
+def _multiply(x: Tensor, weight: Tensor, back: bool = False, **arrays: Tensor | None) -> int:
     inner, columns = x.shape[-1], weight.shape[1] if back else weight.shape[0]
     problem = Linear(x.numel() // inner, inner, columns, torch.get_num_threads(), back, _address(x), _address(weight))
     for name, array in arrays.items():
         setattr(problem, name, _address(array))
-    layers.call("linear", "run", problem)
+    return layers.call("linear", "run", problem)
+
+
+def _with_kept(run: Callable[[Sequence[Tensor | None]], int], weights: Sequence[Tensor], keep: bool) -> None:
+    """Run with packed weights, which are packed anew where it says that they are of other numbers."""
+    found = [kept(weight, _pack) if keep else None for weight in weights]
+    if any(panels is None for panels in found):
+        found = [None] * len(weights)
+    if not run(found):
+        run([kept(weight, _pack, anew=True) for weight in weights])
+
+
+def _pack(weight: Tensor) -> Tensor:
+    columns, inner = weight.shape
+    problem, library = (
+        Linear(0, inner, columns, torch.get_num_threads(), False, None, _address(weight)),
+        layers.library(),
+    )
+    panels = torch.empty(library.visionattn_linear_room(ctypes.byref(problem)), dtype=torch.int32)
+    problem.packed = _address(panels)
+    library.visionattn_linear_keep(ctypes.byref(problem))
+    return panels
 
 
 def _address(tensor: Tensor | None) -> int | None:

@@ -106,6 +106,18 @@ template <class S, class C> inline void write_row(const C* from, int depth, C fa
     for (; d < depth; ++d) store(to[d], from[d] * factor);
 }
 
+// At most LANES numbers; as many may be read.
+inline void copy_some(const double* from, int count, double* to) {
+    for (int i = 0; i < count; ++i) to[i] = from[i];
+}
+inline void copy_some(const float* from, int count, float* to) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), _mm512_loadu_ps(from));
+#else
+    for (int i = 0; i < count; ++i) to[i] = from[i];
+#endif
+}
+
 template <class T> inline T larger(const T& a, const T& b) { return a > b ? a : b; }
 
 // exp of numbers <= 0, exactly 0 below -86; a NaN stays one. Polynomial of Cephes' expf: error below 1.5 units in the
