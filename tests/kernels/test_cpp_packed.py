@@ -49,7 +49,7 @@ def set_row(layers: nn.Module) -> None:
 
 def set_columns(layers: nn.Module) -> None:
     for parameter in layers.parameters():
-        parameter.data[..., 5:6] = -2.0
+        parameter.data.movedim(min(1, parameter.dim() - 1), 0)[2:3] = -2.0
 
 
 def set_all(layers: nn.Module) -> None:

@@ -131,28 +131,11 @@ template <> struct TileWork<bf16> : Place<bf16> {
         locate(block, COUNT);
         read(p.q, q, COUNT), read(p.grad, g, COUNT);
         q.pair(lanes), g.pair(lanes);
-        f32x most[COUNT], inverse[COUNT], delta[COUNT] = {};
-        find_logits<COUNT>(added, most);
-        for (int lane = 0; lane < COUNT * LANES; ++lane) {  // missing lanes weigh nothing
-            reinterpret_cast<float*>(most)[lane] = lane < lanes ? stats(lane)[0] : std::numeric_limits<float>::infinity();
-            reinterpret_cast<float*>(inverse)[lane] = lane < lanes ? stats(lane)[1] : 0.0f;
-        }
-        for (int j = 0; j < (keys + 1) / 2; ++j)
-            for (int n = 0; n < COUNT; ++n) {
-                f32x &low = logits.data[2 * j * COUNT + n], &high = logits.data[(2 * j + 1) * COUNT + n];
-                low = power_of_two(low - most[n]) * inverse[n], high = power_of_two(high - most[n]) * inverse[n];
-                narrow_keys(j, n, COUNT, narrowed(low, high));
-            }
+        f32x delta[COUNT] = {};
+        find_weights<COUNT>(added);
         write_keys(g, COUNT, to_value.data(), grads.v.data);
-        multiply_rows<COUNT>(keys, value.numbers(), value.pitch * LANES, 1, g.lanes.data, value.half, COUNT,
-                             [&](int i, const f32x(&sums)[COUNT]) {
-                                 for (int n = 0; n < COUNT; ++n) {
-                                     weights.data[i * COUNT + n] = sums[n];
-                                     delta[n] += logits.data[i * COUNT + n] * sums[n];
-                                 }
-                             });
+        find_weight_gradients<COUNT>(delta);
         const float scale = float(p.scale);
-        for (int n = 0; n < COUNT; ++n) weights.data[keys * COUNT + n] = f32x{};
         for (int j = 0; j < (keys + 1) / 2; ++j)
             for (int n = 0; n < COUNT; ++n) {
                 const int at_low = 2 * j * COUNT + n, at_high = at_low + COUNT;
@@ -169,6 +152,32 @@ template <> struct TileWork<bf16> : Place<bf16> {
             }
         write_keys(q, COUNT, to_key.data(), grads.k.data);
         write_queries(p.dq, key, COUNT, nullptr);
+    }
+    // The weights of keys, also in `narrow`, in place of the logits. Missing lanes weigh nothing.
+    template <int COUNT> INLINED void find_weights(const f32x* added) {
+        f32x most[COUNT], inverse[COUNT];
+        find_logits<COUNT>(added, most);
+        for (int lane = 0; lane < COUNT * LANES; ++lane) {
+            reinterpret_cast<float*>(most)[lane] = lane < lanes ? stats(lane)[0] : std::numeric_limits<float>::infinity();
+            reinterpret_cast<float*>(inverse)[lane] = lane < lanes ? stats(lane)[1] : 0.0f;
+        }
+        for (int j = 0; j < (keys + 1) / 2; ++j)
+            for (int n = 0; n < COUNT; ++n) {
+                f32x &low = logits.data[2 * j * COUNT + n], &high = logits.data[(2 * j + 1) * COUNT + n];
+                low = power_of_two(low - most[n]) * inverse[n], high = power_of_two(high - most[n]) * inverse[n];
+                narrow_keys(j, n, COUNT, narrowed(low, high));
+            }
+    }
+    // The weights' gradients, and for each query the sum of those times the weights.
+    template <int COUNT> INLINED void find_weight_gradients(f32x (&delta)[COUNT]) {
+        multiply_rows<COUNT>(keys, value.numbers(), value.pitch * LANES, 1, g.lanes.data, value.half, COUNT,
+                             [&](int i, const f32x(&sums)[COUNT]) {
+                                 for (int n = 0; n < COUNT; ++n) {
+                                     weights.data[i * COUNT + n] = sums[n];
+                                     delta[n] += logits.data[i * COUNT + n] * sums[n];
+                                 }
+                             });
+        for (int n = 0; n < COUNT; ++n) weights.data[keys * COUNT + n] = f32x{};
     }
 
     // The blocks' rows, also across lanes. Missing lanes are zero.
