@@ -77,6 +77,21 @@ def test_words_of_other_tools(typed, meant):
     assert str(caught.value) == f"unknown key {typed.partition('=')[0]}; did you mean {meant}?"
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("trainer.val_check_interval=0.5", "lightning.Trainer has an argument val_check_interval, +trainer.val_check_"),
+        ("optim.eps=1e-6", "+optim.eps=1e-6 passes it (optim is optim adamw; its keys: lr"),
+        ("optim.opt=lion", "optim.opt names one of timm's optimizers: optim=timm optim.opt=lion"),
+        ("optim=lion", "Choices: adamw, muon, sgd, timm; optim=timm optim.opt=lion takes timm's of this name"),
+    ],
+)
+def test_what_another_library_has_is_told_with_what_to_type(typed, told):
+    with pytest.raises(ConfigError) as caught:
+        compose("train", [typed])
+    assert told in str(caught.value)
+
+
 def test_words_of_other_tools_follow_the_command():
     with pytest.raises(ConfigError, match=r"did you mean batch_size=8\?"):
         compose("evaluate", ["ckpt=x", "samples_per_gpu=8"])

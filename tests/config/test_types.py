@@ -72,6 +72,7 @@ def test_defaults_of_a_file_give_types_too():
     for key, value, message in (
         ("seed", "abc", "seed must be a whole number, got the text 'abc'"),
         ("seed", -1, "seed must be a whole number from 0 on, got -1"),
+        ("seed", 2**32, "seed must be a whole number from 0 to 4294967295, got 4294967296"),
         ("options", {"private": "no"}, "options.private must be true or false, got the text 'no'"),
         ("options", {"score": "high"}, "options.score must be a number, got the text 'high'"),
     ):

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.corpus import trees
+from tests.data.helpers import jpeg
 from visionattn.config.catalog import choices, with_parts
 from visionattn.config.columns import column_of
 from visionattn.data import mask_marks
@@ -138,8 +139,10 @@ def test_parquet_of_labels(tmp_path, file, label):
     from pyarrow import parquet
 
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.table({"image": [b"x"], "label": [label]}), tmp_path / file)
+    cells = [{"bytes": jpeg(1), "path": None}, {"bytes": b"x", "path": None}]
+    parquet.write_table(pyarrow.table({"image": cells, "label": [label, label]}), tmp_path / file)
     mark = recognize(tmp_path)
+    assert mark.image_size == (32, 40)
     assert (mark.data, mark.keys["source.name"]) == ("hugging_face", str(tmp_path))
 
 
@@ -159,6 +162,7 @@ def test_parquet_of_labels(tmp_path, file, label):
         (["training/image_2/0.jpg", "training/label_2/0.txt"], "files of KITTI"),
         (["photos.zip"], "an archive: unpack photos.zip first"),
         (["readme.md", "main.py"], r"\(it holds main.py, readme.md\)"),
+        (["labels.csv"], "labels.csv has 0 lines and names no image"),
     ],
 )
 def test_what_has_no_layout_is_told_with_what_was_looked_for(tmp_path, files, sentence):
@@ -172,6 +176,22 @@ def test_what_has_no_layout_is_told_with_what_was_looked_for(tmp_path, files, se
         recognize(tmp_path)
     assert str(caught.value).endswith(f"looked for {LOOKED_FOR}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("file,label\n", "labels.csv has 1 line and names no image"),
+        ("file,cat,dog\n0.jpg,1,0\n", r"labels.csv has columns of 0 and 1 for classes \(cat, dog ...\)"),
+        ("a,b\nx,y\n", "has the columns a, b, of which none has a usual name for images: data=csv data.root=.*_column"),
+        ("file,b\n0.jpg,y\n", "of which none has a usual name for classes"),
+    ],
+)
+def test_a_table_that_is_none_of_labels_says_why(tmp_path, text, sentence):
+    picture(tmp_path / "img" / "0.jpg")
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(DataError, match=sentence):
+        recognize(tmp_path)
 
 
 def test_two_layouts_are_told_apart_by_the_task_or_by_name(tmp_path):

@@ -52,7 +52,7 @@ def at_least(size: int, least: int) -> int:
     """The larger of two sizes."""
     if isinstance(size, int) and isinstance(least, int):
         return max(size, least)
-    larger: int = torch.sym_max(size, least)
+    larger: int = max(size, least) if torch.jit.is_tracing() else torch.sym_max(size, least)
     return larger
 
 
@@ -60,7 +60,7 @@ def at_most(size: int, most: int) -> int:
     """The smaller of two sizes."""
     if isinstance(size, int) and isinstance(most, int):
         return min(size, most)
-    smaller: int = torch.sym_min(size, most)
+    smaller: int = min(size, most) if torch.jit.is_tracing() else torch.sym_min(size, most)
     return smaller
 
 

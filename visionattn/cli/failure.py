@@ -15,6 +15,9 @@ _SYSTEM = {
     errno.EROFS: "the file system can only be read",
     errno.EACCES: "there is no permission",
     errno.EPERM: "there is no permission",
+    errno.ENOTDIR: "a folder of the path is a file",
+    errno.EEXIST: "a file has the name of the folder",
+    errno.ENAMETOOLONG: "a name is too long for the file system",
     errno.EMFILE: "too many files are open (ulimit -n)",
 }
 

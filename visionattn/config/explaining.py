@@ -74,6 +74,8 @@ def _missing(error: Any, hydra: Any, config_name: str, overrides: Sequence[str])
     elif len(options) > _LISTED:
         every = f"`visionattn list {kind_of(group)}` lists all {len(options)}"
     told = f"unknown {group} {name}{_ended(nearest(name, options))} {every}"
+    if group == "optim":
+        told += f"; optim=timm optim.opt={name} takes timm's of this name"
     if group == "data":
         folders = [path.name for path in Path.cwd().iterdir() if path.is_dir()]
         told += f"; a folder of your own is data=PATH, and there is none {name} here{nearest(name, folders)}"
@@ -122,6 +124,8 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     if told := _other_word(key, value, everything, selected):
         return ConfigError(told)
     hint = nearest(key, [name for name in candidates if not f"{key}.".startswith(f"{name}.")])
+    if told := _of_another_library(key, value, values, selected):
+        return ConfigError(told)
     text = f"unknown key {key}{hint}"
     group = key.split("@")[0]
     packages = [name for name in selected if name.startswith(group + "@")]
@@ -141,8 +145,25 @@ def _other_word(key: str, value: str, known: set[str], selected: dict[str, Any])
     """A sentence with what to type instead of a key of another tool or of other data; empty: it is none of theirs."""
     if key == "data.root" and selected.get("data") == "digits":
         return f"data=digits reads no folder; data={value or 'DIR'} recognizes one of your own and trains on it"
+    if key == "optim.opt":
+        return f"optim.opt names one of timm's optimizers: optim=timm optim.opt={value or 'lamb'}"
     meant = word_of_another_tool(key, value, known)
     return f"unknown key {key}; did you mean {meant}?" if meant else ""
+
+
+def _of_another_library(key: str, value: str, values: dict[str, Any], selected: dict[str, Any]) -> str:
+    """How an argument that our files leave out reaches another library's class, such as ``lightning.Trainer``.
+
+    Empty where the key is a misspelled one of the node, or the class is ours.
+    """
+    parent, _, argument = key.rpartition(".")
+    node = _at(values, parent) or {}
+    target = str(node.get("_target_", "visionattn"))
+    if target.split(".")[0] == "visionattn" or near_names(argument, map(str, node), cutoff=0.8):
+        return ""
+    given = f"+{key}={value or 'VALUE'}"
+    there = _holds(parent, values, selected)
+    return f"unknown key {key}; if {target} has an argument {argument}, {given} passes it ({there})"
 
 
 def _set_by_the_recipe(key: str, overrides: Sequence[str]) -> str:

@@ -17,6 +17,8 @@ from visionattn.errors import ConfigError
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 _LISTS = (list, tuple, Sequence, set)
 _MAPPINGS = (dict, Mapping)
+LARGEST_SEED = 2**32 - 1
+"""What NumPy's generators take at most."""
 _NEVER = ("Tensor", "Module")  # what no plain value can stand for
 
 
@@ -59,6 +61,8 @@ def check_defaults(values: Mapping[str, Any], defaults: Mapping[str, Any], key: 
             raise ConfigError(f"{path} must be {in_words(type(default))}, got {shown(value)}")
         elif isinstance(default, int) and isinstance(value, int) and default >= 0 > value:
             raise ConfigError(f"{path} must be a whole number from 0 on, got {value}")
+        elif name == "seed" and isinstance(value, int) and value > LARGEST_SEED:
+            raise ConfigError(f"{path} must be a whole number from 0 to {LARGEST_SEED}, got {value}")
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 
 from visionattn.data.facts import AUTO
 from visionattn.data.names import EXTENSIONS
+from visionattn.data.text import decoded
 from visionattn.errors import DataError
 
 _SEPARATORS = ",;\t|"
@@ -88,7 +89,7 @@ def read_table(path: Path, separator: str = AUTO) -> Table:
         separator: between values; ``auto``: the most frequent of comma, semicolon, tab and bar in the first line.
 
     Raises:
-        DataError: missing, in another encoding than UTF-8, empty, or no table.
+        DataError: missing, in another encoding than UTF-8 and UTF-16, empty, or no table.
     """
     text = _text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -118,6 +119,13 @@ def read_pairs(path: Path) -> Iterator[tuple[str, str]]:
             yield row[0].strip(), row[1].strip()
 
 
+def named_file(name: str, folders: Sequence[Path]) -> str:
+    """The name of a file as this machine writes it: a table from Windows has backslashes between folders."""
+    if "\\" not in name or any((folder / name).is_file() for folder in folders):
+        return name
+    return name.replace("\\", "/")
+
+
 def _equal(row: Sequence[str], place: int, value: Any) -> bool:
     text = row[place].strip() if place < len(row) else ""
     try:
@@ -128,8 +136,10 @@ def _equal(row: Sequence[str], place: int, value: Any) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return decoded(path.read_bytes())
     except OSError as error:
         raise DataError(f"the table {path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        raise DataError(
+            f"{path} is no text in UTF-8 or UTF-16 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from None

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol, runtime_checkable
+from typing import IO, Any, Protocol, runtime_checkable
 
 AUTO = "auto"
 """The value of a key that the data answer."""
@@ -70,7 +70,7 @@ def typical_size(sizes: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
     return round(median(height for height, _ in found)), round(median(width for _, width in found))
 
 
-def header_size(path: Path) -> tuple[int, int] | None:
+def header_size(path: Path | IO[bytes]) -> tuple[int, int] | None:
     """The (height, width) that an image file's header names; None: it cannot be read."""
     from PIL import Image, UnidentifiedImageError
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from timm.utils.misc import natural_key
 
 from visionattn.data.names import is_image, is_visible
+from visionattn.data.text import decoded
 from visionattn.errors import DataError
 
 _SHOWN = 4
@@ -101,9 +102,7 @@ def read_list(path: Path) -> list[str]:
         DataError: it cannot be read, or is no text.
     """
     try:
-        data = path.read_bytes()
-        wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-        text = data.decode("utf-16" if wide else "utf-8-sig")
+        text = decoded(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:

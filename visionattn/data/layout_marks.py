@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
+import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from visionattn.data.facts import header_size, typical_size
 from visionattn.data.names import (
-    EXTENSIONS,
-    FILE_COLUMNS,
     IMAGE_FOLDERS,
     LABEL_COLUMNS,
     MASK_FOLDERS,
@@ -20,9 +19,10 @@ from visionattn.data.names import (
     is_image,
     is_visible,
 )
+from visionattn.data.text import decoded
 
-_HEAD, _TAIL, _LOOKED_AT = 2**18, 2**16, 200
-_SPLIT_COLUMNS = ("split", "fold", "set", "subset", "partition")
+_HEAD, _TAIL, LOOKED_AT = 2**18, 2**16, 200
+_ROWS = 16  # of a parquet file whose images are looked at
 _FEW, _ANY_SPLIT = 4, {name for names in SPLIT_NAMES.values() for name in names}
 _LISTS, _OTHER_JSON = ("images", "annotations", "categories"), ("captions", "image_info", "results", "stuff")
 
@@ -38,6 +38,7 @@ class Mark:
         root: the value of ``data.root``.
         keys: further keys, without ``data.``.
         asked: whether it is meant only where its task is named, beside another reading of the same files.
+        image_size: a typical (height, width) of images inside other files; None: they are files, or not known.
     """
 
     data: str
@@ -46,6 +47,7 @@ class Mark:
     root: Path
     keys: Mapping[str, Any] = field(default_factory=dict)
     asked: bool = False
+    image_size: tuple[int, int] | None = None
 
     def fits(self, task: str | None) -> bool:
         """Whether it is for a task; None: any."""
@@ -69,7 +71,7 @@ def files_ending(folder: Path, ending: str) -> list[Path]:
     if not folder.is_dir():
         return []
     found = (path for path in folder.iterdir() if path.suffix.lower() == ending and is_visible(path.name))
-    return sorted(islice(found, _LOOKED_AT))
+    return sorted(islice(found, LOOKED_AT))
 
 
 def has_images(folder: Path, depth: int = 1) -> bool:
@@ -80,13 +82,13 @@ def has_images(folder: Path, depth: int = 1) -> bool:
     return depth > 1 and any(has_images(entry, depth - 1) for entry in entries if entry.is_dir())
 
 
-def _start(path: Path) -> str:
+def start_of(path: Path) -> str:
     """The beginning and the end of a text file."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
             file.seek(max(len(head), path.stat().st_size - _TAIL))
-            return (head + file.read()).decode("utf-8", "replace")
+            return decoded(head + file.read(), "replace")
     except OSError:
         return ""
 
@@ -94,7 +96,7 @@ def _start(path: Path) -> str:
 def coco_files(root: Path, only: str | None = None) -> list[Mark]:
     """COCO's, Roboflow's or LVIS's files of annotations, of boxes and of panoptic maps."""
     patterns = [only] if only else ["*.json", "*/*.json", "*/*/*.json"]
-    found = [path for pattern in patterns for path in sorted(islice(root.glob(pattern), _LOOKED_AT))]
+    found = [path for pattern in patterns for path in sorted(islice(root.glob(pattern), LOOKED_AT))]
     kinds: dict[str, Path] = {}
     for path in found:
         if all(is_visible(part) for part in path.relative_to(root).parts) and (kind := _kind_of(path)):
@@ -111,7 +113,7 @@ def _kind_of(path: Path) -> str:
     name = path.name.lower()
     if any(word in name for word in _OTHER_JSON):
         return ""
-    text = _start(path)
+    text = start_of(path)
     if sum(f'"{key}"' in text for key in _LISTS) < 2:
         return ""
     if name.startswith("lvis"):
@@ -126,12 +128,12 @@ def _kind_of(path: Path) -> str:
 def label_lines(root: Path) -> list[Mark]:
     """YOLO's data.yaml, or folders ``labels`` of text files with a class and numbers in every line."""
     for path in (*files_ending(root, ".yaml"), *files_ending(root, ".yml")):
-        text = _start(path)
+        text = start_of(path)
         if re.search(r"^(names|nc)\s*:", text, re.M) and re.search(r"^(train|val|valid)\s*:", text, re.M):
             return [Mark("yolo", "detection", f"YOLO's {path.name}", root)]
     for pattern in ("labels", "labels/*", "*/labels", "obj_*_data", ""):
         for folder in sorted(root.glob(pattern)) if pattern else [root]:
-            lines = (_start(path).partition("\n")[0] for path in files_ending(folder, ".txt"))
+            lines = (start_of(path).partition("\n")[0] for path in files_ending(folder, ".txt"))
             if any(re.fullmatch(r"\ufeff?\d+(\s+-?[\d.eE+-]+){4,}\s*", line) for line in lines):
                 where = f"in {folder.relative_to(root)}" if pattern else "beside the images"
                 return [Mark("yolo", "detection", f"YOLO's label files {where}", root)]
@@ -145,7 +147,7 @@ def voc_files(root: Path) -> list[Mark]:
     for base in bases:
         for name in inner:
             xml = next((path for path in files_ending(base / name, ".xml")), None)
-            if xml is not None and "<annotation" in _start(xml):
+            if xml is not None and "<annotation" in start_of(xml):
                 place = xml.parent.relative_to(root).as_posix()
                 where = "beside the images" if place == "." else f"in {place}"
                 return [Mark("pascal_voc_detection", "detection", f"Pascal VOC's .xml files {where}", root)]
@@ -168,7 +170,7 @@ def labelme_files(root: Path) -> list[Mark]:
 
 
 def _is_labelme(path: Path) -> bool:
-    text = _start(path)
+    text = start_of(path)
     return re.search(r'"shapes"\s*:\s*\[', text) is not None and '"imagePath"' in text
 
 
@@ -194,13 +196,23 @@ def parquet_files(root: Path) -> list[Mark]:
     table = ParquetTable(found[:1])
     names = table.names
     if "objects" in names:
-        return [Mark("hugging_face_detection", "detection", f"boxes in {found[0].name}", root)]
+        size = _size_in(table, "image")
+        return [Mark("hugging_face_detection", "detection", f"boxes in {found[0].name}", root, image_size=size)]
     label = next((name for name in LABEL_COLUMNS if name in names), None)
     image = next((name for name in ("image", "img") if name in names), None)
     if label is None or image is None:
         return []
     keys = {"source.name": str(root), "source.image_key": image, "source.label_key": label}
-    return [Mark("hugging_face", "classification", f"images and labels in {found[0].name}", root, keys)]
+    why, size = f"images and labels in {found[0].name}", _size_in(table, image)
+    return [Mark("hugging_face", "classification", why, root, keys, image_size=size)]
+
+
+def _size_in(table: Any, column: str) -> tuple[int, int] | None:
+    """A typical size of the images in a table's first rows; None: no such column, or none is stored in it."""
+    cells = [table.cell(column, row) for row in range(min(_ROWS, len(table)))] if column in table.names else []
+    stored = (cell.get("bytes") if isinstance(cell, Mapping) else cell for cell in cells)
+    sizes = (header_size(io.BytesIO(one)) for one in stored if isinstance(one, bytes))
+    return typical_size(size for size in sizes if size is not None)
 
 
 def shard_index(root: Path) -> list[Mark]:
@@ -227,49 +239,3 @@ def class_folders(root: Path) -> list[Mark]:
     alone = train is not None and not any(others) and not any(files_ending(root, ".tar"))
     why = f"class folders {few} in {train.name if train else 'it'}"
     return [Mark("image_folder", "classification", why, place if alone else root)]
-
-
-def labeled_table(root: Path, only: str | None = None) -> list[Mark]:
-    """A table of files and labels, or one for each split."""
-    tables: dict[str, tuple[str, dict[str, Any]]] = {}
-    for path in [root / only] if only else [*files_ending(root, ".csv"), *files_ending(root, ".tsv")]:
-        if "submission" not in path.name.lower() and (found := _columns(path)) is not None:
-            split = next((split for split, names in SPLIT_NAMES.items() if path.stem.lower() in names), "")
-            tables.setdefault(split, (path.name, found))
-    name = next((split for split in ("train", "") if split in tables), None)
-    if name is None:
-        return []
-    file, keys = tables[name]
-    several = name == "train" and "val" in tables
-    listed = {split: tables[split][0] for split in SPLIT_NAMES if split in tables} if several else file
-    keys = {"source.tables": listed, **keys}
-    return [Mark("csv", "classification", f"files and labels in {file}", root, keys)]
-
-
-def _columns(path: Path) -> dict[str, Any] | None:
-    """Where the images of a table lie, as keys of the source; None: it is no table of files and labels."""
-    lines = _start(path).lstrip("\ufeff").splitlines()[:_LOOKED_AT]
-    separator = max(",;\t|", key=lambda one: lines[0].count(one)) if lines else ","
-    rows = list(csv.reader(lines, delimiter=separator))
-    if len(rows) < 2 or len(rows[0]) < 2:
-        return None
-    names = [name.strip().lower() for name in rows[0]]
-    file, label = (next((names.index(n) for n in known if n in names), None) for known in (FILE_COLUMNS, LABEL_COLUMNS))
-    if file is None or label is None or "xmin" in names:
-        if len(names) != 2 or not is_image(names[0]):
-            return None
-        file, label, rows = 0, 1, [rows[0], *rows]
-    keys: dict[str, Any] = _located(path.parent, [row[file] for row in rows[1:] if len(row) > file])
-    split = next((name for name in _SPLIT_COLUMNS if name in names), None)
-    return keys | ({"source.split_column": rows[0][names.index(split)].strip()} if split else {})
-
-
-def _located(root: Path, files: Sequence[str]) -> dict[str, Any]:
-    """Folder and ending of the images that a table names without them."""
-    for file in files[:8]:
-        for folder in (root, *folders_in(root)):
-            for ending in ("", *sorted(EXTENSIONS)):
-                if (folder / f"{file}{ending}").is_file():
-                    below = folder.relative_to(root).as_posix()
-                    return {"source.images": below, "source.suffix": ending}
-    return {}

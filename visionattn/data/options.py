@@ -130,3 +130,18 @@ def loader_options(given: LoadingOptions) -> LoaderOptions:
         "prefetch_factor": given.get("prefetch_factor", 2),
         "timeout": given.get("timeout", 600.0),
     }
+
+
+def check_shares(node: str, **values: Any) -> None:
+    """Refuse probabilities and shares that are not between 0 and 1.
+
+    Args:
+        node: of the configuration, for the message.
+        values: by name; those that are no numbers are left to others.
+
+    Raises:
+        ConfigError: names the key and the value.
+    """
+    for name, value in values.items():
+        if isinstance(value, (int, float)) and not 0 <= value <= 1:
+            raise ConfigError(f"{node}.{name} is a share from 0 to 1, not {value}")

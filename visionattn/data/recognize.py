@@ -14,7 +14,6 @@ from visionattn.data.layout_marks import (
     class_folders,
     coco_files,
     label_lines,
-    labeled_table,
     labelme_files,
     open_images_tables,
     parquet_files,
@@ -23,6 +22,7 @@ from visionattn.data.layout_marks import (
 )
 from visionattn.data.mask_marks import mask_folders, masks_beside, pascal_masks
 from visionattn.data.names import SPLIT_NAMES, is_image, is_visible
+from visionattn.data.table_marks import labeled_table, why_no_table
 from visionattn.errors import DataError
 from visionattn.files import near_file
 
@@ -172,6 +172,8 @@ def _hint(path: Path) -> str:
         return f", but an archive: unpack {archives[0]} first"
     if not entries:
         return ": it is empty"
+    if table := why_no_table(path):
+        return f", {table}"
     if images := sum(is_image(entry.name) for entry in entries):
         return f", it holds {images} images and nothing that says what they show"
     train = next((folder for folder in folders if folder.name.lower() in SPLIT_NAMES["train"]), None)

@@ -8,15 +8,20 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from visionattn.kernels.eager import transformed
+
 RENAMED = {"portable": "traceable"}
 """Backends' former names, which still work."""
 
 
 class Named(Protocol):
-    """Anything that has a name."""
+    """What is chosen by its name, or because it is made of torch's operators alone."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def plain(self) -> bool: ...
 
 
 Choice = TypeVar("Choice", bound=Named)
@@ -36,6 +41,8 @@ def own(op: str, name: str, backend: Choice | None) -> Choice:
 def chosen(op: str, backends: Sequence[Choice], wanted: str | Choice, reason: Callable[[Choice], str]) -> Choice:
     """The backend that is ``wanted``, or for "auto" the first that does not refuse.
 
+    Where torch transforms or exports the operators, "auto" asks those alone that are made of torch's.
+
     Args:
         op: name of the op, for messages.
         backends: in the order in which "auto" asks them.
@@ -46,8 +53,9 @@ def chosen(op: str, backends: Sequence[Choice], wanted: str | Choice, reason: Ca
         ValueError: the named backend refuses, with its reason, or does not exist.
     """
     if wanted == "auto":
+        own_code = not transformed()
         for candidate in backends:
-            if not reason(candidate):
+            if (own_code or candidate.plain) and not reason(candidate):
                 return candidate
     name = _present_name(wanted) if isinstance(wanted, str) else wanted.name
     for candidate in backends if isinstance(wanted, str) else (wanted,):

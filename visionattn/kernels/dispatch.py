@@ -26,12 +26,14 @@ class Candidate(Generic[A]):
         fn: the operator.
         refuses: the reason why it cannot run this call, or "" when it can.
         packed: ``fn`` with queries, keys and values in one tensor, if that saves something; it runs where ``fn`` does.
+        plain: whether it is made of torch's operators alone, so that torch can transform and export it.
     """
 
     name: str
     fn: Callable[A, Tensor]
     refuses: Callable[A, str]
     packed: Callable[..., Tensor] | None = None
+    plain: bool = False
 
 
 C = TypeVar("C", bound=Candidate[...])

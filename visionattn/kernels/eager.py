@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 PLAIN = (Tensor, nn.Parameter)
@@ -21,9 +22,21 @@ def runs_own_code(*tensors: Tensor | None) -> bool:
     return (
         all(tensor is None or (type(tensor) in PLAIN and tensor.device.type == "cpu") for tensor in tensors)
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not transformed()
         and _get_current_dispatch_mode() is None
-        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def transformed() -> bool:
+    """Whether torch transforms or records the operators that run here, which have to be its own.
+
+    So do ``torch.func`` and derivatives in forward mode, for which own operators have no rules, and ``torch.export``,
+    ``torch.onnx.export`` and ``torch.jit.trace``, whose files are read where these operators do not exist.
+    """
+    if torch.compiler.is_exporting():
+        return True
+    return not torch.compiler.is_compiling() and (
+        torch._C._are_functorch_transforms_active() or torch.jit.is_tracing() or forward_ad._current_level >= 0
     )
 
 

@@ -223,7 +223,10 @@ def certainly(statement: bool | torch.SymBool) -> bool:
     """Whether a statement about sizes holds, whatever the symbols of ``torch.compile`` or ``torch.export`` stand for.
 
     False where it depends on a symbol: evaluating it would bind the graph to the sizes that it was traced with.
+    ``torch.jit.trace``, whose sizes are tensors, does bind its graph to them.
     """
+    if isinstance(statement, torch.Tensor):
+        return bool(statement)
     if not torch.compiler.is_compiling() and isinstance(statement, bool):
         return statement
     from torch.fx.experimental.symbolic_shapes import statically_known_true  # takes a second to import
@@ -241,6 +244,8 @@ def as_pair(name: str, value: Pair) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"{name} must be an integer or a pair (rows, columns), got {len(pair)} values: {value}")
+    if torch.jit.is_tracing():  # numbers that follow from sizes are tensors there
+        pair = tuple(int(number) for number in pair)
     for number in pair:
         if isinstance(number, bool) or not isinstance(number, (int, torch.SymInt)):
             raise TypeError(f"{name} must hold integers, got {number!r} of type {type(number).__name__}")

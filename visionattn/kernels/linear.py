@@ -22,7 +22,7 @@ from torch.utils.flop_counter import register_flop_formula
 from visionattn.kernels import linear_bf16
 from visionattn.kernels.activation import activate, gelu
 from visionattn.kernels.backends.triton import rows
-from visionattn.kernels.eager import PLAIN, differentiates, has_hooks, reduced
+from visionattn.kernels.eager import PLAIN, differentiates, has_hooks, reduced, transformed
 
 SMALLEST = 1 << 21
 """Multiply-adds below which oneDNN's start-up costs more than it saves."""
@@ -150,6 +150,7 @@ def _supports_onednn(x: Tensor, weight: Tensor) -> bool:
     return (
         _AVAILABLE
         and not torch.compiler.is_compiling()
+        and not transformed()
         and type(x) in PLAIN
         and type(weight) in PLAIN
         and x.device.type == weight.device.type == "cpu"

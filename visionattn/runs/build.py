@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionattn.backbones.checks import mixers_checked
 from visionattn.backbones.cost import count_gmacs, count_parameters
 from visionattn.config import BuildPolicy
+from visionattn.config.messages import flat_keys, value_at
 from visionattn.data import ClassificationData, VisionData
 from visionattn.errors import ConfigError, counted
 from visionattn.runs.log import Unlogged
@@ -88,7 +89,9 @@ class Run:
             built = task.build_optimizer(total_steps=1000, steps_per_epoch=100, batch=self.batch)
         except (TypeError, ValueError) as error:
             given = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("optim", "schedule")}
-            raise ConfigError(f"the optimizer or its schedule does not build from {given}: {error}") from error
+            values = {key: value_at(given, key) for key in flat_keys(given) if "._" not in key}
+            told = ", ".join(f"{key}={value}" for key, value in values.items() if not isinstance(value, dict))
+            raise ConfigError(f"the optimizer or its schedule does not build: {error} ({told})") from error
         processes, accumulated = trainer.num_devices * trainer.num_nodes, trainer.accumulate_grad_batches
         per_process = f"{self.data.batch_size} per process, {counted(processes, 'process', 'processes')}"
         steps = f"{accumulated} accumulated steps" if accumulated > 1 else "no accumulation"

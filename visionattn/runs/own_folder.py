@@ -141,7 +141,7 @@ def _begin(mark: Mark, typed: Words) -> tuple[dict[str, Any], dict[str, str]]:
     own, told = typed.value("backbone"), typed.given(*_MEANS_WEIGHTS)
     if own is None and told and typed.value("weights") != "timm":
         return {}, {}  # weights of which nobody says whose: those of the default backbone
-    size = sampled_size(some_images(mark.root if mark.root.is_dir() else mark.root.parent))
+    size = mark.image_size or sampled_size(some_images(mark.root if mark.root.is_dir() else mark.root.parent))
     if own is None and not told and size is not None and min(size) <= SMALL:
         return _small(mark, typed, f"for small images, these have about {size[0]}x{size[1]} pixels")
     gpu = own is None and _gpu(typed)

@@ -114,11 +114,29 @@ def test_mistakes_have_their_sentence(tmp_path, text, options, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_tables_as_spreadsheets_save_them(tmp_path, encoding):
+    tree(tmp_path)
+    (tmp_path / "labels.csv").write_bytes("file;label\r\n0.jpg;größe\r\n1.jpg;klein\r\n".encode(encoding))
+    assert CsvLabels(str(tmp_path), {"train": "labels.csv"}).open("train").class_names == ["größe", "klein"]
+
+
 def test_another_encoding_is_named(tmp_path):
     tree(tmp_path)
-    (tmp_path / "labels.csv").write_bytes("file,label\n0.jpg,größe\n".encode("utf-16"))
-    with pytest.raises(DataError, match=r"labels\.csv is not UTF-8 text .*; save it as UTF-8"):
+    (tmp_path / "labels.csv").write_bytes("file,label\n0.jpg,größe\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"labels\.csv is no text in UTF-8 or UTF-16 .*; save it as UTF-8"):
         CsvLabels(str(tmp_path)).open("train")
+
+
+def test_folders_in_a_table_from_windows(tmp_path):
+    tree(tmp_path)
+    (tmp_path / "a b").mkdir()
+    for number in range(2):
+        (tmp_path / f"{number}.jpg").rename(tmp_path / "a b" / f"{number}.jpg")
+    (tmp_path / "labels.csv").write_text("file,label\na b\\0.jpg,x\na b\\1.jpg,y\n")
+    records = CsvLabels(str(tmp_path), {"train": "labels.csv"}).open("train")
+    assert records.load(1) is not None
+    assert CsvLabels.inspect(tmp_path, {"tables": {"train": "labels.csv"}}).image_size is not None
 
 
 def test_what_the_data_tell(tmp_path):

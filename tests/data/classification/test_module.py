@@ -234,6 +234,8 @@ def test_posterize_of_no_bits_is_black():
         (lambda: EvalTransform((1, 2, 3)), r"got \(1, 2, 3\)"),
         (lambda: TrainTransform(32, colour_jitter=0.4), "did you mean color_jitter"),
         (lambda: TrainTransform(32, use_prefetcher=True), "unknown training transform option"),
+        (lambda: TrainTransform(32, hflip=7), r"data\.train_transform\.hflip is a share from 0 to 1, not 7"),
+        (lambda: TrainTransform(32, re_prob=-0.1), r"re_prob is a share from 0 to 1, not -0\.1"),
     ],
 )
 def test_wrong_transform_options(build, message):

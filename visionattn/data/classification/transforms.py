@@ -22,6 +22,7 @@ from visionattn.data.classification.fast_affine import use_fast_affine
 from visionattn.data.decode import DecodedImage, as_tensor, decode_fast, decode_rgb
 from visionattn.data.image_size import ImageSize, as_size
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
+from visionattn.data.options import check_shares
 from visionattn.errors import ConfigError, did_you_mean
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
@@ -57,7 +58,7 @@ class TrainTransform:
         re_mode: what the rectangle is filled with: ``const``, ``rand`` (one color) or ``pixel`` (noise).
 
     Raises:
-        ConfigError: an option that timm does not know, or an unknown decoder.
+        ConfigError: an option that timm does not know, a probability above 1, or an unknown decoder.
     """
 
     def __init__(
@@ -114,6 +115,8 @@ def _check_options(options: Mapping[str, Any]) -> None:
         if name not in known:
             hint = did_you_mean(name, known) or f"; known are {', '.join(sorted(known))}"
             raise ConfigError(f"unknown training transform option {name!r}{hint}")
+    chances = {name: value for name, value in options.items() if name.endswith(("flip", "_prob"))}
+    check_shares("data.train_transform", **chances)
 
 
 def _random_erasing(options: Mapping[str, Any]) -> RandomErasing | None:

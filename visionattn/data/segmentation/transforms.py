@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as F
 from visionattn.data.decode import DecodedImage, as_tensor
 from visionattn.data.image_size import ImageSize, as_size
 from visionattn.data.normalize import IMAGENET_MEAN, IMAGENET_STD
+from visionattn.data.options import check_shares
 from visionattn.data.segmentation.labels import IGNORE
 from visionattn.errors import ConfigError
 
@@ -75,6 +76,8 @@ class SegmentationTrainTransform:
             raise ConfigError(f"scale is two factors, 0 < low <= high, got {list(scale)}")
         if not 0 < category_ratio <= 1:
             raise ConfigError(f"category_ratio must lie in (0, 1], got {category_ratio}")
+        turns = {"flip": flip, "vertical_flip": vertical_flip, "transpose": transpose}
+        check_shares("data.train_transform", **turns, distortion=distortion)
         self.size, self.short_edge, self.long_edge = as_size(image_size), short_edge, long_edge
         self.scale, self.category_ratio, self.flip = (low, high), category_ratio, flip
         if transpose and self.size[0] != self.size[1]:

@@ -55,8 +55,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, geometry: Geome
     return torch.einsum("bnhwij,bijne->bhwne", weights, v)
 
 
-WINDOW = Backend("reference", attend, never)
-NEIGHBORHOOD = Backend("reference", attend, never)
+WINDOW = Backend("reference", attend, never, plain=True)
+NEIGHBORHOOD = Backend("reference", attend, never, plain=True)
 
 
 def attend_tokens(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
@@ -64,7 +64,7 @@ def attend_tokens(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: f
     return torch.einsum("bnts,bsne->btne", dense_logits(q, k, bias, scale).softmax(-1), v)
 
 
-TOKENS = TokenBackend("reference", attend_tokens, never)
+TOKENS = TokenBackend("reference", attend_tokens, never, plain=True)
 
 
 def regions_of(size: Sequence[int], region: Region, device: torch.device) -> Tensor:
@@ -94,4 +94,4 @@ def attend_routed(q: Tensor, k: Tensor, v: Tensor, routes: Tensor, region: Regio
     return torch.einsum("bnqs,bsne->bqne", weights, v.flatten(1, 2)).unflatten(1, q.shape[1:3])
 
 
-ROUTED = RoutedBackend("reference", attend_routed, never)
+ROUTED = RoutedBackend("reference", attend_routed, never, plain=True)

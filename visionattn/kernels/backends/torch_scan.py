@@ -111,4 +111,4 @@ def _decays(logs: Tensor) -> Tensor:
 
 
 REFERENCE = ScanBackend("reference", scan_by_chunks, never)
-TRACEABLE = ScanBackend("traceable", scan_by_lines, never)
+TRACEABLE = ScanBackend("traceable", scan_by_lines, never, plain=True)

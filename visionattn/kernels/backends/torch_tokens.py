@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from visionattn.kernels.dispatch import never
 from visionattn.kernels.token_op import TokenBackend
 
 
@@ -30,5 +30,12 @@ def refuses(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) 
     return ""
 
 
+def lacks_forward_mode(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> str:
+    """Why torch's function cannot run."""
+    if forward_ad._current_level >= 0 and not torch.compiler.is_compiling():
+        return "torch's scaled_dot_product_attention has no derivative in forward mode on every device"
+    return ""
+
+
 FUSED = TokenBackend("fused", attend, refuses)
-TRACEABLE = TokenBackend("traceable", attend, never)
+TRACEABLE = TokenBackend("traceable", attend, lacks_forward_mode, plain=True)

@@ -232,5 +232,5 @@ def _bias(bias: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
     return table.reshape(down * across, heads, high * wide, keys_down * keys_across)
 
 
-WINDOW = Backend("traceable", attend, never, attend_packed)
-NEIGHBORHOOD = Backend("traceable", attend, never, attend_packed)
+WINDOW = Backend("traceable", attend, never, attend_packed, plain=True)
+NEIGHBORHOOD = Backend("traceable", attend, never, attend_packed, plain=True)

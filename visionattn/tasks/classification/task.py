@@ -15,6 +15,7 @@ from timm.data import Mixup
 from torch import Tensor, nn
 
 from visionattn.data.decode import DecodedImage
+from visionattn.data.options import check_shares
 from visionattn.errors import ConfigError, NonFiniteLossError
 from visionattn.tasks.classification.metric import ClassificationEvaluator
 from visionattn.tasks.classification.observer import ClassificationObserver
@@ -64,10 +65,9 @@ class ClassificationTask(VisionTask):
         mixup_switch_prob: float = 0.5,
         **kwargs: Any,
     ):
-        shares = {"label_smoothing": label_smoothing, "mixup_prob": mixup_prob, "mixup_switch_prob": mixup_switch_prob}
-        for name, share in shares.items():
-            if not 0 <= share <= 1:
-                raise ConfigError(f"task.{name} is a share from 0 to 1, not {share}")
+        check_shares(
+            "task", label_smoothing=label_smoothing, mixup_prob=mixup_prob, mixup_switch_prob=mixup_switch_prob
+        )
         if min(mixup_alpha, cutmix_alpha) < 0:
             raise ConfigError(f"mixup_alpha and cutmix_alpha are numbers from 0 on, not {mixup_alpha}, {cutmix_alpha}")
         super().__init__(

@@ -11,7 +11,7 @@ import numpy as np
 from timm.utils.misc import natural_key
 
 from visionattn.data.classification.sources.image_folder import FileRecords
-from visionattn.data.csv_table import Table, read_pairs, read_table
+from visionattn.data.csv_table import Table, named_file, read_pairs, read_table
 from visionattn.data.facts import AUTO, DataFacts, sampled_size
 from visionattn.data.fixed_split import fixed_split
 from visionattn.data.folders import some
@@ -177,6 +177,7 @@ class CsvLabels:
         return found
 
     def _first(self, folders: Sequence[Path], name: str) -> str:
+        name = named_file(name, folders)
         places = [Path(folder, name) for folder in folders]
         place = places[0] if len(places) == 1 else next((path for path in places if path.is_file()), places[0])
         return place.relative_to(self.root).as_posix() if place.is_relative_to(self.root) else str(place)
