@@ -106,3 +106,19 @@ def test_timms_layer_groups_follow_the_depth_of_the_parameters():
     assert len({groups[name] for name in groups if ".blocks." in name}) == sum(ROWS["depths"])
     coarse = group_with_matcher(model.named_parameters(), model.group_matcher(coarse=True), reverse=True)
     assert len({coarse[name] for name in coarse if name.startswith("stages.")}) == len(ROWS["dims"])
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(3, 8, 8), r"got a tensor of shape \(3, 8, 8\); images\[None\] makes a batch"),
+        (torch.zeros(2, 1, 8, 8), r"takes images of 3 channels \(B, 3, H, W\), got a tensor of shape \(2, 1, 8, 8\)"),
+        (torch.zeros(2, 8, 8, 3), "takes images of 3 channels"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "takes normalized floats, got uint8: divide by 255"),
+        ([[0.0]], "takes a tensor of images .*, got list"),
+    ],
+)
+def test_what_is_no_batch_of_images_is_told(images, message):
+    model = HierarchicalBackbone(**ROWS, mixers=MIXERS, num_classes=2)
+    with pytest.raises((ValueError, TypeError), match=message):
+        model(images)

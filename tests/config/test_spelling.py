@@ -81,7 +81,7 @@ def test_words_of_other_tools(typed, meant):
     ("typed", "told"),
     [
         ("trainer.val_check_interval=0.5", "lightning.Trainer has an argument val_check_interval, +trainer.val_check_"),
-        ("optim.eps=1e-6", "+optim.eps=1e-6 passes it (optim is optim adamw; its keys: lr"),
+        ("optim.amsgrad=true", "+optim.amsgrad=true passes it (optim is optim adamw; its keys: lr"),
         ("optim.opt=lion", "optim.opt names one of timm's optimizers: optim=timm optim.opt=lion"),
         ("optim=lion", "Choices: adamw, muon, sgd, timm; optim=timm optim.opt=lion takes timm's of this name"),
     ],
@@ -90,6 +90,20 @@ def test_what_another_library_has_is_told_with_what_to_type(typed, told):
     with pytest.raises(ConfigError) as caught:
         compose("train", [typed])
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("logger=null", "logger=null names no file of the group logger: ~logger leaves it out"),
+        ("callbacks=none", "Choices: default, no_ema; ~callbacks leaves it out"),
+        ("optim=null", "optim=null names no file of the group optim"),
+    ],
+)
+def test_groups_that_are_to_be_empty(typed, told):
+    with pytest.raises(ConfigError) as caught:
+        compose("train", [typed])
+    assert str(caught.value).endswith(told)
 
 
 def test_words_of_other_tools_follow_the_command():

@@ -4,9 +4,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from visionattn.cli import main
 from visionattn.config import DEFAULT_POLICY
 from visionattn.config.composing import compose
 from visionattn.errors import ConfigError
+from visionattn.runs.build import _callbacks_and_loggers
 from visionattn.runs.trainer import build_trainer, explained
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -86,3 +88,21 @@ def test_a_training_needs_an_end(standard):
 def test_errors_of_others_pass():
     with pytest.raises(ValueError, match="mine"), explained({}):
         raise ValueError("mine")
+
+
+def test_a_training_does_without_loggers_and_without_callbacks(tmp_path):
+    def kinds(*left_out):
+        cfg = compose("train", [f"run_dir={tmp_path}", "name=x", *left_out])
+        return [[type(one).__name__ for one in own] for own in _callbacks_and_loggers(cfg, DEFAULT_POLICY)]
+
+    callbacks, loggers = kinds()
+    assert "LearningRateMonitor" in callbacks
+    assert "MetricsFile" in loggers
+    assert kinds("~logger") == [[name for name in callbacks if name != "LearningRateMonitor"], []]
+    assert kinds("~callbacks") == [[], loggers]
+
+
+@pytest.mark.parametrize("group", ["optim", "backbone", "trainer"])
+def test_a_training_does_not_without_the_rest(group, capsys):
+    assert main(["train", f"~{group}", "--dry-run"]) == 2
+    assert capsys.readouterr().err == f"visionattn: a training needs the group {group}: leave ~{group} away\n"

@@ -16,6 +16,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from visionattn.attention.mixer import MixerFactory
+from visionattn.backbones.batch import check_batch
 from visionattn.backbones.block import Block, NormFactory
 from visionattn.backbones.layers import LayerGroups
 from visionattn.backbones.stage import BlockFactory, Stage, stride_of
@@ -137,7 +138,7 @@ class HierarchicalBackbone(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The normalized last map, ``(B, C, H, W)``."""
-        _check_batch(x)
+        check_batch(x, self.in_chans)
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
@@ -171,7 +172,7 @@ class HierarchicalBackbone(nn.Module):
         """
         if output_fmt not in ("NCHW", "NHWC"):
             raise ValueError(f"output_fmt must be NCHW or NHWC, got {output_fmt}")
-        _check_batch(x)
+        check_batch(x, self.in_chans)
         take, last = feature_take_indices(len(self.stages), indices)
         x, maps, final = self.stem(x), [], len(self.stages) - 1
         for i, stage in enumerate(self.stages[: last + 1] if stop_early else self.stages):
@@ -251,13 +252,6 @@ class HierarchicalBackbone(nn.Module):
         if coarse:
             return {"stem": r"^stem", "blocks": r"^stages\.(\d+)"}
         return self.layer_groups.patterns(self._depths())
-
-
-def _check_batch(images: Tensor) -> None:
-    if images.ndim != 4:
-        shape = tuple(images.shape)
-        hint = "; images[None] makes a batch of one image" if images.ndim == 3 else ""
-        raise ValueError(f"a backbone takes a batch of images (B, C, H, W), got a tensor of shape {shape}{hint}")
 
 
 def _stage_keys(

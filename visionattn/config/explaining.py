@@ -13,6 +13,7 @@ from visionattn.config.spelling import word_of_another_tool
 from visionattn.errors import ConfigError, near_names
 
 _KEY = re.compile(r"Could not (?:override|delete) '([^'=]+)|Could not delete from config\. '([^']+)' does not exist")
+_LEFT_OUT = ("logger", "callbacks")  # groups that a run can do without
 _LISTED = 60  # choices named in a message
 _GROUP = re.compile(r"config group '([^']+)' does not exist")
 
@@ -36,6 +37,10 @@ def explain(error: Exception, hydra: Any, config_name: str, overrides: list[str]
         )
     if requires := re.search(r"Sweep parameters '(.+)' requires --multirun", message):
         return ConfigError(f"{requires[1]} gives several values: add -m to run each")
+    if "Config group override must be a string or a list" in message:
+        empty = next((word.partition("=")[0] for word in overrides if word.endswith("=null")), "GROUP")
+        out = f": ~{empty} leaves it out" if empty in _LEFT_OUT else ""
+        return ConfigError(f"{empty}=null names no file of the group {empty}{out}")
     if group := _GROUP.search(message):
         return ConfigError(f"unknown group {group[1]}{nearest(group[1], _groups(hydra))}")
     if (unknown := _KEY.search(message)) and not _wrong_value(error):
@@ -74,6 +79,8 @@ def _missing(error: Any, hydra: Any, config_name: str, overrides: Sequence[str])
     elif len(options) > _LISTED:
         every = f"`visionattn list {kind_of(group)}` lists all {len(options)}"
     told = f"unknown {group} {name}{_ended(nearest(name, options))} {every}"
+    if name.lower() in ("none", "false", "off") and group in _LEFT_OUT:
+        told = f"unknown {group} {name}. {every}; ~{group} leaves it out"
     if group == "optim":
         told += f"; optim=timm optim.opt={name} takes timm's of this name"
     if group == "data":
@@ -127,13 +134,8 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     if told := _of_another_library(key, value, values, selected):
         return ConfigError(told)
     text = f"unknown key {key}{hint}"
-    group = key.split("@")[0]
-    packages = [name for name in selected if name.startswith(group + "@")]
-    if packages and group in _groups(hydra):
-        listed = ", ".join(packages)
-        if "@" in key:
-            return ConfigError(f"{text} ({group} can be set at: {listed})")
-        return ConfigError(f"{group} can be set in several places: {listed}")
+    if several := _several_places(key, text, hydra, selected):
+        return ConfigError(several)
     swapped = any(name.endswith("@" + parent) for name in selected)
     add_keys = parent and (swapped or "did you mean" not in text)
     if add_keys:
@@ -149,6 +151,17 @@ def _other_word(key: str, value: str, known: set[str], selected: dict[str, Any])
         return f"optim.opt names one of timm's optimizers: optim=timm optim.opt={value or 'lamb'}"
     meant = word_of_another_tool(key, value, known)
     return f"unknown key {key}; did you mean {meant}?" if meant else ""
+
+
+def _several_places(key: str, text: str, hydra: Any, selected: dict[str, Any]) -> str:
+    """The places of a group that is chosen more than once, such as ``mixer``; empty for other keys."""
+    group = key.split("@")[0]
+    listed = ", ".join(name for name in selected if name.startswith(group + "@"))
+    if not listed or group not in _groups(hydra):
+        return ""
+    return (
+        f"{text} ({group} can be set at: {listed})" if "@" in key else f"{group} can be set in several places: {listed}"
+    )
 
 
 def _of_another_library(key: str, value: str, values: dict[str, Any], selected: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig, OmegaConf
@@ -142,18 +142,30 @@ def build(
             "of them to null"
         )
     task.config_text = OmegaConf.to_yaml(cfg, resolve=True)
+    logged = cfg.get("logger")
     step = resumed.contents.get("global_step") if resumed else None
     for name, key in (("csv", "goes_on_at"), ("tensorboard", "purge_step")):
-        if step and cfg.logger and cfg.logger.get(name):  # what was logged after that step comes again
+        if step and logged and logged.get(name):  # what was logged after that step comes again
             OmegaConf.update(cfg, f"logger.{name}.{key}", step, force_add=True)
-    if cfg.logger and cfg.logger.get("wandb") and find_spec("wandb") is None:
+    if logged and logged.get("wandb") and find_spec("wandb") is None:
         raise ConfigError("logger=wandb needs the package wandb, which is not installed: pip install wandb")
     callbacks: list[Callback] = [StepSeeds(cfg.seed), LoopProgress(), StopSignals()]
-    callbacks += [callback for callback in (policy.instantiate(cfg.callbacks) or {}).values() if callback is not None]
-    loggers = [logger for logger in (policy.instantiate(cfg.logger) or {}).values() if logger is not None]
+    own, loggers = _callbacks_and_loggers(cfg, policy)
+    callbacks += own
     stopwatch = Stopwatch()
     talking = Talking(stopwatch)
     return _run(cfg, task, cfg.data, run_dir, policy, stopwatch, [talking, *callbacks], loggers, resumed)
+
+
+def _callbacks_and_loggers(cfg: DictConfig, policy: BuildPolicy) -> tuple[list[Callback], list[Logger]]:
+    """What the configuration names of both; each group may be left out."""
+    own, loggers = (
+        [one for one in (policy.instantiate(cfg.get(group)) or {}).values() if one is not None]
+        for group in ("callbacks", "logger")
+    )
+    if not loggers:
+        own = [callback for callback in own if not isinstance(callback, LearningRateMonitor)]  # it tells them alone
+    return own, loggers
 
 
 def build_evaluation(cfg: DictConfig, task: VisionTask, data: DictConfig, run_dir: Path, policy: BuildPolicy) -> Run:

@@ -22,6 +22,7 @@ _ALL_COMBINATIONS = 64  # more than that, and each choice is tried once instead 
 _CHOICES = 1000
 COMPARISON = "compare"
 """The node of an experiment that holds the keys of a comparison."""
+_NEEDED = ("task", "data", "backbone", "head", "optim", "schedule", "trainer")
 _GLOBAL = ("experiment", "debug")
 """Groups whose files set keys of all other groups."""
 
@@ -54,11 +55,19 @@ def check(cfg: DictConfig, command: str | None, policy: BuildPolicy, complete: b
             )
         if complete and command == "train":
             _check_single(whole, choices)
+            _check_whole(whole, choices)
             check_fit(whole, choices)
         if complete:
             check_complete(whole, str(command))
             policy.check(whole)
             check_defaults(plain(whole), read(source_file(f"{cfg.hydra.job.config_name}.yaml")))
+
+
+def _check_whole(cfg: DictConfig, choices: dict[Any, Any]) -> None:
+    """Raises ConfigError for a group without which nothing trains, and which ``~`` has removed."""
+    for group in _NEEDED:
+        if group not in cfg or not choices.get(group):
+            raise ConfigError(f"a training needs the group {group}: leave ~{group} away")
 
 
 def _check_single(cfg: DictConfig, choices: dict[Any, Any]) -> None:
