@@ -24,6 +24,14 @@ def names(*args, **options):
     return [image.name for image in find_images(*args, **options)]
 
 
+def test_cameras_and_videos_are_not_read(tmp_path):
+    with pytest.raises(DataError, match=r"source=0 was not found; .* cameras and videos are not read"):
+        find_images(0)
+    (tmp_path / "a.MP4").write_bytes(b"x")
+    with pytest.raises(DataError, match="is a video, of which no frames are read"):
+        find_images(str(tmp_path / "a.MP4"))
+
+
 def test_a_folder_gives_its_images_and_nothing_hidden(folder):
     assert names(str(folder)) == ["a.PNG", "b.jpg", "sub/a.png"]
     assert names(str(folder), recursive=False) == ["a.PNG", "b.jpg"]

@@ -44,6 +44,17 @@ def test_small_images_are_seen_at_their_own_size(facts):
     assert not infer(cfg).values  # nothing is left open
 
 
+def test_one_size_of_images_is_that_of_training_and_evaluation(facts):
+    facts(num_classes=3, image_size=(150, 200), images={"train": 64})
+    cfg, _ = filled("data.image_size=640")
+    assert (cfg.data.eval_transform.short_edge, cfg.data.eval_transform.long_edge) == (640, 640)
+    assert list(cfg.data.train_transform.short_edges) == [512, 576, 640, 704, 768]
+    assert (cfg.data.train_transform.long_edge, cfg.data.image_size) == (640, 640)
+    assert (
+        filled("data.image_size=[480,800]", "data.eval_transform.short_edge=96")[0].data.eval_transform.long_edge == 800
+    )
+
+
 def test_images_as_large_as_cocos_are_seen_as_coco_is(facts):
     facts(num_classes=80, image_size=(480, 640))
     cfg, _ = filled()

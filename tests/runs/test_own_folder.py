@@ -8,7 +8,7 @@ from PIL import Image
 from tests.corpus import trees
 from visionattn.config import compose
 from visionattn.data.mirroring import WRITING
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, DataError
 from visionattn.runs import own_folder
 from visionattn.runs.infer import infer
 from visionattn.runs.own_folder import RECOGNIZED, with_folder
@@ -95,6 +95,19 @@ def test_names_in_files_are_judged_as_those_of_folders(tmp_path, file, text, why
         (tmp_path / file).write_text("file,label\n" + "".join(f"{index}.jpg,{text[index % 2]}\n" for index in range(8)))
     found, how = share(f"data={tmp_path}")
     assert (found, why in how) == (0.0 if why else 0.5, True)
+
+
+def test_a_head_that_does_not_fit_the_folder_is_named_with_what_does(tmp_path):
+    trees.coco(tmp_path)
+    with pytest.raises(DataError, match=r"does not train head=upernet; leave head= away$"):
+        words(f"data={tmp_path}", "head=upernet")
+    with pytest.raises(DataError, match=r"does not train task=segmentation; leave task= away$"):
+        words(f"data={tmp_path}", "task=segmentation")
+    with pytest.raises(
+        DataError, match=r"leave head= away, or learn objects alone with task\.panoptic=false task\.instance"
+    ):
+        words(f"data={tmp_path}", "head=mask2former")
+    assert words(f"data={tmp_path}", "head=mask2former", "task.panoptic=false")["data"] == "coco"
 
 
 def test_a_gpu_gets_a_larger_backbone(photos, monkeypatch):

@@ -52,12 +52,13 @@ _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _PICKED = 64
 
 
-def recognize(path: Path, task: str | None = None) -> Mark:
+def recognize(path: Path, task: str | None = None, asked: str = "") -> Mark:
     """The layout of a folder, or of the one file that describes a data set (``data.yaml``, COCO's ``.json``, a table).
 
     Args:
         path: of the folder or file.
         task: what is to be trained on it; layouts of other tasks are left aside. None: any.
+        asked: the word of the command line that asks for the task; empty: ``task=NAME``.
 
     Raises:
         DataError: there is nothing, no layout is recognized, or several are; in one sentence.
@@ -74,7 +75,11 @@ def recognize(path: Path, task: str | None = None) -> Mark:
     if fitting:
         raise DataError(f"data={path} could be {_listed(fitting)}: {_choice(fitting)}")
     if found:
-        raise DataError(f"data={path} is {_listed(found)}, which does not train task={task}; leave task= away")
+        asked = asked or f"task={task}"
+        boxes = task == "panoptic" and any(mark.task == "detection" for mark in found)
+        alone = ", or learn objects alone with task.panoptic=false task.instance=true" if boxes else ""
+        away = f"leave {asked.partition('=')[0]}= away{alone}"
+        raise DataError(f"data={path} is {_listed(found)}, which does not train {asked}; {away}")
     raise DataError(f"data={path} has no layout that is known{_hint(path)}; looked for {LOOKED_FOR}")
 
 

@@ -17,6 +17,7 @@ from visionattn.files import near_file
 
 LISTS = (".txt", ".lst", ".csv")
 """Endings of files that list images, one path or address a line; of a table the first column counts."""
+_VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 _LARGEST_LIST = 200 * 2**20
 
 
@@ -37,7 +38,7 @@ class UserImage:
 
 
 def find_images(
-    sources: str | Sequence[str],
+    sources: str | float | Sequence[str],
     *,
     recursive: bool = True,
     without: Path | None = None,
@@ -61,7 +62,7 @@ def find_images(
     Raises:
         DataError: a source is nothing of all this, or holds no image.
     """
-    given = [sources] if isinstance(sources, str) else list(sources)
+    given = list(sources) if isinstance(sources, Sequence) and not isinstance(sources, str) else [str(sources)]
     if not given or not all(str(source).strip() for source in given):
         raise DataError("source is empty: name an image, a folder, a pattern, a list file or an address")
     found = [origin for source in given for origin in _expanded(str(source).strip(), recursive)]
@@ -113,6 +114,8 @@ def _expanded(source: str, recursive: bool) -> list[str]:
     try:
         if path.is_dir():
             return _of_folder(path, recursive)
+        if path.is_file() and path.suffix.lower() in _VIDEOS:
+            raise DataError(f"source={source} is a video, of which no frames are read: write them as images first")
         if path.is_file():
             return _of_list(path) if path.suffix.lower() in LISTS else [str(path)]
     except (OSError, ValueError) as error:
@@ -121,7 +124,7 @@ def _expanded(source: str, recursive: bool) -> list[str]:
         return _of_pattern(str(path))
     raise DataError(
         f"source={source} was not found{near_file(path)}; a source is an image, a folder, a pattern such as "
-        f"'photos/*.jpg', a list file ({', '.join(LISTS)}) or an address (http://...)"
+        f"'photos/*.jpg', a list file ({', '.join(LISTS)}) or an address (http://...); cameras and videos are not read"
     )
 
 

@@ -210,7 +210,9 @@ class _Filling:
         keys += [*(f"{evaluation}{name}" for name in ("short_edge", "long_edge")), "data.image_size"]
         if not any(self.open(key) for key in keys):
             return
-        edges, how = sizes.detection_edges(self.facts.image_size)
+        stated = None if self.open("data.image_size") else OmegaConf.select(self.cfg, "data.image_size")
+        known = sizes.detection_edges(self.facts.image_size) if stated is None else None
+        edges, how = known or sizes.edges_within(as_size(plain(stated)))
         square = [edges.canvas, edges.canvas]
         longest = max(self._given(keys[0], edges.long), self._given(keys[4], edges.long), edges.long)
         values = [list(edges.training), longest, square, edges.crop, edges.short, longest]

@@ -69,6 +69,12 @@ class Words:
         return self.value("task") or next((task for task in TASKS if head in names_for("head", task)), None)
 
     @property
+    def task_of_data(self) -> str | None:
+        """The task whose data are asked for: objects alone are those of detection."""
+        alone = (self.value("task.panoptic") or "").lower() == "false"
+        return "detection" if alone and self.task == "panoptic" else self.task
+
+    @property
     def folder(self) -> Path | None:
         """The folder that ``data=`` names; None: it names a kind of data, or nothing.
 
@@ -114,7 +120,7 @@ def with_folder(words: Sequence[str], command: str | None, folders: Sequence[str
         return list(words)
     if typed.given("data.root"):
         raise ConfigError(f"data={folder} and data.root={typed.value('data.root')} name two folders; leave one away")
-    mark = recognize(folder, typed.task)
+    mark = recognize(folder, typed.task_of_data, "" if typed.value("task") else f"head={typed.value('head')}")
     chosen, why = _data(mark, typed), {"data": mark.why}
     if command == "train":
         starting, reasons = _begun(typed, chosen) or _begin(mark, typed)

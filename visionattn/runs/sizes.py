@@ -84,6 +84,13 @@ def detection_edges(images: Size | None) -> tuple[Edges, str]:
     return Edges(short, max(long, training[-1]), training, rounded(max(images)), False), _about(images)
 
 
+def edges_within(size: Size) -> tuple[Edges, str]:
+    """Sizes for images that are to fit into (height, width), the longer edge into the larger of the two."""
+    short, long = min(size), max(size)
+    training = tuple(round(short * factor) for factor in (0.8, 0.9, 1.0, 1.1, 1.2))
+    return Edges(short, long, training, rounded(long), False), "of data.image_size"
+
+
 def longer(short: int) -> int:
     """The limit of the longer edge for a shorter one, in COCO's proportion."""
     return math.ceil(short * COCO_LONG / COCO_SHORT)

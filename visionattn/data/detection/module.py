@@ -174,6 +174,8 @@ class DetectionData(CocoData[CocoRecords]):
         copy_paste: float = 0.0,
         **options: Unpack[CocoOptions],
     ) -> None:
+        if not 0 <= copy_paste <= 1:
+            raise ConfigError(f"data.copy_paste is a probability between 0 and 1, got {copy_paste}")
         super().__init__(source, num_classes, image_size, **options)
         self.copy_paste = copy_paste
         self._masks_needed: bool | None = None
