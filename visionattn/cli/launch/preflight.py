@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from visionattn.cli.arguments import Request
@@ -11,7 +11,7 @@ from visionattn.config import BuildPolicy, check_complete
 from visionattn.config.catalog import read, source_file
 from visionattn.config.columns import check_fit
 from visionattn.config.composing import compose_in
-from visionattn.config.messages import one_line, plain
+from visionattn.config.messages import one_line, plain, unresolved_plain
 from visionattn.config.types import check_defaults
 from visionattn.errors import ConfigError
 
@@ -55,7 +55,7 @@ def check(cfg: DictConfig, command: str | None, policy: BuildPolicy, complete: b
             )
         if complete and command == "train":
             _check_single(whole, choices)
-            _check_whole(whole, choices)
+            _check_whole(unresolved_plain(cfg.hydra.overrides.task))
             check_fit(whole, choices)
         if complete:
             check_complete(whole, str(command))
@@ -63,10 +63,10 @@ def check(cfg: DictConfig, command: str | None, policy: BuildPolicy, complete: b
             check_defaults(plain(whole), read(source_file(f"{cfg.hydra.job.config_name}.yaml")))
 
 
-def _check_whole(cfg: DictConfig, choices: dict[Any, Any]) -> None:
-    """Raises ConfigError for a group without which nothing trains, and which ``~`` has removed."""
+def _check_whole(overrides: Sequence[str]) -> None:
+    """Raises ConfigError where ``~`` removes a group without which nothing trains."""
     for group in _NEEDED:
-        if group not in cfg or not choices.get(group):
+        if f"~{group}" in overrides:
             raise ConfigError(f"a training needs the group {group}: leave ~{group} away")
 
 
