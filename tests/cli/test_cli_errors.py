@@ -26,6 +26,7 @@ MISTAKES = {
     "train mixer@backbone.mixers.s2=windw": "did you mean window? Choices: neighborhood, window",
     "train backbone=small,tiny": "add -m to run each",
     "train -m backbone=small,tinny": "in the job backbone=tinny: unknown backbone tinny",
+    "train data.source.target=a": "unknown key data.source.target; `visionattn keys` lists all",
     "train -m trainer.max_epochs=1,2 sed=1": "unknown key sed; did you mean seed?",
     "train seed=${nothing}": "nothing",
     "train backbone._target_=os.system": "backbone: _target_ 'os.system' is refused",

@@ -56,8 +56,8 @@ def test_without_a_terminal_a_line_now_and_then_tells_how_far_it_is(monkeypatch,
     monkeypatch.setattr(reading.time, "monotonic", lambda: float(next(seconds)))
     assert list(told(((done, done) for done in range(1, 8)), 1200)) == [1, 2, 3, 4, 5, 6, 7]
     assert capsys.readouterr().err.splitlines() == [
-        "3 of 1,200 images, 0.2 images/s",
-        "6 of 1,200 images, 0.2 images/s",
+        "3 of 1,200 images, 0.25 images/s",
+        "6 of 1,200 images, 0.25 images/s",
     ]
 
 

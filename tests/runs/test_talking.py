@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from visionattn.runs.talking import duration
+from visionattn.runs.talking import duration, rate_in_words
 
 
 def test_the_log_has_what_was_said_before_the_first_step_and_a_line_for_each_epoch(trained):
@@ -27,6 +27,13 @@ def test_the_log_has_what_was_said_before_the_first_step_and_a_line_for_each_epo
     assert len(epochs) == 2
     assert any(line.startswith("│ val/top1 (last epoch)") for line in lines)
     assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("rate", "told"), [(1234.5, "1,234"), (10.4, "10"), (9.96, "10"), (7.44, "7.4"), (0.0667, "0.067"), (0.0, "0")]
+)
+def test_a_slow_model_is_not_one_that_does_nothing(rate, told):
+    assert rate_in_words(rate) == told
 
 
 def test_results_are_numbers(trained):

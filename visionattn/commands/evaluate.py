@@ -37,6 +37,7 @@ from visionattn.runs.protocol import (
 )
 from visionattn.runs.result import protocol_in_use, result_of
 from visionattn.runs.table import print_results
+from visionattn.runs.talking import rate_in_words
 from visionattn.tasks.class_order import reorder_classes
 from visionattn.tasks.observer import PLOTS
 from visionattn.training.task import VisionTask
@@ -214,6 +215,6 @@ def _print(result: dict[str, Any], facts: dict[str, Any], files: dict[str, Path]
     shown["images"] = f"{result['num_samples']:,}"
     if published is not None and published != result["num_samples"]:
         shown["images"] += f" of {published:,} published images: the scores are not comparable"
-    shown["images/s"] = f"{result['images_per_second']:,.0f}"
+    shown["images/s"] = rate_in_words(result["images_per_second"])
     print_measures(result["measures"])
     print_results("evaluation", shown, files)

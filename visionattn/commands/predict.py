@@ -19,6 +19,7 @@ from visionattn.errors import ConfigError, DataError, counted
 from visionattn.runs.predictions import Output, writing
 from visionattn.runs.reading import ReadImages, check_options, predictions, told
 from visionattn.runs.table import print_results
+from visionattn.runs.talking import rate_in_words
 from visionattn.runs.user_model import LARGEST_BATCH, on_device, output_folder, user_model
 from visionattn.tasks.predict import Predicted, PredictsImages
 
@@ -123,7 +124,7 @@ def _report(
     }
     if len(output.counts) > _SHOWN:
         facts[f"  {counted(len(output.counts) - _SHOWN, 'more class', 'more classes')}"] = f"{total:,} in all"
-    facts["images/s"] = f"{rate:,.1f}"
+    facts["images/s"] = rate_in_words(rate)
     print_results("predictions", facts, {"folder": output.folder, **files})
     figures = {"images": len(output.records), "unreadable": len(unreadable), "classes": dict(output.counts)}
     return {**figures, "folder": str(output.folder)}

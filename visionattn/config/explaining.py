@@ -123,7 +123,8 @@ def _unknown_key(key: str, hydra: Any, config_name: str, overrides: Sequence[str
     parent = key.rpartition(".")[0]
     while parent and _at(values, parent) is None:
         parent = parent.rpartition(".")[0]
-    candidates = [*flat_keys(values), *selected, *_groups(hydra)]
+    keys = [name for name in flat_keys(values) if "._" in key or "._" not in name]  # few mean a _target_
+    candidates = [*keys, *selected, *_groups(hydra)]
     if parent and _chosen(parent, selected):  # a neighbor's key would not help after a swap
         candidates = [name for name in candidates if name.startswith(parent + ".")]
     value = next((word.partition("=")[2] for word in overrides if word.lstrip("+~").partition("=")[0] == key), "")

@@ -12,6 +12,7 @@ from visionattn.reports.sections import Column
 from visionattn.runs import page
 from visionattn.runs.build import Run
 from visionattn.runs.measures import sections
+from visionattn.runs.talking import rate_in_words
 from visionattn.tasks.statistics import in_words, statistics
 
 _FIRST = 4
@@ -37,7 +38,7 @@ def _report(run: Run, result: Mapping[str, Any], facts: Mapping[str, Any], seed:
     first = list(dict.fromkeys(name for name in (run.task.monitor.removeprefix("val/"), *shown, *metrics)))
     headline = {name: f"{metrics[name]:.2f}" for name in [name for name in first if name in metrics][:_FIRST]}
     headline["images"] = f"{result['num_samples']:,}"
-    headline["images/s"] = f"{result['images_per_second']:,.0f}"
+    headline["images/s"] = rate_in_words(result["images_per_second"])
     kind = type(run.task).__name__.removesuffix("Task")
     report = Report(
         f"Evaluation of {'/'.join(Path(str(facts.get('checkpoint') or facts['backbone'])).parts[-3:])}",

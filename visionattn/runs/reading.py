@@ -21,6 +21,7 @@ from visionattn.data.orientation import size_of
 from visionattn.data.unreadable import UnreadableImage
 from visionattn.data.user_images import UserImage
 from visionattn.errors import ConfigError
+from visionattn.runs.talking import rate_in_words
 from visionattn.tasks.predict import Predicted, PredictsImages
 
 _SECONDS = 10
@@ -142,5 +143,5 @@ def told(steps: Iterable[tuple[int, Any]], total: int) -> Iterator[Any]:
         now = time.monotonic()
         if now - shown > _SECONDS:
             shown = now
-            rate = done / (now - begun)
-            console.print(f"{done:,} of {total:,} images, {rate:,.1f} images/s", highlight=False, soft_wrap=True)
+            rate = rate_in_words(done / (now - begun))
+            console.print(f"{done:,} of {total:,} images, {rate} images/s", highlight=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from visionattn.runs.build import Run
 from visionattn.runs.description import what_is_trained
 from visionattn.runs.resume import RESULTS, Resumption, end_of
 from visionattn.runs.table import Figure, print_results, relative, values_of
-from visionattn.runs.talking import duration
+from visionattn.runs.talking import duration, rate_in_words
 from visionattn.runs.trainer import profile_files
 from visionattn.tasks.observer import PLOTS, drawn
 from visionattn.tasks.pictures import warn_undrawn
@@ -78,7 +78,7 @@ def results_of(run: Run, facts: Mapping[str, Any], seconds: float) -> dict[str, 
     for name, phase in (("training", "train"), ("validation", "val")):
         rate = run.stopwatch.rate(phase)
         if rate:
-            results[f"images/s {name}"] = Figure(rate, f"{rate:,.0f}")
+            results[f"images/s {name}"] = Figure(rate, rate_in_words(rate))
     results["seconds"] = Figure(seconds, duration(seconds))
     results["epochs"], results["steps"] = trainer.current_epoch, trainer.global_step
     return results

@@ -73,7 +73,7 @@ class Talking(Callback):
         images = self.stopwatch.images["train"] - self._before[0]
         seconds = self.stopwatch.seconds["train"] - self._before[1]
         if seconds > 0:
-            parts.append(f"{images / seconds:,.0f} images/s")
+            parts.append(f"{rate_in_words(images / seconds)} images/s")
         left = self._left(trainer)
         if left is not None:
             parts.append(f"{duration(left)} left" if left > 0 else "last epoch")
@@ -98,6 +98,11 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def rate_in_words(rate: float) -> str:
+    """A number of images per second: whole from ten on, two digits below."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def data_in_words(data: VisionData[Any]) -> str:

@@ -106,7 +106,7 @@ class ImageFolder:
             others = "".join(f"; {sentence}" for sentence in left_out.sentences(str(path)))
             known = ", ".join(sorted(EXTENSIONS))
             raise DataError(f"no images in {some(empty)} of {path} (known extensions: {known}){others}")
-        told += [f"{some(empty)} of {path} hold no images"] if empty else []
+        told += [f"no images in {some(empty)} of {path}"] if empty else []
         beside, tars = images_in(path), tar_files(path)
         told += [f"left out: {len(beside)} images beside the class folders of {path}"] if beside else []
         told += [f"left out: {len(tars)} tar files beside the class folders of {path}"] if tars else []
