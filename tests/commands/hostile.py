@@ -44,6 +44,8 @@ SETTLED: dict[str, Any] = {
     "short_edge": 64,
     "long_edge": 1333,
     "stride": 20,
+    "hflip": 0.5,
+    "flip": 0.5,
 }
 """Values where a configuration says ``auto`` and no data are at hand that could tell."""
 

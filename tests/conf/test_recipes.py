@@ -87,6 +87,7 @@ def test_a_recipe_builds_without_data(name, monkeypatch, tmp_path):
 def test_images_per_step_are_told_for_every_size(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = ["data.root=/nowhere", "backbone=swin_pico", "data.image_size=64", "data.num_classes=3", "recipe=own"]
+    words += ["data.train_transform.hflip=0.5"]
     facts = facts_without_data("data=image_folder", *words, "data.batch_size=10", "data.multi_scale=[32,64,128]")
     sizes = "40 of 32x32, 10 of 64x64, 2 of 128x128"
     assert facts["images per step"].text.endswith(f"no accumulation); batches by turns, before accumulation: {sizes}")

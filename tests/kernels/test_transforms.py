@@ -1,8 +1,9 @@
-"""What torch transforms or exports is computed by its own operators: ``torch.func``, forward mode, traces, exports."""
+"""What torch transforms is computed by its own operators: ``torch.func``, forward mode, traces, ONNX files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,13 +80,22 @@ def test_a_model_gives_the_gradients_of_single_images(model: nn.Module) -> None:
         torch.testing.assert_close(of_each[name].sum(0), parameter.grad, rtol=1e-3, atol=1e-4)
 
 
-def test_a_traced_model_and_an_exported_one_need_no_operator_of_ours(model: nn.Module) -> None:
+def test_a_traced_model_needs_no_operator_of_ours(model: nn.Module) -> None:
     traced = torch.jit.trace(model, IMAGES, check_trace=False)
     torch.testing.assert_close(traced(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-5)
     assert "visionattn::" not in str(traced.inlined_graph)
+
+
+def test_an_onnx_file_needs_no_operator_of_ours_and_an_exported_program_keeps_them(
+    model: nn.Module, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    torch.onnx.export(model, (IMAGES,), str(tmp_path / "model.onnx"), dynamo=True, verbose=False)
+    graph = onnx.load(str(tmp_path / "model.onnx"), load_external_data=False)
+    assert {node.domain for node in graph.graph.node} == {""}
     program = torch.export.export(model, (IMAGES,))
     torch.testing.assert_close(program.module()(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-5)
-    assert not any("visionattn" in str(node.target) for node in program.graph.nodes)
+    assert any("visionattn" in str(node.target) for node in program.graph.nodes)
 
 
 def test_a_backend_that_is_named_stays(model: nn.Module) -> None:

@@ -10,7 +10,7 @@ from visionattn.data.classification import ImageFolder
 from visionattn.data.detection import Coco
 from visionattn.data.facts import DataFacts
 from visionattn.data.segmentation import ADE20K, Cityscapes
-from visionattn.errors import ConfigError
+from visionattn.errors import ConfigError, DataError
 from visionattn.runs import sizes
 from visionattn.runs.infer import adopt, infer
 
@@ -48,7 +48,7 @@ def test_one_size_of_images_is_that_of_training_and_evaluation(facts):
     facts(num_classes=3, image_size=(150, 200), images={"train": 64})
     cfg, _ = filled("data.image_size=640")
     assert (cfg.data.eval_transform.short_edge, cfg.data.eval_transform.long_edge) == (640, 640)
-    assert list(cfg.data.train_transform.short_edges) == [512, 576, 640, 704, 768]
+    assert list(cfg.data.train_transform.short_edges) == [512, 576, 640, 640, 640]
     assert (cfg.data.train_transform.long_edge, cfg.data.image_size) == (640, 640)
     assert (
         filled("data.image_size=[480,800]", "data.eval_transform.short_edge=96")[0].data.eval_transform.long_edge == 800
@@ -95,6 +95,15 @@ def test_classes_that_a_mirror_changes_are_not_mirrored(facts, names, share):
     facts(num_classes=2, image_size=(150, 200), images={"train": 64}, class_names=names)
     assert filled()[0].data.train_transform.flip == share
     assert filled("data.train_transform.flip=0.25")[0].data.train_transform.flip == 0.25
+
+
+def test_data_that_are_not_trained_on_are_not_asked_about_mirrors():
+    words = ["data=image_folder", "data.root=/nowhere", "data.num_classes=3", "data.image_size=64", "data.batch_size=2"]
+    cfg = compose("train", [*words, "backbone=swin_pico", "trainer.accelerator=cpu"])
+    infer(cfg, training=False)
+    assert cfg.data.train_transform.hflip == 0.5
+    with pytest.raises(DataError, match="/nowhere"):
+        infer(compose("train", words))
 
 
 def test_a_source_that_cannot_tell_is_one_sentence(monkeypatch):

@@ -41,7 +41,7 @@ def own(op: str, name: str, backend: Choice | None) -> Choice:
 def chosen(op: str, backends: Sequence[Choice], wanted: str | Choice, reason: Callable[[Choice], str]) -> Choice:
     """The backend that is ``wanted``, or for "auto" the first that does not refuse.
 
-    Where torch transforms or exports the operators, "auto" asks those alone that are made of torch's.
+    Where torch transforms the operators or writes them into a file, "auto" asks those alone that are made of torch's.
 
     Args:
         op: name of the op, for messages.

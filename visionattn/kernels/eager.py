@@ -30,11 +30,12 @@ def runs_own_code(*tensors: Tensor | None) -> bool:
 def transformed() -> bool:
     """Whether torch transforms or records the operators that run here, which have to be its own.
 
-    So do ``torch.func`` and derivatives in forward mode, for which own operators have no rules, and ``torch.export``,
-    ``torch.onnx.export`` and ``torch.jit.trace``, whose files are read where these operators do not exist.
+    So do ``torch.func`` and derivatives in forward mode, for which own operators have no rules, and
+    ``torch.onnx.export`` and ``torch.jit.trace``, whose files are read where these operators do not exist. A program of
+    ``torch.export`` keeps them: with them it serves every size.
     """
     if torch.compiler.is_exporting():
-        return True
+        return torch.onnx.is_in_onnx_export()
     return not torch.compiler.is_compiling() and (
         torch._C._are_functorch_transforms_active() or torch.jit.is_tracing() or forward_ad._current_level >= 0
     )

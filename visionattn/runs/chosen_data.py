@@ -56,5 +56,5 @@ def _with_loading(cfg: DictConfig, root: DictConfig, policy: BuildPolicy) -> Dic
             root.data.batch_size = root.data.eval_batch_size = cfg.batch_size
         if cfg.get("num_workers") is not None:
             root.data.num_workers = cfg.num_workers
-    infer(root, policy)
+    infer(root, policy, training=False)
     return root.data

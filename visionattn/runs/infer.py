@@ -58,7 +58,7 @@ class Inference:
         return Inference([*kept, *self.values], self.notes)
 
 
-def infer(cfg: DictConfig, policy: BuildPolicy = DEFAULT_POLICY) -> Inference:
+def infer(cfg: DictConfig, policy: BuildPolicy = DEFAULT_POLICY, training: bool = True) -> Inference:
     """Fill in every ``auto`` of data, head, backbone and trainer, in place.
 
     Labels and a few image headers are read if the data are asked for something.
@@ -66,13 +66,14 @@ def infer(cfg: DictConfig, policy: BuildPolicy = DEFAULT_POLICY) -> Inference:
     Args:
         cfg: composed ``train.yaml``, or another configuration with ``data``.
         policy: what configurations may build.
+        training: whether something is trained on the data; if not, they are not asked what training alone needs.
 
     Raises:
         ConfigError: a value is ``auto`` that nothing can tell; names the key. Or data and backbone have different
             numbers of channels.
         DataError: the data cannot be found.
     """
-    return _Filling(cfg, policy).run() if cfg.get("data") is not None else Inference()
+    return _Filling(cfg, policy, training).run() if cfg.get("data") is not None else Inference()
 
 
 def adopt(cfg: DictConfig, earlier: DictConfig) -> list[Inferred]:
@@ -99,8 +100,8 @@ def adopt_file(cfg: DictConfig, path: Path) -> None:
 class _Filling:
     """One configuration while its open values are filled in."""
 
-    def __init__(self, cfg: DictConfig, policy: BuildPolicy) -> None:
-        self.cfg, self.policy = cfg, policy
+    def __init__(self, cfg: DictConfig, policy: BuildPolicy, training: bool) -> None:
+        self.cfg, self.policy, self.training = cfg, policy, training
         self.done: list[Inferred] = []
         self.task = column_of("task", (cfg.get("task") or {}).get("_target_")) or column_of(
             "data", cfg.data.get("_target_")
@@ -193,7 +194,8 @@ class _Filling:
         """The share of training images that is mirrored, unless a mirror changes what the classes mean."""
         for key in ("data.train_transform.hflip", "data.train_transform.flip"):
             if self.open(key):
-                why = why_not_mirrored(self.facts.class_names or ()) if self.facts.named else ""
+                named = self.training and self.facts.named
+                why = why_not_mirrored(self.facts.class_names or ()) if named else ""
                 self.fill(key, 0.0 if why else HALF, why or "no name of a class speaks against a mirror")
 
     def _square(self) -> None:

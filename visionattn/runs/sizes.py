@@ -87,7 +87,7 @@ def detection_edges(images: Size | None) -> tuple[Edges, str]:
 def edges_within(size: Size) -> tuple[Edges, str]:
     """Sizes for images that are to fit into (height, width), the longer edge into the larger of the two."""
     short, long = min(size), max(size)
-    training = tuple(round(short * factor) for factor in (0.8, 0.9, 1.0, 1.1, 1.2))
+    training = tuple(min(round(short * factor), long) for factor in (0.8, 0.9, 1.0, 1.1, 1.2))
     return Edges(short, long, training, rounded(long), False), "of data.image_size"
 
 
