@@ -29,7 +29,7 @@ from visionattn.data.detection.tally import Tally
 from visionattn.data.detection.transforms import DetectionEvalTransform
 from visionattn.data.image_size import ImageSize
 from visionattn.data.module import VisionData
-from visionattn.data.options import DataOptions, EvalTransform
+from visionattn.data.options import DataOptions, EvalTransform, check_shares
 from visionattn.data.records import Source
 from visionattn.data.sampling import GlobalBatches
 from visionattn.errors import ConfigError, DataError
@@ -174,8 +174,7 @@ class DetectionData(CocoData[CocoRecords]):
         copy_paste: float = 0.0,
         **options: Unpack[CocoOptions],
     ) -> None:
-        if not 0 <= copy_paste <= 1:
-            raise ConfigError(f"data.copy_paste is a probability between 0 and 1, got {copy_paste}")
+        check_shares("data", copy_paste=copy_paste)
         super().__init__(source, num_classes, image_size, **options)
         self.copy_paste = copy_paste
         self._masks_needed: bool | None = None

@@ -189,10 +189,8 @@ def _with_kept(run: Callable[[Sequence[Tensor | None]], int], weights: Sequence[
 
 def _pack(weight: Tensor) -> Tensor:
     columns, inner = weight.shape
-    problem, library = (
-        Linear(0, inner, columns, torch.get_num_threads(), False, None, _address(weight)),
-        layers.library(),
-    )
+    library = layers.library()
+    problem = Linear(0, inner, columns, torch.get_num_threads(), False, None, _address(weight))
     panels = torch.empty(library.visionattn_linear_room(ctypes.byref(problem)), dtype=torch.int32)
     problem.packed = _address(panels)
     library.visionattn_linear_keep(ctypes.byref(problem))
